@@ -1,0 +1,1 @@
+"""The built-in algorithms, registered through the same entry points as anybody's."""

@@ -1,0 +1,34 @@
+"""The fast gradient sign method: one step across the whole ball."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from robustcl import search
+from robustcl.protocols import Need
+from robustcl.types import Attack
+
+
+class FGSM:
+    """x + eps sign(gradient) under Linf, one step of length eps along the steepest direction under other norms.
+
+    Maximises the term that the recipe names, the cross-entropy at evaluation.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.OBJECTIVE})
+    citation: ClassVar[str] = (
+        "Goodfellow, Shlens and Szegedy, Explaining and Harnessing Adversarial Examples, ICLR 2015, section 4"
+    )
+
+    def perturb(self, x: Tensor, attack: Attack) -> Tensor:
+        return search.ascend(
+            x,
+            lambda v: attack.objective(attack.encode(v)),
+            attack.ball,
+            steps=1,
+            step_size=attack.ball.eps,
+            rng=attack.rng,
+            start="none",
+        )

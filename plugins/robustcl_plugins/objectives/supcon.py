@@ -1,0 +1,50 @@
+"""The supervised contrastive loss L_out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from robustcl.contrast import LayerNeeds, candidates, cosine, loss_outside
+from robustcl.options import Positive
+from robustcl.protocols import Need
+from robustcl.types import Scene
+
+
+class SupCon:
+    """-log of the softmax averaged over an anchor's positives, L_out; the selector ``global`` makes it supervised.
+
+    Any number of views may be bound. With the selector ``all`` and two views it is NT-Xent.
+
+    temperature: divides the cosines.
+    base_temperature: scales the loss by temperature / base_temperature; the paper's code uses 0.07, which makes the
+        loss 7.14 times larger at temperature 0.5. None leaves it as eq. 2 has it.
+    layer: the embedding compared, the projection ``z`` or the features ``h``.
+
+    Term ``contrast``: (N,), one per row of the scene; exactly 0 for an anchor without positives.
+    """
+
+    needs = LayerNeeds("z", Need.PAIRS)
+    citation: ClassVar[str] = "Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, eq. 2"
+    views: ClassVar[tuple[str, ...]] = ("*",)
+    terms: ClassVar[tuple[str, ...]] = ("contrast",)
+
+    def __init__(
+        self,
+        *,
+        temperature: Positive = 0.1,
+        base_temperature: Positive | None = None,
+        layer: Literal["z", "h"] = "z",
+    ) -> None:
+        self.temperature = temperature
+        self.base_temperature = base_temperature
+        self.layer = layer
+
+    def per_sample(self, scene: Scene) -> Mapping[str, Tensor]:
+        anchors, columns = getattr(scene.rows, self.layer), getattr(candidates(scene), self.layer)
+        similarity = cosine(anchors, columns) / self.temperature
+        loss = loss_outside(similarity, scene.pairs.positive, scene.pairs.negative)
+        scale = 1.0 if self.base_temperature is None else self.temperature / self.base_temperature
+        return {"contrast": scale * loss}

@@ -1,0 +1,1 @@
+"""Built-in protocols, one paper, one file."""

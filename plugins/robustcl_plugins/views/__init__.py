@@ -1,0 +1,1 @@
+"""Built-in views, one paper, one file."""

@@ -1,0 +1,5 @@
+"""``python -m robustcl``."""
+
+from robustcl.cli.console import main
+
+main()

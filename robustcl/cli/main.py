@@ -1,0 +1,60 @@
+"""The group ``robustcl``: its commands by name, each with the line that ``--help`` shows, none of them imported."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import os
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "compose": ("robustcl.cli.compose:command", "Compose a method from plugins, train it and judge it."),
+    "run": ("robustcl.cli.run:command", "Run a recipe file."),
+    "resume": ("robustcl.cli.resume:command", "Go on with an interrupted run."),
+    "evaluate": ("robustcl.cli.evaluate:command", "Judge a trained encoder."),
+    "report": ("robustcl.cli.report:command", "Write the report page of one or several runs."),
+    "recipes": ("robustcl.cli.recipes:command", "List and show the recipes of all distributions."),
+    "plugins": ("robustcl.cli.plugins:command", "List, show and check plugins."),
+    "doctor": ("robustcl.cli.doctor:command", "Load every plugin and say what works on this machine."),
+}
+"""Name -> (module:function, summary)."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, and not to list them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of ``COMMANDS``."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Name the near commands for one that does not exist."""
+        near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and near:
+            ctx.fail(f"there is no command {args[0]!r}; did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the summaries without importing the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error (also ROBUSTCL_DEBUG=1).")
+@click.version_option(package_name="robustcl")
+def robustcl(debug: bool) -> None:
+    """Adversarially robust contrastive learning, composed instead of forked."""
+    if debug:
+        os.environ["ROBUSTCL_DEBUG"] = "1"

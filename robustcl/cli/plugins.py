@@ -1,0 +1,166 @@
+"""``robustcl plugins``: what is installed, what each plugin takes, and whether a distribution keeps its promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from robustcl import registry
+from robustcl.errors import AmbiguousPlugin, UnknownPlugin
+from robustcl.installed import KINDS
+
+kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only this kind of plugin.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for tools.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """List, show and check plugins."""
+
+
+@command.command("list")
+@kind_option
+@json_option
+def list_(kind: str | None, as_json: bool) -> None:
+    """List the plugins of all distributions; imports none of them."""
+    rows = [
+        {
+            "kind": one,
+            "name": label,
+            "distribution": entry.origin.distribution,
+            "version": entry.origin.version,
+        }
+        for one in ([kind] if kind else KINDS)
+        for label, entry in sorted(registry.labels(registry.entries(one)).items())
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    click.echo(_table(["KIND", "NAME", "DISTRIBUTION", "VERSION"], [list(row.values()) for row in rows]))
+
+
+@command.command()
+@click.argument("name")
+@kind_option
+@json_option
+def show(name: str, kind: str | None, as_json: bool) -> None:
+    """Show one plugin: its options with types, defaults and bounds, its needs and its citation."""
+    facts = _facts(kind or _only_kind(name), name)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    click.echo(f"{facts['name']}, a {facts['kind']} of {facts['distribution']} {facts['version']}".rstrip())
+    click.echo(f"  {facts['target']}")
+    if facts["doc"]:
+        click.echo(f"\n{facts['doc']}")
+    click.echo(f"\nCitation: {facts['citation']}")
+    click.echo(f"Needs: {'; '.join(facts['needs'].values()) or 'nothing'}")
+    for member in ("views", "terms"):
+        if facts[member]:
+            click.echo(f"{member.capitalize()}: {', '.join(facts[member])}")
+    if not facts["options"]:
+        click.echo("Options: none")
+        return
+    rows = [[o["name"], o["type"], o["constraints"], _shown(o), o["doc"]] for o in facts["options"]]
+    click.echo("\n" + _table(["OPTION", "TYPE", "BOUNDS", "DEFAULT", ""], rows))
+
+
+@command.command()
+@click.argument("distribution")
+@json_option
+def check(distribution: str, as_json: bool) -> int:
+    """Run the conformance suite on every plugin of a distribution; exit code 1 if a check fails."""
+    owners = {entry.origin.distribution for kind in KINDS for entry in registry.entries(kind)}
+    if registry.normal(distribution) not in map(registry.normal, owners):
+        known = ", ".join(sorted(owners)) or "none"
+        raise UnknownPlugin(
+            f"no installed distribution {distribution!r} registers plugins; there are: {known}"
+        )
+    from robustcl.testing import check_distribution
+
+    reports = check_distribution(distribution)
+    failed = [report for report in reports if not report.ok]
+    if as_json:
+        fields = ("plugin", "check", "ok", "message")
+        click.echo(
+            json.dumps([{name: getattr(report, name) for name in fields} for report in reports], indent=2)
+        )
+        return int(bool(failed))
+    for report in reports:
+        click.echo(f"{'ok    ' if report.ok else 'FAILED'} {report.plugin}  {report.check}")
+        if not report.ok:
+            click.echo(f"       {report.message}")
+    click.echo(f"{len(reports) - len(failed)} of {len(reports)} checks passed for {distribution}")
+    return int(bool(failed))
+
+
+def _only_kind(name: str) -> str:
+    """Return the kind that has this name; several kinds may."""
+    plain = name.partition(":")[0].rpartition("/")[2]
+    kinds = [kind for kind in KINDS if any(entry.name == plain for entry in registry.entries(kind))]
+    if not kinds:
+        known = sorted({entry.name for kind in KINDS for entry in registry.entries(kind)})
+        raise UnknownPlugin(
+            f"no installed distribution offers a plugin called {name!r}{registry.near(name, known)}"
+        )
+    if len(kinds) > 1:
+        flags = " or ".join(f"--kind {kind}" for kind in kinds)
+        raise AmbiguousPlugin(f"{name!r} names several plugins; add {flags}")
+    return kinds[0]
+
+
+def _facts(kind: str, name: str) -> dict[str, Any]:
+    found = registry.find(kind, name)
+    from robustcl.options import describe  # brings pydantic
+
+    cls: Any = found.cls
+    options = [
+        {
+            "name": option.name,
+            "type": option.type,
+            "constraints": option.constraints,
+            "required": option.required,
+            "default": None if option.required else _plain(option.default),
+            "doc": option.doc,
+        }
+        for option in describe(cls)
+    ]
+    return {
+        "kind": kind,
+        "name": name,
+        "distribution": found.origin.distribution,
+        "version": found.origin.version,
+        "target": found.origin.target,
+        "doc": (cls.__doc__ or "").strip().partition("\n\n")[0],
+        "citation": cls.citation,
+        "needs": {need.name: need.value for need in sorted(cls.needs, key=lambda need: str(need.name))},
+        "views": _texts(getattr(cls, "views", ())),
+        "terms": _texts(getattr(cls, "terms", ())),
+        "options": options,
+    }
+
+
+def _texts(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, (tuple, list)) else []
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def _shown(option: dict[str, Any]) -> str:
+    if option["required"]:
+        return "required"
+    return f"{option['default']:.6g}" if isinstance(option["default"], float) else str(option["default"])
+
+
+def _table(head: list[str], rows: Sequence[list[str]]) -> str:
+    widths = [max(len(str(row[column])) for row in [head, *rows]) for column in range(len(head))]
+    lines = [
+        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in [head, *rows]
+    ]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,20 @@
+"""Data sets held on the device or streamed, their splits and order, and the views drawn from them."""
+
+from robustcl.data.draw import Drawn, ViewSpec, draw_views, drawable
+from robustcl.data.held import Held, keep, opened
+from robustcl.data.order import epoch_batches
+from robustcl.data.split import holdout
+from robustcl.data.streamed import Streamed
+
+__all__ = [
+    "Drawn",
+    "Held",
+    "Streamed",
+    "ViewSpec",
+    "draw_views",
+    "drawable",
+    "epoch_batches",
+    "holdout",
+    "keep",
+    "opened",
+]

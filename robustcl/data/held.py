@@ -1,0 +1,71 @@
+"""A split that fits on the device lives there as one tensor: no loader, no workers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from robustcl.data.streamed import Streamed, as_pixels, decoded
+from robustcl.errors import RobustclError
+from robustcl.protocols import DatasetPlugin, Source
+from robustcl.ranks import from_first, rank
+
+LIMIT = 2 * 1024**3
+"""Bytes of a split up to which it is held on the device."""
+
+_CHUNK = 1024
+
+
+class Held:
+    """All images of a split on the device, as the source gives them: uint8, or float32 in [0, 1].
+
+    ``labels`` (n,) int64 on the device, -1 for none; ``samples`` is n, ``item`` the shape of one image.
+    Raises DataError if the source's images have another shape or lie outside [0, 1].
+    """
+
+    def __init__(self, source: Source, device: torch.device | str = "cpu") -> None:
+        self.item = tuple(source.item)
+        self.labels = source.labels.to(device)
+        self.samples = len(source.labels)
+        self.device = torch.device(device)
+        first = source.fetch(torch.zeros(min(self.samples, 1), dtype=torch.int64))
+        dtype = torch.uint8 if first.dtype == torch.uint8 else torch.float32
+        self.images = torch.empty((self.samples, *self.item), dtype=dtype, device=device)
+        chunks = torch.arange(self.samples).split(_CHUNK) if self.samples else ()
+        for index, images in decoded(source, chunks):
+            self.images[index[0] : index[-1] + 1] = images
+
+    def fetch(self, index: Tensor) -> Tensor:
+        """Return images (B, *item), float32 in [0, 1], for index (B,) int64."""
+        return as_pixels(self.images[index.to(self.device)])
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through batches of indices: (index, images), both on the device."""
+        for index in order:
+            index = index.to(self.device)
+            yield index, self.fetch(index)
+
+
+def keep(source: Source, device: torch.device | str = "cpu", *, limit: int = LIMIT) -> Held | Streamed:
+    """Hold a split on the device if it takes at most ``limit`` bytes, and stream it otherwise."""
+    probe = source.fetch(torch.zeros(min(len(source.labels), 1), dtype=torch.int64))
+    width = 1 if probe.dtype == torch.uint8 else 4
+    size = len(source.labels) * math.prod(source.item) * width
+    return Held(source, device) if size <= limit else Streamed(source, device)
+
+
+def opened(dataset: DatasetPlugin, split: str) -> Source:
+    """Open a split on rank 0 before the others, so that only one process downloads; all raise the same error."""
+    source, error = None, None
+    if rank() == 0:
+        try:
+            source = dataset.open(split)
+        except RobustclError as caught:
+            error = caught
+    error = from_first(error)
+    if error is not None:
+        raise error
+    return source if source is not None else dataset.open(split)

@@ -1,0 +1,102 @@
+"""A split too large for the device: images are read and decoded in worker processes, ahead of the training step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from robustcl.errors import DataError
+from robustcl.protocols import Source
+
+WORKERS = min(8, os.cpu_count() or 1)
+"""Processes that decode for one split."""
+
+
+class Streamed:
+    """A split whose images are fetched when they are asked for; the same members as ``Held``.
+
+    ``batches`` reads ahead with ``workers`` processes; ``fetch`` reads in this one.
+    """
+
+    def __init__(self, source: Source, device: torch.device | str = "cpu", *, workers: int = WORKERS) -> None:
+        self.source = source
+        self.item = tuple(source.item)
+        self.labels = source.labels.to(device)
+        self.samples = len(source.labels)
+        self.device = torch.device(device)
+        self.workers = workers
+
+    def fetch(self, index: Tensor) -> Tensor:
+        """Return images (B, *item), float32 in [0, 1], for index (B,) int64."""
+        return as_pixels(checked(self.source, index.cpu()).to(self.device))
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through batches of indices: (index, images), both on the device; later batches are read meanwhile."""
+        pin = self.device.type == "cuda"
+        for index, images in read_ahead(self.source, order, self.workers, pin=pin):
+            moved = images.to(self.device, non_blocking=pin)
+            yield index.to(self.device), as_pixels(moved)
+
+
+def as_pixels(images: Tensor) -> Tensor:
+    """Return uint8 images divided by 255, floats as they are: float32 in [0, 1]."""
+    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
+
+
+def decoded(source: Source, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Go through a source once as (index, raw images); one that says ``decodes = True`` is read by worker processes."""
+    return read_ahead(source, order, WORKERS if getattr(source, "decodes", False) else 0)
+
+
+def read_ahead(
+    source: Source, order: Sequence[Tensor], workers: int, *, pin: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (index, raw images) in order, read by ``workers`` processes (0: by this one)."""
+    # The loader would otherwise draw its workers' seeds from the global generator.
+    generator = torch.Generator().manual_seed(0)
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        _Batches(source, order), batch_size=None, num_workers=workers, pin_memory=pin, generator=generator
+    )
+    for index, found in loader:
+        if isinstance(found, str):
+            raise DataError(found)
+        yield index, found
+
+
+def checked(source: Source, index: Tensor) -> Tensor:
+    """Fetch raw images, uint8 or float in [0, 1] of the source's shape; DataError for anything else."""
+    images = source.fetch(index)
+    where = f"the data source {type(source).__name__}"
+    if tuple(images.shape) != (len(index), *source.item):
+        raise DataError(
+            f"{where} gave images of shape {tuple(images.shape[1:])} where it promised {tuple(source.item)}: correct it"
+        )
+    if images.dtype != torch.uint8:
+        if not images.is_floating_point():
+            raise DataError(f"{where} gave images of type {images.dtype}: give uint8, or floats in [0, 1]")
+        if len(index) and not (images.min() >= 0 and images.max() <= 1):
+            raise DataError(
+                f"{where} gave values from {float(images.min()):g} to {float(images.max()):g}: images lie in [0, 1]"
+            )
+    return images
+
+
+class _Batches(Dataset[tuple[Tensor, Tensor | str]]):
+    """One item is one batch; an error of the data crosses the process as its sentence, without a worker's traceback."""
+
+    def __init__(self, source: Source, order: Sequence[Tensor]) -> None:
+        self.source, self.order = source, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor | str]:
+        index = self.order[position].cpu()
+        try:
+            return index, checked(self.source, index)
+        except DataError as error:
+            return index, str(error)

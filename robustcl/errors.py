@@ -1,0 +1,68 @@
+"""What can go wrong, as sentences: every error says what, which value, where, and what to do.
+
+The command line prints the message alone and leaves with ``exit_code``; a traceback is for our own mistakes.
+"""
+
+from __future__ import annotations
+
+
+class RobustclError(Exception):
+    """Base of every error raised on purpose; the run failed (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(RobustclError):
+    """The user's mistake: bad flag, recipe, file or composition (exit code 2)."""
+
+    exit_code = 2
+
+
+class NeedNotMet(UsageError):
+    """A plugin asks for something that this composition does not provide."""
+
+
+class UnknownPlugin(UsageError):
+    """No installed distribution registers a plugin of this name."""
+
+
+class AmbiguousPlugin(UsageError):
+    """Two distributions register the same name; ``distribution/name`` selects one."""
+
+
+class BrokenPlugin(UsageError):
+    """The plugin is registered but cannot be imported."""
+
+
+class NotAPlugin(UsageError):
+    """The registered object lacks a member that its kind requires."""
+
+
+class OptionError(UsageError):
+    """An option is unknown, missing, of the wrong type, or out of bounds."""
+
+
+class DataError(UsageError):
+    """A data file is missing, truncated, of the wrong shape, or out of range."""
+
+
+class WeightsError(UsageError):
+    """A weights file is not safetensors, damaged, or of another encoder."""
+
+
+class CheckpointError(UsageError):
+    """A training state is damaged or belongs to another recipe."""
+
+
+class PluginMisbehaved(RobustclError):
+    """A plugin broke a promise of its kind: shape, ball, range, finiteness, or it left traces."""
+
+
+class NonFiniteLoss(RobustclError):
+    """A term became infinite or not a number; the last good checkpoint is kept."""
+
+
+class Interrupted(RobustclError):
+    """Stopped by Ctrl-C or SIGTERM; the run can be resumed."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Encoders, their batch-norm routes and modes, and their weights on disk."""

@@ -1,0 +1,53 @@
+"""Batch-norm and dropout modes, held for the length of a block and restored module by module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from robustcl.errors import UsageError
+
+
+@contextmanager
+def locked(module: nn.Module, mode: str) -> Iterator[None]:
+    """Hold ``module`` in a mode; afterwards every submodule has its own flags again, also after an exception.
+
+    ``"eval"``: running statistics, no dropout; nothing changes.
+    ``"batch"``: batch statistics, no dropout; nothing changes.
+    ``"train"``: batch statistics and dropout; every forward pass moves the running statistics.
+    Raises UsageError for another mode.
+    """
+    if mode not in MODES:
+        raise UsageError(f"the batch-norm mode {mode!r} is unknown: write one of {', '.join(MODES)}")
+    before = [(m, m.training, getattr(m, "track_running_stats", None)) for m in module.modules()]
+    try:
+        MODES[mode](module)
+        yield
+    finally:
+        for submodule, training, tracks in before:
+            submodule.training = training
+            if tracks is not None:
+                submodule.track_running_stats = tracks
+
+
+def _eval(module: nn.Module) -> None:
+    module.eval()
+
+
+def _train(module: nn.Module) -> None:
+    module.train()
+
+
+def _batch(module: nn.Module) -> None:
+    module.eval()
+    for submodule in module.modules():
+        if isinstance(submodule, _NormBase):
+            # torch's own switch: in training without tracking a norm reads the batch and writes nothing.
+            submodule.training = True
+            submodule.track_running_stats = False
+
+
+MODES: Mapping[str, Callable[[nn.Module], None]] = {"eval": _eval, "batch": _batch, "train": _train}

@@ -1,0 +1,73 @@
+"""Dotted overrides of a recipe's tables: ``stage.robust.generator.steps=10``.
+
+``stage.NAME`` finds the stage of that name. Below ``generator`` and ``term`` the name may be left out where there is
+only one. What the path's last key means is checked later, with everything else.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+from robustcl.errors import UsageError
+
+
+def apply(tables: dict[str, Any], assignment: str, flag: str = "--set") -> None:
+    """Change the tables in place by one ``path=value``; the value is TOML, or else a string.
+
+    Raises:
+        UsageError: no ``=``, or a path that leads nowhere.
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals or not path.strip():
+        raise UsageError(f"{flag} {assignment!r} is not of the form path=value, e.g. stage.robust.epochs=10")
+    put(tables, path.strip(), _value(text.strip()), f"{flag} {assignment}")
+
+
+def put(tables: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Change the tables in place: set the value at a dotted path."""
+    *way, last = path.split(".")
+    node: Any = tables
+    for key in way:
+        node = _descend(node, key, path, where)
+    if isinstance(node, dict) and _is_plural(node) and last not in node:
+        node = _only(node, path, where)
+    if not isinstance(node, dict):
+        raise UsageError(f"{where}: {path!r} leads to a value, not to a table")
+    node[last] = value
+
+
+def _descend(node: Any, key: str, path: str, where: str) -> Any:
+    if isinstance(node, list):
+        named = [entry for entry in node if isinstance(entry, dict) and entry.get("name", entry.get("use")) == key]
+        if named:
+            return named[0]
+        if key.isdigit() and int(key) < len(node):
+            return node[int(key)]
+        known = ", ".join(str(entry.get("name", entry.get("use"))) for entry in node if isinstance(entry, dict))
+        raise UsageError(f"{where}: nothing is named {key!r} on the way to {path!r}; there is {known or 'nothing'}")
+    if not isinstance(node, dict):
+        raise UsageError(f"{where}: {path!r} goes through {key!r}, which is not a table")
+    if _is_plural(node) and key not in node:
+        node = _only(node, path, where)
+    if isinstance(node.get(key), str):
+        node[key] = {"use": node[key]}
+    return node.setdefault(key, {})
+
+
+def _is_plural(node: dict[str, Any]) -> bool:
+    """Tell a table of named plugin tables (``generator``, ``term``) from one plugin's table."""
+    return bool(node) and "use" not in node and all(isinstance(e, dict) and "use" in e for e in node.values())
+
+
+def _only(node: dict[str, Any], path: str, where: str) -> Any:
+    if len(node) == 1:
+        return next(iter(node.values()))
+    raise UsageError(f"{where}: {path!r} could mean any of {', '.join(node)}; name one of them in the path")
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

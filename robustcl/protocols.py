@@ -1,0 +1,236 @@
+"""What a plugin of each kind must offer. A plugin is a class with these members; it inherits from nothing.
+
+Options are the keyword-only, annotated parameters of ``__init__``, which only stores them under the same names. A number
+may be given as a schedule in the recipe; the core sets the attribute before each step. A plugin may be an ``nn.Module``
+and own parameters: ``build(dims)`` is called once before the first step, and the optimiser, checkpoint, mode lock and
+DDP then cover them. ``remember(scene)`` is called after the optimiser and is the only place where state may change;
+state that must survive a resume lives in buffers of an ``nn.Module``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from robustcl.rng import Rng
+from robustcl.threat import Ball
+from robustcl.types import Attack, Batch, Clustering, Dims, Pairs, Scene
+
+
+class Need(enum.Enum):
+    """What a plugin reads and the composition must provide; the value says it in words."""
+
+    FEATURES = "the encoder's features h"
+    PROJECTION = "the projector's output z"
+    PREDICTIONS = "a classifier's logits"
+    LABELS = "labels"
+    INDEX = "each image's position in the data set"
+    TEACHER = "a frozen teacher encoder"
+    CLUSTERS = "cluster targets"
+    PAIRS = "a sample selector"
+    OBJECTIVE = "a term to maximise"
+    TARGET = "a view that makes a pretext target"
+
+
+@runtime_checkable
+class Plugin(Protocol):
+    """What every kind has in common."""
+
+    needs: ClassVar[frozenset[Need]]
+    citation: ClassVar[str]
+    """Authors, title, venue and year, with the equation that is implemented."""
+
+
+@runtime_checkable
+class PerturbationGenerator(Plugin, Protocol):
+    """Moves inputs within the ball. The same generators serve training and evaluation."""
+
+    def perturb(self, x: Tensor, attack: Attack) -> Tensor:
+        """Return perturbed inputs of x's shape, detached, inside ``attack.ball`` around x (R, *item)."""
+        ...
+
+
+@runtime_checkable
+class ContrastiveObjective(Plugin, Protocol):
+    """One or several loss terms over a scene.
+
+    ``views``: the roles that the recipe binds to views; ``("*",)`` takes any number of views, in the recipe's order,
+    under their own names. ``terms``: the names of what ``per_sample`` returns; the recipe's ``mix`` weighs them.
+    ``separable`` (optional, False): row i of every term depends on row i of the inputs alone.
+    """
+
+    views: ClassVar[tuple[str, ...]]
+    terms: ClassVar[tuple[str, ...]]
+
+    def per_sample(self, scene: Scene) -> Mapping[str, Tensor]:
+        """Return term name -> unreduced values: any number of rows on this rank, or () for a scalar of the batch."""
+        ...
+
+
+@runtime_checkable
+class SampleSelector(Plugin, Protocol):
+    """Chooses positives and negatives; called without gradient, and pure."""
+
+    def select(self, scene: Scene) -> Pairs:
+        """Return which of the scene's columns attract and which repel each row."""
+        ...
+
+
+@runtime_checkable
+class ClusterTarget(Plugin, Protocol):
+    """Clusters the features of the whole data set."""
+
+    def fit(self, features: Tensor, clusters: tuple[int, ...], rng: Rng) -> Clustering:
+        """Cluster features (n, F) once for each number of clusters."""
+        ...
+
+
+@runtime_checkable
+class View(Plugin, Protocol):
+    """Draws one augmented version of each image.
+
+    ``range`` (optional, (0, 1)): the core clamps to it; ``None`` for values that are not pixels.
+    """
+
+    def draw(self, x: Tensor, rng: Rng) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the view (B, *item) of images x in [0, 1]; with it, a pretext target (B, ...) if it makes one.
+
+        ``rng`` has one stream per row.
+        """
+        ...
+
+
+@runtime_checkable
+class EncoderPlugin(Plugin, Protocol):
+    """Builds a backbone: inputs of shape item -> features (R, F)."""
+
+    def backbone(self, item: tuple[int, ...]) -> tuple[nn.Module, int]:
+        """Return the backbone, freshly initialised from torch's global generator, and F."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """The images of one split, in fixed order."""
+
+    item: tuple[int, ...]
+    labels: Tensor
+    """(n,) int64, -1 for none."""
+
+    def fetch(self, index: Tensor) -> Tensor:
+        """Return images (B, *item) for index (B,) int64: uint8, or float in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class DatasetPlugin(Plugin, Protocol):
+    """Opens a data set's splits.
+
+    ``encoder``: the encoder plugin that suits its images, taken where the recipe names none.
+    """
+
+    encoder: ClassVar[str]
+
+    def open(self, split: str) -> Source:
+        """Return the split: ``"pretrain"`` (may be unlabeled), ``"train"`` or ``"test"``."""
+        ...
+
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes."""
+        ...
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation per channel in [0, 1], for the model's normalisation layer."""
+        ...
+
+
+@runtime_checkable
+class OptimizerPlugin(Plugin, Protocol):
+    """Makes a torch optimizer; ``lr`` is one of its options and may be a schedule."""
+
+    lr: float
+
+    def make(self, parameters: list[nn.Parameter]) -> Any:
+        """Return a ``torch.optim.Optimizer`` over the parameters."""
+        ...
+
+
+@runtime_checkable
+class Survey(Protocol):
+    """The model and the data as a sampler may see them between steps; leaves no trace."""
+
+    ball: Ball
+    rng: Rng
+    samples: int
+
+    def take(self, rows: Tensor) -> Batch:
+        """Return the images of some indices, with the stage's views."""
+        ...
+
+    def embed(self, view: str, path: str, rows: Tensor) -> Tensor:
+        """Return features (S, F) of a view through ``encoder:route``."""
+        ...
+
+    def gradient(self, rows: Tensor, parameters: str) -> list[Tensor]:
+        """Return the gradient of the stage's mixed loss on these images for the parameters of one encoder part."""
+        ...
+
+
+@runtime_checkable
+class Sampler(Plugin, Protocol):
+    """Chooses the images of the coming epochs."""
+
+    def select(self, survey: Survey, epoch: int) -> Tensor:
+        """Return indices (S,) int64."""
+        ...
+
+
+@runtime_checkable
+class Attacks(Plugin, Protocol):
+    """A named evaluation attack: one generator, or several of which each sees what the earlier ones left."""
+
+    def members(self, classes: int, ball: Ball) -> Sequence[tuple[str, PerturbationGenerator]]:
+        """Return the members in order, each with its name in the journal."""
+        ...
+
+
+@runtime_checkable
+class EvaluationProtocol(Plugin, Protocol):
+    """How an encoder is judged: training stages in the recipe's own grammar, then attacks on the result."""
+
+    def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
+        """Return the stage tables that prepare the classifier, for features through ``route``."""
+        ...
+
+
+KINDS: Mapping[str, type] = {
+    "generator": PerturbationGenerator,
+    "objective": ContrastiveObjective,
+    "selector": SampleSelector,
+    "target": ClusterTarget,
+    "view": View,
+    "encoder": EncoderPlugin,
+    "dataset": DatasetPlugin,
+    "optimizer": OptimizerPlugin,
+    "sampler": Sampler,
+    "attack": Attacks,
+    "protocol": EvaluationProtocol,
+}
+"""The plugin kinds; the entry-point group of each is ``robustcl.`` and the plural, e.g. ``robustcl.generators``."""
+
+
+def build(plugin: object, dims: Dims) -> None:
+    """Call the plugin's optional ``build``."""
+    hook = getattr(plugin, "build", None)
+    if hook is not None:
+        hook(dims)
+
+
+def remember(plugin: object, scene: Scene) -> None:
+    """Call the plugin's optional ``remember``."""
+    hook = getattr(plugin, "remember", None)
+    if hook is not None:
+        hook(scene)

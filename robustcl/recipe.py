@@ -1,0 +1,310 @@
+"""Recipes: TOML in, checked tables, TOML out. No code is called from a recipe; plugins are named, never imported by path.
+
+A table that names a plugin has ``use`` and the plugin's options side by side; the keys declared here belong to the core,
+everything else in such a table is handed to the plugin's own constructor.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from robustcl.errors import UsageError
+
+MAIN_ROUTE = "clean"
+"""The batch-norm branch of a view that the recipe routes nowhere else."""
+
+
+def _shorthand(value: Any) -> Any:
+    return {"use": value} if isinstance(value, str) else value
+
+
+class Section(BaseModel):
+    """A table whose keys all belong to the core."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Use(BaseModel):
+    """A table that names a plugin; keys that the core does not know are the plugin's options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    use: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The plugin's own keys."""
+        return dict(self.model_extra or {})
+
+
+PluginTable = Annotated[Use, BeforeValidator(_shorthand)]
+"""A plugin and its options; a bare name is a plugin with its defaults."""
+
+
+class Data(Use):
+    """``[data]``: the data set, the batch of all ranks together, and the part of the training images held out."""
+
+    batch: int = Field(256, ge=1)
+    validation: float = Field(0.1, ge=0, lt=1)
+
+
+class Threat(Section):
+    """``[threat]``: the ball in which the run is trained and judged."""
+
+    norm: str = "Linf"
+    eps: str | float | int = "8/255"
+
+
+class Projector(Section):
+    """The head of pre-training: the width of each layer, and where batch norm stands."""
+
+    widths: list[int] = Field(default_factory=lambda: [512, 128])
+    norm: bool = True
+    last_norm: bool = False
+
+
+class EncoderTable(Use):
+    """``[encoder]``: the backbone plugin, and the projector that stands on it."""
+
+    projector: Projector = Projector()
+
+
+class ViewTable(Use):
+    """One named view: drawn ``count`` times, from the image or ``of`` another view."""
+
+    of: str | None = None
+    count: int = Field(1, ge=1)
+
+
+class Maximise(Use):
+    """A loss that a generator maximises although it is no term of the stage."""
+
+    views: dict[str, str] | list[str] | None = None
+    selector: PluginTable | None = None
+
+
+class BallTable(Section):
+    """A generator's own ball, where it differs from the threat: by explicit consent, and printed by explain."""
+
+    norm: str | None = None
+    eps: str | float | int | None = None
+    unbounded: bool = False
+
+
+class GeneratorTable(Use):
+    """``[stage.generator.NAME]``: which views it reads, what it writes, and in which batch-norm mode it looks."""
+
+    reads: list[str] = Field(default_factory=list)
+    writes: list[str] = Field(default_factory=list)
+    maximise: str | Maximise | None = None
+    selector: PluginTable | None = None
+    constants: dict[str, str] = Field(default_factory=dict)
+    mode: Literal["eval", "batch", "train"] = "eval"
+    ball: BallTable | None = None
+
+
+class Term(Use):
+    """``[stage.term.NAME]``: an objective, the views bound to its roles, its selector and its weights."""
+
+    views: dict[str, str] | list[str] | None = None
+    selector: PluginTable | None = None
+    weight: Any = 1.0
+    mix: dict[str, Any] = Field(default_factory=dict)
+    group: str | None = None
+
+
+class Ema(Section):
+    """An encoder that follows another: when it is updated, and whose batch-norm buffers it keeps."""
+
+    of: str = "online"
+    momentum: Any = 0.99
+    update: Literal["before-optimiser", "after-optimiser"] = "after-optimiser"
+    buffers: Literal["own", "copied"] = "own"
+
+
+class Of(Section):
+    """What is clustered: the features of a view through an encoder and a route."""
+
+    view: str = "none"
+    encoder: str = "online"
+    route: str = MAIN_ROUTE
+    layer: Literal["h", "z"] = "h"
+
+
+class Targets(Use):
+    """``targets``: the cluster plugin, what it clusters, how many clusters, and how often."""
+
+    of: Of = Of()
+    clusters: int | list[int] | Literal["silhouette"] = "silhouette"
+    grid: list[int] = Field(default_factory=lambda: [5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100])
+    refresh: str | None = "1 epoch"
+
+
+class SamplerTable(Use):
+    """A sampler that chooses the images of the coming epochs."""
+
+    every: int = Field(1, ge=1)
+    after: int = Field(0, ge=0)
+
+
+class Stage(Section):
+    """``[[stage]]``: what is trained, on which views, by which terms."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    epochs: int = Field(ge=0)
+    batch: int | None = Field(None, ge=1)
+    split: Literal["pretrain", "train"] = "pretrain"
+    drop_last: bool = True
+    init: str | None = None
+    encoders: dict[str, str | Ema] = Field(default_factory=dict)
+    trainable: list[str] = Field(default_factory=lambda: ["online"])
+    freeze: list[str] = Field(default_factory=list)
+    classifier: Literal["keep", "zero", "default"] = "keep"
+    mode: Literal["train", "eval"] = "train"
+    views: dict[str, Annotated[ViewTable, BeforeValidator(_shorthand)]] = Field(default_factory=dict)
+    differentiable: list[str] = Field(default_factory=list)
+    routes: dict[str, str] = Field(default_factory=dict)
+    encode: dict[str, str] = Field(default_factory=dict)
+    forward: Literal["by-route", "by-view"] | list[list[str]] = "by-route"
+    groups: dict[str, list[str]] = Field(default_factory=dict)
+    labels: str = Field("data", pattern=r"^(data|targets:\d+)$")
+    targets: Annotated[Targets, BeforeValidator(_shorthand)] | None = None
+    sampler: Annotated[SamplerTable, BeforeValidator(_shorthand)] | None = None
+    generator: dict[str, Annotated[GeneratorTable, BeforeValidator(_shorthand)]] = Field(default_factory=dict)
+    term: dict[str, Annotated[Term, BeforeValidator(_shorthand)]]
+    optimizer: PluginTable
+    clip: float | None = Field(None, gt=0)
+
+
+class Evaluate(Use):
+    """``[[evaluate]]``: a protocol (``use``), the routes to judge, the attacks, and the budgets of the curve."""
+
+    route: list[str] = Field(default_factory=lambda: [MAIN_ROUTE])
+    attacks: list[PluginTable] = Field(default_factory=lambda: [Use(use="pgd-20")])
+    stage: str | None = None
+    encoder: str = "online"
+    batch: int = Field(250, ge=1)
+    samples: int | None = Field(None, ge=1)
+    curve: list[str | float | int] = Field(default_factory=list)
+
+
+class Settings(Section):
+    """``[run]``: how the run is kept and logged; nothing here changes what is learnt."""
+
+    checkpoint: str = "1 epoch"
+    log_every: int = Field(10, ge=1)
+
+
+class Recipe(Section):
+    """A whole method: data, threat, stages and evaluation."""
+
+    name: str
+    cite: str = ""
+    deviations: list[str] = Field(default_factory=list)
+    base: dict[str, str] = Field(default_factory=dict)
+    seed: int = 0
+    data: Data = Data(use="digits")
+    threat: Threat = Threat()
+    encoder: EncoderTable | None = None
+    stage: list[Stage] = Field(min_length=1)
+    evaluate: list[Evaluate] = Field(default_factory=list)
+    run: Settings = Settings()
+    budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    lock: dict[str, Any] = Field(default_factory=dict)
+
+    def find(self, stage: str) -> Stage:
+        """Return the stage of a name."""
+        for candidate in self.stage:
+            if candidate.name == stage:
+                return candidate
+        raise UsageError(f"the recipe has no stage {stage!r}; its stages are {', '.join(s.name for s in self.stage)}")
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the same recipe under another seed."""
+        return self.model_copy(update={"seed": seed})
+
+    def to_toml(self) -> str:
+        """Write the recipe with every core default filled in; keys without a value are left out."""
+        return tomli_w.dumps(_without_none(self.model_dump(mode="python")))
+
+
+def parse(tables: Mapping[str, Any], where: str) -> Recipe:
+    """Check a recipe's tables.
+
+    Raises:
+        UsageError: an unknown key (with near names), a missing one or a value of the wrong type, with its place.
+    """
+    try:
+        return Recipe.model_validate(_desugar(tables))
+    except ValidationError as error:
+        raise UsageError(_sentence(error, where)) from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a recipe file into plain tables.
+
+    Raises:
+        UsageError: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"there is no recipe file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the recipe file {path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the recipe file {path} is not TOML: {error}") from None
+
+
+def _desugar(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``objective = ...`` and ``protocol = ...`` into the tables they stand for."""
+    recipe = dict(tables)
+    recipe["stage"] = [_one_term(stage) if isinstance(stage, Mapping) else stage for stage in recipe.get("stage", [])]
+    recipe["evaluate"] = [
+        {("use" if key == "protocol" else key): value for key, value in entry.items()}
+        if isinstance(entry, Mapping)
+        else entry
+        for entry in recipe.get("evaluate", [])
+    ]
+    return recipe
+
+
+def _one_term(stage: Mapping[str, Any]) -> dict[str, Any]:
+    stage = dict(stage)
+    if "objective" in stage:
+        stage["term"] = {**stage.get("term", {}), "objective": stage.pop("objective")}
+    return stage
+
+
+def _sentence(error: ValidationError, where: str) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "lax-", "is-")))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key {place!r}{_near(first['loc'])}; remove or correct it{more}"
+    if first["type"] == "missing":
+        return f"{where}: the key {place!r} is missing{more}"
+    return f"{where}: {place} = {first.get('input')!r} is not accepted: {first['msg']}{more}"
+
+
+def _near(location: tuple[Any, ...]) -> str:
+    sections: list[type[BaseModel]] = [
+        Recipe, Stage, Data, Threat, EncoderTable, Projector, Settings, Of, Ema, BallTable, Evaluate
+    ]  # fmt: skip
+    known = {field for section in sections for field in section.model_fields}
+    near = difflib.get_close_matches(str(location[-1]), sorted(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(entry) for key, entry in value.items() if entry is not None and entry != {}}
+    if isinstance(value, list):
+        return [_without_none(entry) for entry in value]
+    return value

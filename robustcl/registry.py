@@ -1,0 +1,231 @@
+"""Entry points to plugins: lazy, isolated, clash-aware, with their origin. Names are read without imports.
+
+Each kind has a group, ``robustcl.generators`` and so on; ``robustcl.recipes`` names packages of TOML files. A
+plugin is asked for as ``name``, as ``distribution/name`` where two distributions offer the name, and as
+``name:VALUE`` where the class says with ``preset = "attack"`` which option the part after the colon fills.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.resources
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from types import MappingProxyType
+from typing import Final
+
+from robustcl.errors import (
+    AmbiguousPlugin,
+    BrokenPlugin,
+    NotAPlugin,
+    RobustclError,
+    UnknownPlugin,
+    UsageError,
+)
+from robustcl.installed import KINDS, Entry, Origin, normal, scan
+
+LOCAL: Final = "local"
+"""What stands for the distribution of a plugin added by ``local``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A resolved plugin: its class, the options that its name presets, and its origin."""
+
+    cls: type
+    preset: Mapping[str, str]
+    origin: Origin
+
+
+_added: ContextVar[tuple[Entry, ...]] = ContextVar("robustcl_local_plugins", default=())
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of a kind, sorted, as ``get`` takes them; nothing is imported.
+
+    A name that two distributions offer appears once for each, as ``distribution/name``.
+    """
+    return sorted(labels(entries(kind)))
+
+
+def get(kind: str, name: str) -> type:
+    """Import one plugin's class and nothing else; see ``find``."""
+    return find(kind, name).cls
+
+
+def find(kind: str, name: str, where: str = "") -> Found:
+    """Resolve ``name``, ``distribution/name`` or ``name:VALUE``: the class, its preset options, its origin.
+
+    ``where`` (a recipe line or a flag) opens the message of every error: ``UnknownPlugin``,
+    ``where`` (a recipe line or a flag) opens every error: ``UnknownPlugin``, ``AmbiguousPlugin``,
+    """
+    head, colon, value = name.partition(":")
+    try:
+        entry = choose(kind, head, entries(kind))
+        cls = load(entry)
+        preset = {_preset(entry, cls, name, value): value} if colon else {}
+    except RobustclError as error:
+        raise type(error)(f"{where}: {error}" if where else str(error)) from error.__cause__
+    return Found(cls, MappingProxyType(preset), entry.origin)
+
+
+def origin(kind: str, name: str) -> Origin:
+    """Return who brings a plugin, without importing it."""
+    return choose(kind, name.partition(":")[0], entries(kind)).origin
+
+
+def recipes() -> Mapping[str, Origin]:
+    """Return the names of all recipes with their origin; packages that cannot be read are left out."""
+    return dict(sorted((label, entry.origin) for label, entry in labels(_recipes()[0]).items()))
+
+
+def recipe_text(name: str) -> str:
+    """Return the TOML text of a recipe, ``name`` or ``distribution/name``."""
+    files, broken = _recipes()
+    try:
+        return str(choose("recipe", name, files).source.read_text(encoding="utf-8"))
+    except UnknownPlugin as error:
+        raise UnknownPlugin("; ".join(map(str, [error, *broken]))) from None
+
+
+def broken_recipes() -> list[BrokenPlugin]:
+    """Return what is wrong with each package of recipes that cannot be read."""
+    return _recipes()[1]
+
+
+@contextmanager
+def local(kind: str, name: str, cls: type) -> Iterator[type]:
+    """Add a plugin inside a ``with``, for notebooks and tests; its distribution is ``local``.
+
+    Several may be nested. A name that is installed too becomes ambiguous: ``local/name`` selects.
+    """
+    _known(kind)
+    if any((entry.kind, entry.name) == (kind, name) for entry in _added.get()):
+        raise AmbiguousPlugin(
+            f"the {kind} {name!r} is local already; leave that 'with' first, or rename this one"
+        )
+    entry = Entry(kind, name, Origin(LOCAL, "", f"{cls.__module__}:{cls.__qualname__}"), cls)
+    load(entry)
+    token = _added.set((*_added.get(), entry))
+    try:
+        yield cls
+    finally:
+        _added.reset(token)
+
+
+def refresh() -> None:
+    """Forget the metadata scan, after installing a distribution into a running process."""
+    scan.cache_clear()
+
+
+def entries(kind: str) -> list[Entry]:
+    """Return all entries of a kind, local ones first, then by name and distribution; nothing is imported."""
+    _known(kind)
+    return [entry for entry in _added.get() if entry.kind == kind] + list(scan().get(kind, ()))
+
+
+def labels(rows: Iterable[Entry]) -> dict[str, Entry]:
+    """Return what selects each entry: its name, or ``distribution/name`` where the name alone would not."""
+    by_name: dict[str, list[Entry]] = {}
+    for entry in rows:
+        by_name.setdefault(entry.name, []).append(entry)
+    return {
+        entry.qualified if len(same) > 1 else name: entry for name, same in by_name.items() for entry in same
+    }
+
+
+def load(entry: Entry) -> type:
+    """Import the class of one entry and check it; ``BrokenPlugin`` or ``NotAPlugin`` names the owner."""
+    cls = entry.source
+    if isinstance(cls, EntryPoint):
+        try:
+            cls = cls.load()
+        except (Exception, SystemExit) as error:  # a stranger's import may raise anything
+            raise _broken(entry, error) from error
+    from robustcl.members import faults  # brings torch, as the plugin just did
+
+    if wrong := faults(entry.kind, cls):
+        raise NotAPlugin(
+            f"the {entry.kind} {entry.name!r} of {entry.origin} ({entry.origin.target}) "
+            f"{' and '.join(wrong)}; robustcl.protocols says what a {entry.kind} must offer"
+        )
+    checked: type = cls
+    return checked
+
+
+def choose(kind: str, name: str, rows: list[Entry]) -> Entry:
+    """Return the one entry that ``name`` or ``distribution/name`` selects; else the error says what would."""
+    owner, slash, plain = name.rpartition("/")
+    chosen = [entry for entry in rows if entry.name == plain]
+    if slash:
+        chosen = [entry for entry in chosen if normal(entry.origin.distribution) == normal(owner)]
+    if not chosen:
+        raise UnknownPlugin(_unknown(kind, name, plain, rows))
+    if len(chosen) > 1:
+        owners = " and ".join(f"{entry.origin} ({entry.origin.target})" for entry in chosen)
+        choices = " or ".join(repr(entry.qualified) for entry in chosen)
+        raise AmbiguousPlugin(f"the {kind} {plain!r} is offered by {owners}; write {choices}")
+    return chosen[0]
+
+
+def near(name: str, known: list[str]) -> str:
+    """Return the end of a sentence about an unknown name: the near ones, or else all."""
+    plain = name.rpartition("/")[2]
+    found = difflib.get_close_matches(name, known, n=3) or difflib.get_close_matches(plain, known, n=3)
+    if found:
+        return f"; did you mean {' or '.join(repr(one) for one in found)}?"
+    return f"; there are: {', '.join(known) or 'none'}"
+
+
+@functools.cache
+def _recipe_files(package: Entry) -> tuple[Entry, ...]:
+    files = importlib.resources.files(package.origin.target).iterdir()
+    return tuple(
+        Entry("recipe", file.name.removesuffix(".toml"), package.origin, file)
+        for file in files
+        if file.name.endswith(".toml")
+    )
+
+
+def _recipes() -> tuple[list[Entry], list[BrokenPlugin]]:
+    found: list[Entry] = []
+    broken: list[BrokenPlugin] = []
+    for package in scan().get("recipe", ()):
+        try:
+            found.extend(_recipe_files(package))
+        except (Exception, SystemExit) as error:
+            broken.append(_broken(package, error))
+    return found, broken
+
+
+def _unknown(kind: str, name: str, plain: str, rows: list[Entry]) -> str:
+    said = f"no installed distribution offers a {kind} called {name!r}"
+    others = [other for other in KINDS if other != kind and any(e.name == plain for e in entries(other))]
+    if others:
+        said += f"; {plain!r} is a name of another kind: {', '.join(others)}"
+    return said + near(name, sorted(labels(rows)))
+
+
+def _known(kind: str) -> None:
+    if kind not in KINDS:
+        raise UnknownPlugin(f"there is no kind of plugin called {kind!r}; the kinds are {', '.join(KINDS)}")
+
+
+def _broken(entry: Entry, error: BaseException) -> BrokenPlugin:
+    return BrokenPlugin(
+        f"the {entry.kind} {entry.name!r} of {entry.origin} ({entry.origin.target}) cannot be imported: "
+        f"{type(error).__name__}: {error}; mend or uninstall {entry.origin.distribution}"
+    )
+
+
+def _preset(entry: Entry, cls: type, name: str, value: str) -> str:
+    option = getattr(cls, "preset", None)
+    if not isinstance(option, str):
+        raise UsageError(f"the {entry.kind} {entry.name!r} takes nothing after a colon; {name!r} is too long")
+    if not value.strip():
+        raise UsageError(f"{name!r} names nothing after the colon; write '{entry.name}:{option.upper()}'")
+    return option

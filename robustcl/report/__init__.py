@@ -1,0 +1,53 @@
+"""Reports of finished runs: one self-contained page, data frames, and comparison tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustcl.report import page, tables
+from robustcl.report.load import FinishedRun, load, load_results
+from robustcl.report.representation import Projection
+from robustcl.report.tables import frame, wilson
+
+__all__ = ["FinishedRun", "compare", "frame", "load", "table", "wilson", "write"]
+
+
+def write(run: Path, *, out: Path | None = None, projection: Projection = "t-sne") -> Path:
+    """Write the page of a finished run to ``RUN/report.html``, or to ``out``, and return its path.
+
+    Raises ``DataError`` where the run is missing or damaged, ``UsageError`` where the page cannot be written.
+    """
+    run = Path(run)
+    return page.store(page.render(load(run), projection), Path(out) if out else run / "report.html")
+
+
+def compare(runs: Sequence[Path], out: Path) -> Path:
+    """Write one page that lays several runs side by side, and return its path. Raises as ``write``."""
+    return page.store(page.render_comparison(_read(runs)), Path(out))
+
+
+def table(runs: Sequence[Path] | Mapping[str, pd.DataFrame]) -> str:
+    """Return a Markdown table of runs, or of frames by label; it is aligned, for a terminal."""
+    if isinstance(runs, Mapping):
+        named = {label: {"rows": _records(data)} for label, data in runs.items()}
+        return tables.markdown(tables.compare(named))
+    return tables.markdown(tables.compare(_read(runs)))
+
+
+def _read(runs: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
+    """Read several runs, label -> results; the label is the run's name, with its seed or directory if names repeat."""
+    read = [(Path(run), load_results(Path(run))) for run in runs]
+    names = [str(results.get("name") or path.resolve().name) for path, results in read]
+    seeded = [f"{name} (seed {results.get('seed')})" for name, (_, results) in zip(names, read, strict=True)]
+    placed = [f"{name} ({path})" for name, (path, _) in zip(names, read, strict=True)]
+    labels = next((some for some in (names, seeded) if len(set(some)) == len(some)), placed)
+    return {label: results for label, (_, results) in zip(labels, read, strict=True)}
+
+
+def _records(data: pd.DataFrame) -> list[dict[str, Any]]:
+    plain = data.astype(object)
+    return [{str(key): value for key, value in row.items()} for row in plain.where(plain.notna(), None).to_dict(orient="records")]

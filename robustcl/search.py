@@ -1,0 +1,104 @@
+"""The inner maximiser: projected steepest ascent over a loss, as a pure function.
+
+Every gradient attack of the project is this loop with another objective. It asks autograd for the gradient of
+the candidates alone, so that no parameter's ``.grad`` is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robustcl.errors import UsageError
+from robustcl.rng import Rng
+from robustcl.threat import Ball
+
+Objective = Callable[[Tensor], Tensor]
+"""Maps candidates (R, *item) to what is to be maximised: (R,), or a scalar of the whole batch."""
+
+Start = Literal["none", "uniform", "gaussian"]
+
+
+def ascend(
+    x: Tensor,
+    objective: Objective,
+    ball: Ball,
+    *,
+    steps: int | Tensor,
+    step_size: float | Tensor,
+    rng: Rng,
+    start: Start = "uniform",
+    restarts: int = 1,
+    separable: bool = True,
+    deviation: float = 0.001,
+) -> Tensor:
+    """Return inputs (R, *item) in the ball around x that make the objective large, detached.
+
+    Projected gradient ascent of Madry et al., Towards deep learning models resistant to adversarial attacks,
+    ICLR 2018, with the step of the ball's norm. ``steps`` and ``step_size`` may be (R,), one for each row.
+    ``start``: x itself, a uniform point of the ball, or x plus Gaussian noise of the given ``deviation``. Of
+    several ``restarts`` each row keeps its best if the objective is ``separable`` (row i depends on input i
+    alone); otherwise the best whole batch is kept. Raises ``UsageError`` for restarts that would repeat each
+    other.
+    """
+    if restarts > 1 and start == "none":
+        raise UsageError(f"{restarts} restarts from x itself are all the same: take start = 'uniform'")
+    x = x.detach()
+    best = _climb(x, objective, ball, steps, step_size, _STARTS[start](x, ball, rng, deviation))
+    if restarts == 1:
+        return best
+    score = _score(best, objective, separable)
+    for _ in range(restarts - 1):
+        rival = _climb(x, objective, ball, steps, step_size, _STARTS[start](x, ball, rng, deviation))
+        value = _score(rival, objective, separable)
+        better = value > score
+        best = torch.where(better.reshape(-1, *[1] * (x.dim() - 1)), rival, best)
+        score = torch.where(better, value, score)
+    return best
+
+
+def gradient(objective: Objective, at: Tensor) -> Tensor:
+    """Return the gradient of the summed objective with respect to the candidates alone, in their shape."""
+    with torch.enable_grad():
+        leaf = at.detach().requires_grad_()
+        value = objective(leaf)
+        return torch.autograd.grad(value.sum(), leaf)[0]
+
+
+def _climb(
+    x: Tensor, objective: Objective, ball: Ball, steps: int | Tensor, step_size: float | Tensor, adv: Tensor
+) -> Tensor:
+    count = int(steps.max()) if isinstance(steps, Tensor) else steps
+    for step in range(count):
+        moved = ball.project(ball.ascend(adv, gradient(objective, adv), step_size), x)
+        if isinstance(steps, Tensor):
+            moved = torch.where((step < steps).reshape(-1, *[1] * (x.dim() - 1)), moved, adv)
+        adv = moved
+    return adv
+
+
+def _score(adv: Tensor, objective: Objective, separable: bool) -> Tensor:
+    with torch.no_grad():
+        value = objective(adv)
+    return value if separable else value.sum()
+
+
+def _from_clean(x: Tensor, ball: Ball, rng: Rng, deviation: float) -> Tensor:
+    return x
+
+
+def _from_uniform(x: Tensor, ball: Ball, rng: Rng, deviation: float) -> Tensor:
+    return ball.sample(x, rng)
+
+
+def _from_gaussian(x: Tensor, ball: Ball, rng: Rng, deviation: float) -> Tensor:
+    return ball.project(x + deviation * rng.normal(x.shape, device=x.device, dtype=x.dtype), x)
+
+
+_STARTS: Mapping[str, Callable[[Tensor, Ball, Rng, float], Tensor]] = MappingProxyType(
+    {"none": _from_clean, "uniform": _from_uniform, "gaussian": _from_gaussian}
+)

@@ -1,0 +1,128 @@
+"""What every view, data set and sampler must satisfy, beside the checks common to all kinds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustcl import registry
+from robustcl.errors import UsageError
+from robustcl.rng import Rng
+from robustcl.testing.builders import DIMS, make_images
+from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
+from robustcl.testing.survey import TinySurvey
+
+ITEMS = {3: (3, 16, 16), 4: (3, 4, 16, 16)}
+"""What a view is tried on: images, or clips where its ``item_dim`` is 4."""
+_ROWS = 6
+
+
+def draws_one_row_per_image(subject: Subject) -> None:
+    """The view, and the pretext target if there is one, have one row per image; the view is floating and finite."""
+    plugin, x = subject.make(), _images(subject)
+    view, target = _draw(plugin, x)
+    assert view.is_floating_point(), f"the view is {view.dtype}"
+    assert len(view) == len(x), f"{len(x)} images gave {len(view)} rows"
+    assert bool(view.isfinite().all()), "the view is not finite"
+    assert target is None or len(target) == len(x), "the pretext target has not one row per image"
+
+
+def is_random_only_through_the_rng(subject: Subject) -> None:
+    """The same stream gives the same view, the global random state and the images stay as they were."""
+    plugin, x = subject.make(), _images(subject)
+    with global_rng_untouched():
+        first, second = _draw(plugin, x)[0], _draw(plugin, x)[0]
+    assert torch.equal(first, second), "two draws from the same stream differ"
+    assert torch.equal(x, _images(subject)), "the images were changed in place"
+
+
+def rows_are_independent(subject: Subject) -> None:
+    """A row's view depends on its image and its own stream alone, not on the rest of the batch."""
+    plugin, x, rows = subject.make(), _images(subject), torch.tensor([4, 1])
+    whole, target = _draw(plugin, x)
+    part, part_target = _draw(plugin, x, rows)
+    assert torch.allclose(whole[rows], part, atol=1e-5), "a row's view depends on the other rows"
+    if target is not None and part_target is not None:
+        assert torch.equal(target[rows], part_target), "a row's pretext target depends on the other rows"
+
+
+def keeps_its_range(subject: Subject) -> None:
+    """``range`` is (low, high) or None; a view of pixels stays pixels, give or take what interpolation overshoots."""
+    plugin = subject.make()
+    bounds = getattr(plugin, "range", (0.0, 1.0))
+    if bounds is None:
+        raise Skip("its values are not pixels")
+    low, high = bounds
+    assert low < high, f"the range {bounds} holds no values"
+    view = _draw(plugin, _images(subject))[0]
+    slack = 0.6 * (high - low)
+    found = float(view.min()), float(view.max())
+    assert low - slack <= found[0] <= found[1] <= high + slack, f"the view's values {found} are far outside {bounds}"
+
+
+def describes_itself(subject: Subject) -> None:
+    """Classes are distinct names; mean and deviation have one entry per channel; ``encoder`` is text. No download."""
+    plugin = subject.make()
+    assert isinstance(plugin.encoder, str), "encoder is not the name of an encoder plugin"
+    assert plugin.encoder, "encoder names no encoder plugin"
+    try:
+        classes, (mean, deviation) = plugin.classes(), plugin.statistics()
+    except UsageError as error:
+        raise Skip(str(error)) from error
+    assert isinstance(classes, tuple), f"classes() returned a {type(classes).__name__}, not a tuple"
+    assert all(isinstance(name, str) and name for name in classes), "a class has no name"
+    assert len(set(classes)) == len(classes), "two classes have the same name"
+    assert len(mean) == len(deviation) > 0, f"{len(mean)} means but {len(deviation)} deviations"
+    assert all(0 <= m <= 1 and 0 < s <= 1 for m, s in zip(mean, deviation, strict=True)), "statistics are not of [0, 1]"
+
+
+def its_encoder_exists(subject: Subject) -> None:
+    """The encoder it suggests is registered."""
+    known = registry.names("encoder")
+    if not known:
+        raise Skip("no encoder is registered")
+    assert registry.origin("encoder", subject.make().encoder)
+
+
+def selects_indices(subject: Subject) -> None:
+    """The result is (S,) int64 within the data set, not empty."""
+    chosen = _select(subject.make())
+    assert chosen.dtype == torch.int64, f"the indices are {chosen.dtype}"
+    assert chosen.dim() == 1, f"the indices have the shape {tuple(chosen.shape)}"
+    assert len(chosen), "no image was selected"
+    assert 0 <= int(chosen.min()) <= int(chosen.max()) < DIMS.samples, "an index lies outside the data set"
+
+
+def selects_by_the_rng(subject: Subject) -> None:
+    """The same survey gives the same indices, and the global random state stays."""
+    plugin = subject.make()
+    with global_rng_untouched():
+        first, second = _select(plugin), _select(plugin)
+    assert torch.equal(first, second), "two selections from the same survey differ"
+
+
+VIEW: tuple[Check, ...] = (
+    draws_one_row_per_image,
+    is_random_only_through_the_rng,
+    rows_are_independent,
+    keeps_its_range,
+)
+DATASET: tuple[Check, ...] = (describes_itself, its_encoder_exists)
+SAMPLER: tuple[Check, ...] = (selects_indices, selects_by_the_rng)
+
+
+def _images(subject: Subject) -> Tensor:
+    return make_images(_ROWS, ITEMS[getattr(subject.cls, "item_dim", 3)])
+
+
+def _draw(plugin: Any, x: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    rows = torch.arange(len(x)) if rows is None else rows
+    drawn = plugin.draw(x[rows].clone() if len(rows) < len(x) else x, Rng(0, "view").for_rows(rows))
+    return drawn if isinstance(drawn, tuple) else (drawn, None)
+
+
+def _select(plugin: Any) -> Tensor:
+    chosen: Tensor = plugin.select(TinySurvey(), 1)
+    return chosen

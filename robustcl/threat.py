@@ -1,0 +1,254 @@
+"""The threat model: a norm ball around each input, cut by the range of valid values.
+
+A geometry knows four things of its norm: the length of a move, the projection onto the ball within the range,
+the steepest ascent and a uniform draw. Items may have any shape; a row never depends on its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from robustcl.errors import UsageError
+from robustcl.ratio import ratio
+from robustcl.rng import Rng
+
+Range = tuple[float, float] | None
+_Length = Callable[[Tensor], Tensor]
+_Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Ball:
+    """All inputs within ``eps`` of x in ``norm`` ("Linf", "L2", "L1") whose values lie in ``range``.
+
+    ``eps``: one number, or (R,) with one for each row. ``range``: lowest and highest value, inside which x
+    itself lies; ``None`` where every value is valid.
+    """
+
+    norm: str
+    eps: float | Tensor
+    range: Range = (0.0, 1.0)
+
+    @classmethod
+    def checked(cls, norm: str, eps: float | str, range: Range = (0.0, 1.0)) -> Ball:
+        """Make a ball from what a user wrote, ``Ball.checked("linf", "8/255")``; raises ``UsageError``."""
+        name, radius = parse_norm(norm), _radius(eps)
+        if range is not None:
+            low, high = range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise UsageError(
+                    f"the range {low:g} .. {high:g} holds no values: write the lower bound first"
+                )
+            if name == "Linf" and radius > high - low:
+                advice = f"write {radius:g}/255" if radius <= 255 else "choose a smaller eps"
+                raise UsageError(
+                    f"eps {radius:g} is wider than the pixels' range {low:g} .. {high:g}: {advice}"
+                )
+        return cls(name, radius, range)
+
+    def project(self, adv: Tensor, x: Tensor) -> Tensor:
+        """Return the point nearest to ``adv`` (R, *item) that is in the ball around x and in the range."""
+        return _GEOMETRIES[self.norm].project(adv, x, _column(self.eps, x), self.range)
+
+    def ascend(self, adv: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
+        """Return ``adv`` after one step in the norm's steepest direction, not projected.
+
+        ``step_size``: the step's length in the norm, a number or (R,). A row whose gradient is zero stays.
+        """
+        return _GEOMETRIES[self.norm].ascend(adv, gradient, _column(step_size, adv), self.range)
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        """Return a point drawn uniformly from the ball around each row, then clamped to the range."""
+        start = x + _GEOMETRIES[self.norm].sample(x, rng) * _column(self.eps, x)
+        return start if self.range is None else start.clamp_(*self.range)
+
+    def distance(self, adv: Tensor, x: Tensor) -> Tensor:
+        """Return how far each row is from x in the norm, (R,)."""
+        return _GEOMETRIES[self.norm].length((adv - x).flatten(1))
+
+    def contains(self, adv: Tensor, x: Tensor) -> Tensor:
+        """Say of each row whether it is in the ball and the range, (R,) bool.
+
+        Forgives a millionth of eps and what rounding to the dtype can add; a row with NaN is not inside.
+        """
+        unit = torch.finfo(adv.dtype).eps * max(1.0, float(x.abs().max()) if x.numel() else 1.0)
+        rounding = _GEOMETRIES[self.norm].length(torch.full_like(x[:1].flatten(1), unit)) if len(x) else unit
+        inside = self.distance(adv, x) <= self.eps * (1.0 + 1e-6) + rounding
+        if self.range is None:
+            return inside
+        low, high = self.range
+        return inside & ((adv >= low) & (adv <= high)).flatten(1).all(1)
+
+    def take(self, rows: Tensor) -> Ball:
+        """Return the ball of some rows, (S,) int64."""
+        return self if not isinstance(self.eps, Tensor) else replace(self, eps=self.eps[rows])
+
+
+def parse_norm(text: str) -> str:
+    """Return "Linf", "L2" or "L1" for the text in any case; raises ``UsageError``."""
+    known = {name.lower(): name for name in _GEOMETRIES}
+    if text.lower() not in known:
+        raise UsageError(f"the norm {text!r} is not known: write one of {', '.join(_GEOMETRIES)}")
+    return known[text.lower()]
+
+
+class _Geometry(Protocol):
+    def length(self, delta: Tensor) -> Tensor:
+        """Return the norm of each row of (R, d)."""
+
+    def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor: ...
+
+    def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor: ...
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        """Return uniform points of the unit ball, in x's shape."""
+
+
+class _Linf:
+    def length(self, delta: Tensor) -> Tensor:
+        return delta.abs().amax(1)
+
+    def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
+        adv = torch.clamp(adv, x - eps, x + eps)
+        return adv if range is None else adv.clamp_(*range)
+
+    def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
+        return adv + step * gradient.sign()
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        return rng.uniform(x.shape, -1.0, 1.0, device=x.device, dtype=x.dtype)
+
+
+class _L2:
+    def length(self, delta: Tensor) -> Tensor:
+        length: Tensor = torch.linalg.vector_norm(delta, dim=1)
+        return length
+
+    def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
+        return _shrink(adv, x, eps, range, _scaled_to_length, self.length)
+
+    def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
+        flat = gradient.flatten(1)
+        # Dividing by the largest entry first keeps tiny gradients from vanishing when they are squared.
+        flat = flat / _positive(flat.abs().amax(1, keepdim=True))
+        return adv + step * (flat / _positive(self.length(flat)[:, None])).view_as(adv)
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        direction = rng.normal(x.shape, device=x.device, dtype=x.dtype).flatten(1)
+        radius = rng.uniform((len(x), 1), device=x.device, dtype=x.dtype) ** (
+            1.0 / max(direction.shape[1], 1)
+        )
+        return (direction / _positive(self.length(direction)[:, None]) * radius).view(x.shape)
+
+
+class _L1:
+    def length(self, delta: Tensor) -> Tensor:
+        return delta.abs().sum(1)
+
+    def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
+        return _shrink(adv, x, eps, range, _thresholded_to_length, self.length)
+
+    def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
+        """Step along the few largest entries of the gradient whose room within the range adds up to the step.
+
+        Without a range that is the largest entry alone, the steepest direction of L1. With one it is the
+        support of the steepest direction in ball and box together (Croce and Hein, Mind the box, ICML 2021,
+        section 3). The entries keep their proportions, and full ones are pushed on, so that the projection
+        leaves them full.
+        """
+        flat, column = gradient.flatten(1).double(), step.flatten(1) if isinstance(step, Tensor) else step
+        size, order = flat.abs().sort(1, descending=True)
+        room = torch.full_like(size, math.inf)
+        if range is not None:
+            value = adv.flatten(1).double()
+            room = torch.where(flat > 0, range[1] - value, value - range[0]).clamp_(min=0.0).gather(1, order)
+        before = torch.nn.functional.pad(room.cumsum(1)[:, :-1], (1, 0))
+        chosen = torch.where(before < column, size, 0.0)
+        free = torch.where(room > 0.0, chosen, 0.0).sum(1, keepdim=True)
+        length = torch.where(free > 0.0, free, chosen.sum(1, keepdim=True))
+        move = torch.zeros_like(flat).scatter_(1, order, chosen / _positive(length)) * flat.sign()
+        return adv + (column * move).to(adv.dtype).view_as(adv)
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        """Normalise d + 1 exponentials and drop the last: uniform in the simplex; then draw signs."""
+        flat = x.flatten(1).shape
+        wait = -torch.log1p(-rng.uniform((flat[0], flat[1] + 1), device=x.device, dtype=x.dtype))
+        sign = rng.uniform(flat, -1.0, 1.0, device=x.device, dtype=x.dtype).sign()
+        return (wait[:, :-1] / _positive(wait.sum(1, keepdim=True)) * sign).view(x.shape)
+
+
+_GEOMETRIES: Mapping[str, _Geometry] = MappingProxyType({"Linf": _Linf(), "L2": _L2(), "L1": _L1()})
+
+
+def _shrink(
+    adv: Tensor, x: Tensor, eps: Tensor | float, range: Range, solve: _Solve, length: _Length
+) -> Tensor:
+    """Project onto ball and range at once, exactly: the move keeps its signs, ``solve`` finds its sizes."""
+    move = (adv - x).flatten(1).double()
+    radius = torch.as_tensor(eps, dtype=move.dtype, device=move.device).reshape(-1, 1)
+    size = room = move.abs()
+    if range is not None:
+        base = x.flatten(1).double()
+        room = torch.where(move > 0, range[1] - base, base - range[0]).clamp_(min=0.0).minimum(size)
+    shorter = torch.where(length(room)[:, None] <= radius, room, solve(size, room, radius))
+    shorter = shorter * (radius / _positive(length(shorter)[:, None])).clamp_(max=1.0)
+    nearest = x + (shorter * move.sign()).to(x.dtype).view_as(x)
+    return nearest if range is None else nearest.clamp_(*range)
+
+
+def _scaled_to_length(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+    """Return min(scale * size, room), (R, d), with the scale in [0, 1] that gives L2 length ``eps``.
+
+    These are the KKT conditions. An entry is full from the scale room / size on; between two such scales the
+    squared length is a parabola.
+    """
+    fills, order = torch.where(size > 0.0, room / _positive(size), 1.0).sort(1)
+    full = torch.nn.functional.pad(room.square().gather(1, order).cumsum(1), (1, 0))
+    free = torch.nn.functional.pad(size.square().gather(1, order).flip(1).cumsum(1).flip(1), (0, 1))
+    reached = full[:, 1:] + fills.square() * free[:, 1:] <= eps.square()
+    count = reached.sum(1, keepdim=True)
+    left = (eps.square() - full.gather(1, count)).clamp_(min=0.0)
+    return (left / _positive(free.gather(1, count))).sqrt().clamp_(max=1.0).mul(size).minimum(room)
+
+
+def _thresholded_to_length(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+    """Return min(max(size - threshold, 0), room), (R, d), with the threshold that gives L1 length ``eps``.
+
+    Duchi et al., Efficient projections onto the l1-ball, ICML 2008, with the box of Croce and Hein, Mind the
+    box, ICML 2021 (Proposition 2.1): the length falls piecewise linearly in the threshold, steeper from
+    ``size - room`` on and flatter again from ``size`` on.
+    """
+    corner, order = torch.cat([size - room, size], 1).sort(1)
+    slope = torch.cat([torch.ones_like(size), -torch.ones_like(size)], 1).gather(1, order).cumsum(1)
+    fall = torch.nn.functional.pad((slope[:, :-1] * corner.diff(dim=1)).cumsum(1), (1, 0))
+    excess = room.sum(1, keepdim=True) - fall - eps
+    last = ((excess >= 0.0).sum(1, keepdim=True) - 1).clamp_(min=0)
+    threshold = corner.gather(1, last) + excess.gather(1, last) / slope.gather(1, last).clamp_(min=1.0)
+    return (size - threshold).clamp_(min=0.0).minimum(room)
+
+
+def _column(value: float | Tensor, like: Tensor) -> float | Tensor:
+    """Shape one number per row so that it multiplies (R, *item)."""
+    return value.reshape(-1, *[1] * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
+
+
+def _positive(value: Tensor) -> Tensor:
+    """Make a divisor safe; what it divides is zero wherever it was zero."""
+    return value.clamp(min=torch.finfo(value.dtype).tiny)
+
+
+def _radius(eps: float | str) -> float:
+    try:
+        radius = float(ratio(eps))
+    except ValueError as error:
+        raise UsageError(f"eps {eps!r}: {error}") from None
+    if not math.isfinite(radius) or radius < 0.0:
+        raise UsageError(f"eps {eps} is not a distance: write a finite number that is not negative")
+    return radius

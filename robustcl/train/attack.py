@@ -1,0 +1,187 @@
+"""From a generator in a step to the ``Attack`` that it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from robustcl import guard, ranks
+from robustcl.protocols import Need
+from robustcl.recipe import MAIN_ROUTE
+from robustcl.rng import Rng
+from robustcl.train.encoders import Encoders
+from robustcl.train.plan import GeneratorPlan, Ref, StagePlan, TermPlan, layers_of
+from robustcl.train.scene import compose_scene
+from robustcl.types import ABSENT, Attack, Batch, Clustering, Embedding
+
+_BLOCK = 1 << 40
+"""Blocks of a joint perturbation draw from streams of their own, farther apart than any data set is large."""
+
+
+class Attacker:
+    """Runs a stage's generators on one batch, in attack mode, before any training forward."""
+
+    def __init__(
+        self,
+        plan: StagePlan,
+        encoders: Encoders,
+        weights: Mapping[str, Mapping[str, float]],
+        clusters: Clustering | None,
+        rng: Rng,
+    ) -> None:
+        self.plan, self.encoders, self.weights = plan, encoders, weights
+        self.clusters, self.rng = clusters, rng
+
+    def perturb(self, generator: GeneratorPlan, batch: Batch) -> dict[str, Tensor]:
+        """Return the views that the generator writes, each (B, *item), detached."""
+        x = torch.cat([batch.views[name] for name in generator.reads])
+        attack = self._attack(generator, x, batch)
+        adversarial = guard.perturb(
+            generator.part.plugin,
+            generator.part.name,
+            x,
+            attack,
+            modules=[self.encoders.online, *self.encoders.ema.values()],
+            statistics_may_change=generator.mode == "train",
+        )
+        return dict(zip(generator.writes, adversarial.chunk(len(generator.writes)), strict=True))
+
+    def _attack(self, generator: GeneratorPlan, x: Tensor, batch: Batch) -> Attack:
+        blocks = len(generator.writes)
+        needs = generator.part.needs
+        index = batch.index.repeat(blocks)
+        streams = index + torch.arange(blocks, device=x.device).repeat_interleave(len(batch.index)) * _BLOCK
+        layers = layers_of(needs) | (generator.maximise.layers if generator.maximise else frozenset())
+        own = [self._path(name) for name in generator.reads]
+        reads_teacher = Need.TEACHER in needs
+        loss, separable = self._loss(generator, batch)
+        return Attack(
+            encoder=self._encoder(generator, layers, len(batch.index)),
+            ball=generator.ball,
+            rng=self.rng.child("generator", generator.name).for_rows(streams),
+            label=batch.label.repeat(blocks),
+            index=index,
+            places=torch.arange(len(x), device=x.device),
+            separable=separable,
+            loss=loss,
+            unperturbed=self._clean(x, own, layers or frozenset({"h"}), generator.mode),
+            teacher=self._stacked(x, [("teacher", MAIN_ROUTE)] * blocks) if reads_teacher else ABSENT,
+            constants=self._constants(generator, batch) if generator.constants else ABSENT,
+            clusters=self.clusters if self.clusters is not None else ABSENT,
+        )
+
+    def _path(self, view: str) -> tuple[str, str]:
+        return self.plan.encode.get(view, "online"), self.plan.route_of(view, MAIN_ROUTE)
+
+    def _encoder(
+        self, generator: GeneratorPlan, layers: frozenset[str], images: int
+    ) -> Callable[[Tensor, Tensor], Embedding]:
+        paths = [self._path(name) for name in generator.writes]
+        taps = generator.maximise.taps if generator.maximise else frozenset[str]()
+
+        def encode(x: Tensor, places: Tensor) -> Embedding:
+            if len(set(paths)) == 1:
+                return self.encoders.embed(x, *paths[0], layers, generator.mode, taps)
+            block = places.div(images, rounding_mode="floor")
+            parts, order = [], []
+            for number, path in enumerate(paths):
+                rows = (block == number).nonzero()[:, 0]
+                parts.append(self.encoders.embed(x[rows], *path, layers, generator.mode, taps))
+                order.append(rows)
+            return Embedding.cat(parts).take(torch.argsort(torch.cat(order)))
+
+        return encode
+
+    def _clean(
+        self, x: Tensor, paths: list[tuple[str, str]], layers: frozenset[str], mode: str
+    ) -> Callable[[Tensor], Embedding]:
+        kept: list[Embedding] = []
+
+        def clean(places: Tensor) -> Embedding:
+            if not kept:
+                kept.append(self._stacked(x, paths, layers, "eval" if mode == "train" else mode))
+            return kept[0].take(places)
+
+        return clean
+
+    def _stacked(
+        self,
+        x: Tensor,
+        paths: list[tuple[str, str]],
+        layers: frozenset[str] = frozenset({"h"}),
+        mode: str = "eval",
+    ) -> Embedding:
+        """Embed each block through its own path, without a graph."""
+        blocks = x.chunk(len(paths))
+        return Embedding.cat(
+            [self.encoders.embed_constant(b, *path, layers, mode) for b, path in zip(blocks, paths, strict=True)]
+        )
+
+    def _constants(self, generator: GeneratorPlan, batch: Batch) -> dict[str, Embedding]:
+        layers = layers_of(generator.part.needs) or frozenset({"h"})
+        blocks = len(generator.writes)
+        return {
+            name: Embedding.cat([self._constant(ref, batch, layers, "eval")] * blocks)
+            for name, ref in generator.constants.items()
+        }
+
+    def _constant(self, ref: Ref, batch: Batch, layers: frozenset[str], mode: str) -> Embedding:
+        route = self.plan.route_of(ref.view, MAIN_ROUTE)
+        return self.encoders.embed_constant(batch.views[ref.view], ref.encoder, route, layers, mode)
+
+    def _loss(self, generator: GeneratorPlan, batch: Batch) -> tuple[Callable[[Embedding, Tensor], Tensor], bool]:
+        """Return what a borrowing generator maximises, and whether its rows are independent of each other."""
+        term = generator.maximise
+        if term is None:
+            return ABSENT, True
+        frozen = frozenset(self.encoders.frozen)
+        mode = "eval" if generator.mode == "train" else generator.mode
+        constants = {
+            role: self._constant(ref, batch, term.layers, mode)
+            for role, ref in term.roles
+            if ref.view not in generator.writes
+        }
+        separable = _is_separable(term, generator, batch)
+        weights = self.weights[term.name]
+
+        def loss(embedding: Embedding, places: Tensor) -> Tensor:
+            whole = len(places) == len(generator.writes) * len(batch.index)
+            if not whole and not separable:
+                raise ValueError(f"{term.objective.name} has no value on some rows alone: it compares rows")
+            seen = batch if whole else _rows_of(batch, places)
+            fixed = constants if whole else {role: value.take(places) for role, value in constants.items()}
+            block = {name: embedding.take(slice(i * len(seen.index), (i + 1) * len(seen.index)))
+                     for i, name in enumerate(generator.writes)}  # fmt: skip
+            views = {role: fixed[role] if role in fixed else block[ref.view] for role, ref in term.roles}
+            with torch.autocast(places.device.type, enabled=False):
+                scene = compose_scene(term, views, seen, self.clusters, frozen)
+                values = guard.per_sample(term.objective.plugin, term.objective.name, scene)
+            if separable:
+                return torch.stack([weights[name] * value for name, value in values.items()]).sum(0)
+            return _over_ranks(values, weights)
+
+        return loss, separable
+
+
+def _is_separable(term: TermPlan, generator: GeneratorPlan, batch: Batch) -> bool:
+    independent = bool(getattr(term.objective.plugin, "separable", False)) and len(generator.writes) == 1
+    partly_labelled = Need.LABELS in term.objective.needs and bool((batch.label < 0).any())
+    return independent and not partly_labelled
+
+
+def _over_ranks(values: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Return the value over all ranks; its gradient is this rank's part (the gather's backward brings the rest)."""
+    here = torch.stack([weights[n] * v.sum() / (ranks.world() if v.dim() == 0 else 1) for n, v in values.items()]).sum()
+    return here + (ranks.total(here.detach()) - here.detach())
+
+
+def _rows_of(batch: Batch, places: Tensor) -> Batch:
+    return Batch(
+        views={name: value[places] for name, value in batch.views.items()},
+        index=batch.index[places],
+        label=batch.label[places],
+        target={name: value[places] for name, value in batch.target.items()},
+        position=batch.position[places],
+    )

@@ -1,0 +1,90 @@
+"""Training state that survives a kill at any moment: written aside, flushed, renamed, sealed by its digest, two kept.
+
+A checkpoint is valid when its seal names its digest; anything else (a half-written file, a flipped bit) is passed over
+for the one before it, and reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustcl.errors import CheckpointError
+
+KEPT = 2
+
+
+def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
+    """Write the state of a step; returns the file. Older checkpoints beyond two are removed afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{step:09d}.pt"
+    aside = path.with_suffix(".tmp")
+    with aside.open("wb") as file:
+        torch.save(dict(state), file)
+        _flush(file.fileno())
+    seal = {"sha256": _digest(aside), "bytes": aside.stat().st_size}
+    os.replace(aside, path)
+    write_atomically(path.with_suffix(".json"), json.dumps(seal))
+    for old in sorted(folder.glob("step-*.pt"))[:-KEPT]:
+        old.with_suffix(".json").unlink(missing_ok=True)
+        old.unlink()
+    return path
+
+
+def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the newest valid state, or ``None``, and a sentence for each checkpoint that had to be passed over."""
+    passed: list[str] = []
+    for path in sorted(folder.glob("step-*.pt"), reverse=True):
+        try:
+            return read(path), passed
+        except CheckpointError as error:
+            passed.append(str(error))
+    return None, passed
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read one checkpoint.
+
+    Raises:
+        CheckpointError: the file lacks its seal, differs from it, or holds anything but tensors and plain values.
+    """
+    seal_path = path.with_suffix(".json")
+    try:
+        seal = json.loads(seal_path.read_text(encoding="utf-8"))
+        expected = seal["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CheckpointError(f"the checkpoint {path} was not finished: its seal {seal_path.name} is missing") from None
+    if _digest(path) != expected:
+        raise CheckpointError(f"the checkpoint {path} is damaged: its content differs from its seal")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"the checkpoint {path} holds a {type(state).__name__}, not a training state")
+    return state
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file so that a reader sees the old one or the new one, never a part."""
+    aside = path.with_name(path.name + ".tmp")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        _flush(file.fileno())
+    os.replace(aside, path)
+
+
+def _flush(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

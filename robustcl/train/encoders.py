@@ -1,0 +1,106 @@
+"""The named encoders of a stage: the online one, its followers (EMA), and frozen ones.
+
+Only the online encoder is part of the step that DDP wraps; the others stand beside it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from robustcl.nn.encoder import Encoder
+from robustcl.nn.modes import locked
+from robustcl.nn.routing import RoutedNorm
+from robustcl.schedule import Progress
+from robustcl.train.plan import EmaPlan, StagePlan, at
+from robustcl.types import Embedding
+
+ONLINE = "online"
+
+
+class Encoders:
+    """Embeds views through any of a stage's encoders, in a given batch-norm mode."""
+
+    def __init__(self, online: Encoder, frozen: Mapping[str, Encoder], ema: Mapping[str, EmaPlan]) -> None:
+        self.online = online
+        self.frozen = dict(frozen)
+        self.plans = dict(ema)
+        self.ema = {name: copy.deepcopy(online) for name in ema}
+        for encoder in (*self.frozen.values(), *self.ema.values()):
+            encoder.requires_grad_(False)
+        for encoder in self.frozen.values():
+            encoder.eval()
+
+    def __getitem__(self, name: str) -> Encoder:
+        if name == ONLINE:
+            return self.online
+        return self.ema[name] if name in self.ema else self.frozen[name]
+
+    def embed(
+        self, x: Tensor, encoder: str, route: str, layers: frozenset[str], mode: str, taps: frozenset[str] = frozenset()
+    ) -> Embedding:
+        """Embed inputs; a frozen encoder stays in eval mode and on its own main route whatever is asked."""
+        module = self[encoder]
+        if encoder in self.frozen:
+            route, mode = (route if route in module.routes else module.routes[0]), "eval"
+        with locked(module, mode):
+            embedding: Embedding = module(x, route, layers, taps)
+        return embedding.apply(at_least_float32)
+
+    def embed_constant(
+        self, x: Tensor, encoder: str, route: str, layers: frozenset[str], mode: str = "eval"
+    ) -> Embedding:
+        """Embed inputs without a graph."""
+        with torch.no_grad():
+            return self.embed(x, encoder, route, layers, mode)
+
+    def training_context(self, encoder: str) -> torch.no_grad | nullcontext[None]:
+        """Only the online encoder learns by gradient."""
+        return nullcontext() if encoder == ONLINE else torch.no_grad()
+
+    @torch.no_grad()
+    def follow(self, progress: Progress, *, before_optimiser: bool) -> None:
+        """Move the EMA encoders whose turn it is."""
+        for name, plan in self.plans.items():
+            if plan.before_optimiser != before_optimiser:
+                continue
+            momentum = at(plan.momentum, progress)
+            leader = self[plan.of]
+            for mine, other in zip(self.ema[name].parameters(), leader.parameters(), strict=True):
+                mine.lerp_(other, 1.0 - momentum)
+            if plan.copy_buffers:
+                for mine, other in zip(self.ema[name].buffers(), leader.buffers(), strict=True):
+                    mine.copy_(other)
+
+
+def freeze_idle(plan: StagePlan, online: Encoder, main: str) -> None:
+    """Leave gradient only where the stage's terms reach; DDP crashes on branches that a backward pass never meets."""
+    layers = frozenset[str]().union(*(term.layers for term in plan.terms if _reads_online(term.roles)))
+    used = {plan.route_of(ref.view, main) for term in plan.terms for _, ref in term.roles if ref.encoder == ONLINE}
+    online.requires_grad_(ONLINE in plan.trainable)
+    for part in plan.trainable:
+        if part != ONLINE:
+            online.get_submodule(part.removeprefix("online.")).requires_grad_(True)
+    for part in plan.freeze:
+        online.get_submodule(part.removeprefix("online.")).requires_grad_(False)
+    if "z" not in layers:
+        online.projector.requires_grad_(False)
+    if "logits" not in layers and online.classifier is not None:
+        online.classifier.requires_grad_(False)
+    for norm in (module for module in online.modules() if isinstance(module, RoutedNorm)):
+        for route in set(online.routes) - used:
+            for parameter in norm.branch(route).parameters(recurse=False):
+                parameter.requires_grad_(False)
+
+
+def at_least_float32(value: Tensor) -> Tensor:
+    """Losses, softmax and verdicts are computed in float32 (float64 stays)."""
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+def _reads_online(roles: tuple[tuple[str, object], ...]) -> bool:
+    return any(getattr(ref, "encoder", None) == ONLINE for _, ref in roles)

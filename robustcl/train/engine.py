@@ -1,0 +1,71 @@
+"""Devices, precision and processes: the one place that knows Lightning Fabric."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from robustcl.errors import UsageError
+
+
+class Engine:
+    """Places a step on its device, wraps it for several processes, and runs it in the chosen precision.
+
+    Args:
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        devices: the number of processes on this machine.
+        precision: Fabric's names: ``"32-true"``, ``"bf16-mixed"``, ``"64-true"``.
+    """
+
+    def __init__(self, device: str = "auto", devices: int = 1, precision: str = "32-true") -> None:
+        accelerator, _, number = device.partition(":")
+        if accelerator == "auto":
+            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        if accelerator == "cuda" and not torch.cuda.is_available():
+            raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+        self.precision = precision
+        self.fabric = Fabric(
+            accelerator=accelerator,
+            devices=[int(number)] if number else devices,
+            # Statistics are synchronised exactly by our own batch norm; DDP's broadcast would hide a fault in it.
+            strategy=DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto",
+            precision=precision,  # type: ignore[arg-type]
+        )
+        self.devices = devices
+
+    def launch(self) -> None:
+        """Start the other processes; they run the same command line."""
+        if self.devices > 1:
+            self.fabric.launch()
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors live."""
+        return self.fabric.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of weights and inputs."""
+        return torch.float64 if self.precision == "64-true" else torch.float32
+
+    def wrap(self, step: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
+        """Return the step and the optimiser as the chosen strategy runs them."""
+        return self.fabric.setup(step, optimizer)
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate gradients."""
+        self.fabric.backward(loss)
+
+    def autocast(self) -> Any:
+        """Return the context in which encoders run outside a wrapped step (evaluation, clustering)."""
+        return self.fabric.autocast()
+
+
+def quiet_fabric() -> None:
+    """Silence advice that does not apply: there are no DataLoader workers to add where data live on the device."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -1,0 +1,66 @@
+"""What a stage writes while it learns: ``metrics.jsonl``, TensorBoard events, and a line for who is watching."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from robustcl import ranks
+
+Watcher = Callable[[str, int, int, Mapping[str, float]], None]
+"""Called as watcher(stage, step, steps, numbers) after logged steps."""
+
+
+def watch_nothing(stage: str, step: int, steps: int, numbers: Mapping[str, float]) -> None:
+    """Watch in silence."""
+
+
+class Log:
+    """Appends metrics of one stage; cut back to a checkpoint's mark on resume, so that no step is told twice."""
+
+    def __init__(self, run: Path, stage: str, watcher: Watcher = watch_nothing) -> None:
+        self.path = run / "metrics.jsonl"
+        self.stage = stage
+        self.watcher = watcher
+        self._events = run / "tensorboard" / stage
+        self._writer: Any = None
+        self._file: IO[str] | None = None
+
+    def open(self, mark: int | None, step: int) -> None:
+        """Start writing after ``mark`` bytes (``None``: at the end)."""
+        if ranks.rank() != 0:
+            return
+        self.path.touch()
+        if mark is not None and mark <= self.path.stat().st_size:
+            os.truncate(self.path, mark)
+        self._file = self.path.open("a", encoding="utf-8")
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._writer = SummaryWriter(str(self._events), purge_step=step or None)  # type: ignore[no-untyped-call]
+
+    def mark(self) -> int:
+        """Return how many bytes are safely written."""
+        if self._file is None:
+            return 0
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def write(self, step: int, steps: int, numbers: Mapping[str, float]) -> None:
+        """Append one step's numbers."""
+        if self._file is None:
+            return
+        self._file.write(json.dumps({"stage": self.stage, "step": step, **numbers}) + "\n")
+        for name, value in numbers.items():
+            self._writer.add_scalar(f"train/{name}", value, step)
+        self.watcher(self.stage, step, steps, numbers)
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._file is not None:
+            self._file.close()
+            self._writer.close()
+            self._file = None

@@ -1,0 +1,258 @@
+"""The loop around the step: batches in keyed order, refresh, backward, EMA, memory, log, checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustcl import protocols, ranks
+from robustcl.data.draw import ViewSpec, draw_views
+from robustcl.data.order import epoch_batches
+from robustcl.data.subset import Images
+from robustcl.errors import CheckpointError, Interrupted
+from robustcl.recipe import MAIN_ROUTE
+from robustcl.rng import Rng
+from robustcl.schedule import Progress
+from robustcl.train import checkpoint
+from robustcl.train.encoders import Encoders, freeze_idle
+from robustcl.train.engine import Engine
+from robustcl.train.interrupt import Interrupt
+from robustcl.train.log import Log
+from robustcl.train.plan import StagePlan, at
+from robustcl.train.refresh import ClusterState, pack, refresh, unpack
+from robustcl.train.step import Moment, Step
+from robustcl.train.survey import RunSurvey
+from robustcl.types import Dims
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where a stage keeps its state, and how often."""
+
+    folder: Path
+    recipe_hash: str
+    every_steps: int | None
+    """Steps between checkpoints; ``None``: at the end of each epoch."""
+    log_every: int = 10
+
+
+class StageRun:
+    """One stage in progress: everything that a checkpoint must hold.
+
+    ``train`` starts anew or continues from the newest valid checkpoint; both give the same weights to the bit.
+    """
+
+    def __init__(
+        self,
+        plan: StagePlan,
+        encoders: Encoders,
+        images: Images,
+        engine: Engine,
+        rng: Rng,
+        keeping: Keeping,
+        log: Log,
+        say: Callable[[str], None],
+    ) -> None:
+        self.plan, self.encoders, self.images, self.engine = plan, encoders, images, engine
+        self.rng, self.keeping, self.log, self.say = rng, keeping, log, say
+        self.clusters = ClusterState()
+        self.chosen_rows: Tensor | None = None
+        self.done = 0
+        self.seconds = 0.0
+        self._build_heads()
+        freeze_idle(plan, encoders.online, MAIN_ROUTE)
+        self.step = Step(plan, encoders)
+        self.parameters = [p for p in self.step.parameters() if p.requires_grad]
+
+    def train(self) -> None:
+        """Run the stage to its end.
+
+        Raises:
+            NonFiniteLoss: a term became infinite or not a number.
+            Interrupted: Ctrl-C or SIGTERM; the state is saved.
+        """
+        for encoder in (self.encoders.online, *self.encoders.ema.values(), *self.encoders.frozen.values()):
+            encoder.to(self.engine.device, self.engine.dtype)
+        self.step.to(self.engine.device, self.engine.dtype)
+        optimizer = self.plan.optimizer.plugin.make(self.parameters) if self.parameters else None
+        mark = self._restore(optimizer)
+        self.log.open(mark, self.done)
+        try:
+            with Interrupt() as interrupt:
+                self._epochs(optimizer, interrupt)
+        finally:
+            self.log.close()
+
+    def _epochs(self, optimizer: torch.optim.Optimizer | None, interrupt: Interrupt) -> None:
+        wrapped, stepper = self.engine.wrap(self.step, optimizer) if optimizer is not None else (None, None)
+        per_epoch = len(self._order(0))
+        steps = per_epoch * self.plan.epochs
+        if self.plan.epochs == 0:
+            self._refresh(0.0)
+            return
+        while self.done < steps:
+            epoch, first = divmod(self.done, per_epoch)
+            started = time.monotonic()
+            self._sample(epoch)
+            for rows, x in self.images.batches(self._order(epoch)[first:]):
+                progress = Progress(self.done, steps, self.done / per_epoch, float(self.plan.epochs))
+                self._refresh(progress.epoch)
+                numbers = self._one(wrapped, stepper, rows, x, progress)
+                self.done += 1
+                last = self.done == steps
+                if last or self.done % self.keeping.log_every == 0:
+                    seconds = self.seconds + time.monotonic() - started
+                    self.log.write(self.done, steps, {"epoch": self.done / per_epoch, **numbers, "seconds": seconds})
+                asked = interrupt.asked()
+                if asked or self._is_due(per_epoch) or last:
+                    self.seconds += time.monotonic() - started
+                    started = time.monotonic()
+                    self._keep(optimizer)
+                if asked:
+                    raise Interrupted(f"stopped at step {self.done} of {steps} of stage {self.plan.name}; resume it")
+
+    def _one(self, wrapped: Any, stepper: Any, rows: Tensor, x: Tensor, progress: Progress) -> dict[str, float]:
+        """Take one optimiser step; returns the numbers to log."""
+        for part in self.plan.parts():
+            part.move_to(progress)
+        lr = at(self.plan.lr, progress)
+        for group in stepper.param_groups:
+            group["lr"] = lr
+        rng = self.rng.child("step", progress.step)
+        self.step.moment = Moment(progress, rng, self.clusters.clustering)
+        wrapped.train()
+        losses = wrapped(**self.inputs(rows, x, rng))
+        stepper.zero_grad()
+        self.engine.backward(losses["total"])
+        if self.plan.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
+        self.encoders.follow(progress, before_optimiser=True)
+        stepper.step()
+        self.encoders.follow(progress, before_optimiser=False)
+        for term, scene in self.step.scenes:
+            for part in (term.objective, term.selector):
+                if part is not None:
+                    with torch.no_grad():
+                        protocols.remember(part.plugin, scene)
+        self.step.scenes = []
+        terms = {f"term/{name}": float(value.detach()) for name, value in losses.items() if name != "total"}
+        return {"loss": float(losses["total"].detach()), "lr": lr, **terms}
+
+    def inputs(self, rows: Tensor, x: Tensor, rng: Rng) -> dict[str, Any]:
+        """Return the step's arguments for some images: drawn views, indices, labels, pretext targets, positions."""
+        specs = {view.name: ViewSpec(view.part.plugin, view.of) for view in self.plan.views}
+        drawn = draw_views(x.to(self.engine.dtype), rows, specs, rng)
+        return {
+            "views": drawn.views,
+            "index": rows,
+            "label": self._labels()[rows],
+            "target": drawn.target,
+            "position": torch.arange(len(rows), device=x.device) + ranks.rank() * len(rows),
+        }
+
+    def _labels(self) -> Tensor:
+        if self.plan.labels is None:
+            return self.images.labels
+        if self.clusters.clustering is None:
+            raise CheckpointError(f"stage {self.plan.name} takes its labels from clusters, but has none")
+        return self.clusters.clustering.assignment[self.plan.labels]
+
+    def _order(self, epoch: int) -> list[Tensor]:
+        rows = self.chosen_rows if self.chosen_rows is not None else torch.arange(self.images.samples)
+        return epoch_batches(
+            rows,
+            self.plan.batch,
+            self.rng.child("order", epoch),
+            rank=ranks.rank(),
+            world=ranks.world(),
+            drop_last=self.plan.drop_last,
+        )
+
+    def _refresh(self, epoch: float) -> None:
+        plan = self.plan.targets
+        if plan is None or not self.clusters.is_due(plan, epoch):
+            return
+        with self.engine.autocast():
+            refresh(self.clusters, plan, self.encoders, self.images, epoch, self.rng.child("clusters"))
+
+    def _sample(self, epoch: int) -> None:
+        plan = self.plan.sampler
+        if plan is None or epoch < plan.after or (epoch - plan.after) % plan.every:
+            return
+        survey = RunSurvey(self, self.rng.child("survey", epoch))
+        self.chosen_rows = ranks.from_first(plan.part.plugin.select(survey, epoch).cpu())
+
+    def _build_heads(self) -> None:
+        online = self.encoders.online
+        clusters = self.plan.targets.clusters if self.plan.targets is not None else None
+        dims = Dims(
+            features=online.features,
+            projection=online.projection,
+            classes=online.classes,
+            clusters=clusters or (),
+            item=self.images.item,
+            samples=self.images.samples,
+        )
+        for number, part in enumerate(self.plan.parts()):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.rng.child("build", number).seed())
+                protocols.build(part.plugin, dims)
+
+    def _is_due(self, per_epoch: int) -> bool:
+        return self.done % (self.keeping.every_steps or per_epoch) == 0
+
+    def _keep(self, optimizer: torch.optim.Optimizer | None) -> None:
+        mark = self.log.mark()
+        if ranks.rank() == 0:
+            checkpoint.save(self.keeping.folder, self.done, self._state(optimizer, mark))
+        ranks.wait()
+
+    def _state(self, optimizer: torch.optim.Optimizer | None, mark: int) -> dict[str, Any]:
+        clusters = self.clusters.clustering
+        return {
+            "recipe": self.keeping.recipe_hash,
+            "stage": self.plan.name,
+            "step": self.done,
+            "seconds": self.seconds,
+            "mark": mark,
+            "online": self.encoders.online.state_dict(),
+            "ema": {name: encoder.state_dict() for name, encoder in self.encoders.ema.items()},
+            "heads": self.step.heads.state_dict(),
+            "optimizer": optimizer.state_dict() if optimizer is not None else {},
+            "rows": self.chosen_rows,
+            "chosen": self.clusters.chosen,
+            "curve": self.clusters.curve,
+            "clusters_epoch": self.clusters.epoch,
+            "clusters": None if clusters is None else pack(clusters),
+        }
+
+    def _restore(self, optimizer: torch.optim.Optimizer | None) -> int | None:
+        """Load the newest valid checkpoint, if there is one; returns its mark in the metrics."""
+        state, passed = checkpoint.newest(self.keeping.folder)
+        for sentence in passed:
+            self.say(f"{sentence}; the one before it is used")
+        if state is None:
+            return None
+        if state["recipe"] != self.keeping.recipe_hash:
+            raise CheckpointError(f"the checkpoints in {self.keeping.folder} belong to another recipe; use another --out")
+        self.encoders.online.load_state_dict(state["online"])
+        for name, encoder in self.encoders.ema.items():
+            encoder.load_state_dict(state["ema"][name])
+        self.step.heads.load_state_dict(state["heads"])
+        if optimizer is not None:
+            optimizer.load_state_dict(state["optimizer"])
+        self.done, self.seconds, self.chosen_rows = state["step"], state["seconds"], state["rows"]
+        self.clusters = ClusterState(
+            None if state["clusters"] is None else unpack(state["clusters"], self.engine.device),
+            None if state["chosen"] is None else tuple(state["chosen"]),
+            tuple((int(k), float(score)) for k, score in state["curve"]),
+            state["clusters_epoch"],
+        )
+        mark: int = state["mark"]
+        return mark

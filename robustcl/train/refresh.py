@@ -1,0 +1,95 @@
+"""Clusters at their cadence: features of the whole training set, the choice of K, the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustcl import clustering, guard, ranks
+from robustcl.data.draw import ViewSpec, draw_views
+from robustcl.data.subset import Images
+from robustcl.rng import Rng
+from robustcl.train.encoders import Encoders
+from robustcl.train.plan import TargetPlan
+from robustcl.types import Clustering
+
+_CHUNK = 500
+
+
+@dataclass(slots=True)
+class ClusterState:
+    """What a stage remembers of its clusters; part of every checkpoint."""
+
+    clustering: Clustering | None = None
+    chosen: tuple[int, ...] | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    epoch: float = -1.0
+
+    def is_due(self, plan: TargetPlan, epoch: float) -> bool:
+        """Say whether the clusters must be fitted before this epoch."""
+        if self.clustering is None:
+            return True
+        return plan.every is not None and epoch >= self.epoch + plan.every - 1e-9
+
+
+def refresh(state: ClusterState, plan: TargetPlan, encoders: Encoders, images: Images, epoch: float, rng: Rng) -> None:
+    """Cluster the features anew; K is chosen once, on the encoder as it first is, and then kept."""
+    features = embed_all(plan, encoders, images, rng)
+    if state.chosen is None:
+        state.chosen, state.curve = _clusters(plan, features, rng.child("choice"))
+    fitted = guard.fit(plan.part.plugin, plan.part.name, features, state.chosen, rng.child("fit", f"{epoch:.6f}"))
+    state.clustering = ranks.from_first(fitted)
+    state.epoch = epoch
+
+
+@torch.no_grad()
+def embed_all(plan: TargetPlan, encoders: Encoders, images: Images, rng: Rng) -> Tensor:
+    """Return features (n, F) of every image, in eval mode."""
+    spec = {"clustered": ViewSpec(plan.view.plugin)}
+    parts = []
+    for index, x in images.batches(torch.arange(images.samples).split(_CHUNK)):
+        drawn = draw_views(x, index, spec, rng.child("view")).views["clustered"]
+        embedding = encoders.embed_constant(drawn, plan.encoder, plan.route, frozenset({plan.layer}))
+        parts.append(getattr(embedding, plan.layer))
+    return torch.cat(parts)
+
+
+def _clusters(
+    plan: TargetPlan, features: Tensor, rng: Rng
+) -> tuple[tuple[int, ...], tuple[tuple[int, float], ...]]:
+    if plan.clusters is not None:
+        return plan.clusters, ()
+
+    def assign(clusters: int) -> Tensor:
+        fitted = guard.fit(plan.part.plugin, plan.part.name, features, (clusters,), rng.child(clusters))
+        return fitted.assignment[0]
+
+    choice = clustering.choose(features, plan.grid, assign)
+    chosen, curve = ranks.from_first(((choice.clusters,), choice.curve))
+    return chosen, curve
+
+
+def pack(clustering: Clustering) -> dict[str, Any]:
+    """Return a clustering as tensors and plain values, for a checkpoint."""
+    return {
+        "centroids": [centroid.cpu() for centroid in clustering.centroids],
+        "assignment": clustering.assignment.cpu(),
+        "confidence": clustering.confidence.cpu(),
+        "inertia": list(clustering.inertia),
+        "provenance": dict(clustering.provenance),
+    }
+
+
+def unpack(packed: Mapping[str, Any], device: torch.device) -> Clustering:
+    """Return the clustering of a checkpoint."""
+    return Clustering(
+        centroids=tuple(centroid.to(device) for centroid in packed["centroids"]),
+        assignment=packed["assignment"].to(device),
+        confidence=packed["confidence"].to(device),
+        inertia=tuple(packed["inertia"]),
+        provenance=packed["provenance"],
+    )

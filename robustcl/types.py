@@ -1,0 +1,250 @@
+"""The frozen values that travel between the core and the plugins, with their shapes.
+
+V views, B images on this rank, R rows, N anchors here, M candidates on all ranks, F features, D projection, L classes,
+K clusters, n images in the data set; ``item`` is the shape of one input: (C,H,W), or (C,T,H,W) for clips.
+
+A field that this composition does not provide raises ``NeedNotMet`` when it is read: plugins never test for ``None``.
+Values are made from what is there, ``Embedding(h=h)``, and asked by the core with ``has("z")``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor
+
+from robustcl.errors import NeedNotMet
+from robustcl.rng import Rng
+
+if TYPE_CHECKING:
+    from robustcl.threat import Ball
+
+ABSENT: Any = None
+"""The default of a field that may be missing; reading such a field raises."""
+
+UNLABELED = -1
+"""The label of an image without one."""
+
+
+class Present:
+    """A value whose missing fields raise ``NeedNotMet`` instead of being ``None``."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            if object.__getattribute__(self, field.name) is None:
+                object.__delattr__(self, field.name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        kind = type(self).__name__
+        raise NeedNotMet(f"this composition provides no {name!r} in its {kind}: declare the need that brings it")
+
+    def has(self, name: str) -> bool:
+        """Say whether the field is there."""
+        try:
+            object.__getattribute__(self, name)
+        except AttributeError:
+            return False
+        return True
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        present = {f.name: getattr(self, f.name) for f in fields(self) if self.has(f.name)}  # type: ignore[arg-type]
+        return type(self)(**{**present, **changes})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The images of one step on this rank.
+
+    views: name -> (B, *item), clamped to [0, 1] by the core unless the view declares ``range = None``.
+    index: (B,) int64, the images' positions in the data set, unique within the batch.
+    label: (B,) int64, -1 where there is none.
+    target: what pretext views ask for, view name -> (B, ...).
+    position: (B,) int64, the images' places in the batch of all ranks.
+    """
+
+    views: Mapping[str, Tensor]
+    index: Tensor
+    label: Tensor
+    target: Mapping[str, Tensor]
+    position: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Embedding(Present):
+    """What an encoder says of R inputs: features h (R, F), projections z (R, D), logits (R, L), tapped maps."""
+
+    h: Tensor = ABSENT
+    z: Tensor = ABSENT
+    logits: Tensor = ABSENT
+    maps: Mapping[str, Tensor] = ABSENT
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Embedding:
+        """Return the embedding with a function applied to each tensor that is there."""
+        changed: dict[str, Any] = {n: function(getattr(self, n)) for n in ("h", "z", "logits") if self.has(n)}
+        if self.has("maps"):
+            changed["maps"] = {name: function(value) for name, value in self.maps.items()}
+        return Embedding(**changed)
+
+    def take(self, rows: Tensor | slice) -> Embedding:
+        """Return some rows."""
+        return self.apply(lambda value: value[rows])
+
+    def detach(self) -> Embedding:
+        """Return the same numbers without a graph."""
+        return self.apply(lambda value: value.detach())
+
+    @staticmethod
+    def cat(parts: list[Embedding]) -> Embedding:
+        """Stack the rows of several embeddings; a layer that one of them lacks is left out."""
+        if len(parts) == 1:
+            return parts[0]
+        common: dict[str, Any] = {
+            n: torch.cat([getattr(p, n) for p in parts]) for n in ("h", "z", "logits") if all(p.has(n) for p in parts)
+        }
+        if all(p.has("maps") for p in parts):
+            common["maps"] = {n: torch.cat([p.maps[n] for p in parts]) for n in parts[0].maps}
+        return Embedding(**common)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Rows(Present):
+    """One row per (view, image).
+
+    h (R, F), z (R, D), logits (R, L): as far as the encoder was asked for them.
+    sample: (R,) int64; equal means the same image, on all ranks.
+    view: (R,) int64, the position of the row's view among the term's views.
+    label: (R,) int64, -1 for none; index: (R,) int64, the image's position in the data set.
+    """
+
+    sample: Tensor
+    view: Tensor
+    label: Tensor
+    index: Tensor
+    h: Tensor = ABSENT
+    z: Tensor = ABSENT
+    logits: Tensor = ABSENT
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Pairs(Present):
+    """Which columns attract and which repel each anchor: (N, M) bool, or weights >= 0; in neither = ignored.
+
+    ``columns`` are candidates of the selector's own (a memory bank, support views) that replace the scene's columns.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    columns: Rows = ABSENT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clustering:
+    """The clusters of a data set under one or several numbers of clusters.
+
+    centroids: I tensors (K_i, F) with unit rows; assignment: (I, n) int64; confidence: (I, n), the cosine to the own
+    centroid; inertia: I numbers, the sum of 1 - cosine; provenance: what was clustered, when, and by whom.
+    """
+
+    centroids: tuple[Tensor, ...]
+    assignment: Tensor
+    confidence: Tensor
+    inertia: tuple[float, ...]
+    provenance: Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Scene(Present):
+    """Everything that one term sees.
+
+    views: role -> Embedding, (B, ...) each, as the recipe binds them.
+    rows: the N anchors, the term's own views stacked in the order of their roles (frozen encoders' views stay out).
+    columns: the same rows of all ranks (M), with gradient; own: (N,) int64, each anchor's own column.
+    batch: the inputs, indices and labels; clusters; pairs: the selector's answer.
+    """
+
+    views: Mapping[str, Embedding]
+    batch: Batch
+    rows: Rows = ABSENT
+    columns: Rows = ABSENT
+    own: Tensor = ABSENT
+    clusters: Clustering = ABSENT
+    pairs: Pairs = ABSENT
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Attack(Present):
+    """What a perturbation generator may use, for R inputs x (R, *item): J views of B images in blocks, R = J * B.
+
+    ``encode`` sends each block through its own encoder and route, in the attack's batch-norm mode. ``objective`` is
+    what to maximise, where the generator borrows it: (R,) if ``separable`` (row i depends on row i alone), else a
+    scalar of which only the whole has meaning. ``clean`` is the embedding of x itself, ``teacher`` the teacher's:
+    attack mode, no gradient, computed once. ``constants`` are the recipe's named embeddings of other views.
+    ``clusters`` is the newest clustering; ``fooled`` the verdict on an embedding (R,) bool, at evaluation.
+
+    The functions behind them take the rows' places in the original batch, so that ``take`` only selects rows.
+    """
+
+    encoder: Callable[[Tensor, Tensor], Embedding]
+    ball: Ball
+    rng: Rng
+    label: Tensor
+    index: Tensor
+    places: Tensor
+    separable: bool = True
+    loss: Callable[[Embedding, Tensor], Tensor] = ABSENT
+    unperturbed: Callable[[Tensor], Embedding] = ABSENT
+    teacher: Embedding = ABSENT
+    constants: Mapping[str, Embedding] = ABSENT
+    clusters: Clustering = ABSENT
+    verdict: Callable[[Embedding, Tensor], Tensor] = ABSENT
+
+    def encode(self, x: Tensor) -> Embedding:
+        """Embed candidates (R, *item), with gradient toward them."""
+        return self.encoder(x, self.places)
+
+    def objective(self, embedding: Embedding) -> Tensor:
+        """Return what is to be maximised: (R,) if ``separable``, else a scalar."""
+        return self.loss(embedding, self.places)
+
+    def clean(self) -> Embedding:
+        """Return the embedding of the unperturbed inputs."""
+        return self.unperturbed(self.places)
+
+    def fooled(self, embedding: Embedding) -> Tensor:
+        """Return the verdict (R,) bool."""
+        return self.verdict(embedding, self.places)
+
+    def take(self, rows: Tensor) -> Attack:
+        """Return the attack on some rows, (S,) int64."""
+        changes: dict[str, Any] = {
+            "ball": self.ball.take(rows),
+            "rng": self.rng.take(rows),
+            "label": self.label[rows],
+            "index": self.index[rows],
+            "places": self.places[rows],
+        }
+        if self.has("teacher"):
+            changes["teacher"] = self.teacher.take(rows)
+        if self.has("constants"):
+            changes["constants"] = {name: value.take(rows) for name, value in self.constants.items()}
+        return self.but(**changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Dims:
+    """Sizes known before the first step, for plugins that build parameters or per-sample state."""
+
+    features: int
+    projection: int
+    classes: int
+    clusters: tuple[int, ...]
+    item: tuple[int, ...]
+    samples: int
