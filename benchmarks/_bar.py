@@ -52,8 +52,8 @@ def compare(ours: Callable[[], object], peer: Callable[[], object], repeats: int
 def report(name: str, ratios: Sequence[tuple[str, float, float]], details: Mapping[str, Any]) -> int:
     """Keep the figures in ``results/<name>.json``, print one line per ratio, and return the exit code.
 
-    ``ratios`` are (name, value, bar): a value below its bar, or not a number, makes the code 1. ``details`` are any
-    further figures that JSON can hold; versions, processor and thread count are added.
+    ``ratios`` are (name, value, bar): a value below its bar, or not a number, makes the code 1. ``details``
+    are any further figures that JSON can hold; versions, processor and thread count are added.
     """
     document = {
         "name": name,

@@ -27,7 +27,9 @@ def main() -> int:
     assignment = spherical_kmeans(features, CLUSTERS, Rng(0)).assignment
     array, labels = features.numpy(), assignment.numpy()
     ours, peer = compare(
-        lambda: silhouette(features, assignment), lambda: silhouette_samples(array, labels, metric="cosine"), 3
+        lambda: silhouette(features, assignment),
+        lambda: silhouette_samples(array, labels, metric="cosine"),
+        3,
     )
     exact = silhouette_samples(array.astype(np.float64), labels, metric="cosine")
     difference = float(np.abs(silhouette(features, assignment).numpy() - exact).max())
@@ -60,11 +62,13 @@ def main() -> int:
 
 def _peak(features: torch.Tensor, assignment: torch.Tensor) -> int:
     """Return the most bytes that torch held at once beyond the input."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
         silhouette(features, assignment)
     events = profile.profiler.kineto_results.events()
     memory = sorted((e for e in events if e.name() == "[memory]"), key=lambda event: event.start_ns())
-    return max(itertools.accumulate(event.nbytes() for event in memory))
+    return int(max(itertools.accumulate(event.nbytes() for event in memory)))
 
 
 if __name__ == "__main__":

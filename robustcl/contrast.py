@@ -1,8 +1,8 @@
 """The mathematics that contrastive objectives share: cosines, and log-sum-exp over chosen pairs.
 
-Everything is computed in float32 (float64 where the embeddings are float64), outside autocast, with the maximum taken
-out before the exponential; so temperatures down to 0.01 stay finite. Pairs are (N, M) masks, or weights >= 0 that
-multiply the exponentials; see ``robustcl.types.Pairs``.
+Everything is computed in float32 (float64 where the embeddings are float64), outside autocast, with the
+maximum taken out before the exponential; so temperatures down to 0.01 stay finite. Pairs are (N, M) masks, or
+weights >= 0 that multiply the exponentials; see ``robustcl.types.Pairs``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def candidates(scene: Scene) -> Rows:
 def log_sum_exp(similarity: Tensor, weight: Tensor) -> Tensor:
     """Return log sum_j weight_j exp(similarity_j), (N,).
 
-    ``weight`` (N, M) is bool or >= 0. A row without any weight gives the lowest finite number, with gradient zero.
+    ``weight`` (N, M) is bool or >= 0. A row without any weight gives the lowest finite number, with gradient
+    zero.
     """
     lowest = torch.finfo(similarity.dtype).min
     if weight.dtype != torch.bool:
@@ -78,8 +79,8 @@ def log_sum_exp(similarity: Tensor, weight: Tensor) -> Tensor:
 def loss_outside(similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """Return each anchor's -log softmax, averaged over its positives outside the logarithm, (N,).
 
-    L_out of Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, eq. 2; the softmax runs over positives and
-    negatives. An anchor without positives gives exactly 0 with gradient 0.
+    L_out of Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, eq. 2; the softmax runs over
+    positives and negatives. An anchor without positives gives exactly 0 with gradient 0.
     """
     count = positive.sum(dim=1).to(similarity.dtype)
     mean = (similarity * positive).sum(dim=1) / torch.where(count > 0, count, 1.0)

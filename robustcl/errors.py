@@ -5,6 +5,9 @@ The command line prints the message alone and leaves with ``exit_code``; a trace
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class RobustclError(Exception):
     """Base of every error raised on purpose; the run failed (exit code 1)."""
@@ -66,3 +69,9 @@ class Interrupted(RobustclError):
     """Stopped by Ctrl-C or SIGTERM; the run can be resumed."""
 
     exit_code = 130
+
+
+def near(word: object, known: Iterable[str]) -> str:
+    """Return ``, did you mean 'x'?`` for a misspelt word, or nothing."""
+    found = difflib.get_close_matches(str(word), list(known), n=1)
+    return f", did you mean {found[0]!r}?" if found else ""

@@ -53,7 +53,6 @@ class Entry:
         return f"{self.origin.distribution}/{self.name}"
 
 
-@functools.cache
 def scan() -> Mapping[str, tuple[Entry, ...]]:
     """Return kind -> entries by name and distribution; packages of recipes are the kind ``recipe``."""
     groups = {f"robustcl.{kind}s": kind for kind in (*KINDS, "recipe")}
@@ -73,6 +72,14 @@ def scan() -> Mapping[str, tuple[Entry, ...]]:
 def normal(distribution: str) -> str:
     """Return a distribution's name as PyPI compares it."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def version() -> str:
+    """Return the version of the installed robustcl; a bare checkout has none."""
+    try:
+        return importlib.metadata.version("robustcl")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def _by_name(entry: Entry) -> tuple[str, str]:

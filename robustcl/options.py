@@ -6,7 +6,6 @@ Any numeric option may be given as a schedule; what it takes at its ends must sa
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import json
@@ -22,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 from pydantic.errors import PydanticUserError
 
 from robustcl import signature, wording
-from robustcl.errors import NotAPlugin, OptionError
+from robustcl.errors import NotAPlugin, OptionError, near
 from robustcl.ratio import ratio
 from robustcl.schedule import Constant, Piecewise, Progress, Ramp, Schedule, is_schedule, parse
 
@@ -170,9 +169,8 @@ def _refuse_unknown(cls: type, given: Mapping[str, Any], where: str) -> None:
     known = list(signature.hints(cls))
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(known) or 'none'}"
-            raise OptionError(f"{where}.{name}: {cls.__name__} has no option {name!r}; {hint}")
+            hint = near(name, known) or f"; it has: {', '.join(known) or 'none'}"
+            raise OptionError(f"{where}.{name}: {cls.__name__} has no option {name!r}{hint}")
 
 
 def _schedule(annotation: Any, table: Any, where: str) -> Schedule:

@@ -39,12 +39,12 @@ def put(tables: dict[str, Any], path: str, value: Any, where: str) -> None:
 
 def _descend(node: Any, key: str, path: str, where: str) -> Any:
     if isinstance(node, list):
-        named = [entry for entry in node if isinstance(entry, dict) and entry.get("name", entry.get("use")) == key]
+        named = [entry for entry in node if isinstance(entry, dict) and _name(entry) == key]
         if named:
             return named[0]
         if key.isdigit() and int(key) < len(node):
             return node[int(key)]
-        known = ", ".join(str(entry.get("name", entry.get("use"))) for entry in node if isinstance(entry, dict))
+        known = ", ".join(str(_name(entry)) for entry in node if isinstance(entry, dict))
         raise UsageError(f"{where}: nothing is named {key!r} on the way to {path!r}; there is {known or 'nothing'}")
     if not isinstance(node, dict):
         raise UsageError(f"{where}: {path!r} goes through {key!r}, which is not a table")
@@ -53,6 +53,10 @@ def _descend(node: Any, key: str, path: str, where: str) -> Any:
     if isinstance(node.get(key), str):
         node[key] = {"use": node[key]}
     return node.setdefault(key, {})
+
+
+def _name(entry: dict[str, Any]) -> Any:
+    return entry.get("name", entry.get("use", entry.get("protocol")))
 
 
 def _is_plural(node: dict[str, Any]) -> bool:

@@ -216,6 +216,7 @@ class Recipe(Section):
     evaluate: list[Evaluate] = Field(default_factory=list)
     run: Settings = Settings()
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    adapt: dict[str, dict[str, Any]] = Field(default_factory=dict)
     lock: dict[str, Any] = Field(default_factory=dict)
 
     def find(self, stage: str) -> Stage:

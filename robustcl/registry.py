@@ -7,9 +7,7 @@ plugin is asked for as ``name``, as ``distribution/name`` where two distribution
 
 from __future__ import annotations
 
-import difflib
 import functools
-import importlib.resources
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,8 +23,30 @@ from robustcl.errors import (
     RobustclError,
     UnknownPlugin,
     UsageError,
+    near,
 )
 from robustcl.installed import KINDS, Entry, Origin, normal, scan
+
+__all__ = [
+    "KINDS",
+    "LOCAL",
+    "Entry",
+    "Found",
+    "Origin",
+    "broken_recipes",
+    "choose",
+    "entries",
+    "find",
+    "get",
+    "labels",
+    "load",
+    "local",
+    "names",
+    "origin",
+    "recipe_text",
+    "recipes",
+    "refresh",
+]
 
 LOCAL: Final = "local"
 """What stands for the distribution of a plugin added by ``local``."""
@@ -60,8 +80,8 @@ def get(kind: str, name: str) -> type:
 def find(kind: str, name: str, where: str = "") -> Found:
     """Resolve ``name``, ``distribution/name`` or ``name:VALUE``: the class, its preset options, its origin.
 
-    ``where`` (a recipe line or a flag) opens the message of every error: ``UnknownPlugin``,
     ``where`` (a recipe line or a flag) opens every error: ``UnknownPlugin``, ``AmbiguousPlugin``,
+    ``BrokenPlugin``, ``NotAPlugin``, or ``UsageError`` for a colon that this plugin does not take.
     """
     head, colon, value = name.partition(":")
     try:
@@ -172,21 +192,13 @@ def choose(kind: str, name: str, rows: list[Entry]) -> Entry:
     return chosen[0]
 
 
-def near(name: str, known: list[str]) -> str:
-    """Return the end of a sentence about an unknown name: the near ones, or else all."""
-    plain = name.rpartition("/")[2]
-    found = difflib.get_close_matches(name, known, n=3) or difflib.get_close_matches(plain, known, n=3)
-    if found:
-        return f"; did you mean {' or '.join(repr(one) for one in found)}?"
-    return f"; there are: {', '.join(known) or 'none'}"
-
-
 @functools.cache
 def _recipe_files(package: Entry) -> tuple[Entry, ...]:
-    files = importlib.resources.files(package.origin.target).iterdir()
+    from importlib.resources import files  # not needed to list plugins
+
     return tuple(
         Entry("recipe", file.name.removesuffix(".toml"), package.origin, file)
-        for file in files
+        for file in files(package.origin.target).iterdir()
         if file.name.endswith(".toml")
     )
 
@@ -207,7 +219,8 @@ def _unknown(kind: str, name: str, plain: str, rows: list[Entry]) -> str:
     others = [other for other in KINDS if other != kind and any(e.name == plain for e in entries(other))]
     if others:
         said += f"; {plain!r} is a name of another kind: {', '.join(others)}"
-    return said + near(name, sorted(labels(rows)))
+    known = sorted(labels(rows))
+    return said + (near(name, known) or near(plain, known) or f"; there are: {', '.join(known) or 'none'}")
 
 
 def _known(kind: str) -> None:
@@ -225,7 +238,7 @@ def _broken(entry: Entry, error: BaseException) -> BrokenPlugin:
 def _preset(entry: Entry, cls: type, name: str, value: str) -> str:
     option = getattr(cls, "preset", None)
     if not isinstance(option, str):
-        raise UsageError(f"the {entry.kind} {entry.name!r} takes nothing after a colon; {name!r} is too long")
+        raise UsageError(f"the {entry.kind} {name!r} takes nothing after a colon; write {entry.name!r}")
     if not value.strip():
         raise UsageError(f"{name!r} names nothing after the colon; write '{entry.name}:{option.upper()}'")
     return option

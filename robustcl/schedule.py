@@ -22,10 +22,10 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from robustcl.errors import OptionError
+from robustcl.ratio import ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +276,8 @@ def _number(value: object, where: str) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = float(value)
     elif isinstance(value, str):
-        with contextlib.suppress(ValueError, ZeroDivisionError):
-            number = float(Fraction(value.replace(" ", "")))
+        with contextlib.suppress(ValueError):
+            number = ratio(value)
     if not math.isfinite(number):
         raise OptionError(
             f'{where} is {value!r}: write a finite number, a ratio such as "8/255", or a schedule table'

@@ -20,8 +20,8 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Run the command line and leave with its exit code.
 
-    0 done, 1 the run failed, 2 bad usage or recipe, 3 the audit failed, 130 interrupted. A command returns its own
-    code where it is not 0.
+    0 done, 1 the run failed, 2 bad usage or recipe, 3 the audit failed, 130 interrupted. A command returns
+    its own code where it is not 0.
     """
     sys.exit(_run())
 
@@ -29,7 +29,6 @@ def main() -> NoReturn:
 def _run() -> int:
     try:
         code = robustcl.main(prog_name="robustcl", standalone_mode=False)
-        sys.stdout.flush()
     except RobustclError as error:
         if os.environ.get(DEBUG):
             raise
@@ -41,7 +40,4 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("robustcl: interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return code if isinstance(code, int) else 0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import platform
+from typing import Any
 
 import click
 
 from robustcl import registry
 from robustcl.errors import RobustclError
-from robustcl.installed import KINDS, Entry
+from robustcl.installed import KINDS, Entry, version
 
 EXTRAS = {"art": "art", "torchattacks": "torchattacks", "cuml": "cuml"}
 """Extra of the distribution -> the module that it brings."""
@@ -23,7 +23,7 @@ def command(as_json: bool) -> int:
     """Load every plugin and say what works on this machine; exit code 1 if a plugin is broken."""
     plugins = [_try(entry) for kind in KINDS for entry in registry.entries(kind)]
     recipes = [str(error) for error in registry.broken_recipes()]
-    broken = [plugin for plugin in plugins if plugin["cause"]]
+    broken = [plugin for plugin in plugins if plugin["state"] == "broken"]
     facts = _machine()
     extras = {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()}
     if as_json:
@@ -37,29 +37,40 @@ def command(as_json: bool) -> int:
             f"extra {extra}: {'installed' if there else f'not installed (pip install robustcl[{extra}])'}"
         )
     for plugin in plugins:
-        click.echo(
-            f"{'BROKEN' if plugin['cause'] else 'ok    '} {plugin['kind']} {plugin['name']} ({plugin['origin']})"
-        )
-        if plugin["cause"]:
-            click.echo(f"       {plugin['cause']}")
+        cause = f": {plugin['cause']}" if plugin["cause"] else ""
+        click.echo(f"{plugin['state']} {plugin['kind']} {plugin['name']} ({plugin['origin']}){cause}")
     for cause in recipes:
-        click.echo(f"BROKEN {cause}")
-    click.echo(f"{len(plugins) - len(broken)} of {len(plugins)} plugins load")
+        click.echo(f"broken {cause}")
+    click.echo(f"{len(plugins)} plugins, {len(broken)} broken")
     return int(bool(broken or recipes))
 
 
 def _try(entry: Entry) -> dict[str, str]:
-    cause = ""
+    """Load one plugin: it is ok, broken, or absent, as its ``available()`` says of this machine."""
+    state, cause = "ok", ""
     try:
-        cls = registry.load(entry)
-        from robustcl.options import (
-            model_of,
-        )  # after the plugin, so that a broken installation is told in its words
-
-        model_of(cls)
+        cause = _unavailable(registry.load(entry))
+        state = "absent" if cause else "ok"
     except RobustclError as error:
-        cause = str(error)
-    return {"kind": entry.kind, "name": entry.name, "origin": str(entry.origin), "cause": cause}
+        state, cause = "broken", str(error)
+    except Exception as error:  # one plugin's trouble must not hide the others
+        state, cause = "broken", f"{type(error).__name__}: {error}"
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "origin": str(entry.origin),
+        "state": state,
+        "cause": cause,
+    }
+
+
+def _unavailable(cls: Any) -> str:
+    from robustcl.options import build, describe  # after the plugin: what it lacks is told in its own words
+
+    required = any(option.required for option in describe(cls))
+    if required or not hasattr(cls, "available"):
+        return ""
+    return build(cls, {}, cls.__name__).instance.available() or ""
 
 
 def _machine() -> dict[str, str]:
@@ -68,7 +79,7 @@ def _machine() -> dict[str, str]:
     cuda = torch.cuda.is_available()
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else []
     return {
-        "robustcl": _version("robustcl"),
+        "robustcl": version(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": torch.__version__,
@@ -76,10 +87,3 @@ def _machine() -> dict[str, str]:
         "cuda": ", ".join(names) or "none",
         "mps": "available" if torch.backends.mps.is_available() else "none",
     }
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -1,10 +1,9 @@
-"""The group ``robustcl``: its commands by name, each with the line that ``--help`` shows, none of them imported."""
+"""The group ``robustcl``: its commands by name, each with the line that ``--help`` shows, none imported."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 import os
 from typing import Any
 
@@ -15,7 +14,7 @@ COMMANDS = {
     "run": ("robustcl.cli.run:command", "Run a recipe file."),
     "resume": ("robustcl.cli.resume:command", "Go on with an interrupted run."),
     "evaluate": ("robustcl.cli.evaluate:command", "Judge a trained encoder."),
-    "report": ("robustcl.cli.report:command", "Write the report page of one or several runs."),
+    "report": ("robustcl.cli.report:report", "Write the report page of one or several runs."),
     "recipes": ("robustcl.cli.recipes:command", "List and show the recipes of all distributions."),
     "plugins": ("robustcl.cli.plugins:command", "List, show and check plugins."),
     "doctor": ("robustcl.cli.doctor:command", "Load every plugin and say what works on this machine."),
@@ -51,9 +50,19 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from robustcl.installed import version  # brings importlib.metadata
+
+        click.echo(f"robustcl {version()}")
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error (also ROBUSTCL_DEBUG=1).")
-@click.version_option(package_name="robustcl")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+)
 def robustcl(debug: bool) -> None:
     """Adversarially robust contrastive learning, composed instead of forked."""
     if debug:

@@ -1,7 +1,8 @@
-"""``robustcl plugins``: what is installed, what each plugin takes, and whether a distribution keeps its promises."""
+"""``robustcl plugins``: what is installed, what it takes, and whether a distribution keeps its promises."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import click
 
 from robustcl import registry
-from robustcl.errors import AmbiguousPlugin, UnknownPlugin
-from robustcl.installed import KINDS
+from robustcl.errors import AmbiguousPlugin, UnknownPlugin, near
+from robustcl.installed import KINDS, normal
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only this kind of plugin.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for tools.")
@@ -74,7 +75,7 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
 def check(distribution: str, as_json: bool) -> int:
     """Run the conformance suite on every plugin of a distribution; exit code 1 if a check fails."""
     owners = {entry.origin.distribution for kind in KINDS for entry in registry.entries(kind)}
-    if registry.normal(distribution) not in map(registry.normal, owners):
+    if normal(distribution) not in map(normal, owners):
         known = ", ".join(sorted(owners)) or "none"
         raise UnknownPlugin(
             f"no installed distribution {distribution!r} registers plugins; there are: {known}"
@@ -84,16 +85,13 @@ def check(distribution: str, as_json: bool) -> int:
     reports = check_distribution(distribution)
     failed = [report for report in reports if not report.ok]
     if as_json:
-        fields = ("plugin", "check", "ok", "message")
-        click.echo(
-            json.dumps([{name: getattr(report, name) for name in fields} for report in reports], indent=2)
-        )
+        click.echo(json.dumps([dataclasses.asdict(report) for report in reports], indent=2))
         return int(bool(failed))
     for report in reports:
-        click.echo(f"{'ok    ' if report.ok else 'FAILED'} {report.plugin}  {report.check}")
-        if not report.ok:
-            click.echo(f"       {report.message}")
-    click.echo(f"{len(reports) - len(failed)} of {len(reports)} checks passed for {distribution}")
+        click.echo(str(report))
+    skipped = sum(report.skipped for report in reports)
+    passed = len(reports) - len(failed) - skipped
+    click.echo(f"{distribution}: {passed} checks passed, {skipped} skipped, {len(failed)} failed")
     return int(bool(failed))
 
 
@@ -102,10 +100,9 @@ def _only_kind(name: str) -> str:
     plain = name.partition(":")[0].rpartition("/")[2]
     kinds = [kind for kind in KINDS if any(entry.name == plain for entry in registry.entries(kind))]
     if not kinds:
-        known = sorted({entry.name for kind in KINDS for entry in registry.entries(kind)})
-        raise UnknownPlugin(
-            f"no installed distribution offers a plugin called {name!r}{registry.near(name, known)}"
-        )
+        known = {entry.name for kind in KINDS for entry in registry.entries(kind)}
+        hint = near(plain, known) or "; 'robustcl plugins list' shows all"
+        raise UnknownPlugin(f"no installed distribution offers a plugin called {name!r}{hint}")
     if len(kinds) > 1:
         flags = " or ".join(f"--kind {kind}" for kind in kinds)
         raise AmbiguousPlugin(f"{name!r} names several plugins; add {flags}")

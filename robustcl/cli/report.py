@@ -6,29 +6,32 @@ from pathlib import Path
 
 import click
 
-from robustcl.errors import RobustclError
-
 
 @click.command(name="report")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where the page goes; default RUN/report.html for one run, no page for several.")
-@click.option("--projection", type=click.Choice(["t-sne", "pca"]), default="t-sne", show_default=True, help="How the map of representations is drawn.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the page goes; default RUN/report.html for one run, no page for several.",
+)
+@click.option(
+    "--projection",
+    type=click.Choice(["t-sne", "pca"]),
+    default="t-sne",
+    show_default=True,
+    help="How the map of representations is drawn.",
+)
 def report(runs: tuple[Path, ...], out: Path | None, projection: str) -> None:
     """Write the report of a finished run, or compare several.
 
-    One RUN gives one self-contained page, RUN/report.html. Several print one table; with --out also as a page.
+    One RUN gives one self-contained page, RUN/report.html. Several print a table, and --out makes it a page.
     """
     from robustcl import report as pages  # pandas, matplotlib and scikit-learn take a second to import
 
-    try:
-        if len(runs) == 1:
-            written = pages.write(runs[0], out=out, projection="pca" if projection == "pca" else "t-sne")
-            click.echo(f"report: {written}")
-            return
-        click.echo(pages.table(runs))
-        if out:
-            click.echo(f"report: {pages.compare(runs, out)}")
-    except RobustclError as error:
-        failure = click.ClickException(str(error))
-        failure.exit_code = error.exit_code
-        raise failure from error
+    if len(runs) == 1:
+        written = pages.write(runs[0], out=out, projection="pca" if projection == "pca" else "t-sne")
+        click.echo(f"report: {written}")
+        return
+    click.echo(pages.table(runs))
+    if out:
+        click.echo(f"report: {pages.compare(runs, out)}")

@@ -1,4 +1,4 @@
-"""Clusters of directions: spherical k-means, the exact cosine silhouette, and the choice of the number of clusters."""
+"""Clusters of directions: spherical k-means, the exact cosine silhouette, and the choice of K."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ class Choice:
 def choose(features: Tensor, grid: Sequence[int], fit: Callable[[int], Tensor]) -> Choice:
     """Return the K of the grid with the best mean cosine silhouette; of equals, the smallest.
 
-    ``features`` are (n, F); ``fit(K)`` clusters them and returns the assignment, (n,) int64. A K named twice is tried
-    once.
+    ``features`` are (n, F); ``fit(K)`` clusters them and returns the assignment, (n,) int64. A K named twice
+    is tried once.
 
     Raises:
         UsageError: an empty grid, or a K below 2 or above n.
@@ -33,11 +33,9 @@ def choose(features: Tensor, grid: Sequence[int], fit: Callable[[int], Tensor]) 
     outside = [k for k in grid if not 2 <= k <= len(features)]
     if outside:
         raise UsageError(
-            f"the grid of cluster numbers holds {', '.join(map(str, outside))}, but {len(features)} feature rows allow "
-            f"2 to {len(features)}: leave out the others"
+            f"the grid of cluster numbers holds {', '.join(map(str, outside))}, but {len(features)} "
+            f"feature rows allow 2 to {len(features)}: leave out the others"
         )
-    curve = tuple(
-        (k, float(silhouette(features, fit(k), clusters=k).mean())) for k in sorted(set(grid))
-    )
+    curve = tuple((k, float(silhouette(features, fit(k), clusters=k).mean())) for k in sorted(set(grid)))
     best = max(curve, key=lambda point: (point[1], -point[0]))
     return Choice(best[0], curve)

@@ -1,4 +1,4 @@
-"""Spherical k-means (Dhillon and Modha, Machine Learning 42, 2001): clusters of directions, with unit centroids."""
+"""Spherical k-means: clusters of directions, with unit centroids (Dhillon and Modha, 2001)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class KMeans:
     """One clustering of n rows into K.
 
     centroids: (K, F) unit rows; assignment: (n,) int64; confidence: (n,), the cosine to the own centroid;
-    inertia: the sum of 1 - cosine; iterations: how often the centroids moved; converged: stopped before the cap.
+    inertia: the sum of 1 - cosine; iterations: how often the centroids moved; converged: not cut off.
     """
 
     centroids: Tensor
@@ -46,7 +46,7 @@ def spherical_kmeans(
     """Cluster the directions of features (n, F) into K, none of them empty; return the best of the restarts.
 
     Args:
-        features: finite numbers of any length per row; rows of zeros join a cluster without a say in its centroid.
+        features: finite numbers of any length per row; rows of zeros move no centroid.
         clusters: K, from 1 to the number of nonzero rows.
         rng: the same stream gives the same clusters.
         seeding: a key of ``SEEDINGS``.
@@ -64,7 +64,8 @@ def spherical_kmeans(
         raise UsageError(f"there is no seeding {seeding!r}: choose one of {', '.join(SEEDINGS)}")
     if min(restarts, chunk) < 1 or iterations < 0:
         raise UsageError(
-            f"restarts {restarts} and chunk {chunk} must be at least 1, and iterations {iterations} at least 0"
+            f"restarts {restarts} and chunk {chunk} must be at least 1, "
+            f"and iterations {iterations} at least 0"
         )
     best: KMeans | None = None
     for restart in range(restarts):
@@ -80,10 +81,10 @@ def spherical_kmeans(
 def lloyd(
     unit: Tensor, start: Tensor, *, iterations: int = 100, tolerance: float = 0.001, chunk: int = 4096
 ) -> KMeans:
-    """Move centroids from ``start`` (K, F) to the normalised means of their rows until the rows stay where they are.
+    """Move centroids from ``start`` (K, F) to the normalised means of their rows until few rows change.
 
-    ``unit`` (n, F) are unit rows, as ``unit_rows`` makes them, of which at least K are not zero. An empty cluster takes
-    over the worst-fitting row, so the inertia never rises and no cluster stays empty.
+    ``unit`` (n, F) are unit rows, as ``unit_rows`` makes them, of which at least K are not zero. An empty
+    cluster takes over the worst-fitting row, so the inertia never rises and no cluster stays empty.
     """
     holds = torch.linalg.vector_norm(unit, dim=1) > 0
     centroids, assignment, cosine = _settle(unit, holds, unit_rows(start.to(unit)), chunk)
@@ -100,7 +101,7 @@ def lloyd(
 def assign(unit: Tensor, centroids: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:
     """Return each unit row's nearest centroid, (n,) int64, and the cosine to it, (n,)."""
     columns = centroids.T
-    nearest = [(part @ columns).max(dim=1) for part in unit.split(chunk)]
+    nearest = [(part @ columns).max(dim=1) for part in torch.split(unit, chunk)]
     return torch.cat([n.indices for n in nearest]), torch.cat([n.values for n in nearest])
 
 
@@ -132,9 +133,9 @@ def _settle(unit: Tensor, holds: Tensor, centroids: Tensor, chunk: int) -> tuple
 
 
 def _means(unit: Tensor, assignment: Tensor, centroids: Tensor, chunk: int) -> Tensor:
-    """Return the normalised means; where the rows cancel out any direction is as good, and the old one stays."""
+    """Return the normalised means; where the rows cancel out, any direction is as good: the old one stays."""
     sums = torch.zeros_like(centroids, dtype=wide(unit.device))
-    for part, own in zip(unit.split(chunk), assignment.split(chunk), strict=True):
+    for part, own in zip(torch.split(unit, chunk), torch.split(assignment, chunk), strict=True):
         sums += cluster_sums(part, own, len(centroids))
     length = torch.linalg.vector_norm(sums, dim=1, keepdim=True)
     count = torch.bincount(assignment, minlength=len(centroids))[:, None]

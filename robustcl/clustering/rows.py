@@ -12,23 +12,28 @@ from robustcl.errors import UsageError
 def unit_rows(features: Tensor) -> Tensor:
     """Return features (n, F) with rows of unit length; rows of zeros stay zero.
 
-    float64 stays float64, everything else becomes float32. Huge and tiny rows are scaled before they are squared.
+    float64 stays float64, everything else becomes float32. Huge and tiny rows are scaled before they are
+    squared.
 
     Raises:
         UsageError: not a matrix, or a value is infinite or not a number (the first such row is named).
     """
     if features.ndim != 2 or features.numel() == 0:
-        raise UsageError(f"features of shape {tuple(features.shape)} cannot be clustered: give a filled matrix (n, F)")
+        raise UsageError(
+            f"features of shape {tuple(features.shape)} cannot be clustered: give a filled matrix (n, F)"
+        )
     rows = features.detach().to(torch.float64 if features.dtype == torch.float64 else torch.float32)
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     small = torch.finfo(rows.dtype).tiny ** 0.5
     if bool(((length > small) & torch.isfinite(length)).all()):
-        return rows / length
+        plain: Tensor = rows / length
+        return plain
     require_finite(rows)
     largest = rows.abs().amax(dim=1, keepdim=True)
     rows = torch.where(largest > 0, rows / largest, 0.0)
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return torch.where(length > 0, rows / length, 0.0)
+    unit: Tensor = torch.where(length > 0, rows / length, 0.0)
+    return unit
 
 
 def require_finite(rows: Tensor) -> None:
@@ -36,13 +41,13 @@ def require_finite(rows: Tensor) -> None:
     bad = (~torch.isfinite(rows)).any(dim=1).nonzero()
     if len(bad):
         raise UsageError(
-            f"{len(bad)} of {len(rows)} feature rows are infinite or not a number, the first is row {int(bad[0])}: "
-            "check the encoder's weights and the learning rate before clustering"
+            f"{len(bad)} of {len(rows)} feature rows are infinite or not a number, "
+            f"the first is row {int(bad[0])}: check the encoder's weights and the learning rate"
         )
 
 
 def require_fillable(unit: Tensor, clusters: int) -> None:
-    """Raise ``UsageError`` unless unit rows (n, F) can fill K clusters: K from 1 to the number of nonzero rows."""
+    """Raise ``UsageError`` unless unit rows (n, F) can fill K clusters, 1 to as many as are nonzero."""
     usable = int((torch.linalg.vector_norm(unit, dim=1) > 0).sum())
     if not 1 <= clusters <= usable:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Where k-means starts: rows of the data drawn far apart. The squared distance of unit rows is 2 (1 - cosine)."""
+"""Where k-means starts: rows drawn far apart. The squared distance of unit rows is 2 (1 - cosine)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ Seeding = Callable[[Tensor, int, Rng], Tensor]
 def plus_plus(unit: Tensor, clusters: int, rng: Rng) -> Tensor:
     """Draw K different rows by k-means++; return their positions, (K,) int64.
 
-    Arthur and Vassilvitskii, k-means++: the advantages of careful seeding, SODA 2007, section 2.2, in the greedy form
-    of its section 7: of 2 + log K rows drawn in proportion to the squared distance, the one that lowers the sum most.
+    Arthur and Vassilvitskii, k-means++: the advantages of careful seeding, SODA 2007, section 2.2, in the
+    greedy form of its section 7: of 2 + log K rows drawn in proportion to the squared distance, the one that
+    lowers the sum most.
     """
     trials = 2 + int(math.log(clusters))
     draws = _uniform(rng, (clusters, trials), unit)
@@ -37,11 +38,13 @@ def plus_plus(unit: Tensor, clusters: int, rng: Rng) -> Tensor:
 
 
 def afk_mc2(unit: Tensor, clusters: int, rng: Rng, *, chain: int = 200) -> Tensor:
-    """Draw K different rows by AFK-MC2, which sees the whole data only once; return their positions, (K,) int64.
+    """Draw K different rows by AFK-MC2, which sees the whole data only once; return their positions, (K,)
+    int64.
 
-    Bachem, Lucic, Hassani and Krause, Fast and provably good seedings for k-means, NeurIPS 2016, algorithm 1: each
-    further row is the end of a Metropolis-Hastings chain with proposal q = d(x, c1)^2 / (2 sum d^2) + 1 / (2 n).
-    A chain that ends on a row already drawn is replaced by a draw from the exact k-means++ distribution.
+    Bachem, Lucic, Hassani and Krause, Fast and provably good seedings for k-means, NeurIPS 2016, algorithm 1:
+    each further row is the end of a Metropolis-Hastings chain with proposal q = d(x, c1)^2 / (2 sum d^2) + 1
+    / (2 n). A chain that ends on a row already drawn is replaced by a draw from the exact k-means++
+    distribution.
     """
     free = _nonzero(unit)
     chosen = [int(_draw(free, _uniform(rng, (1,), unit)))]
@@ -97,7 +100,7 @@ def _distances(rows: Tensor, centres: Tensor) -> Tensor:
 
 
 def _nonzero(unit: Tensor) -> Tensor:
-    return (torch.linalg.vector_norm(unit, dim=1) > 0).to(wide(unit.device))
+    return torch.where(torch.linalg.vector_norm(unit, dim=1) > 0, 1.0, 0.0).to(wide(unit.device))
 
 
 def _uniform(rng: Rng, shape: tuple[int, ...], unit: Tensor) -> Tensor:

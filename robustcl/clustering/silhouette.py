@@ -1,6 +1,7 @@
 """The exact mean silhouette of directions in O(n K) time instead of O(n^2).
 
-For the cosine distance 1 - u.v of unit rows, the sum over a cluster C is |C| - u . sum(C): K sums replace all pairs.
+For the cosine distance 1 - u.v of unit rows, the sum over a cluster C is |C| - u . sum(C): K sums replace all
+pairs.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from robustcl.errors import UsageError
 
 
 @torch.no_grad()
-def silhouette(features: Tensor, assignment: Tensor, *, clusters: int | None = None, chunk: int = 512) -> Tensor:
+def silhouette(
+    features: Tensor, assignment: Tensor, *, clusters: int | None = None, chunk: int = 512
+) -> Tensor:
     """Return every row's silhouette (b - a) / max(a, b) under the cosine distance, (n,) float64 in [-1, 1].
 
-    a is the mean distance to the other rows of the own cluster, b the smallest mean distance to another cluster
-    (Rousseeuw, J. Comput. Appl. Math. 20, 1987). A row alone in its cluster scores 0. Beyond the result, K x F sums and
-    chunk x (F + K) numbers are held.
+    a is the mean distance to the other rows of the own cluster, b the smallest mean distance to another
+    cluster (Rousseeuw, J. Comput. Appl. Math. 20, 1987). A row alone in its cluster scores 0. Beyond the
+    result, K x F sums and chunk x (F + K) numbers are held.
 
     Args:
         features: (n, F); rows need not be normalised; a row of zeros has distance 1 to all others.
@@ -27,19 +30,19 @@ def silhouette(features: Tensor, assignment: Tensor, *, clusters: int | None = N
         chunk: rows compared with the clusters at once.
 
     Raises:
-        UsageError: shapes that do not fit, features that are not finite, numbers outside 0 .. K - 1, or fewer than two
-            clusters with rows.
+        UsageError: shapes that do not fit, features that are not finite, numbers outside 0 .. K - 1, or fewer
+            than two clusters with rows.
     """
     own = assignment.to(features.device, torch.int64)
     clusters = _require_clusters(features, own, clusters)
     count = torch.bincount(own, minlength=clusters)
     sums = torch.zeros(clusters, features.shape[1], device=features.device, dtype=wide(features.device))
-    for part, label in zip(features.split(chunk), own.split(chunk), strict=True):
+    for part, label in zip(torch.split(features, chunk), torch.split(own, chunk), strict=True):
         sums += cluster_sums(_unit(part), label, clusters)
     if not bool(torch.isfinite(sums).all()):
         require_finite(features)
     mean = sums / count[:, None].clamp(min=1)
-    parts = zip(features.split(chunk), own.split(chunk), strict=True)
+    parts = zip(torch.split(features, chunk), torch.split(own, chunk), strict=True)
     return torch.cat([_scores(_unit(part), label, mean, count) for part, label in parts])
 
 
@@ -72,7 +75,11 @@ def _require_clusters(features: Tensor, own: Tensor, clusters: int | None) -> in
     low, high = int(own.min()), int(own.max())
     clusters = high + 1 if clusters is None else clusters
     if low < 0 or high >= clusters:
-        raise UsageError(f"the assignment holds clusters {low} to {high}, but there are {clusters}: count from 0")
+        raise UsageError(
+            f"the assignment holds clusters {low} to {high}, but there are {clusters}: count from 0"
+        )
     if low == high:
-        raise UsageError(f"all {len(own)} rows are in cluster {low}: a silhouette needs at least two clusters")
+        raise UsageError(
+            f"all {len(own)} rows are in cluster {low}: a silhouette needs at least two clusters"
+        )
     return clusters

@@ -14,7 +14,7 @@ from robustcl.rng import Rng
 
 @dataclass(frozen=True, slots=True)
 class ViewSpec:
-    """One named view of a recipe: the plugin, the view it is made ``of`` (None: the image), and how often it is drawn.
+    """One named view: its plugin, the view it is made ``of`` (None: the image), how often it is drawn.
 
     Drawn once, the view has the recipe's name; drawn ``count`` > 1 times, the name is followed by 1 .. count.
     """
@@ -26,7 +26,7 @@ class ViewSpec:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """views: name -> (B, *item), within the range its plugin declares; target: name -> (B, ...), for pretext views."""
+    """views: name -> (B, *item), in its plugin's range; target: name -> (B, ...), of pretext views."""
 
     views: dict[str, Tensor] = field(default_factory=dict)
     target: dict[str, Tensor] = field(default_factory=dict)
@@ -42,9 +42,9 @@ def draw_views(
 ) -> Drawn:
     """Draw every view of ``specs`` for images (B, *item) in [0, 1], on the device of the images.
 
-    index: (B,) int64, the images' positions in the data set: an image's view depends on ``rng``, the view's name and
-    this number alone, whichever images stand beside it. rng: the step's stream. given: views that are there already,
-    such as perturbed ones, which ``of`` may name as well as any view of ``specs``.
+    index: (B,) int64, the images' positions in the data set: an image's view depends on ``rng``, the view's
+    name and this number alone, whichever images stand beside it. rng: the step's stream. given: views that
+    are there already, such as perturbed ones, which ``of`` may name as well as any view of ``specs``.
 
     Raises UsageError if ``of`` names no view, or the views rest on each other in a circle.
     """
@@ -55,7 +55,7 @@ def draw_views(
         spec = specs[name]
         source = images if spec.of is None else available[spec.of]
         for repeat, output in enumerate(_names(name, spec)):
-            value, target = _draw(spec.view, source, rng.child("view", name, repeat).for_rows(index))
+            value, target = _draw(spec.view, source, rng.child("view", repeat).for_rows(index))
             drawn.views[output] = available[output] = value
             if target is not None:
                 drawn.target[output] = target
@@ -63,9 +63,10 @@ def draw_views(
 
 
 def drawable(specs: Mapping[str, ViewSpec]) -> tuple[dict[str, ViewSpec], dict[str, ViewSpec]]:
-    """Part the views into those that rest on the image, directly or through others, and those that rest on another's output.
+    """Part the views into those that rest on the image, directly or through others, and the rest.
 
-    The first can be drawn when the batch arrives, the second once the generators have written what they are made of.
+    The first can be drawn when the batch arrives, the second once the generators have written what they are
+    made of.
     """
     early: dict[str, ViewSpec] = {}
     names: set[str] = set()

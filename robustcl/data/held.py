@@ -34,7 +34,8 @@ class Held:
         first = source.fetch(torch.zeros(min(self.samples, 1), dtype=torch.int64))
         dtype = torch.uint8 if first.dtype == torch.uint8 else torch.float32
         self.images = torch.empty((self.samples, *self.item), dtype=dtype, device=device)
-        chunks = torch.arange(self.samples).split(_CHUNK) if self.samples else ()
+        rows = torch.arange(self.samples)
+        chunks = [rows[start : start + _CHUNK] for start in range(0, self.samples, _CHUNK)]
         for index, images in decoded(source, chunks):
             self.images[index[0] : index[-1] + 1] = images
 
@@ -58,7 +59,7 @@ def keep(source: Source, device: torch.device | str = "cpu", *, limit: int = LIM
 
 
 def opened(dataset: DatasetPlugin, split: str) -> Source:
-    """Open a split on rank 0 before the others, so that only one process downloads; all raise the same error."""
+    """Open a split on rank 0 before the others, so that one process downloads; all raise the same error."""
     source, error = None, None
     if rank() == 0:
         try:

@@ -1,4 +1,4 @@
-"""The order of an epoch: one permutation for all ranks, cut into batches, of which each rank takes its slice."""
+"""The order of an epoch: one permutation for all ranks, cut into batches; each rank takes its slice."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def epoch_batches(
 ) -> list[Tensor]:
     """Return this rank's batches of one epoch, int64 indices on the CPU.
 
-    ``images`` is n, for 0 .. n-1, or the indices to go through. ``rng`` is the epoch's stream, or None to keep the
-    order. ``batch`` counts the images of all ranks; laid side by side, the slices of the ranks are the batch of a single
-    process. ``drop_last`` leaves out the images that do not fill a batch.
+    ``images`` is n, for 0 .. n-1, or the indices to go through. ``rng`` is the epoch's stream, or None to
+    keep the order. ``batch`` counts the images of all ranks; laid side by side, the slices of the ranks are
+    the batch of a single process. ``drop_last`` leaves out the images that do not fill a batch.
 
     Raises UsageError if the ranks cannot share a batch equally, or if no batch is full.
     """
@@ -45,4 +45,5 @@ def epoch_batches(
     if rng is not None:
         index = index[rng.permutation(n)]
     full = index[: n - left] if drop_last else index
-    return [part.chunk(world)[rank] for part in full.split(batch)]
+    starts = range(0, len(full), batch)
+    return [full[start : start + batch].chunk(world)[rank] for start in starts]

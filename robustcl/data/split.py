@@ -14,9 +14,9 @@ from robustcl.rng import Rng
 def holdout(labels: Tensor, fraction: float, rng: Rng) -> tuple[Tensor, Tensor]:
     """Split 0 .. n-1 into (train, validation), both int64 and ascending.
 
-    ``ceil(fraction * n)`` images are held out, shared over the classes in proportion (largest remainder); a class of two
-    images or more keeps at least one on either side, even where that moves the total. Images without a label (-1)
-    count as one class. ``fraction`` 0 holds out nothing.
+    ``ceil(fraction * n)`` images are held out, shared over the classes in proportion (largest remainder); a
+    class of two images or more keeps at least one on either side, even where that moves the total. Images
+    without a label (-1) count as one class. ``fraction`` 0 holds out nothing.
 
     Raises UsageError if the fraction is outside [0, 1).
     """

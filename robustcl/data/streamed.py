@@ -1,4 +1,4 @@
-"""A split too large for the device: images are read and decoded in worker processes, ahead of the training step."""
+"""A split too large for the device: images are decoded in worker processes, ahead of the training step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Streamed:
         return as_pixels(checked(self.source, index.cpu()).to(self.device))
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Go through batches of indices: (index, images), both on the device; later batches are read meanwhile."""
+        """Go through batches of indices: (index, images), both on the device; reads ahead."""
         pin = self.device.type == "cuda"
         for index, images in read_ahead(self.source, order, self.workers, pin=pin):
             moved = images.to(self.device, non_blocking=pin)
@@ -48,7 +48,7 @@ def as_pixels(images: Tensor) -> Tensor:
 
 
 def decoded(source: Source, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Go through a source once as (index, raw images); one that says ``decodes = True`` is read by worker processes."""
+    """Go through a source once, (index, raw images), by workers if it says ``decodes = True``."""
     return read_ahead(source, order, WORKERS if getattr(source, "decodes", False) else 0)
 
 
@@ -58,7 +58,7 @@ def read_ahead(
     """Yield (index, raw images) in order, read by ``workers`` processes (0: by this one)."""
     # The loader would otherwise draw its workers' seeds from the global generator.
     generator = torch.Generator().manual_seed(0)
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+    loader: DataLoader[tuple[Tensor, Tensor | str]] = DataLoader(
         _Batches(source, order), batch_size=None, num_workers=workers, pin_memory=pin, generator=generator
     )
     for index, found in loader:
@@ -73,20 +73,22 @@ def checked(source: Source, index: Tensor) -> Tensor:
     where = f"the data source {type(source).__name__}"
     if tuple(images.shape) != (len(index), *source.item):
         raise DataError(
-            f"{where} gave images of shape {tuple(images.shape[1:])} where it promised {tuple(source.item)}: correct it"
+            f"{where} gave images of shape {tuple(images.shape[1:])} where it promised {tuple(source.item)}: "
+            "make its item say what fetch gives"
         )
     if images.dtype != torch.uint8:
         if not images.is_floating_point():
             raise DataError(f"{where} gave images of type {images.dtype}: give uint8, or floats in [0, 1]")
         if len(index) and not (images.min() >= 0 and images.max() <= 1):
             raise DataError(
-                f"{where} gave values from {float(images.min()):g} to {float(images.max()):g}: images lie in [0, 1]"
+                f"{where} gave values from {float(images.min()):g} to {float(images.max()):g}: "
+                "give floats in [0, 1], or uint8"
             )
     return images
 
 
 class _Batches(Dataset[tuple[Tensor, Tensor | str]]):
-    """One item is one batch; an error of the data crosses the process as its sentence, without a worker's traceback."""
+    """One item is one batch; a fault of the data crosses the process as its sentence, without a traceback."""
 
     def __init__(self, source: Source, order: Sequence[Tensor]) -> None:
         self.source, self.order = source, order

@@ -186,9 +186,8 @@ class Encoder(nn.Module):
             raise UsageError(
                 f"the normalisation's {what} {list(values)} must have 1 or {self.item[0]} numbers"
             )
-        return torch.tensor(values, dtype=torch.get_default_dtype()).reshape(
-            1, -1, *[1] * (len(self.item) - 1)
-        )
+        each = torch.tensor(values, dtype=torch.get_default_dtype()).expand(self.item[0])
+        return each.reshape(1, -1, *[1] * (len(self.item) - 1)).clone()
 
     def _check(self, x: Tensor, layers: frozenset[str], taps: frozenset[str]) -> None:
         if x.dim() != len(self.item) + 1 or x.shape[1] != self.item[0]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustcl.errors import UsageError
 
@@ -44,7 +44,7 @@ def _train(module: nn.Module) -> None:
 def _batch(module: nn.Module) -> None:
     module.eval()
     for submodule in module.modules():
-        if isinstance(submodule, _NormBase):
+        if isinstance(submodule, _BatchNorm):
             # torch's own switch: in training without tracking a norm reads the batch and writes nothing.
             submodule.training = True
             submodule.track_running_stats = False

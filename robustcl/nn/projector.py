@@ -16,15 +16,15 @@ class Projector:
     norm: a batch norm after every layer but the last; last_norm: one after the last.
     A layer has a bias unless a norm follows it, which would take it away again.
 
-    SimCLR on CIFAR (solo-learn): widths (2048, 256). ACL: widths (512, 512, 512), norm, last_norm.
-    RoCL: (2048, 128). AdvCL: (512, 128), norm. DeACL: ().
+    SimCLR on CIFAR (solo-learn): widths (2048, 256), no norm. ACL: (512, 512, 512), norm, last_norm.
+    RoCL: (2048, 128), no norm. AdvCL: (512, 128), norm. DeACL: ().
     """
 
     def __init__(
         self,
         *,
         widths: tuple[Annotated[int, Ge(1)], ...] = (512, 128),
-        norm: bool = False,
+        norm: bool = True,
         last_norm: bool = False,
     ) -> None:
         self.widths = widths

@@ -1,8 +1,8 @@
 """Several batch-norm branches in one network, chosen by name; batch statistics over the rows of all ranks.
 
 Each branch has affine parameters and running statistics of its own; all other weights are shared (Xie et al.,
-"Adversarial Examples Improve Image Recognition", CVPR 2020). The first route is the main one: it keeps the keys
-of the original network, the others live under ``others.<route>``.
+"Adversarial Examples Improve Image Recognition", CVPR 2020). The first route is the main one: it keeps the
+keys of the original network, the others live under ``others.<route>``.
 """
 
 from __future__ import annotations

@@ -33,21 +33,16 @@ def compare(runs: Sequence[Path], out: Path) -> Path:
 def table(runs: Sequence[Path] | Mapping[str, pd.DataFrame]) -> str:
     """Return a Markdown table of runs, or of frames by label; it is aligned, for a terminal."""
     if isinstance(runs, Mapping):
-        named = {label: {"rows": _records(data)} for label, data in runs.items()}
+        named = {label: {"rows": tables.records(data)} for label, data in runs.items()}
         return tables.markdown(tables.compare(named))
     return tables.markdown(tables.compare(_read(runs)))
 
 
 def _read(runs: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
-    """Read several runs, label -> results; the label is the run's name, with its seed or directory if names repeat."""
+    """Read several runs, label -> results; the label is the name, with seed or path if names repeat."""
     read = [(Path(run), load_results(Path(run))) for run in runs]
     names = [str(results.get("name") or path.resolve().name) for path, results in read]
     seeded = [f"{name} (seed {results.get('seed')})" for name, (_, results) in zip(names, read, strict=True)]
     placed = [f"{name} ({path})" for name, (path, _) in zip(names, read, strict=True)]
     labels = next((some for some in (names, seeded) if len(set(some)) == len(some)), placed)
     return {label: results for label, (_, results) in zip(labels, read, strict=True)}
-
-
-def _records(data: pd.DataFrame) -> list[dict[str, Any]]:
-    plain = data.astype(object)
-    return [{str(key): value for key, value in row.items()} for row in plain.where(plain.notna(), None).to_dict(orient="records")]

@@ -1,141 +1,78 @@
-"""Curves as inline SVG: training, silhouette, security. Numbers only; every name stands in the page's own legend."""
+"""Curves as inline SVG: training, silhouette, security. Every name stands in the page's own legend."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from robustcl.report.canvas import DASHES, INK, MUTED, PALETTE, Drawing, Key, draw
 from robustcl.report.tables import wilson
 
-PALETTE = ("#2b5c8a", "#b5542b", "#3d7a57", "#7a5195", "#8a6d1d", "#3f7f8f", "#a03e5e", "#5b6470", "#5a8f29", "#1f2933")
-"""Colours of series and classes, each with a contrast of at least 3 to white."""
-
-DASHES = ("", "6 3", "2 2", "8 3 2 3")
-INK, MUTED, LINE = "#1f2933", "#52606d", "#cbd2d9"
 POINTS = 300
 """Curves with more steps than this are averaged over equal stretches of steps."""
 
-STYLE: Mapping[str, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.unicode_minus": False,
-    "axes.formatter.useoffset": False,
-    "grid.color": "#e4e7eb",
-    "grid.linewidth": 0.7,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "lines.linewidth": 1.6,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One entry of a legend: label, colour, SVG dash pattern, and the mark (line, dot, ring or square)."""
-
-    label: str
-    colour: str
-    dash: str = ""
-    mark: str = "line"
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A figure of the page: the SVG, its caption, and its legend."""
-
-    svg: Markup
-    caption: str
-    legend: tuple[Key, ...] = ()
-
-
-def draw(name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> Markup:
-    """Paint a figure of ``size`` inches and return it as inline SVG whose ids begin with ``name``.
-
-    Neither the global random state nor the caller's rcParams change. ``alt`` describes the figure in words.
-    """
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**STYLE, "svg.hashsalt": name})
-        figure = Figure(figsize=size, layout="constrained")
-        paint(figure)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _inline(stream.getvalue(), name, alt)
-
-
-def _inline(text: str, name: str, alt: str) -> Markup:
-    """Cut the prologue, the metadata and the style that would reach the whole page; make the ids the figure's own."""
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'href="#', f'href="#{name}-', text)
-    text = re.sub(r"url\(#", f"url(#{name}-", text)
-    head, body = text.split(">", 1)
-    box = re.search(r'viewBox="[^"]*"', head)
-    frame = box.group(0) if box else ""
-    return Markup(f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {frame} role="img" aria-label="{escape(alt)}">{body}')  # noqa: S704, E501
-
 
 def training(stage: str, place: int, lines: Sequence[Mapping[str, Any]]) -> Drawing | None:
-    """Draw a stage's terms, total loss, validation accuracy and learning rate; ``None`` where no loss was logged."""
+    """Draw a stage's terms, total loss, validation and learning rate; ``None`` where no loss was logged."""
     terms = [key for key in _keys(lines) if key.startswith("term/")]
-    losses = (["loss"] if _has(lines, "loss") else []) + terms
+    losses = terms + (["loss"] if _has(lines, "loss") and not _alone(lines, terms) else [])
     if not losses:
         return None
     axis = "epoch" if _has(lines, "epoch") else "step"
     checks = [key for key in _keys(lines) if key.startswith("val/")]
     panels = [losses, *([checks] if checks else []), *([["lr"]] if _has(lines, "lr") else [])]
     names = [key for keys in panels[: 2 if checks else 1] for key in keys]
-    legend = {key: Key(_label(key), PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % 4 if key != "loss" else 1]) for i, key in enumerate(names)}
+    legend = {
+        key: Key(_label(key), PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % 4])
+        for i, key in enumerate(names)
+    }
+    legend |= {"loss": Key("total loss", INK, DASHES[1])} if "loss" in losses else {}
     titles = ["loss", *(["validation"] if checks else []), "learning rate"]
 
     def paint(figure: Figure) -> None:
         heights = [3.0] + [1.3] * (len(panels) - 1)
-        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})
+        axes = figure.subplots(
+            len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+        )
         for ax, keys, title in zip(axes[:, 0], panels, titles, strict=False):
             for key in keys:
                 style = legend.get(key, Key(key, MUTED))
                 _line(ax, *_series(lines, axis, key), style)
             ax.set_ylabel(title)
             ax.margins(x=0.02, y=0.12)
-            ax.yaxis.set_major_locator(MaxNLocator(4 if keys is losses else 2))
+            ax.yaxis.set_major_locator(MaxNLocator(4 if keys is losses else 3))
             if keys is checks:
                 ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes[-1, 0].set_xlabel(axis)
 
-    count = max(len(_series(lines, axis, key)[0]) for key in losses)
-    alt = f"Training curves of stage {stage} over {count} logged steps: " + ", ".join(
-        f"{_label(key)} from {_number(_series(lines, axis, key)[1][0])} to {_number(_series(lines, axis, key)[1][-1])}" for key in losses
+    count = max(sum(_real(line.get(key)) for line in lines) for key in losses)
+    curves = {key: _series(lines, axis, key)[1] for key in losses}
+    ends = (f"{_label(key)} from {y[0]:.3g} to {y[-1]:.3g}" for key, y in curves.items() if len(y))
+    alt = f"Training curves of stage {stage} over {count} logged steps: {', '.join(ends)}"
+    thinned = (
+        f" Each point is the mean of {math.ceil(count / POINTS)} logged steps." if count > POINTS else ""
     )
-    thinned = f" Each point is the mean of {math.ceil(count / POINTS)} logged steps." if count > POINTS else ""
+    below = " and ".join(
+        [*(["validation"] if checks else []), *(["learning rate"] if _has(lines, "lr") else [])]
+    )
+    caption = f"Stage {stage}: loss by term" + (f"; {below} below." if below else ".") + thinned
     svg = draw(f"training-{place}", alt, (5.0, 2.4 + 0.85 * (len(panels) - 1)), paint)
-    return Drawing(svg, f"Stage {stage}: loss and terms" + (", learning rate below." if _has(lines, "lr") else ".") + thinned, tuple(legend.values()))
+    return Drawing(svg, caption, tuple(legend.values()))
 
 
 def silhouette(entry: Mapping[str, Any], place: int) -> Drawing | None:
     """Draw the mean silhouette over the numbers of clusters, with the chosen one marked."""
-    pairs = [(k, s) for k, s in zip(entry.get("grid") or (), entry.get("score") or (), strict=False) if s is not None]
+    pairs = [
+        (k, s)
+        for k, s in zip(entry.get("grid") or (), entry.get("score") or (), strict=False)
+        if s is not None
+    ]
     if not pairs:
         return None
     grid, score = zip(*sorted(pairs), strict=True)
@@ -144,7 +81,7 @@ def silhouette(entry: Mapping[str, Any], place: int) -> Drawing | None:
     def paint(figure: Figure) -> None:
         ax = figure.subplots()
         ax.plot(grid, score, marker="o", markersize=4, color=PALETTE[0])
-        if chosen in grid:
+        if chosen is not None and chosen in grid:
             ax.axvline(chosen, color=PALETTE[1], linewidth=1.1, linestyle=(0, (4, 3)))
             ax.plot([chosen], [score[grid.index(chosen)]], marker="o", markersize=8, color=PALETTE[1])
         ax.set_xlabel("number of clusters K")
@@ -153,14 +90,20 @@ def silhouette(entry: Mapping[str, Any], place: int) -> Drawing | None:
         ax.margins(y=0.2)
 
     stage = entry.get("stage", "")
-    alt = f"Mean silhouette of stage {stage} by number of clusters: " + ", ".join(f"K = {k}: {s:.3f}" for k, s in zip(grid, score, strict=True))
+    alt = f"Mean silhouette of stage {stage} by number of clusters: " + ", ".join(
+        f"K = {k}: {s:.3f}" for k, s in zip(grid, score, strict=True)
+    )
     svg = draw(f"silhouette-{place}", f"{alt}; chosen K = {chosen}", (5.0, 2.6), paint)
     key = Key(f"chosen, K = {chosen}", PALETTE[1], mark="dot")
-    return Drawing(svg, f"Stage {stage}: mean silhouette of the clusters on a scale from -1 to 1; K = {chosen} was chosen.", (key,))
+    return Drawing(
+        svg,
+        f"Stage {stage}: mean silhouette of the clusters on a scale from -1 to 1; K = {chosen} was chosen.",
+        (key,),
+    )
 
 
 def security(curves: Iterable[Mapping[str, Any]], eps: float | None, chance: float | None) -> Drawing | None:
-    """Draw accuracy over the attack's budget with Wilson bands; ``eps`` is the threat's own, ``chance`` guessing's."""
+    """Draw accuracy over the budget with Wilson bands, the threat's ``eps``, and what guessing gives."""
     series = [c for c in curves if c.get("eps") and len(c["eps"]) == len(c.get("accuracy") or ())]
     if not series:
         return None
@@ -170,13 +113,17 @@ def security(curves: Iterable[Mapping[str, Any]], eps: float | None, chance: flo
     def paint(figure: Figure) -> None:
         ax = figure.subplots()
         for place, curve in enumerate(series):
-            points = sorted((e, a) for e, a in zip(curve["eps"], curve["accuracy"], strict=True) if a is not None)
+            points = sorted(
+                (e, a) for e, a in zip(curve["eps"], curve["accuracy"], strict=True) if a is not None
+            )
             x, y = np.array([p[0] for p in points]), np.array([p[1] for p in points])
             key = Key(_curve(curve, several), PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)])
             legend.append(key)
             if curve.get("n"):
                 band = [wilson(round(float(a) * curve["n"]), curve["n"]) for a in y]
-                ax.fill_between(x, [b[0] for b in band], [b[1] for b in band], color=key.colour, alpha=0.12, linewidth=0)
+                ax.fill_between(
+                    x, [b[0] for b in band], [b[1] for b in band], color=key.colour, alpha=0.12, linewidth=0
+                )
             _line(ax, x, y, key, marker="o")
         if chance is not None:
             ax.axhline(chance, color=MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
@@ -191,10 +138,21 @@ def security(curves: Iterable[Mapping[str, Any]], eps: float | None, chance: flo
         ax.set_ylabel("accuracy")
 
     alt = "Accuracy by budget: " + "; ".join(
-        f"{_curve(c, True)}: " + ", ".join(f"{100 * a:.1f} % at eps {e:.4g}" for e, a in zip(c["eps"], c["accuracy"], strict=True) if a is not None) for c in series
+        f"{_curve(c, True)}: "
+        + ", ".join(
+            f"{100 * a:.1f} % at eps {e:.4g}"
+            for e, a in zip(c["eps"], c["accuracy"], strict=True)
+            if a is not None
+        )
+        for c in series
     )
     svg = draw("security", alt, (5.0, 3.1), paint)
-    return Drawing(svg, "Accuracy as the attack's budget grows, with the 95 % Wilson interval shaded. It should fall with every step, down to chance.", tuple(legend))
+    return Drawing(
+        svg,
+        "Accuracy as the attack's budget grows, with the 95 % Wilson interval shaded. "
+        "It should fall with every step, down to chance.",
+        tuple(legend),
+    )
 
 
 def _curve(curve: Mapping[str, Any], with_attack: bool) -> str:
@@ -205,6 +163,11 @@ def _curve(curve: Mapping[str, Any], with_attack: bool) -> str:
 def _line(ax: Axes, x: Any, y: Any, key: Key, marker: str = "") -> None:
     dash = tuple(float(part) / 1.6 for part in key.dash.split())
     ax.plot(x, y, color=key.colour, linestyle=(0, dash) if dash else "-", marker=marker, markersize=4)
+
+
+def _alone(lines: Sequence[Mapping[str, Any]], terms: Sequence[str]) -> bool:
+    """Say whether the total is the one term there is, so that its curve would only cover it."""
+    return len(terms) == 1 and all(line.get("loss") == line[terms[0]] for line in lines if terms[0] in line)
 
 
 def _keys(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -221,7 +184,9 @@ def _real(value: object) -> bool:
 
 def _series(lines: Sequence[Mapping[str, Any]], axis: str, key: str) -> tuple[Any, Any]:
     """Return (x, y), averaged over stretches where there are more than ``POINTS`` numbers."""
-    points = np.array([(line[axis], line[key]) for line in lines if _real(line.get(key)) and _real(line.get(axis))])
+    points = np.array(
+        [(line[axis], line[key]) for line in lines if _real(line.get(key)) and _real(line.get(axis))]
+    )
     if len(points) == 0:
         return np.zeros(0), np.zeros(0)
     size = math.ceil(len(points) / POINTS)
@@ -230,8 +195,6 @@ def _series(lines: Sequence[Mapping[str, Any]], axis: str, key: str) -> tuple[An
 
 
 def _label(key: str) -> str:
-    return key.removeprefix("term/").removeprefix("val/").replace("/", " · ") if key != "loss" else "total loss"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
+    return (
+        key.removeprefix("term/").removeprefix("val/").replace("/", " · ") if key != "loss" else "total loss"
+    )

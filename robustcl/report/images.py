@@ -49,10 +49,12 @@ class Strip:
 def strip(arrays: Arrays, classes: Sequence[str]) -> Strip | str:
     """Make the strip from (k, C, H, W) images in [0, 1]; a sentence where the arrays are no images.
 
-    The perturbation is shown as 0.5 + factor * (adversarial - clean), with one factor for all, the largest integer
-    that leaves [0, 1] nowhere (1 at least).
+    The perturbation is shown as 0.5 + factor * (adversarial - clean), with one factor for all: the largest
+    integer with which no pixel leaves [0, 1], and 1 at least.
     """
-    clean, adversarial = (np.asarray(arrays[key][:SHOWN], dtype=np.float64) for key in ("clean", "adversarial"))
+    clean, adversarial = (
+        np.asarray(arrays[key][:SHOWN], dtype=np.float64) for key in ("clean", "adversarial")
+    )
     if clean.ndim != 4 or 0 in clean.shape:
         return f"artifacts/strip.npz holds arrays of shape {arrays['clean'].shape}, not images (k, C, H, W)"
     delta = adversarial - clean
@@ -60,7 +62,9 @@ def strip(arrays: Arrays, classes: Sequence[str]) -> Strip | str:
     factor = max(1, math.floor(0.5 / largest + 1e-9)) if largest > 0 else 1
     samples = []
     for place in range(len(clean)):
-        label, before, after = (_at(arrays, key, place) for key in ("label", "clean_prediction", "adversarial_prediction"))
+        label, before, after = (
+            _at(arrays, key, place) for key in ("label", "clean_prediction", "adversarial_prediction")
+        )
         samples.append(
             Sample(
                 index=_at(arrays, "index", place),
@@ -79,7 +83,7 @@ def strip(arrays: Arrays, classes: Sequence[str]) -> Strip | str:
 
 
 def png(image: NDArray[Any]) -> str:
-    """Return a (C, H, W) image in [0, 1] as a PNG data URI; other than 1 or 3 channels are shown as their mean."""
+    """Return a (C, H, W) image in [0, 1] as a PNG data URI; other than 1 or 3 channels as their mean."""
     pixels = (np.clip(image, 0.0, 1.0) * 255).round().astype(np.uint8)
     grey = pixels[0] if len(pixels) == 1 else pixels.mean(axis=0).round().astype(np.uint8)
     shown = np.ascontiguousarray(pixels.transpose(1, 2, 0)) if len(pixels) == 3 else grey

@@ -26,7 +26,7 @@ class FinishedRun:
     """A run directory, read.
 
     results: results.json; metrics: the lines of metrics.jsonl; lock: the text of recipe.lock.toml.
-    representation, strip: the arrays of the two artifacts. ``absent`` says in a sentence why a part is ``None``.
+    representation, strip: the arrays of the two artifacts. ``absent`` says why a part is ``None``.
     """
 
     path: Path
@@ -46,8 +46,8 @@ class FinishedRun:
 def load(path: Path) -> FinishedRun:
     """Read a run directory.
 
-    Raises ``DataError`` where the directory or its results.json is missing, damaged or of another schema; any other
-    part that cannot be read is left out, with the reason under ``absent``.
+    Raises ``DataError`` where the directory or its results.json is missing, damaged or of another schema; any
+    other part that cannot be read is left out, with the reason under ``absent``.
     """
     results = load_results(path)
     absent: dict[str, str] = {}
@@ -69,11 +69,15 @@ def load_results(path: Path) -> Mapping[str, Any]:
         raise DataError(f"{path} {what}: name the directory of a finished run")
     file = path / "results.json"
     if not file.is_file():
-        raise DataError(f"{path} has no results.json: the run is not finished, or was never evaluated; evaluate it first")
+        raise DataError(
+            f"{path} has no results.json: the run is not finished, or was never evaluated; evaluate it first"
+        )
     try:
         results = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read ({_short(error)}): evaluate the run again to write a new one") from error
+        raise DataError(
+            f"{file} cannot be read ({_short(error)}): evaluate the run again to write a new one"
+        ) from error
     if not isinstance(results, dict):
         raise DataError(f"{file} holds a {type(results).__name__}, not an object: evaluate the run again")
     if results.get("schema") != SCHEMA:
@@ -94,7 +98,9 @@ def _check_rows(file: Path, rows: object) -> None:
         for key in ("value", "low", "high", "n", "correct"):
             number = row.get(key)
             if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-                raise DataError(f"{file}: {key} of row {place} is {number!r}, not a number: evaluate the run again")
+                raise DataError(
+                    f"{file}: {key} of row {place} is {number!r}, not a number: evaluate the run again"
+                )
 
 
 def _metrics(file: Path, absent: dict[str, str]) -> tuple[Mapping[str, Any], ...]:
@@ -128,7 +134,7 @@ def _arrays(run: Path, name: str, needed: tuple[str, ...], absent: dict[str, str
         absent[name] = f"the run directory has no artifacts/{name}.npz"
         return None
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         absent[name] = f"artifacts/{name}.npz is damaged ({_short(error)})"

@@ -13,18 +13,19 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from robustcl.errors import UsageError
-from robustcl.report import composition, figures, tables
+from robustcl.report import composition, figures, picture, tables
+from robustcl.report.canvas import Drawing
 from robustcl.report.images import Strip, strip
 from robustcl.report.load import FinishedRun
 from robustcl.report.representation import Projection, representation
 
-Part = figures.Drawing | str
+Part = Drawing | str
 """A drawing, or the sentence that says why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The headline: clean row and hardest attacked row of the first protocol and route, as rows of results.json."""
+    """The headline: the clean row and the hardest attacked row of the first protocol and route."""
 
     clean: Mapping[str, Any] | None
     attacked: Mapping[str, Any] | None
@@ -34,29 +35,39 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
     """Return a run's page as HTML; ``method`` draws the map of representations."""
     classes = [str(name) for name in (run.results.get("data") or {}).get("classes") or ()]
     panels = composition.panels(run.results)
-    return _environment().get_template("page.html.j2").render(
-        run=run,
-        results=run.results,
-        rows=rows(run.results),
-        verdict=verdict(run.results),
-        pictures=[composition.picture(panels, columns) for columns in (min(4, max(2, len(panels))), 1)],
-        words=composition.words(run.results),
-        training=_training(run),
-        silhouettes=_silhouettes(run.results),
-        security=_security(run.results, classes),
-        map=_map(run, classes, method),
-        strip=_strip(run, classes),
-        environment=tables.flat(run.results.get("environment") or {}),
-        facts=facts(run.results),
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            run=run,
+            results=run.results,
+            rows=rows(run.results),
+            verdict=verdict(run.results),
+            pictures=[picture.picture(panels, columns) for columns in (4, 2, 1)],
+            words=composition.words(run.results),
+            training=_training(run),
+            silhouettes=_silhouettes(run.results),
+            security=_security(run.results, classes),
+            map=_map(run, classes, method),
+            strip=_strip(run, classes),
+            environment=tables.flat(run.results.get("environment") or {}),
+            facts=facts(run.results),
+        )
     )
 
 
 def render_comparison(runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the page that lays several runs side by side, label -> results."""
     comparison = tables.compare(runs)
-    return _environment().get_template("compare.html.j2").render(comparison=comparison, runs=runs, rows=[
-        {"run": label, **row} for label, results in runs.items() for row in results["rows"]
-    ])
+    return (
+        _environment()
+        .get_template("compare.html.j2")
+        .render(
+            comparison=comparison,
+            runs=runs,
+            rows=[{"run": label, **row} for label, results in runs.items() for row in results["rows"]],
+        )
+    )
 
 
 def store(text: str, file: Path) -> Path:
@@ -67,19 +78,20 @@ def store(text: str, file: Path) -> Path:
         aside.replace(file)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise UsageError(f"{file} cannot be written ({error.strerror}): name another file with --out") from error
+        raise UsageError(
+            f"{file} cannot be written ({error.strerror}): name another file with --out"
+        ) from error
     return file
 
 
 def rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the result rows for the table: the frame's columns, ``None`` for missing, and the row's own spec."""
-    table = tables.frame(results).astype(object)
-    records = table.where(table.notna(), None).to_dict(orient="records")
-    return [{**{str(k): v for k, v in record.items()}, "spec": row.get("spec") or {}} for record, row in zip(records, results["rows"], strict=True)]
+    """Return the result rows for the table: the frame's columns and each row's own spec."""
+    made = tables.records(tables.frame(results))
+    return [{**row, "spec": tables.spec(raw)} for row, raw in zip(made, results["rows"], strict=True)]
 
 
 def verdict(results: Mapping[str, Any]) -> Verdict:
-    """Choose the headline without looking for the best number: the first test row's protocol, route and split.
+    """Choose the headline without looking for the best number: the first test row's protocol and route.
 
     Of several attacks the one that leaves the least counts: robust accuracy is what survives the hardest.
     """
@@ -109,26 +121,38 @@ def facts(results: Mapping[str, Any]) -> dict[str, str]:
         "images (train / validation / test)": _joined(data, ("train", "validation", "test")),
         "threat": f"{threat.get('norm')}, eps {threat.get('eps')}" if threat else None,
         "recipe hash": results.get("recipe_hash"),
-        **{key.replace("_", " "): f"{value:.1f}" if isinstance(value, float) else value for key, value in timing.items()},
+        **{
+            key.replace("_", " "): f"{value:.1f}" if isinstance(value, float) else value
+            for key, value in timing.items()
+        },
     }
     return {key: str(value) for key, value in found.items() if value is not None}
 
 
 def _joined(data: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    return " / ".join(str(data.get(key, tables.MISSING)) for key in keys) if any(key in data for key in keys) else None
+    return (
+        " / ".join(str(data.get(key, tables.MISSING)) for key in keys)
+        if any(key in data for key in keys)
+        else None
+    )
 
 
 def _training(run: FinishedRun) -> list[Part]:
     if "metrics" in run.absent:
         return [f"Left out: {run.absent['metrics']}."]
     stages = dict.fromkeys(str(line.get("stage", "")) for line in run.metrics)
-    drawn = [figures.training(stage, place, [line for line in run.metrics if str(line.get("stage", "")) == stage]) for place, stage in enumerate(stages)]
+    drawn = [
+        figures.training(stage, place, [line for line in run.metrics if str(line.get("stage", "")) == stage])
+        for place, stage in enumerate(stages)
+    ]
     return [part for part in drawn if part] or ["Left out: metrics.jsonl holds no loss."]
 
 
 def _silhouettes(results: Mapping[str, Any]) -> list[Part]:
     drawn = [figures.silhouette(entry, place) for place, entry in enumerate(results.get("silhouette") or ())]
-    return [part for part in drawn if part] or ["Left out: no stage of this run chose a number of clusters by silhouette."]
+    return [part for part in drawn if part] or [
+        "Left out: no stage of this run chose a number of clusters by silhouette."
+    ]
 
 
 def _security(results: Mapping[str, Any], classes: Sequence[str]) -> Part:
@@ -161,7 +185,7 @@ def _environment() -> Environment:
     )
     made.filters |= {"percent": tables.percent, "say": composition.say, "exact": exact, "flat": tables.flat}
     made.tests |= {"accuracy": is_accuracy, "text": lambda part: isinstance(part, str)}
-    made.globals |= {"interval": tables.interval, "missing": tables.MISSING}
+    made.globals |= {"interval": tables.interval, "missing": tables.MISSING, "width": picture.WIDTH}
     made.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
     return made
 

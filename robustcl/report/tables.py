@@ -22,8 +22,8 @@ Z95 = 1.959963984540054
 def wilson(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion, (low, high) in [0, 1]; (0, 1) where n = 0.
 
-    Raises ``ValueError`` unless 0 <= correct <= n. Source: E. B. Wilson, Probable inference, the law of succession,
-    and statistical inference, JASA 22, 1927.
+    Raises ``ValueError`` unless 0 <= correct <= n. Source: E. B. Wilson, Probable inference, the law of
+    succession, and statistical inference, JASA 22, 1927.
     """
     if not 0 <= correct <= n:
         raise ValueError(f"{correct} correct of {n}: correct must lie between 0 and n")
@@ -49,10 +49,17 @@ def frame(results: Mapping[str, Any]) -> pd.DataFrame:
 
 def _complete(row: Mapping[str, Any]) -> dict[str, Any]:
     full = {column: row.get(column) for column in COLUMNS}
-    counted = full["n"] is not None and full["correct"] is not None and 0 <= full["correct"] <= full["n"]
-    if counted and (full["low"] is None or full["high"] is None):
-        full["low"], full["high"] = wilson(full["correct"], full["n"])
+    correct, n = full["correct"], full["n"]
+    if correct is not None and n is not None and 0 <= correct <= n and None in (full["low"], full["high"]):
+        full["low"], full["high"] = wilson(correct, n)
     return full
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as plain mappings, with ``None`` for missing numbers."""
+    plain = table.astype(object)
+    rows = plain.where(plain.notna(), None).to_dict(orient="records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
 
 
 def percent(value: float | None) -> str:
@@ -70,9 +77,9 @@ def interval(low: float | None, high: float | None) -> str:
 class Cell:
     """One number of a comparison; ``best`` where its interval lies above every other run's."""
 
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
     n: int | None
     best: bool
 
@@ -85,7 +92,7 @@ class Line:
     protocol: str
     route: str
     split: str
-    cells: Mapping[str, Cell]
+    cells: dict[str, Cell]
 
     @property
     def n(self) -> str:
@@ -106,36 +113,28 @@ class Comparison:
 def compare(runs: Mapping[str, Mapping[str, Any]]) -> Comparison:
     """Lay several runs side by side, label -> results.
 
-    A number counts as best only if its whole interval lies above every other run's under the same protocol, split and
-    metric, and if nothing is noted: numbers of different data, threats or specifications are not ranked.
+    A number counts as best only if its whole interval lies above every other run's under the same protocol,
+    split and metric, and if nothing is noted: different data, threats or specifications are not ranked.
     """
-    rows = pd.concat([frame(results).assign(run=label) for label, results in runs.items()], ignore_index=True)
-    for column in ("protocol", "route", "split"):
-        rows[column] = [MISSING if pd.isna(value) else str(value) for value in rows[column]]
+    rows = [{"run": run, **row} for run, results in runs.items() for row in records(frame(results))]
     notes = _differences(runs)
-    best = set() if notes or len(runs) < 2 else _best(rows)
-    metrics = tuple(dict.fromkeys(rows["metric"]))
-    lines = []
-    for key, group in rows.groupby(["run", "protocol", "route", "split"], sort=False):
-        cells = {
-            str(row.metric): Cell(row.value, row.low, row.high, None if pd.isna(row.n) else int(row.n), row.Index in best)
-            for row in group.itertuples()
-        }
-        lines.append(Line(*(str(part) for part in key), cells=cells))
-    return Comparison(metrics, tuple(lines), notes)
+    lines: dict[tuple[str, ...], Line] = {}
+    for row in rows:
+        where = [
+            MISSING if row[key] is None else str(row[key]) for key in ("run", "protocol", "route", "split")
+        ]
+        line = lines.setdefault(tuple(where), Line(where[0], where[1], where[2], where[3], {}))
+        best = not notes and _best(row, rows)
+        line.cells[row["metric"]] = Cell(row["value"], row["low"], row["high"], row["n"], best)
+    return Comparison(tuple(dict.fromkeys(row["metric"] for row in rows)), tuple(lines.values()), notes)
 
 
-def _best(rows: pd.DataFrame) -> set[int]:
-    """Return the rows whose interval lies above those of every other run in their group."""
-    best: set[int] = set()
-    for _, group in rows.groupby(["protocol", "split", "metric"]):
-        if group["run"].nunique() < 2 or group["value"].isna().all():
-            continue
-        top = group.loc[group["value"].idxmax()]
-        others = group[group["run"] != top["run"]]
-        if top["low"] > others["high"].fillna(1.0).max():
-            best.add(int(str(top.name)))
-    return best
+def _best(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether a row's interval lies above all other runs'; a missing one might lie anywhere."""
+    same = [other for other in rows if all(other[key] == row[key] for key in ("protocol", "split", "metric"))]
+    others = [other for other in same if other["run"] != row["run"]]
+    highs = [1.0 if other["high"] is None else other["high"] for other in others]
+    return bool(highs) and row["low"] is not None and row["low"] > max(highs)
 
 
 def _differences(runs: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -143,11 +142,13 @@ def _differences(runs: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     seen: dict[str, dict[str, list[str]]] = {}
     for label, results in runs.items():
         facts = {f"threat.{key}": value for key, value in (results.get("threat") or {}).items()}
-        facts |= {f"data.{key}": value for key, value in (results.get("data") or {}).items() if key != "classes"}
+        facts |= {
+            f"data.{key}": value for key, value in (results.get("data") or {}).items() if key != "classes"
+        }
         for row in results["rows"]:
             where = f"{row['metric']} under {row.get('protocol')}, {row.get('split')}"
             facts[f"{where}: n"] = row.get("n")
-            facts |= {f"{where}: {key}": value for key, value in flat(row.get("spec") or {}).items()}
+            facts |= {f"{where}: {key}": value for key, value in flat(spec(row)).items()}
         for fact, value in facts.items():
             seen.setdefault(fact, {}).setdefault(str(value), []).append(label)
     return tuple(
@@ -155,6 +156,12 @@ def _differences(runs: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
         for fact, values in seen.items()
         if len(values) > 1
     )
+
+
+def spec(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a row says of how it was measured, always as a mapping."""
+    said = row.get("spec") or {}
+    return said if isinstance(said, Mapping) else {"spec": said}
 
 
 def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -171,13 +178,29 @@ def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def markdown(comparison: Comparison) -> str:
     """Return a comparison as a Markdown table that is aligned in a terminal, with its notes below."""
     head = ["run", "protocol", "route", "split", "n", *comparison.metrics]
-    body = [[line.run, line.protocol, line.route, line.split, line.n, *_cells(line, comparison.metrics)] for line in comparison.lines]
+    body = [
+        [line.run, line.protocol, line.route, line.split, line.n, *_cells(line, comparison.metrics)]
+        for line in comparison.lines
+    ]
     rows = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in [head, *body]]
     widths = [max(len(row[place]) for row in rows) for place in range(len(head))]
-    ruler = ["-" * (width if place < 4 else width - 1) + ("" if place < 4 else ":") for place, width in enumerate(widths)]
+    ruler = [
+        "-" * (width if place < 4 else width - 1) + ("" if place < 4 else ":")
+        for place, width in enumerate(widths)
+    ]
     rows.insert(1, ruler)
-    lines = ["| " + " | ".join(_pad(cell, width, place) for place, (cell, width) in enumerate(zip(row, widths, strict=True))) + " |" for row in rows]
-    lines += ["", "Percent correct with the 95 % Wilson interval; n images; bold where the interval lies above all others."]
+    lines = [
+        "| "
+        + " | ".join(
+            _pad(cell, width, place) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in rows
+    ]
+    lines += [
+        "",
+        "Percent with the 95 % Wilson interval over n images; bold where it lies above every other run's.",
+    ]
     lines += [f"Not comparable as they stand: {note}." for note in comparison.notes]
     return "\n".join(lines)
 
@@ -187,7 +210,9 @@ def _cells(line: Line, metrics: Sequence[str]) -> list[str]:
     for metric in metrics:
         cell = line.cells.get(metric)
         text = MISSING if cell is None else f"{percent(cell.value)} {interval(cell.low, cell.high)}"
-        texts.append(MISSING if text == f"{MISSING} {MISSING}" else f"**{text}**" if cell and cell.best else text)
+        texts.append(
+            MISSING if text == f"{MISSING} {MISSING}" else f"**{text}**" if cell and cell.best else text
+        )
     return texts
 
 

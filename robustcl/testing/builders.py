@@ -26,24 +26,37 @@ LAYERS = {"h": DIMS.features, "z": DIMS.projection, "logits": DIMS.classes}
 _NEEDED = {"h": Need.FEATURES, "z": Need.PROJECTION, "logits": Need.PREDICTIONS}
 
 
-def make_images(rows: int, item: tuple[int, ...] = ITEM, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+def make_images(
+    rows: int, item: tuple[int, ...] = ITEM, *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Return images (rows, *item) in [0.05, 0.95]."""
     return Rng(seed, "images").uniform((rows, *item), 0.05, 0.95, dtype=dtype)
 
 
 def make_embedding(
-    rows: int, layers: Collection[str] = ("h", "z", "logits"), *, seed: int = 0, dtype: torch.dtype = torch.float32
+    rows: int,
+    layers: Collection[str] = ("h", "z", "logits"),
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> Embedding:
     """Return random embeddings; features are positive, as after a ReLU."""
-    drawn = {name: Rng(seed, "embedding", name).normal((rows, LAYERS[name]), dtype=dtype) for name in layers}
-    return Embedding(**{name: value.abs() if name == "h" else value for name, value in drawn.items()})
+    drawn: dict[str, Any] = {
+        name: Rng(seed, "embedding", name).normal((rows, LAYERS[name]), dtype=dtype) for name in layers
+    }
+    if "h" in drawn:
+        drawn["h"] = drawn["h"].abs()
+    return Embedding(**drawn)
 
 
-def make_clustering(features: Tensor, clusters: tuple[int, ...] = DIMS.clusters, *, seed: int = 0) -> Clustering:
+def make_clustering(
+    features: Tensor, clusters: tuple[int, ...] = DIMS.clusters, *, seed: int = 0
+) -> Clustering:
     """Return clusterings of features (n, F) around random unit centroids."""
     sizes = [(k, features.shape[1]) for k in clusters]
     centroids = tuple(
-        F.normalize(Rng(seed, "centroids", i).normal(size, dtype=features.dtype)) for i, size in enumerate(sizes)
+        F.normalize(Rng(seed, "centroids", i).normal(size, dtype=features.dtype))
+        for i, size in enumerate(sizes)
     )
     best = [(F.normalize(features) @ c.T).max(dim=1) for c in centroids]
     return Clustering(
@@ -68,8 +81,8 @@ def make_scene(
 ) -> Scene:
     """Return what a term sees on a single rank: columns are the rows.
 
-    views: role -> Embedding of the same B images; those named in ``apart`` (a teacher's) give no rows. label: (B,),
-    -1 where left out. The pairs are given, or chosen by a selector, or absent.
+    views: role -> Embedding of the same B images; those named in ``apart`` (a teacher's) give no rows. label:
+        (B,), -1 where left out. The pairs are given, or chosen by a selector, or absent.
     """
     layers = {role: [n for n in LAYERS if value.has(n)] for role, value in views.items()}
     first = next(iter(views))
@@ -109,16 +122,14 @@ class TinyEncoder(nn.Module):
 
     def __init__(self, item: tuple[int, ...] = ITEM, *, seed: int = 0) -> None:
         super().__init__()
-        size = math.prod(item)
-        self.trunk = nn.utils.skip_init(nn.Linear, size, DIMS.features)
-        self.norm = nn.BatchNorm1d(DIMS.features)
-        self.projector = nn.utils.skip_init(nn.Linear, DIMS.features, DIMS.projection)
-        self.classifier = nn.utils.skip_init(nn.Linear, DIMS.features, DIMS.classes)
         rng = Rng(seed, "encoder")
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.copy_(rng.normal(parameter.shape))
-            self.norm.running_mean += 0.5  # type: ignore[operator]
+        self.trunk = _linear(math.prod(item), DIMS.features, rng)
+        self.norm = nn.BatchNorm1d(DIMS.features)
+        self.norm.load_state_dict(
+            {**self.norm.state_dict(), "running_mean": torch.full((DIMS.features,), 0.5)}
+        )
+        self.projector = _linear(DIMS.features, DIMS.projection, rng)
+        self.classifier = _linear(DIMS.features, DIMS.classes, rng)
         self.eval()
 
     def forward(self, x: Tensor) -> Embedding:
@@ -136,10 +147,10 @@ def make_attack(
     ball: Ball | None = None,
     seed: int = 0,
 ) -> Attack:
-    """Return an attack on inputs x (R, *item) with what the needs declare, and the parts that every attack has.
+    """Return an attack on inputs x (R, *item) with what the needs declare, and what all attacks have.
 
-    The objective is the cross-entropy of the labels, separable; the teacher is another encoder; the random stream has
-    one sub-stream per row.
+    The objective is the cross-entropy of the labels, separable; the teacher is another encoder; the random
+    stream has one sub-stream per row.
     """
     rows = torch.arange(len(x))
     model = TinyEncoder(tuple(x.shape[1:]), seed=seed) if encoder is None else encoder
@@ -170,3 +181,12 @@ def make_attack(
 def needed_layers(needs: Collection[Need]) -> list[str]:
     """Return the layers of an embedding that some needs bring."""
     return [name for name, need in _NEEDED.items() if need in needs]
+
+
+def _linear(inputs: int, outputs: int, rng: Rng) -> nn.Linear:
+    """Return a linear map drawn from rng; torch's own initialisation would draw from the global generator."""
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(rng.normal(parameter.shape))
+    return layer

@@ -20,7 +20,7 @@ _ROWS = 6
 
 
 def draws_one_row_per_image(subject: Subject) -> None:
-    """The view, and the pretext target if there is one, have one row per image; the view is floating and finite."""
+    """The view, and the pretext target if there is one, have a row per image; the view is finite."""
     plugin, x = subject.make(), _images(subject)
     view, target = _draw(plugin, x)
     assert view.is_floating_point(), f"the view is {view.dtype}"
@@ -49,7 +49,7 @@ def rows_are_independent(subject: Subject) -> None:
 
 
 def keeps_its_range(subject: Subject) -> None:
-    """``range`` is (low, high) or None; a view of pixels stays pixels, give or take what interpolation overshoots."""
+    """``range`` is (low, high) or None; a view of pixels stays there, but for interpolation's overshoot."""
     plugin = subject.make()
     bounds = getattr(plugin, "range", (0.0, 1.0))
     if bounds is None:
@@ -59,11 +59,13 @@ def keeps_its_range(subject: Subject) -> None:
     view = _draw(plugin, _images(subject))[0]
     slack = 0.6 * (high - low)
     found = float(view.min()), float(view.max())
-    assert low - slack <= found[0] <= found[1] <= high + slack, f"the view's values {found} are far outside {bounds}"
+    assert low - slack <= found[0] <= found[1] <= high + slack, (
+        f"the view's values {found} are far outside {bounds}"
+    )
 
 
 def describes_itself(subject: Subject) -> None:
-    """Classes are distinct names; mean and deviation have one entry per channel; ``encoder`` is text. No download."""
+    """Classes are distinct names, mean and deviation have an entry per channel, ``encoder`` is text."""
     plugin = subject.make()
     assert isinstance(plugin.encoder, str), "encoder is not the name of an encoder plugin"
     assert plugin.encoder, "encoder names no encoder plugin"
@@ -75,7 +77,9 @@ def describes_itself(subject: Subject) -> None:
     assert all(isinstance(name, str) and name for name in classes), "a class has no name"
     assert len(set(classes)) == len(classes), "two classes have the same name"
     assert len(mean) == len(deviation) > 0, f"{len(mean)} means but {len(deviation)} deviations"
-    assert all(0 <= m <= 1 and 0 < s <= 1 for m, s in zip(mean, deviation, strict=True)), "statistics are not of [0, 1]"
+    assert all(0 <= m <= 1 and 0 < s <= 1 for m, s in zip(mean, deviation, strict=True)), (
+        "statistics are not of [0, 1]"
+    )
 
 
 def its_encoder_exists(subject: Subject) -> None:

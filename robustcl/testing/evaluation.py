@@ -14,7 +14,7 @@ from robustcl.threat import Ball
 
 
 def has_members(subject: Subject) -> None:
-    """In some norm there are members: distinct names, each with a generator that has ``perturb`` and ``needs``."""
+    """In some norm there are members: distinct names, each with a generator (``perturb``, ``needs``)."""
     plugin, taken = subject.make(), 0
     for norm, eps in EPS.items():
         try:
@@ -28,7 +28,9 @@ def has_members(subject: Subject) -> None:
         assert len(set(names)) == len(names), f"{norm}: two members share a name: {names}"
         for name, generator in members:
             assert callable(getattr(generator, "perturb", None)), f"{norm}: {name} has no perturb"
-            assert isinstance(getattr(generator, "needs", None), frozenset), f"{norm}: {name} declares no needs"
+            assert isinstance(getattr(generator, "needs", None), frozenset), (
+                f"{norm}: {name} declares no needs"
+            )
     assert taken, "takes no norm at all"
 
 

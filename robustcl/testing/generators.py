@@ -17,7 +17,7 @@ _ROWS = 5
 
 
 def stays_in_the_ball(subject: Subject) -> None:
-    """The result has x's shape and dtype, is finite, detached, in the ball and in the range, in each norm it takes."""
+    """In each norm it takes: x's shape and dtype, finite, detached, within the ball and the range."""
     plugin, x = subject.make(), make_images(_ROWS)
     refused = []
     for norm, eps in EPS.items():

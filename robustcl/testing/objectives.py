@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ def scene_for(
     order: Tensor | None = None,
     change: Callable[[Views], Views] = lambda views: views,
 ) -> tuple[Scene, list[Tensor]]:
-    """Return a scene of what the plugin declares and nothing else, and its leaf tensors, which require gradients.
+    """Return a scene of what the plugin declares and nothing else, and its leaf tensors (with gradients).
 
     ``order`` permutes the images; ``change`` replaces the embeddings before anything is derived from them.
     """
@@ -43,10 +44,11 @@ def scene_for(
     roles = ("a", "b") if plugin.views == ("*",) else plugin.views
     apart = [role for role in roles if "teacher" in role] if Need.TEACHER in needs else []
     layers = needed_layers(needs) or ["h"]
-    drawn = {r: make_embedding(size, layers, seed=seed + i, dtype=dtype).take(order) for i, r in enumerate(roles)}
+    drawn = {
+        r: make_embedding(size, layers, seed=seed + i, dtype=dtype).take(order) for i, r in enumerate(roles)
+    }
     views = {
-        role: value.apply(lambda x, fixed=role in apart: x.detach().clone().requires_grad_(not fixed))
-        for role, value in change(drawn).items()
+        role: value.apply(_constant if role in apart else _leaf) for role, value in change(drawn).items()
     }
     leaves = [getattr(views[role], n) for role in roles if role not in apart for n in layers]
     label = Rng(seed, "label").integers(DIMS.classes, (size,))[order] if Need.LABELS in needs else None
@@ -57,16 +59,24 @@ def scene_for(
         label=label,
         index=order,
         clusters=make_clustering(features) if Need.CLUSTERS in needs else None,
-        target={role: Rng(seed, "target").integers(4, (size,))[order] for role in roles} if Need.TARGET in needs else None,
+        target={role: Rng(seed, "target").integers(4, (size,))[order] for role in roles}
+        if Need.TARGET in needs
+        else None,
     )
-    return (scene.but(pairs=make_pairs(scene)) if Need.PAIRS in needs else scene), leaves
+    if Need.PAIRS in needs:
+        scene = scene.but(pairs=make_pairs(scene))
+    elif not getattr(plugin, "rows", False):
+        scene = scene.but(rows=None, columns=None, own=None)
+    return scene, leaves
 
 
 def returns_its_terms(subject: Subject) -> None:
     """The keys are ``terms``; each value is finite, of rows (R,) or a scalar, floating, with a graph."""
     plugin = subject.make()
     values = _values(plugin, scene_for(plugin)[0])
-    assert set(values) == set(plugin.terms), f"returned {sorted(values)} instead of the terms {sorted(plugin.terms)}"
+    assert set(values) == set(plugin.terms), (
+        f"returned {sorted(values)} instead of the terms {sorted(plugin.terms)}"
+    )
     for name, value in values.items():
         assert value.dim() <= 1, f"{name}: has the shape {tuple(value.shape)} instead of (R,) or ()"
         assert value.is_floating_point(), f"{name}: is {value.dtype}"
@@ -105,9 +115,13 @@ def an_anchor_without_pairs_is_harmless(subject: Subject) -> None:
         for negatives in (True, False):
             scene, leaves = scene_for(plugin)
             nothing = torch.zeros_like(scene.pairs.positive)
-            scene = scene.but(pairs=scene.pairs.but(positive=nothing, negative=~nothing if negatives else nothing))
+            scene = scene.but(
+                pairs=scene.pairs.but(positive=nothing, negative=~nothing if negatives else nothing)
+            )
             for name, value in _values(plugin, scene).items():
-                assert bool((value == 0).all()), f"{name}: an anchor without positives contributes {value.tolist()}"
+                assert bool((value == 0).all()), (
+                    f"{name}: an anchor without positives contributes {value.tolist()}"
+                )
             _finite(plugin, "no positives", scene, leaves)
 
 
@@ -117,7 +131,9 @@ def follows_a_permutation(subject: Subject) -> None:
     straight = _values(plugin, scene_for(plugin, dtype=torch.float64)[0])
     moved = _values(plugin, scene_for(plugin, dtype=torch.float64, order=order)[0])
     for name, value in straight.items():
-        same = torch.allclose(value.reshape(-1).sort().values, moved[name].reshape(-1).sort().values, atol=1e-9)
+        same = torch.allclose(
+            value.reshape(-1).sort().values, moved[name].reshape(-1).sort().values, atol=1e-9
+        )
         assert same, f"{name}: depends on the order of the images"
 
 
@@ -130,7 +146,9 @@ def computes_in_float64(subject: Subject) -> None:
     half = _values(plugin, _cast(plugin, torch.bfloat16))
     for name, value in wide.items():
         assert value.dtype == torch.float64, f"{name}: float64 embeddings gave {value.dtype}"
-        assert torch.allclose(value.float(), narrow[name], rtol=1e-3, atol=1e-4), f"{name}: float32 and float64 disagree"
+        assert torch.allclose(value.float(), narrow[name], rtol=1e-3, atol=1e-4), (
+            f"{name}: float32 and float64 disagree"
+        )
         assert half[name].dtype == torch.float32, f"{name}: bfloat16 embeddings gave {half[name].dtype}"
 
 
@@ -143,20 +161,25 @@ def repeats_itself(subject: Subject) -> None:
         first, second = _values(plugin, scene), _values(plugin, scene)
     for name, value in first.items():
         assert torch.equal(value, second[name]), f"{name}: two calls on the same scene differ"
-    assert all(torch.equal(a, b) for a, b in zip(before, leaves, strict=True)), "changed the embeddings in place"
+    assert all(torch.equal(a, b) for a, b in zip(before, leaves, strict=True)), (
+        "changed the embeddings in place"
+    )
 
 
 def separable_rows_stand_alone(subject: Subject) -> None:
-    """Where ``separable`` is claimed, terms are (B,) and changing image j leaves every other row as it was."""
+    """Where ``separable`` is claimed, terms are (B,) and changing image j leaves all other rows."""
     plugin = subject.make()
     if not getattr(plugin, "separable", False):
         raise Skip("it does not claim to be separable")
     straight = _values(plugin, scene_for(plugin, dtype=torch.float64)[0])
     for j in range(_SIZE):
         others = torch.arange(_SIZE) != j
-        scene, _ = scene_for(plugin, dtype=torch.float64, change=_each(lambda x, o=others: torch.where(o[:, None], x, -2 * x)))
+        flip = functools.partial(_flip, keep=others)
+        scene, _ = scene_for(plugin, dtype=torch.float64, change=_each(flip))
         for name, value in _values(plugin, scene).items():
-            assert value.shape == (_SIZE,), f"{name}: has the shape {tuple(value.shape)} instead of ({_SIZE},)"
+            assert value.shape == (_SIZE,), (
+                f"{name}: has the shape {tuple(value.shape)} instead of ({_SIZE},)"
+            )
             assert torch.allclose(value[others], straight[name][others]), f"{name}: row {j} moves other rows"
 
 
@@ -191,7 +214,21 @@ def _finite(plugin: Any, edge: str, scene: Scene, leaves: list[Tensor]) -> None:
     total = torch.stack([value.sum() for value in values.values()]).sum()
     if total.requires_grad:
         for gradient in torch.autograd.grad(total, leaves, allow_unused=True):
-            assert gradient is None or bool(gradient.isfinite().all()), f"the gradient is not finite with {edge}"
+            assert gradient is None or bool(gradient.isfinite().all()), (
+                f"the gradient is not finite with {edge}"
+            )
+
+
+def _leaf(x: Tensor) -> Tensor:
+    return x.detach().clone().requires_grad_()
+
+
+def _constant(x: Tensor) -> Tensor:
+    return x.detach().clone()
+
+
+def _flip(x: Tensor, *, keep: Tensor) -> Tensor:
+    return torch.where(keep[:, None], x, -2 * x)
 
 
 def _each(function: Callable[[Tensor], Tensor]) -> Callable[[Views], Views]:

@@ -27,7 +27,9 @@ def chooses_pairs_of_the_right_shape(subject: Subject) -> None:
             assert not mask.requires_grad, f"{name}: has a gradient"
             if mask.dtype != torch.bool:
                 assert mask.is_floating_point(), f"{name}: is {mask.dtype}, neither bool nor weights"
-                assert bool((mask.isfinite() & (mask >= 0)).all()), f"{name}: a weight is negative or not finite"
+                assert bool((mask.isfinite() & (mask >= 0)).all()), (
+                    f"{name}: a weight is negative or not finite"
+                )
 
 
 def leaves_the_own_column_out(subject: Subject) -> None:
@@ -43,7 +45,9 @@ def masks_are_disjoint(subject: Subject) -> None:
     """No column both attracts and repels an anchor; weights may divide a column between the two."""
     for _, pairs in _cases(subject):
         if pairs.positive.dtype == torch.bool and pairs.negative.dtype == torch.bool:
-            assert not bool((pairs.positive & pairs.negative).any()), "a pair is positive and negative at once"
+            assert not bool((pairs.positive & pairs.negative).any()), (
+                "a pair is positive and negative at once"
+            )
 
 
 def needs_only_what_it_declares(subject: Subject) -> None:
@@ -56,14 +60,16 @@ def needs_only_what_it_declares(subject: Subject) -> None:
 
 
 def repeats_itself(subject: Subject) -> None:
-    """``select`` is pure: the same scene gives the same pairs, is left unchanged, and so is the global random state."""
+    """``select`` is pure: same scene, same pairs; the scene and the global random state stay as they were."""
     plugin = subject.make()
     scene = _scene(plugin)
     before = {name: getattr(scene.rows, name).clone() for name in ("sample", "view", "label", "index")}
     with global_rng_untouched():
         first, second = _select(plugin, scene), _select(plugin, scene)
     for name in ("positive", "negative"):
-        assert torch.equal(getattr(first, name), getattr(second, name)), f"{name}: two calls on the same scene differ"
+        assert torch.equal(getattr(first, name), getattr(second, name)), (
+            f"{name}: two calls on the same scene differ"
+        )
     assert all(torch.equal(getattr(scene.rows, n), v) for n, v in before.items()), "changed the rows in place"
 
 
@@ -90,7 +96,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def _cases(subject: Subject) -> list[tuple[Scene, Pairs]]:
-    """Return scenes of two views: labelled, one image, all of one class, partly unlabelled; each with its pairs."""
+    """Return scenes of two views with their pairs: labelled, one image, one class, partly unlabelled."""
     plugin, one, partly = subject.make(), torch.zeros(_SIZE).long(), torch.arange(_SIZE) % 3 - 1
     single = torch.arange(1)
     scenes = [_scene(plugin), _scene(plugin, single), _scene(plugin, label=one), _scene(plugin, label=partly)]

@@ -36,7 +36,7 @@ def checks(kind: str) -> list[Check]:
 
 
 def check_plugin(kind: str, name: str) -> list[Report]:
-    """Run every check of a kind on one registered plugin; one that cannot be loaded gives a single failed report."""
+    """Run every check of a kind on one registered plugin; if it cannot be loaded, that is the one report."""
     try:
         subject = Subject.find(kind, name)
     except RobustclError as error:
@@ -55,12 +55,16 @@ def check_subject(subject: Subject) -> list[Report]:
 
 
 def check_distribution(distribution: str) -> list[Report]:
-    """Run every check on every plugin that an installed distribution registers; ``UnknownPlugin`` if it has none."""
+    """Run every check on every plugin of an installed distribution; ``UnknownPlugin`` if it has none."""
     wanted = _normal(distribution)
-    entries = [e for kind in CHECKS for e in registry.entries(kind) if _normal(e.origin.distribution) == wanted]
+    entries = [
+        e for kind in CHECKS for e in registry.entries(kind) if _normal(e.origin.distribution) == wanted
+    ]
     if not entries:
         raise UnknownPlugin(f"the distribution {distribution!r} registers no plugin: is it installed here?")
-    return [r for entry in entries for r in check_plugin(entry.kind, f"{entry.origin.distribution}/{entry.name}")]
+    return [
+        r for entry in entries for r in check_plugin(entry.kind, f"{entry.origin.distribution}/{entry.name}")
+    ]
 
 
 def run(subject: Subject, check: Check) -> Report:

@@ -13,7 +13,7 @@ from robustcl.types import UNLABELED, Batch
 
 
 class TinySurvey:
-    """24 images, one in four without a label, and a ``TinyEncoder``; every name of a view means the same images."""
+    """24 images, one in four without a label, and a ``TinyEncoder``; every view is of the same images."""
 
     def __init__(self, *, seed: int = 0) -> None:
         self.ball = Ball("Linf", 8 / 255)
@@ -36,8 +36,8 @@ class TinySurvey:
         return features
 
     def gradient(self, rows: Tensor, parameters: str) -> list[Tensor]:
-        """Return the gradient of the mean cross-entropy on labelled images for one part of the encoder."""
-        label = self.label[rows].clamp(min=0)
-        loss = F.cross_entropy(self.encoder(self.images[rows]).logits, label) + self.encoder(self.images[rows]).z.square().mean()
+        """Return the gradient of a mean loss that the whole encoder takes part in, for one of its parts."""
+        seen = self.encoder(self.images[rows])
+        loss = F.cross_entropy(seen.logits, self.label[rows].clamp(min=0)) + seen.z.square().mean()
         part = self.encoder.get_submodule(parameters.rpartition(".")[2])
         return list(torch.autograd.grad(loss, list(part.parameters())))

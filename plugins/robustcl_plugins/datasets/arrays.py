@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,17 +14,13 @@ SPLITS = ("pretrain", "train", "test")
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-@dataclass(frozen=True, slots=True)
 class ArraySource:
     """A split in memory: images (n, *item), uint8 or float32 in [0, 1]; labels (n,) int64, -1 for none."""
 
-    images: Tensor
-    labels: Tensor
-
-    @property
-    def item(self) -> tuple[int, ...]:
-        """The shape of one image."""
-        return tuple(self.images.shape[1:])
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+        self.item = tuple(images.shape[1:])
 
     def fetch(self, index: Tensor) -> Tensor:
         """Return images (B, *item) for index (B,) int64."""

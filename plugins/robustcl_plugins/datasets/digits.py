@@ -15,16 +15,17 @@ from robustcl_plugins.datasets.arrays import ArraySource, Statistics, channel_st
 
 
 class Digits:
-    """1797 images (1, 8, 8) of ten digits; a fixed, stratified fifth is the test split, the rest trains and pretrains.
+    """1797 images (1, 8, 8) of ten digits; a fixed, stratified fifth is the test split.
 
-    The 17 grey levels 0 .. 16 become ``round(255 * level / 16)``: at most 1/510 away from level / 16.
+    The rest trains and pretrains. The 17 grey levels 0 .. 16 become ``round(255 * level / 16)``: at most
+    1/510 away from level / 16.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     encoder: ClassVar[str] = "resnet-small"
     citation: ClassVar[str] = (
-        "E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998 "
-        "(test part, as shipped with scikit-learn)"
+        "E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, "
+        "1998 (test part, as shipped with scikit-learn)"
     )
 
     def open(self, split: str) -> ArraySource:

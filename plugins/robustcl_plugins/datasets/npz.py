@@ -28,12 +28,12 @@ Layout = Literal["auto", "channels-first", "channels-last"]
 
 
 class Npz:
-    """The arrays ``x_train``, ``y_train``, ``x_test``, ``y_test`` of the file ``path``, and ``x_pretrain`` if it is there.
+    """The arrays ``x_train``, ``y_train``, ``x_test``, ``y_test`` of ``path``, and ``x_pretrain`` if there.
 
-    Images are uint8, or floats in [0, 1]: (N, H, W), (N, C, H, W) or (N, H, W, C). With ``layout = "auto"`` the channel
-    axis is the one of the two with four entries or fewer; where both or neither have, ``layout`` must say it.
-    Labels are integers (N,) from 0; -1 in ``y_train`` marks an image without one. ``x_pretrain`` has no labels;
-    without it the train split pretrains. Archives are read without pickle.
+    Images are uint8, or floats in [0, 1]: (N, H, W), (N, C, H, W) or (N, H, W, C). With ``layout = "auto"``
+    the channel axis is the one of the two with four entries or fewer; where both or neither have,
+    ``layout`` must say it. Labels are integers (N,) from 0; -1 in ``y_train`` marks an image without one.
+    ``x_pretrain`` has no labels; without it the train split pretrains. Archives are read without pickle.
     Every fault of the file is a DataError that names the array and the remedy.
     """
 
@@ -92,7 +92,8 @@ class Npz:
             low, high = float(array.min()), float(array.max())
             if not (low >= 0.0 and high <= 1.0):
                 raise DataError(
-                    f"{where} has values from {low:g} to {high:g}: floats must lie in [0, 1], or store the images as uint8"
+                    f"{where} has values from {low:g} to {high:g}: "
+                    "floats must lie in [0, 1], or store the images as uint8"
                 )
             array = array.astype(np.float32)
         images = torch.from_numpy(np.ascontiguousarray(array))
@@ -136,7 +137,8 @@ def _archive(path: Path) -> Iterator[Mapping[str, Any]]:
     """Open an archive; whatever goes wrong while it is read becomes a sentence."""
     if not path.is_file():
         raise DataError(
-            f"there is no file {path}: give an .npz with x_train, y_train, x_test, y_test by --set data.path=FILE"
+            f"there is no file {path}: name an .npz with x_train, y_train, "
+            "x_test, y_test by --set data.path=FILE"
         )
     try:
         if not zipfile.is_zipfile(path):

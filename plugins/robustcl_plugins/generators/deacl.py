@@ -14,7 +14,7 @@ from robustcl.types import Attack
 
 
 class DeACL:
-    """Maximises -cos(f(x + d), t(x)): student features f against the teacher's clean features t, without labels.
+    """Maximises -cos(f(x + d), t(x)): student f against the frozen teacher's clean features t, no labels.
 
     steps, step_size, start: as in PGD; the defaults are those of the released scripts.
     """

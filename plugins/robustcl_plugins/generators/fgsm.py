@@ -12,7 +12,7 @@ from robustcl.types import Attack
 
 
 class FGSM:
-    """x + eps sign(gradient) under Linf, one step of length eps along the steepest direction under other norms.
+    """x + eps sign(gradient) under Linf, else one step of length eps along the steepest direction.
 
     Maximises the term that the recipe names, the cross-entropy at evaluation.
     """

@@ -27,13 +27,16 @@ class NCP:
     """Maximises -cos(f(x + d), C_own) + cos(f(x + d), C_n) over the cluster centroids C, without labels.
 
     strategy: the paper's (i) "away" from the own centroid, (ii) "toward" the neighbour, (iii) "both", eq. 4.
-    neighbour: n, where 2 is the cluster nearest to the clean features f(x) besides the own, 3 the next, and so on; the
-    paper tries 2 to 5. The own cluster is the one assigned to the image in the data set, not to this view of it.
-    clustering: which of several clusterings to use. steps, step_size, start: as in PGD.
+    neighbour: n, where 2 is the cluster nearest to the clean features f(x) besides the own, 3 the next, and
+    so on; the paper tries 2 to 5. The own cluster is the one assigned to the image in the data set, not to
+    this view of it. clustering: which of several clusterings to use. steps, step_size, start: as in PGD.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES, Need.CLUSTERS, Need.INDEX})
-    citation: ClassVar[str] = "CITE"
+    citation: ClassVar[str] = (
+        "Anonymous authors, Cluster-Driven Adversarial Perturbations for Robust Contrastive Learning,"
+        " paper under double-blind review, 2024, eq. 4 and appendix B.2"
+    )
 
     def __init__(
         self,
@@ -75,12 +78,12 @@ class NCP:
         clusters = attack.clusters
         if self.clustering >= len(clusters.centroids):
             raise UsageError(
-                f"ncp: clustering = {self.clustering}, but the targets fit {len(clusters.centroids)}, counted from 0"
+                f"ncp: clustering = {self.clustering}, but there are {len(clusters.centroids)}, from 0 on"
             )
         centroids = clusters.centroids[self.clustering]
         if self.neighbour > len(centroids):
             raise UsageError(
-                f"ncp: neighbour = {self.neighbour} needs as many clusters, but the targets found {len(centroids)}:"
+                f"ncp: neighbour = {self.neighbour} needs as many clusters, but there are {len(centroids)}:"
                 " lower neighbour or raise the targets' clusters"
             )
         own = clusters.assignment[self.clustering].to(attack.index.device)[attack.index]

@@ -15,8 +15,8 @@ class UniformNoise:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     citation: ClassVar[str] = (
-        "Goodfellow, Shlens and Szegedy, Explaining and Harnessing Adversarial Examples, ICLR 2015, section 6: noise"
-        " as the control for an adversary of the same size"
+        "Goodfellow, Shlens and Szegedy, Explaining and Harnessing Adversarial Examples, ICLR 2015,"
+        " section 6: noise as the control for an adversary of the same size"
     )
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:

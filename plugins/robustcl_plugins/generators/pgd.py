@@ -15,16 +15,16 @@ from robustcl.types import Attack
 class PGD:
     """Repeats: one step along the steepest direction of the ball's norm, back into ball and range.
 
-    steps: gradient steps. step_size: the length of each, in the norm of the ball. start: x itself ("none"), a uniform
-    point of the ball, or x plus Gaussian noise of the given ``deviation`` (TRADES: 0.001). restarts: searches from
-    fresh starts; each row keeps its best where the loss is separable, otherwise the best whole batch is kept.
-    Maximises the term that the recipe names, the cross-entropy at evaluation.
+    steps: gradient steps. step_size: the length of each, in the norm of the ball. start: x itself ("none"), a
+    uniform point of the ball, or x plus Gaussian noise of the given ``deviation`` (TRADES: 0.001). restarts:
+    searches from fresh starts; each row keeps its best where the loss is separable, otherwise the best whole
+    batch is kept. Maximises the term that the recipe names, the cross-entropy at evaluation.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.OBJECTIVE})
     citation: ClassVar[str] = (
-        "Madry, Makelov, Schmidt, Tsipras and Vladu, Towards Deep Learning Models Resistant to Adversarial Attacks,"
-        " ICLR 2018, section 2.1"
+        "Madry, Makelov, Schmidt, Tsipras and Vladu, Towards Deep Learning Models Resistant to Adversarial"
+        " Attacks, ICLR 2018, section 2.1"
     )
 
     def __init__(

@@ -15,7 +15,7 @@ from robustcl.types import Scene
 
 
 class CrossEntropy:
-    """-log of the softmax probability of the label; on an adversarial view this is the loss of adversarial training.
+    """-log of the softmax probability of the label; on an adversarial view, the loss of adversarial training.
 
     Images without a label (-1) are left out: they neither add to the sum nor count in the mean.
 
@@ -26,9 +26,9 @@ class CrossEntropy:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS, Need.PREDICTIONS})
     citation: ClassVar[str] = (
-        "Good, Rational Decisions, Journal of the Royal Statistical Society B, 1952; on adversarial inputs Madry, "
-        "Makelov, Schmidt, Tsipras and Vladu, Towards Deep Learning Models Resistant to Adversarial Attacks, "
-        "ICLR 2018, eq. 2.1"
+        "Good, Rational Decisions, Journal of the Royal Statistical Society B, 1952; on adversarial inputs "
+        "Madry, Makelov, Schmidt, Tsipras and Vladu, Towards Deep Learning Models Resistant to Adversarial "
+        "Attacks, ICLR 2018, eq. 2.1"
     )
     views: ClassVar[tuple[str, ...]] = ("input",)
     terms: ClassVar[tuple[str, ...]] = ("ce",)

@@ -13,11 +13,11 @@ from robustcl.types import Scene
 
 
 class DeACL:
-    """Negative cosines between features: student and teacher on the clean image, adversarial and clean in the student.
+    """Negative cosines of features: student to teacher on clean images, adversarial to clean in the student.
 
-    Term ``distil``: -cos(f(w), t(w)), (B,), where the teacher t has no gradient. Term ``robust``: -cos(f(a), f(w)),
-    (B,), with gradient toward both sides. The recipe's ``mix`` weighs them: DeACL's released scripts use 1 and 2,
-    NCP-ACL (eq. 3, whose CosSim is the negative cosine) 1 and 6.
+    Term ``distil``: -cos(f(w), t(w)), (B,), where the teacher t has no gradient. Term ``robust``: -cos(f(a),
+    f(w)), (B,), with gradient toward both sides. The recipe's ``mix`` weighs them: DeACL's released scripts
+    use 1 and 2, NCP-ACL (eq. 3, whose CosSim is the negative cosine) 1 and 6.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES, Need.TEACHER})

@@ -14,13 +14,13 @@ from robustcl.types import Scene
 
 
 class SupCon:
-    """-log of the softmax averaged over an anchor's positives, L_out; the selector ``global`` makes it supervised.
+    """-log of the softmax averaged over an anchor's positives, L_out; the selector ``global`` supervises it.
 
     Any number of views may be bound. With the selector ``all`` and two views it is NT-Xent.
 
     temperature: divides the cosines.
-    base_temperature: scales the loss by temperature / base_temperature; the paper's code uses 0.07, which makes the
-        loss 7.14 times larger at temperature 0.5. None leaves it as eq. 2 has it.
+    base_temperature: scales the loss by temperature / base_temperature; the paper's code uses 0.07, which
+        makes the loss 7.14 times larger at temperature 0.5. None leaves it as eq. 2 has it.
     layer: the embedding compared, the projection ``z`` or the features ``h``.
 
     Term ``contrast``: (N,), one per row of the scene; exactly 0 for an anchor without positives.

@@ -11,15 +11,15 @@ from robustcl.types import UNLABELED, Pairs, Scene
 class Global:
     """Positives share the anchor's label, its own other views among them; negatives are all other images.
 
-    An image without a label is positive to its own views alone, and negative to every other image, as in ``all``; this
-    holds for it as an anchor and as a column. The anchor's own column is in neither mask.
+    An image without a label is positive to its own views alone, and negative to every other image, as in
+    ``all``; this holds for it as an anchor and as a column. The anchor's own column is in neither mask.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
-        "Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, eq. 2; named Global in Bui, Le, Zhao, Montague, "
-        "Camtepe and Phung, Understanding and Achieving Efficient Robustness with Adversarial Supervised Contrastive "
-        "Learning, 2021"
+        "Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, eq. 2; named Global in Bui, Le, Zhao, "
+        "Montague, Camtepe and Phung, Understanding and Achieving Efficient Robustness with Adversarial "
+        "Supervised Contrastive Learning, 2021"
     )
 
     def select(self, scene: Scene) -> Pairs:

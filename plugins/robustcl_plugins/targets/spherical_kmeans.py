@@ -17,7 +17,8 @@ class SphericalKMeans:
     """Clusters directions: rows join the centroid of largest cosine, centroids are normalised means.
 
     Args:
-        seeding: ``k-means++`` (greedy), or ``afk-mc2``, which is faster on large data and lands a little lower.
+        seeding: ``k-means++`` (greedy), or ``afk-mc2``, which is faster on large data and lands a little
+            lower.
         iterations: the most often that the centroids move.
         tolerance: stop once at most this fraction of the rows changes its cluster.
         restarts: how many seedings to try; the lowest inertia wins.
@@ -25,9 +26,9 @@ class SphericalKMeans:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES})
     citation: ClassVar[str] = (
-        "Dhillon and Modha, Concept Decompositions for Large Sparse Text Data Using Clustering, Machine Learning 2001, "
-        "section 3.2; seedings: Arthur and Vassilvitskii, k-means++, SODA 2007; Bachem, Lucic, Hassani and Krause, "
-        "Fast and Provably Good Seedings for k-Means, NeurIPS 2016, algorithm 1"
+        "Dhillon and Modha, Concept Decompositions for Large Sparse Text Data Using Clustering, "
+        "Machine Learning 2001, section 3.2; seedings: Arthur and Vassilvitskii, k-means++, SODA 2007; "
+        "Bachem et al., Fast and Provably Good Seedings for k-Means, NeurIPS 2016, algorithm 1"
     )
 
     def __init__(
@@ -44,7 +45,7 @@ class SphericalKMeans:
         self.restarts = restarts
 
     def fit(self, features: Tensor, clusters: tuple[int, ...], rng: Rng) -> Clustering:
-        """Cluster features (n, F) once for each K; each K has a stream of its own, so the others do not move it."""
+        """Cluster features (n, F) once for each K; each K draws from a stream of its own."""
         fits = [
             spherical_kmeans(
                 features,
@@ -57,7 +58,10 @@ class SphericalKMeans:
             )
             for k in clusters
         ]
-        provenance: dict[str, str | int | float] = {"algorithm": "spherical k-means, torch", "seeding": self.seeding}
+        provenance: dict[str, str | int | float] = {
+            "algorithm": "spherical k-means, torch",
+            "seeding": self.seeding,
+        }
         provenance |= {"rows": features.shape[0], "features": features.shape[1]}
         provenance |= {f"iterations of {k}": fit.iterations for k, fit in zip(clusters, fits, strict=True)}
         return bundle(fits, provenance)

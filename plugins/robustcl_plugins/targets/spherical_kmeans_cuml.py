@@ -20,11 +20,12 @@ from robustcl.types import Clustering
 class SphericalKMeansCuml:
     """cuML's k-means on unit rows, brought to a fixed point of spherical k-means.
 
-    On unit rows the squared distance is 2 (1 - cosine), so cuML's means differ from the spherical centroids in length
-    alone; they are normalised, and a few spherical iterations settle the rows that this moves.
+    On unit rows the squared distance is 2 (1 - cosine), so cuML's means differ from the spherical centroids
+    in length alone; they are normalised, and a few spherical iterations settle the rows that this moves.
 
     Args:
-        seeding: ``k-means++`` and ``afk-mc2`` start from the same rows as the torch target; ``k-means||`` is cuML's own.
+        seeding: ``k-means++`` and ``afk-mc2`` start from the same rows as the torch target; ``k-means||`` is
+            cuML's own.
         iterations: the most often that cuML moves the centroids, and again the spherical iterations.
         tolerance: the spherical iterations stop once at most this fraction of the rows changes its cluster.
         restarts: how many seedings to try; the lowest inertia wins.
@@ -32,8 +33,9 @@ class SphericalKMeansCuml:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES})
     citation: ClassVar[str] = (
-        "Raschka, Patterson and Nolet, Machine Learning in Python, Information 2020 (RAPIDS cuML); Dhillon and Modha, "
-        "Concept Decompositions for Large Sparse Text Data Using Clustering, Machine Learning 2001, section 3.2; "
+        "Raschka, Patterson and Nolet, Machine Learning in Python, Information 2020 (RAPIDS cuML); "
+        "Dhillon and Modha, Concept Decompositions for Large Sparse Text Data Using Clustering, "
+        "Machine Learning 2001, section 3.2; "
         "k-means||: Bahmani et al., Scalable K-Means++, VLDB 2012"
     )
     device: ClassVar[str] = "cuda"
@@ -56,13 +58,19 @@ class SphericalKMeansCuml:
         """Return None where cuML runs, else a sentence saying why it does not and what to do."""
         instead = "or use the target spherical-kmeans, which runs everywhere"
         if importlib.util.find_spec("cuml") is None:
-            return f"cuML is not installed: pip install 'robustcl[cuml]' on Linux with an NVIDIA GPU, {instead}"
+            return (
+                f"cuML is not installed: pip install 'robustcl[cuml]' on Linux with an NVIDIA GPU, {instead}"
+            )
         if not torch.cuda.is_available():
-            return f"cuML needs an NVIDIA GPU, and torch sees none: check the driver and torch's CUDA build, {instead}"
+            return (
+                f"cuML needs an NVIDIA GPU and torch sees none: check the driver and torch's build, {instead}"
+            )
         try:
             importlib.import_module("cuml.cluster")
         except Exception as error:  # a broken CUDA installation raises anything at all
-            return f"cuML is installed but cannot be imported ({error}): reinstall 'robustcl[cuml]', {instead}"
+            return (
+                f"cuML is installed but cannot be imported ({error}): reinstall 'robustcl[cuml]', {instead}"
+            )
         return None
 
     def estimator(self, **settings: Any) -> Any:
@@ -81,7 +89,10 @@ class SphericalKMeansCuml:
         unit = unit_rows(features.to(self.device))
         fits = [self._best(unit, k, rng.child("clusters", k)) for k in clusters]
         here = [_to(fit, features.device) for fit in fits]
-        provenance: dict[str, str | int | float] = {"algorithm": "spherical k-means, cuML", "seeding": self.seeding}
+        provenance: dict[str, str | int | float] = {
+            "algorithm": "spherical k-means, cuML",
+            "seeding": self.seeding,
+        }
         provenance |= {"rows": features.shape[0], "features": features.shape[1]}
         return bundle(here, provenance)
 

@@ -1,7 +1,7 @@
 """Crops of a batch with a box of its own for every image, resized by two matrix products.
 
-A resize is linear and separable: ``rows @ image @ columns.T`` with one weight matrix per axis and image. That is exact,
-batched, differentiable, and the same on every device.
+A resize is linear and separable: ``rows @ image @ columns.T`` with one weight matrix per axis and image.
+That is exact, batched, differentiable, and the same on every device.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ def check_images(view: str, x: Tensor) -> None:
     """Raise UsageError unless x is (B, C, H, W)."""
     if x.dim() != 4:
         raise UsageError(
-            f"the view {view!r} takes images (C, H, W), not inputs of shape {tuple(x.shape[1:])}: choose another view"
+            f"the view {view!r} takes images (C, H, W), not {tuple(x.shape[1:])}: choose another view"
         )
 
 
 def crop_boxes(x: Tensor, scale: float, ratio: float, rng: Rng) -> Tensor:
     """Draw a crop for each image of x (B, C, H, W): (B, 4) int64 as top, left, height, width, on x's device.
 
-    The area is uniform in [scale, 1] of the image's and width / height log-uniform in [1 / ratio, ratio], rounded to
-    pixels; the first of ten draws that fits in the image is taken, and otherwise the largest centred crop within the
-    ratios. The place is uniform.
-    Source: C. Szegedy et al., Going Deeper with Convolutions, CVPR 2015, section 6, in torchvision's
-    ``RandomResizedCrop`` form.
+    The area is uniform in [scale, 1] of the image's and width / height log-uniform in [1 / ratio, ratio],
+    rounded to pixels; the first of ten draws that fits in the image is taken, and otherwise the largest
+    centred crop within the ratios. The place is uniform. Source: C. Szegedy et al., Going Deeper with
+    Convolutions, CVPR 2015, section 6, in torchvision's ``RandomResizedCrop`` form.
     """
     batch, (height, width) = len(x), x.shape[-2:]
     draws = (batch, _ATTEMPTS)
@@ -56,21 +55,19 @@ def crop_boxes(x: Tensor, scale: float, ratio: float, rng: Rng) -> Tensor:
 
 
 def resized_crop(x: Tensor, boxes: Tensor, mirrored: Tensor, interpolation: Interpolation) -> Tensor:
-    """Cut boxes (B, 4) out of images (B, C, H, W), resize them back to (H, W), and mirror where ``mirrored`` (B,).
+    """Cut boxes (B, 4) out of images (B, C, H, W), resize them to (H, W), mirror where ``mirrored`` (B,).
 
-    The kernels are those of Pillow: pixel centres at half-integers, taps outside the crop dropped and the rest
-    renormalised, bicubic with a = -0.5, which leaves [0, 1] slightly.
+    The kernels are those of Pillow: pixel centres at half-integers, taps outside the crop dropped and the
+    rest renormalised, bicubic with a = -0.5, which leaves [0, 1] slightly.
     """
     height, width = x.shape[-2:]
-    rows = _weights(boxes[:, 0], boxes[:, 2], height, interpolation).to(x.dtype)
-    columns = _weights(boxes[:, 1], boxes[:, 3], width, interpolation).to(x.dtype)
+    rows = _weights(boxes[:, 0], boxes[:, 2], height, interpolation, x.dtype)
+    columns = _weights(boxes[:, 1], boxes[:, 3], width, interpolation, x.dtype)
     columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
     # Half precision would move pixels by more than a grey level.
     with torch.autocast(x.device.type, enabled=False):
         narrowed = torch.bmm(x.flatten(1, 2), columns.transpose(1, 2)).view_as(x)
-        stacked = narrowed.transpose(1, 2).reshape(len(x), height, -1)
-        resized = torch.bmm(rows, stacked).view(len(x), height, -1, width)
-    return resized.transpose(1, 2).contiguous()
+        return torch.matmul(rows[:, None], narrowed)
 
 
 def _largest(height: int, width: int, ratio: float) -> tuple[int, int]:
@@ -82,10 +79,12 @@ def _largest(height: int, width: int, ratio: float) -> tuple[int, int]:
     return height, width
 
 
-def _weights(start: Tensor, length: Tensor, size: int, interpolation: Interpolation) -> Tensor:
-    """Return (B, size, size): what each source pixel adds to each target pixel when the crop fills the axis."""
-    pixel = torch.arange(size, device=start.device, dtype=torch.float64)
-    step = length / float(size)
+def _weights(
+    start: Tensor, length: Tensor, size: int, interpolation: Interpolation, dtype: torch.dtype
+) -> Tensor:
+    """Return (B, size, size): what each source pixel gives to each target pixel."""
+    pixel = torch.arange(size, device=start.device, dtype=dtype)
+    step = length.to(dtype) / size
     centre = start[:, None] + (pixel + 0.5) * step[:, None]
     distance = (pixel + 0.5) - centre[:, :, None]
     inside = (pixel >= start[:, None]) & (pixel < (start + length)[:, None])

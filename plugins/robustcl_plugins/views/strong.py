@@ -22,7 +22,8 @@ from robustcl_plugins.views.geometry import Interpolation, check_images, crop_bo
 class Colours:
     """What happens to the colours of each image.
 
-    amount: (B, 4) factors of brightness, contrast and saturation, and the turn of hue; order: (B, 4) which comes first;
+    amount: (B, 4) factors of brightness, contrast and saturation, and the turn of hue; order: (B, 4) which
+    comes first;
     jittered, greyed, blurred: (B,) bool; sigma: (B,) of the blur, in pixels.
     """
 
@@ -35,13 +36,14 @@ class Colours:
 
 
 class Strong:
-    """SimCLR's augmentation with ACL's strength: random resized crop, flip, jitter, grey, blur; every image on its own.
+    """SimCLR's augmentation with ACL's strength: random resized crop, flip, jitter, grey, blur, per image.
 
-    At ``strength`` s the smallest crop is 1 - (1 - scale) s of the area, the jitter's magnitudes are multiplied by s,
-    and so are the probabilities of jitter, grey and blur; the flip's is not. The defaults are ACL's and DynACL's
-    strong(s) on CIFAR (DynACL resizes bilinearly); NCP's first stage is ``scale = 0.08, blur = 0.5``.
-    The order of the four jitter operations is drawn for each image. Images with other than three channels keep their
-    hue, saturation and grey. Bicubic values may leave [0, 1] slightly; the core clamps them.
+    At ``strength`` s the smallest crop is 1 - (1 - scale) s of the area, the jitter's magnitudes are
+    multiplied by s, and so are the probabilities of jitter, grey and blur; the flip's is not. The defaults
+    are ACL's and DynACL's strong(s) on CIFAR (DynACL resizes bilinearly); NCP's first stage is ``scale =
+    0.08, blur = 0.5``. The order of the four jitter operations is drawn for each image. Images with other
+    than three channels keep their hue, saturation and grey. Bicubic values may leave [0, 1] slightly; the
+    core clamps them.
 
     strength: how strong, 0 .. 1; 0 leaves only the flip.
     scale: the smallest crop's share of the area at strength 1.
@@ -60,8 +62,8 @@ class Strong:
     citation: ClassVar[str] = (
         "T. Chen, S. Kornblith, M. Norouzi, G. Hinton, A Simple Framework for Contrastive Learning of Visual "
         "Representations, ICML 2020, appendix A; Z. Jiang, T. Chen, T. Chen, Z. Wang, Robust Pre-Training by "
-        "Adversarial Contrastive Learning, NeurIPS 2020; strength: R. Luo, Y. Wang, Y. Wang, Rethinking the Effect of "
-        "Data Augmentation in Adversarial Contrastive Learning, ICLR 2023"
+        "Adversarial Contrastive Learning, NeurIPS 2020; strength: R. Luo, Y. Wang, Y. Wang, Rethinking the "
+        "Effect of Data Augmentation in Adversarial Contrastive Learning, ICLR 2023"
     )
 
     def __init__(
@@ -102,7 +104,7 @@ class Strong:
         self.order = order
 
     def draw(self, x: Tensor, rng: Rng) -> Tensor:
-        """Return the view (B, C, H, W) of images x in [0, 1]. Raises UsageError for inputs of other shapes."""
+        """Return the view (B, C, H, W) of images x in [0, 1]. Raises UsageError for other shapes."""
         check_images("strong", x)
         boxes, mirrored = self.crops(x, rng.child("crop"))
         colours = self.colours(x, rng.child("colour"))
@@ -115,7 +117,7 @@ class Strong:
         return x
 
     def crops(self, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Draw each image's crop (B, 4), as top, left, height, width in pixels, and whether it is mirrored (B,)."""
+        """Draw each image's crop (B, 4): top, left, height, width; and whether it is mirrored (B,)."""
         smallest = 1.0 - (1.0 - self.scale) * self.strength
         boxes = crop_boxes(x, smallest, self.ratio, rng)
         return boxes, rng.uniform((len(x),), device=x.device) < self.flip

@@ -17,18 +17,17 @@ from robustcl_plugins.views.geometry import check_images
 class Weak:
     """Random crop of the zero-padded image, then a horizontal flip; of every image (C, H, W), any size.
 
-    padding: pixels of zeros on each side; the crop's place is uniform over the 2 * padding + 1 shifts of each axis.
+    padding: pixels of zeros on each side; the crop's place is uniform over the 2 * padding + 1 shifts of
+    each axis.
     flip: the probability of the mirror image; 0 for what has a handedness, such as digits.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     citation: ClassVar[str] = (
-        "K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, CVPR 2016, section 4.2"
+        "K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, CVPR 2016"
     )
 
-    def __init__(
-        self, *, padding: Annotated[int, annotated_types.Ge(0)] = 4, flip: Fraction = 0.5
-    ) -> None:
+    def __init__(self, *, padding: Annotated[int, annotated_types.Ge(0)] = 4, flip: Fraction = 0.5) -> None:
         self.padding = padding
         self.flip = flip
 

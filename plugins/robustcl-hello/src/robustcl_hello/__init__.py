@@ -1,0 +1,1 @@
+"""A generator, an objective and a selector for robustcl."""

@@ -1,0 +1,137 @@
+"""Linear evaluation of a frozen encoder: standard (SLF) and adversarial (ALF) linear fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from robustcl.options import Count, Fraction, NonNegative, Positive, Ratio
+from robustcl.protocols import Need
+
+
+class StandardLinear:
+    """Train a linear classifier on clean weak views; the encoder is frozen.
+
+    epochs, batch, lr, momentum, weight_decay: of the classifier's SGD.
+    decay_at: epochs at which the rate is multiplied by ``decay``.
+    mode: batch-norm mode of the frozen encoder; "eval" freezes its statistics, "train" re-estimates them as DeACL's
+        released script does.
+    initial: the classifier starts at zero (ACL, DynACL, AIR) or at torch's default.
+    view: the view plugin, with its options.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
+    citation: ClassVar[str] = (
+        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, appendix A.3.1; the "
+        "protocol of Zhang et al., DeACL, ECCV 2022"
+    )
+
+    def __init__(
+        self,
+        *,
+        epochs: Count = 25,
+        batch: Count = 512,
+        lr: Positive = 0.1,
+        decay_at: tuple[Count, ...] = (15, 20),
+        decay: Fraction = 0.1,
+        momentum: Fraction = 0.9,
+        weight_decay: NonNegative = 2e-4,
+        mode: Literal["eval", "train"] = "eval",
+        initial: Literal["zero", "default"] = "default",
+        view: dict[str, Any] | str = "weak",
+    ) -> None:
+        self.epochs = epochs
+        self.batch = batch
+        self.lr = lr
+        self.decay_at = decay_at
+        self.decay = decay
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.mode = mode
+        self.initial = initial
+        self.view = view
+
+    def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
+        """Return the one stage that trains the classifier on features through ``route``."""
+        return [linear_stage(self, "slf", route)]
+
+
+class AdversarialLinear:
+    """Train a linear classifier on PGD examples against itself; the encoder is frozen.
+
+    epochs, batch, lr, momentum, weight_decay: of the classifier's SGD.
+    decay_at: epochs at which the rate is multiplied by ``decay``.
+    mode: batch-norm mode of the frozen encoder in the training forward; attacks look in eval mode.
+    initial: the classifier starts at zero or at torch's default; from zero, the first batch's attack has no gradient.
+    view: the view plugin, with its options.
+    steps, step_size: of the PGD attack, in the recipe's ball.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
+    citation: ClassVar[str] = (
+        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, appendix A.3.2"
+    )
+
+    def __init__(
+        self,
+        *,
+        epochs: Count = 25,
+        batch: Count = 512,
+        lr: Positive = 0.1,
+        decay_at: tuple[Count, ...] = (15, 20),
+        decay: Fraction = 0.1,
+        momentum: Fraction = 0.9,
+        weight_decay: NonNegative = 2e-4,
+        mode: Literal["eval", "train"] = "eval",
+        initial: Literal["zero", "default"] = "default",
+        view: dict[str, Any] | str = "weak",
+        steps: Count = 10,
+        step_size: Ratio = 2 / 255,
+    ) -> None:
+        self.epochs = epochs
+        self.batch = batch
+        self.lr = lr
+        self.decay_at = decay_at
+        self.decay = decay
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.mode = mode
+        self.initial = initial
+        self.view = view
+        self.steps = steps
+        self.step_size = step_size
+
+    def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
+        """Return the one stage that trains the classifier on adversaries through ``route``."""
+        stage = linear_stage(self, "alf", route)
+        stage["routes"] = {"w": route, "w_adv": route}
+        stage["generator"] = {
+            "w_adv": {"use": "pgd", "reads": ["w"], "steps": self.steps, "step_size": self.step_size}
+        }
+        stage["term"]["ce"]["views"] = ["w_adv"]
+        return [stage]
+
+
+def linear_stage(options: StandardLinear | AdversarialLinear, name: str, route: str) -> dict[str, Any]:
+    """Return a stage table that trains only the classifier, on the view ``w`` through ``route``."""
+    decays = [epoch for epoch in options.decay_at if epoch < options.epochs]
+    rates = [options.lr * options.decay**number for number in range(len(decays) + 1)]
+    return {
+        "name": name,
+        "epochs": options.epochs,
+        "batch": options.batch,
+        "drop_last": False,
+        "split": "train",
+        "trainable": ["classifier"],
+        "classifier": options.initial,
+        "mode": options.mode,
+        "views": {"w": options.view},
+        "routes": {"w": route},
+        "term": {"ce": {"use": "cross-entropy", "views": ["w"]}},
+        "optimizer": {
+            "use": "sgd",
+            "lr": {"piecewise": rates, "at": decays} if decays else options.lr,
+            "momentum": options.momentum,
+            "weight_decay": options.weight_decay,
+        },
+    }

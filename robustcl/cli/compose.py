@@ -1,0 +1,72 @@
+"""``robustcl compose``: from parts to a trained, judged and reported encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustcl.cli.parts import machine, setting
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--recipe", help="Start from this recipe and not from the objective's base recipe.")
+@click.option("--generator", help="Perturbation generator.")
+@click.option("--objective", help="Contrastive objective; its base recipe says the rest.")
+@click.option("--selector", help="Sample selector of the last stage.")
+@click.option("--target", help="Cluster target of the last stage.")
+@click.option("--encoder", help="Backbone  [default: the one that suits the data set]")
+@click.option("--dataset", help="Data set, e.g. digits, cifar10, npz:FILE  [default: the recipe's]")
+@click.option("--data-dir", help="File or folder of the data set.")
+@click.option("--budget", default="small", show_default=True, help="smoke, small, or paper: as published.")
+@setting
+@machine
+@click.option("--save", type=click.Path(dir_okay=False), help="Keep the composed recipe in this file.")
+@click.option("--dry-run", is_flag=True, help="Print the composition and stop: nothing is trained.")
+def command(
+    recipe: str | None,
+    generator: str | None,
+    objective: str | None,
+    selector: str | None,
+    target: str | None,
+    encoder: str | None,
+    dataset: str | None,
+    data_dir: str | None,
+    budget: str,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    device: str,
+    devices: int,
+    precision: str,
+    out: str | None,
+    as_json: bool,
+    save: str | None,
+    dry_run: bool,
+) -> None:
+    """Compose a method from plugins, train it and judge it.
+
+    `robustcl compose --generator ncp --objective deacl` trains SimCLR, then NCP adversarial training, evaluates the
+    encoder and writes a report.
+    """
+    from robustcl.cli.runs import save_recipe, train
+    from robustcl.composition import compose
+
+    composition = compose(
+        recipe=recipe,
+        generator=generator,
+        objective=objective,
+        selector=selector,
+        target=target,
+        encoder=encoder,
+        dataset=dataset,
+        data_dir=data_dir,
+        budget=budget,
+        seed=seed,
+        overrides=overrides,
+    )
+    if save is not None:
+        save_recipe(composition, Path(save))
+    if dry_run:
+        click.echo(composition.explain())
+        return
+    train(composition, out, device=device, devices=devices, precision=precision, as_json=as_json)

@@ -1,0 +1,39 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def machine(function: Command) -> Command:
+    """Add the flags that say where a run computes."""
+    options = [
+        click.option("--device", default="auto", show_default=True, help='"auto", "cpu", "cuda" or "cuda:1".'),
+        click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes that train together."),
+        click.option(
+            "--precision",
+            type=click.Choice(["32-true", "bf16-mixed", "64-true"]),
+            default="32-true",
+            show_default=True,
+            help="Precision of the encoders; losses and verdicts stay in float32.",
+        ),
+        click.option("--out", help="Run directory  [default: a new one below runs/]"),
+        click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def setting(function: Command) -> Command:
+    """Add ``--set`` and ``--seed``."""
+    function = click.option("--seed", type=int, help="Seed of everything random  [default: the recipe's, 0]")(function)
+    return click.option(
+        "--set", "overrides", multiple=True, metavar="PATH=VALUE",
+        help="Change anything in the recipe, e.g. stage.robust.generator.steps=10.",
+    )(function)  # fmt: skip

@@ -1,0 +1,36 @@
+"""``robustcl run``: a recipe file, trained, judged and reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustcl.cli.parts import machine, setting
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", type=click.Path(dir_okay=False))
+@setting
+@machine
+@click.option("--dry-run", is_flag=True, help="Print the composition and stop: nothing is trained.")
+def command(
+    file: str,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    device: str,
+    devices: int,
+    precision: str,
+    out: str | None,
+    as_json: bool,
+    dry_run: bool,
+) -> None:
+    """Run a recipe FILE: one saved by compose, a run's recipe.lock.toml, or your own."""
+    from robustcl.cli.runs import train
+    from robustcl.composition.api import from_file
+
+    composition = from_file(Path(file), overrides, seed)
+    if dry_run:
+        click.echo(composition.explain())
+        return
+    train(composition, out, device=device, devices=devices, precision=precision, as_json=as_json)

@@ -1,0 +1,50 @@
+"""Judge a finished run's encoder again, by its own recipe or with other attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from robustcl import recipe as recipes
+from robustcl.composition import api, store
+from robustcl.composition.run import Run, execute, reopen
+from robustcl.errors import UsageError
+from robustcl.train.engine import Engine
+from robustcl.train.log import Watcher, watch_nothing
+
+
+def evaluate_again(
+    folder: Path,
+    protocol: str | None = None,
+    routes: Sequence[str] = (),
+    attacks: Sequence[str] = (),
+    samples: int | None = None,
+    *,
+    watcher: Watcher = watch_nothing,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Run:
+    """Evaluate a finished run; ``results.json`` then holds these numbers.
+
+    Raises:
+        UsageError: the run has an unfinished stage, or something asked for does not exist.
+    """
+    composition, options = reopen(folder)
+    for stage in composition.recipe.stage:
+        if store.facts(folder, stage.name) is None:
+            raise UsageError(f"{folder}: stage {stage.name} is not finished; continue it with robustcl resume {folder}")
+    tables: dict[str, Any] = recipes.read(folder / "recipe.lock.toml")
+    entries = tables.get("evaluate") or [{"use": protocol or "slf"}]
+    if protocol is not None:
+        entries = [entry for entry in entries if entry["use"] == protocol] or [{"use": protocol}]
+    for entry in entries:
+        if routes:
+            entry["route"] = list(routes)
+        if attacks:
+            entry["attacks"] = list(attacks)
+        if samples is not None:
+            entry["samples"] = samples
+    tables["evaluate"] = entries
+    judged = api.from_tables(tables, str(folder))
+    engine = Engine(options["device"], 1, options["precision"])
+    return execute(judged, folder, engine, watcher, say)

@@ -1,0 +1,217 @@
+"""``compose``: flags or a recipe file to a checked composition, which explains itself and trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustcl import recipe as recipes
+from robustcl.composition import needs
+from robustcl.composition.build import build_stage
+from robustcl.composition.choose import Flags, choose
+from robustcl.composition.parts import Parts
+from robustcl.errors import UsageError, near
+from robustcl.nn.projector import Projector
+from robustcl.recipe import MAIN_ROUTE, EncoderTable, Evaluate, Recipe, Stage
+from robustcl.threat import Ball
+from robustcl.train.log import Watcher, watch_nothing
+from robustcl.train.plan import Part, StagePlan
+
+if TYPE_CHECKING:
+    from robustcl.composition.run import Run
+
+DEFAULT_BUDGET = "small"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """One protocol: its training stages per route, and its attacks."""
+
+    table: Evaluate
+    protocol: Part
+    stages: Mapping[str, tuple[tuple[Stage, StagePlan], ...]]
+    attacks: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A recipe whose plugins are found, whose options are valid and whose needs are met; nothing is trained yet."""
+
+    recipe: Recipe
+    tables: Mapping[str, Any]
+    how: tuple[str, ...]
+    parts: Parts
+    dataset: Part
+    encoder: Part
+    projector: Projector
+    ball: Ball
+    stages: tuple[StagePlan, ...]
+    evaluations: tuple[EvaluationPlan, ...]
+    met: Mapping[str, str] = field(default_factory=dict)
+
+    def explain(self) -> str:
+        """Return the composition in words: stages, plugins and their origin, who meets which need, BN modes, routes."""
+        from robustcl.composition.explain import explain
+
+        return explain(self)
+
+    def lock(self) -> dict[str, Any]:
+        """Return the recipe with every default filled in, and each plugin's distribution and version."""
+        from robustcl.composition.lock import lock
+
+        return lock(self)
+
+    def train(
+        self,
+        out: str | Path | None = None,
+        *,
+        device: str = "auto",
+        devices: int = 1,
+        precision: str = "32-true",
+        watcher: Watcher = watch_nothing,
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> Run:
+        """Train every stage, evaluate, and keep the run in a new directory.
+
+        Args:
+            out: the run directory; by default a new one below ``runs``.
+            device: "auto", "cpu", "cuda" or "cuda:1".
+            devices: processes that train together.
+            precision: "32-true", "bf16-mixed" or "64-true".
+            watcher: called with the numbers of each logged step.
+            say: called with each sentence for the person who waits.
+
+        Raises:
+            UsageError: the directory exists or cannot be written.
+            NonFiniteLoss, Interrupted: the run stopped; ``robustcl.resume`` continues it.
+        """
+        from robustcl.composition.run import start
+
+        return start(self, out, device=device, devices=devices, precision=precision, watcher=watcher, say=say)
+
+
+def compose(
+    *,
+    recipe: str | None = None,
+    generator: str | None = None,
+    objective: str | None = None,
+    selector: str | None = None,
+    target: str | None = None,
+    encoder: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    budget: str | None = DEFAULT_BUDGET,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+) -> Composition:
+    """Compose a method from parts, or from a named recipe with some parts replaced.
+
+    ``recipe`` names an installed recipe; otherwise the base recipe of ``objective`` (and ``generator``) is taken.
+    ``budget`` is "smoke", "small" or "paper"; ``overrides`` are dotted, ``"stage.robust.generator.steps=10"``.
+
+    Raises:
+        UsageError: anything that cannot be composed, in one sentence.
+    """
+    flags = Flags(recipe, generator, objective, selector, target, encoder, dataset, data_dir, budget, seed, overrides)
+    tables, how = choose(flags)
+    return from_tables(tables, "the recipe", how)
+
+
+def from_file(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Composition:
+    """Compose from a recipe file, a lock included."""
+    tables, how = choose(Flags(seed=seed, overrides=overrides), recipes.read(path))
+    return from_tables(tables, str(path), [f"recipe file {path}", *how])
+
+
+def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> Composition:
+    """Compose from a recipe's tables."""
+    recipe = recipes.parse(tables, where)
+    parts = Parts()
+    try:
+        ball = Ball.checked(recipe.threat.norm, recipe.threat.eps)
+    except UsageError as error:
+        raise UsageError(f"threat: {error}") from None
+    dataset = parts.make("dataset", recipe.data, "data")
+    if recipe.encoder is None:
+        recipe = recipe.model_copy(update={"encoder": EncoderTable(use=dataset.plugin.encoder)})
+    assert recipe.encoder is not None
+    encoder = parts.make("encoder", recipe.encoder, "encoder")
+    projector = Projector(
+        widths=tuple(recipe.encoder.projector.widths),
+        norm=recipe.encoder.projector.norm,
+        last_norm=recipe.encoder.projector.last_norm,
+    )
+    met: dict[str, str] = {}
+    plans = []
+    for number, stage in enumerate(recipe.stage):
+        plan = build_stage(stage, parts, ball, recipe.data.batch)
+        met |= needs.check(stage, plan)
+        _check_origins(stage, recipe.stage[:number])
+        plans.append(plan)
+    evaluations = tuple(_evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
+    return Composition(
+        recipe, dict(tables), tuple(how), parts, dataset, encoder, projector, ball, tuple(plans), evaluations, met
+    )
+
+
+def _check_origins(stage: Stage, earlier: Sequence[Stage]) -> None:
+    names = [other.name for other in earlier]
+    if stage.name in names:
+        raise UsageError(f"two stages are named {stage.name!r}; rename one")
+    origins = {"init": stage.init} if stage.init else {}
+    origins |= {f"encoders.{name}": origin for name, origin in stage.encoders.items() if isinstance(origin, str)}
+    for key, origin in origins.items():
+        kind, _, rest = origin.partition(":")
+        where = f"stage.{stage.name}.{key} = {origin!r}"
+        if kind not in ("stage", "run", "file") or not rest:
+            raise UsageError(f'{where}: write "stage:NAME", "run:FOLDER" or "file:FOLDER"')
+        name = rest.partition("@")[0]
+        if kind == "stage" and name not in names:
+            known = ", ".join(names) or "none"
+            raise UsageError(f"{where}: no earlier stage is named {name!r}{near(name, names)}; there is {known}")
+        if kind != "stage" and not Path(name).is_dir():
+            raise UsageError(f"{where}: there is no folder {name}")
+
+
+def _evaluation(
+    table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans: Sequence[StagePlan]
+) -> EvaluationPlan:
+    where = f"evaluate.{table.use}"
+    protocol = parts.make("protocol", table, where)
+    names = [plan.name for plan in plans]
+    if table.stage is not None and table.stage not in names:
+        raise UsageError(f"{where}.stage: no stage is named {table.stage!r}{near(table.stage, names)}")
+    judged = names.index(table.stage) if table.stage is not None else len(names) - 1
+    routes = routes_until(plans[: judged + 1])
+    for route in table.route:
+        if route not in routes:
+            raise UsageError(f"{where}.route: the encoder has no route {route!r}; it has {', '.join(routes)}")
+    for number, eps in enumerate(table.curve):
+        Ball.checked(ball.norm, eps) if eps not in (0, 0.0) else None
+        del number
+    stages = {
+        route: tuple(_protocol_stage(entry, parts, ball, recipe, f"{where}({route})")
+                     for entry in protocol.plugin.stages(route))
+        for route in table.route
+    }  # fmt: skip
+    attacks = tuple(parts.make("attack", attack, f"{where}.attacks") for attack in table.attacks)
+    return EvaluationPlan(table, protocol, stages, attacks)
+
+
+def _protocol_stage(
+    entry: Mapping[str, Any], parts: Parts, ball: Ball, recipe: Recipe, where: str
+) -> tuple[Stage, StagePlan]:
+    stage = recipes.parse({"name": "protocol", "stage": [entry]}, where).stage[0]
+    plan = build_stage(stage, parts, ball, recipe.data.batch, where)
+    needs.check(stage, plan, where)
+    return stage, plan
+
+
+def routes_until(plans: Sequence[StagePlan]) -> tuple[str, ...]:
+    """Return the batch-norm branches of the online encoder after these stages, the main one first."""
+    found = [MAIN_ROUTE]
+    for plan in plans:
+        found += [*plan.routes.values(), *([plan.targets.route] if plan.targets else [])]
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,292 @@
+"""From a stage of a recipe to a plan: plugins made, roles bound, weights read. No tensor exists yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from robustcl import schedule
+from robustcl.composition.parts import Parts
+from robustcl.errors import UsageError, near
+from robustcl.protocols import Need
+from robustcl.recipe import Ema, GeneratorTable, Maximise, Stage, Targets, Term, Use
+from robustcl.threat import Ball
+from robustcl.train.encoders import ONLINE
+from robustcl.train.plan import (
+    EmaPlan,
+    GeneratorPlan,
+    Number,
+    Ref,
+    SamplerPlan,
+    StagePlan,
+    TargetPlan,
+    TermPlan,
+    ViewPlan,
+)
+
+
+def build_stage(stage: Stage, parts: Parts, ball: Ball, batch: int, where: str | None = None) -> StagePlan:
+    """Return the plan of a stage; ``batch`` is used where the stage sets none.
+
+    Raises:
+        UsageError: an unknown plugin, option, view, encoder or role, with its place.
+    """
+    where = where or f"stage.{stage.name}"
+    views = _views(stage, parts, where)
+    written = [name for key, table in stage.generator.items() for name in (table.writes or [key])]
+    known = [view.name for view in views] + written
+    if doubled := [name for name in set(known) if known.count(name) > 1]:
+        raise UsageError(f"{where}: the view {doubled[0]!r} is made twice; rename one of the two")
+    terms = tuple(_term(name, table, known, stage, parts, f"{where}.term.{name}") for name, table in stage.term.items())
+    optimizer = parts.make("optimizer", stage.optimizer, f"{where}.optimizer")
+    return StagePlan(
+        name=stage.name,
+        epochs=stage.epochs,
+        batch=stage.batch or batch,
+        drop_last=stage.drop_last,
+        mode=stage.mode,
+        views=views,
+        generators=_generators(stage, terms, [view.name for view in views], parts, ball, where),
+        terms=terms,
+        routes=stage.routes,
+        encode=stage.encode,
+        forward=stage.forward if isinstance(stage.forward, str) else tuple(tuple(g) for g in stage.forward),
+        groups={name: tuple(members) for name, members in stage.groups.items()},
+        differentiable=frozenset(stage.differentiable),
+        optimizer=optimizer,
+        lr=optimizer.schedules.get("lr", optimizer.plugin.lr),
+        trainable=tuple(stage.trainable),
+        freeze=tuple(stage.freeze),
+        frozen=tuple(name for name, origin in stage.encoders.items() if isinstance(origin, str)),
+        ema={
+            name: EmaPlan(
+                origin.of,
+                _number(origin.momentum, f"{where}.encoders.{name}.momentum"),
+                origin.update == "before-optimiser",
+                origin.buffers == "copied",
+            )
+            for name, origin in stage.encoders.items()
+            if isinstance(origin, Ema)
+        },
+        targets=_targets(stage.targets, parts, f"{where}.targets") if stage.targets else None,
+        sampler=_sampler(stage, parts, where),
+        labels=None if stage.labels == "data" else int(stage.labels.partition(":")[2]),
+        clip=stage.clip,
+    )
+
+
+def _views(stage: Stage, parts: Parts, where: str) -> tuple[ViewPlan, ...]:
+    plans = []
+    for name, table in stage.views.items():
+        part = parts.make("view", table, f"{where}.views.{name}")
+        names = [name] if table.count == 1 else [f"{name}{number}" for number in range(1, table.count + 1)]
+        plans += [ViewPlan(repeat, part, table.of) for repeat in names]
+    return tuple(plans)
+
+
+def _term(name: str, table: Term, views: list[str], stage: Stage, parts: Parts, where: str) -> TermPlan:
+    objective = parts.make("objective", table, where)
+    weight = _number(table.weight, f"{where}.weight")
+    terms: tuple[str, ...] = objective.plugin.terms
+    for key in table.mix:
+        if key not in terms:
+            raise UsageError(
+                f"{where}.mix: {table.use} has no term {key!r}{near(key, terms)}; its terms are {', '.join(terms)}"
+            )
+    if table.group is not None and table.group not in stage.groups:
+        raise UsageError(f"{where}.group: the stage has no group {table.group!r}; declare it in [stage.groups]")
+    selector = None
+    if table.selector is not None:
+        if Need.PAIRS not in objective.needs:
+            raise UsageError(f"{where}.selector: {table.use} reads no pairs, so nothing would read the selector")
+        selector = parts.make("selector", table.selector, f"{where}.selector")
+    elif Need.PAIRS in objective.needs:
+        default: str = getattr(objective.plugin, "selector", "all")
+        selector = parts.make("selector", Use(use=default), f"{where}.selector")
+    weights = {term: _product(weight, table.mix.get(term, 1.0), f"{where}.mix.{term}") for term in terms}
+    roles = _bind(objective.plugin.views, table.views, views, stage, where, table.use)
+    return TermPlan(name, objective, roles, selector, weights, table.group)
+
+
+def _bind(
+    roles: tuple[str, ...],
+    given: Mapping[str, str] | list[str] | None,
+    views: list[str],
+    stage: Stage,
+    where: str,
+    use: str,
+) -> tuple[tuple[str, Ref], ...]:
+    """Bind an objective's roles to views; by default each role takes the view of its name, ``*`` takes all."""
+    if roles == ("*",):
+        if isinstance(given, Mapping):
+            given = list(given.values())
+        counted = {name: table.count for name, table in stage.views.items() if table.count > 1}
+        names = [
+            repeat
+            for name in (given if given is not None else views)
+            for repeat in ([f"{name}{i}" for i in range(1, counted[name] + 1)] if name in counted else [name])
+        ]
+        return tuple((text, _ref(text, views, stage, where)) for text in names)
+    if isinstance(given, list):
+        if len(given) != len(roles):
+            raise UsageError(f"{where}.views: {use} has the roles {', '.join(roles)}, but {len(given)} views are given")
+        given = dict(zip(roles, given, strict=True))
+    bound = dict(given or {})
+    for role in bound:
+        if role not in roles:
+            raise UsageError(
+                f"{where}.views: {use} has no role {role!r}{near(role, roles)}; its roles are {', '.join(roles)}"
+            )
+    if len(roles) == 1 and not bound and len(views) == 1:
+        bound = {roles[0]: views[0]}
+    missing = [role for role in roles if role not in bound and role not in views]
+    if missing:
+        raise UsageError(
+            f"{where}.views: no view is bound to the role {missing[0]!r} of {use}; "
+            f"write {missing[0]} = one of {', '.join(views) or 'the views that the stage has yet to draw'}"
+        )
+    return tuple((role, _ref(bound.get(role, role), views, stage, where)) for role in roles)
+
+
+def _ref(text: str, views: list[str], stage: Stage, where: str) -> Ref:
+    view, at, encoder = text.partition("@")
+    if view not in views:
+        raise UsageError(f"{where}: there is no view {view!r}{near(view, views)}; the stage has {', '.join(views)}")
+    encoder = encoder if at else stage.encode.get(view, ONLINE)
+    known = [ONLINE, *stage.encoders]
+    if encoder not in known:
+        raise UsageError(
+            f"{where}: there is no encoder {encoder!r}{near(encoder, known)}; the stage has {', '.join(known)}; "
+            f'add it: encoders = {{ {encoder} = "stage:NAME" }}'
+        )
+    return Ref(view, encoder)
+
+
+def _generators(
+    stage: Stage, terms: tuple[TermPlan, ...], drawn: list[str], parts: Parts, ball: Ball, where: str
+) -> tuple[GeneratorPlan, ...]:
+    plans: list[GeneratorPlan] = []
+    there = list(drawn)
+    for name, table in stage.generator.items():
+        place = f"{where}.generator.{name}"
+        writes = tuple(table.writes or [name])
+        reads = tuple(table.reads or (drawn if len(drawn) == 1 else []))
+        for view in reads:
+            if view not in there:
+                raise UsageError(f"{place}.reads: there is no view {view!r} yet{near(view, there)}; {', '.join(there)}")
+        if not reads or len(reads) != len(writes):
+            raise UsageError(
+                f"{place}: it writes {', '.join(writes)} but reads {', '.join(reads) or 'nothing'}; "
+                f'name one view for each, e.g. reads = ["{there[0] if there else "w"}"]'
+            )
+        part = parts.make("generator", table, place)
+        there += writes
+        plans.append(
+            GeneratorPlan(
+                name=name,
+                part=part,
+                reads=reads,
+                writes=writes,
+                mode=table.mode,
+                ball=_ball(table, ball, place),
+                maximise=_maximised(table, writes, terms, there, stage, parts, place, part.needs),
+                constants={key: _ref(text, there, stage, f"{place}.constants") for key, text in table.constants.items()},
+            )
+        )
+    return tuple(plans)
+
+
+def _maximised(
+    table: GeneratorTable,
+    writes: tuple[str, ...],
+    terms: tuple[TermPlan, ...],
+    there: list[str],
+    stage: Stage,
+    parts: Parts,
+    where: str,
+    needs: frozenset[Need],
+) -> TermPlan | None:
+    """Return the term that a borrowing generator maximises: the named one, or the only one that reads what it writes."""
+    if Need.OBJECTIVE not in needs:
+        if table.maximise is not None or table.selector is not None:
+            raise UsageError(f"{where}.maximise: {table.use} brings its own loss; remove the line")
+        return None
+    if isinstance(table.maximise, Maximise):
+        asked = Term(use=table.maximise.use, views=table.maximise.views, selector=table.maximise.selector,
+                     **table.maximise.options)  # fmt: skip
+        return _term(f"{where}.maximise", asked, there, stage, parts, f"{where}.maximise")
+    reading = [term for term in terms if any(ref.view in writes for _, ref in term.roles)]
+    if table.maximise is not None:
+        reading = [term for term in terms if term.name == table.maximise]
+        if not reading:
+            names = [term.name for term in terms]
+            raise UsageError(
+                f"{where}.maximise: the stage has no term {table.maximise!r}{near(table.maximise, names)}; "
+                f"it has {', '.join(names)}"
+            )
+    if len(reading) != 1:
+        found = ", ".join(term.name for term in reading) or "no term"
+        raise UsageError(f"{where}: {found} reads {', '.join(writes)}; say which one to maximise: maximise = NAME")
+    term = reading[0]
+    for _, ref in term.roles:
+        if ref.view not in there:
+            raise UsageError(f"{where}.maximise: {term.name} reads {ref.view!r}, which is made only after this attack")
+    if table.selector is None:
+        return term
+    selector = parts.make("selector", table.selector, f"{where}.selector")
+    return TermPlan(f"{where}.maximise", term.objective, term.roles, selector, term.weights, term.group)
+
+
+def _ball(table: GeneratorTable, ball: Ball, where: str) -> Ball:
+    own = table.ball
+    if own is None:
+        return ball
+    limits = None if own.unbounded else ball.range
+    eps = own.eps if own.eps is not None else ball.eps
+    if not isinstance(eps, str | float | int):
+        raise UsageError(f"{where}.ball.eps = {eps!r} is not a size")
+    try:
+        return Ball.checked(own.norm or ball.norm, eps, limits)
+    except UsageError as error:
+        raise UsageError(f"{where}.ball: {error}") from None
+
+
+def _targets(table: Targets, parts: Parts, where: str) -> TargetPlan:
+    clusters = table.clusters
+    every = None
+    if table.refresh is not None and table.refresh != "never":
+        length = schedule.duration(table.refresh, f"{where}.refresh")
+        if length.unit != "epochs":
+            raise UsageError(f'{where}.refresh = {table.refresh!r}: write epochs, e.g. "1 epoch", or "never"')
+        every = length.amount
+    return TargetPlan(
+        part=parts.make("target", table, where),
+        view=parts.make("view", Use(use=table.of.view), f"{where}.of.view"),
+        encoder=table.of.encoder,
+        route=table.of.route,
+        layer=table.of.layer,
+        clusters=None if isinstance(clusters, str) else tuple(clusters) if isinstance(clusters, list) else (clusters,),
+        grid=tuple(table.grid),
+        every=every,
+    )
+
+
+def _sampler(stage: Stage, parts: Parts, where: str) -> SamplerPlan | None:
+    if stage.sampler is None:
+        return None
+    return SamplerPlan(parts.make("sampler", stage.sampler, f"{where}.sampler"), stage.sampler.every, stage.sampler.after)
+
+
+def _number(value: Any, where: str) -> Number:
+    return schedule.parse(value, where)
+
+
+def _product(weight: Number, mix: Any, where: str) -> Number:
+    other = schedule.parse(mix, where)
+    if isinstance(weight, float) and isinstance(other, float):
+        return weight * other
+    if other == 1.0:
+        return weight
+    if weight == 1.0:
+        return other
+    raise UsageError(f"{where}: a scheduled weight and a mix cannot both be given; write the schedule into the mix")

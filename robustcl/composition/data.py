@@ -1,0 +1,77 @@
+"""The splits of a run: training images with a validation part held out, the test images, the unlabeled ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from robustcl.data.held import keep, opened
+from robustcl.data.split import holdout
+from robustcl.data.subset import Images, Subset
+from robustcl.errors import UsageError
+from robustcl.protocols import Need
+from robustcl.rng import Rng
+from robustcl.types import UNLABELED
+
+if TYPE_CHECKING:
+    from robustcl.composition.api import Composition
+    from robustcl.train.plan import StagePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """``pretrain`` is what stages without labels learn from; test images are opened for evaluation alone."""
+
+    pretrain: Images
+    train: Images
+    validation: Images | None
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def of(self, split: str, plan: StagePlan) -> Images:
+        """Return a stage's images.
+
+        Raises:
+            UsageError: the stage needs labels and its images have none.
+        """
+        images = self.train if split == "train" else self.pretrain
+        wants = plan.labels is None and any(Need.LABELS in part.needs for part in plan.parts())
+        if wants and bool((images.labels == UNLABELED).all()):
+            raise UsageError(
+                f'stage.{plan.name}: it needs labels, and the split {split!r} has none; set split = "train" or '
+                "take an objective without labels"
+            )
+        return images
+
+
+def open_splits(composition: Composition, device: torch.device) -> Splits:
+    """Open the training images and hold a validation part out of them; the same part for the same seed."""
+    dataset = composition.dataset.plugin
+    train_source = opened(dataset, "train")
+    pretrain_source = opened(dataset, "pretrain")
+    train = keep(train_source, device)
+    fraction = composition.recipe.data.validation
+    rest: Images = train
+    validation: Images | None = None
+    if fraction > 0:
+        kept, held_out = holdout(train.labels.cpu(), fraction, Rng(composition.recipe.seed, "validation"))
+        rest, validation = Subset(train, kept), Subset(train, held_out)
+    # The same labels in the same order: the same images, of which the validation part must stay out.
+    same = torch.equal(pretrain_source.labels, train_source.labels)
+    mean, std = dataset.statistics()
+    return Splits(
+        pretrain=rest if same else keep(pretrain_source, device),
+        train=rest,
+        validation=validation,
+        classes=tuple(dataset.classes()),
+        mean=tuple(mean),
+        std=tuple(std),
+    )
+
+
+def open_test(composition: Composition, device: torch.device) -> Images:
+    """Open the test images; called by evaluation alone."""
+    return keep(opened(composition.dataset.plugin, "test"), device)

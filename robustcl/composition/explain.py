@@ -1,0 +1,105 @@
+"""A composition in words: what is trained on what, by whose plugins, in which batch-norm mode, and who meets each need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import tomli_w
+
+from robustcl.composition.lock import lock
+from robustcl.recipe import MAIN_ROUTE, Stage
+from robustcl.train.plan import Number, StagePlan
+
+if TYPE_CHECKING:
+    from robustcl.composition.api import Composition
+
+_MODES = {
+    "eval": "running statistics, none updated",
+    "batch": "batch statistics, none updated",
+    "train": "batch statistics, running ones polluted at every attack step",
+}
+
+
+def explain(composition: Composition) -> str:
+    """Return the whole composition as text, the resolved recipe at its end."""
+    return "\n".join(_lines(composition))
+
+
+def _lines(composition: Composition) -> Iterator[str]:
+    recipe = composition.recipe
+    yield f"{recipe.name}, seed {recipe.seed}"
+    yield from (f"  {line}" for line in composition.how)
+    yield f"data      {_named(composition, 'dataset', recipe.data.use)}, batch {recipe.data.batch}"
+    assert recipe.encoder is not None
+    yield f"encoder   {_named(composition, 'encoder', recipe.encoder.use)}, projector {recipe.encoder.projector.widths}"
+    yield f"threat    {composition.ball.norm} eps {recipe.threat.eps} ({float(composition.ball.eps):.6f}), pixels in [0, 1]"
+    for stage, plan in zip(recipe.stage, composition.stages, strict=True):
+        yield ""
+        yield from _stage(composition, stage, plan)
+    for evaluation in composition.evaluations:
+        attacks = ", ".join(_named(composition, "attack", attack.name) for attack in evaluation.attacks) or "none"
+        yield ""
+        yield f"evaluate  {_named(composition, 'protocol', evaluation.protocol.name)}"
+        yield f"  routes    {', '.join(evaluation.table.route)}"
+        yield f"  attacks   {attacks}"
+    yield ""
+    yield "needs"
+    yield from (f"  {need}: met by {who}" for need, who in composition.met.items())
+    if recipe.deviations:
+        yield ""
+        yield "known deviations"
+        yield from (f"  {line}" for line in recipe.deviations)
+    yield ""
+    yield "resolved recipe"
+    yield tomli_w.dumps(lock(composition)).rstrip()
+
+
+def _stage(composition: Composition, stage: Stage, plan: StagePlan) -> Iterator[str]:
+    yield f"stage {stage.name}: {stage.epochs} epochs, batch {plan.batch}, from {stage.init or 'fresh weights'}"
+    for name, origin in stage.encoders.items():
+        yield f"  encoder   {name}: {origin}"
+    for view in plan.views:
+        source = f" of {view.of}" if view.of else ""
+        yield f"  view      {view.name}: {_named(composition, 'view', view.part.name)}{source}"
+    for generator in plan.generators:
+        target = f", maximises {generator.maximise.name}" if generator.maximise is not None else ""
+        yield (
+            f"  generator {', '.join(generator.reads)} -> {', '.join(generator.writes)}: "
+            f"{_named(composition, 'generator', generator.part.name)}{target}"
+        )
+        yield f"            BN mode {generator.mode}: {_MODES[generator.mode]}"
+        if generator.ball is not composition.ball:
+            yield f"            own ball: {generator.ball.norm} eps {generator.ball.eps}, range {generator.ball.range}"
+    if plan.targets is not None:
+        targets = plan.targets
+        clusters = "K by silhouette" if targets.clusters is None else f"K = {targets.clusters}"
+        yield (
+            f"  targets   {_named(composition, 'target', targets.part.name)} of {targets.view.name}@{targets.encoder}, "
+            f"route {targets.route}, layer {targets.layer}, {clusters}, refresh {stage.targets and stage.targets.refresh}"
+        )
+    for term in plan.terms:
+        roles = ", ".join(f"{role}={ref}" for role, ref in term.roles)
+        weights = ", ".join(f"{name} x {_number(weight)}" for name, weight in term.weights.items())
+        yield f"  term      {term.name}: {_named(composition, 'objective', term.objective.name)} ({roles}); {weights}"
+        if term.selector is not None:
+            yield f"            selector {_named(composition, 'selector', term.selector.name)}"
+    yield f"  routes    {_routes(plan)}; forward {stage.forward}; training BN mode {plan.mode}"
+    yield f"  optimizer {_named(composition, 'optimizer', plan.optimizer.name)}, lr {_number(plan.lr)}"
+
+
+def _named(composition: Composition, kind: str, name: str) -> str:
+    origin = composition.parts.origins.get(f"{kind} {name}")
+    return f"{name} [{origin}]" if origin else name
+
+
+def _routes(plan: StagePlan) -> str:
+    made = [view.name for view in plan.views] + [name for g in plan.generators for name in g.writes]
+    routes = {name: plan.route_of(name, MAIN_ROUTE) for name in made}
+    if len(set(routes.values())) == 1:
+        return f"one BN branch ({next(iter(routes.values()))})"
+    return ", ".join(f"{name} through {route}" for name, route in routes.items())
+
+
+def _number(number: Number) -> str:
+    return f"{number:g}" if isinstance(number, float | int) else str(number)

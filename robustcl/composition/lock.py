@@ -1,0 +1,65 @@
+"""The lock: a recipe with nothing left to defaults, and what it was made with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import BaseModel
+
+from robustcl.recipe import Use
+
+if TYPE_CHECKING:
+    from robustcl.composition.api import Composition
+    from robustcl.composition.parts import Parts
+
+
+def lock(composition: Composition) -> dict[str, Any]:
+    """Return the resolved recipe as tables, with a ``lock`` table of plugins, versions and threads."""
+    resolved: dict[str, Any] = _plain(composition.recipe, composition.parts)
+    resolved["lock"] = {
+        "plugins": {name: str(origin) for name, origin in sorted(composition.parts.origins.items())},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "robustcl": own_version()},
+        "threads": torch.get_num_threads(),
+        "how": list(composition.how),
+    }
+    return resolved
+
+
+def digest(composition: Composition) -> str:
+    """Return a hash of everything that decides what is learnt and measured (not how often it is logged)."""
+    resolved = _plain(composition.recipe, composition.parts)
+    for key in ("run", "lock", "deviations", "cite"):
+        resolved.pop(key, None)
+    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def own_version() -> str:
+    """Return the installed version of robustcl."""
+    try:
+        return version("robustcl")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _plain(value: Any, parts: Parts) -> Any:
+    """Turn models into tables; a plugin's table gets all of its options."""
+    if isinstance(value, Use):
+        core = {name: _plain(getattr(value, name), parts) for name in type(value).model_fields}
+        return _without_none({**core, **parts.resolved(value)})
+    if isinstance(value, BaseModel):
+        return _without_none({name: _plain(getattr(value, name), parts) for name in type(value).model_fields})
+    if isinstance(value, Mapping):
+        return {key: _plain(entry, parts) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry, parts) for entry in value]
+    return value
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value is not None and value != {}}

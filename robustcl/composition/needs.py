@@ -1,0 +1,122 @@
+"""Every need of a stage is met, and everything that a stage holds is read: checked before a tensor exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robustcl.errors import NeedNotMet, UsageError, near
+from robustcl.protocols import Need
+from robustcl.recipe import Stage
+from robustcl.train.encoders import ONLINE
+from robustcl.train.plan import Part, StagePlan, TermPlan
+
+
+def check(stage: Stage, plan: StagePlan, where: str | None = None) -> dict[str, str]:
+    """Return, for each need of each plugin, who meets it.
+
+    Raises:
+        NeedNotMet: what is missing, who provides it, and the line to add.
+        UsageError: a part that nothing reads.
+    """
+    where = where or f"stage.{stage.name}"
+    met: dict[str, str] = {}
+    for place, part in _placed(plan, where):
+        for need in sorted(part.needs, key=lambda need: need.name):
+            met[f"{place} ({part.name}) needs {need.value}"] = _meet(need, place, part, plan)
+    _refuse_unread(stage, plan, where)
+    return met
+
+
+def _meet(need: Need, place: str, part: Part, plan: StagePlan) -> str:
+    if need is Need.TEACHER and "teacher" not in plan.frozen:
+        raise NeedNotMet(
+            f"{place}: {part.name} needs {need.value}, and the stage has none; "
+            'add encoders = { teacher = "stage:NAME" } to the stage (an earlier stage, "run:FOLDER" or "file:FOLDER")'
+        )
+    if need is Need.CLUSTERS and plan.targets is None:
+        raise NeedNotMet(
+            f"{place}: {part.name} needs {need.value}, and the stage has none; add --target spherical-kmeans, "
+            'or targets = { use = "spherical-kmeans" } to the stage'
+        )
+    answers = {
+        Need.FEATURES: "the encoder",
+        Need.PROJECTION: "the encoder's projector",
+        Need.PREDICTIONS: "the encoder's classifier",
+        Need.LABELS: "the data set" if plan.labels is None else f"clustering {plan.labels} of the targets",
+        Need.INDEX: "the data set",
+        Need.TEACHER: "the encoder teacher",
+        Need.CLUSTERS: plan.targets.part.name if plan.targets else "",
+        Need.PAIRS: f"the selector {_selector(part, plan)}",
+        Need.OBJECTIVE: f"the term {_maximised(part, plan)}",
+        Need.TARGET: "the views",
+    }
+    return answers[need]
+
+
+def _placed(plan: StagePlan, where: str) -> Iterator[tuple[str, Part]]:
+    for generator in plan.generators:
+        yield f"{where}.generator.{generator.name}", generator.part
+    for term in plan.terms:
+        yield f"{where}.term.{term.name}", term.objective
+        if term.selector is not None:
+            yield f"{where}.term.{term.name}.selector", term.selector
+    if plan.sampler is not None:
+        yield f"{where}.sampler", plan.sampler.part
+
+
+def _selector(part: Part, plan: StagePlan) -> str:
+    names = [term.selector.name for term in plan.terms if term.objective is part and term.selector is not None]
+    return names[0] if names else "none"
+
+
+def _maximised(part: Part, plan: StagePlan) -> str:
+    names = [g.maximise.name for g in plan.generators if g.part is part and g.maximise is not None]
+    return names[0] if names else "none"
+
+
+def _refuse_unread(stage: Stage, plan: StagePlan, where: str) -> None:
+    read = {ref.view for term in plan.terms for _, ref in term.roles}
+    read |= {name for generator in plan.generators for name in generator.reads}
+    read |= {ref.view for generator in plan.generators for ref in generator.constants.values()}
+    read |= {view.of for view in plan.views if view.of is not None}
+    read |= {ref.view for g in plan.generators if g.maximise is not None for _, ref in g.maximise.roles}
+    made = [view.name for view in plan.views] + [name for g in plan.generators for name in g.writes]
+    for name in made:
+        if name not in read:
+            raise UsageError(f"{where}: nothing reads the view {name!r}; bind it to a term or remove it")
+    for table, names in (("routes", plan.routes), ("encode", plan.encode)):
+        for name in names:
+            if name not in made:
+                raise UsageError(f"{where}.{table}: there is no view {name!r}{near(name, made)}; {', '.join(made)}")
+    _refuse_unread_encoders(stage, plan, where)
+    if plan.targets is not None and plan.labels is None and not _anyone_needs(plan, Need.CLUSTERS):
+        raise UsageError(f"{where}.targets: nothing reads the clusters of {plan.targets.part.name}; remove the table")
+    if plan.labels is not None and plan.targets is None:
+        raise NeedNotMet(f'{where}.labels: labels from targets need targets = {{ use = "spherical-kmeans" }}')
+    groups = {term.group for term in plan.terms}
+    for name in plan.groups:
+        if name not in groups:
+            raise UsageError(f"{where}.groups.{name}: no term is of this group; remove it, or name it in a term")
+
+
+def _refuse_unread_encoders(stage: Stage, plan: StagePlan, where: str) -> None:
+    seen = {ref.encoder for term in plan.terms for _, ref in term.roles} | set(plan.encode.values())
+    seen |= {ref.encoder for generator in plan.generators for ref in generator.constants.values()}
+    if any(Need.TEACHER in generator.part.needs for generator in plan.generators):
+        seen.add("teacher")
+    if plan.targets is not None:
+        seen.add(plan.targets.encoder)
+    for name in stage.encoders:
+        if name not in seen:
+            raise UsageError(f"{where}.encoders: nothing reads the encoder {name!r}; bind a view to it or remove it")
+    known = {ONLINE, *stage.encoders}
+    for encoder in [*plan.encode.values(), *([plan.targets.encoder] if plan.targets else [])]:
+        if encoder not in known:
+            raise UsageError(f"{where}: there is no encoder {encoder!r}{near(encoder, known)}; {', '.join(known)}")
+
+
+def _anyone_needs(plan: StagePlan, need: Need) -> bool:
+    terms: list[TermPlan] = [*plan.terms, *(g.maximise for g in plan.generators if g.maximise is not None)]
+    parts = [generator.part for generator in plan.generators]
+    parts += [part for term in terms for part in (term.objective, term.selector) if part is not None]
+    return any(need in part.needs for part in parts)

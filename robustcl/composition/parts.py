@@ -1,0 +1,43 @@
+"""Plugins as a recipe names them: found, checked against their options, and remembered for the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from robustcl import options, registry
+from robustcl.errors import UsageError
+from robustcl.recipe import Use
+from robustcl.registry import Origin
+from robustcl.train.plan import Part
+
+
+class Parts:
+    """Makes plugin instances for a composition and keeps who brought them and with which options."""
+
+    def __init__(self) -> None:
+        self.origins: dict[str, Origin] = {}
+        self._resolved: dict[int, dict[str, Any]] = {}
+        self._alive: list[Use] = []
+
+    def make(self, kind: str, table: Use, where: str, *, extra: Mapping[str, Any] | None = None) -> Part:
+        """Return the plugin of a table.
+
+        Raises:
+            UsageError: unknown or broken plugin, unknown option, a value out of bounds, or a part that cannot run here.
+        """
+        found = registry.find(kind, table.use, where)
+        given = {**found.preset, **table.options, **(extra or {})}
+        built = options.build(found.cls, given, where)
+        self._resolved[id(table)] = options.resolve(found.cls, given, where)
+        self._alive.append(table)  # an id is only good for as long as its object lives
+        self.origins[f"{kind} {table.use}"] = found.origin
+        available = getattr(built.instance, "available", None)
+        reason = available() if available is not None else None
+        if reason:
+            raise UsageError(f"{where}: {table.use} cannot run here: {reason}")
+        return Part(table.use, built.instance, dict(built.schedules))
+
+    def resolved(self, table: Use) -> dict[str, Any]:
+        """Return all options of a table's plugin, defaults filled in; what was written where it was never made."""
+        return self._resolved.get(id(table), table.options)

@@ -1,0 +1,95 @@
+"""Finished stages on disk: one folder per encoder, and a mark that is written last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustcl import options, registry
+from robustcl.errors import UsageError, WeightsError
+from robustcl.nn import weights
+from robustcl.nn.encoder import Encoder, build_encoder
+from robustcl.nn.projector import Projector
+from robustcl.rng import Rng
+from robustcl.train.checkpoint import write_atomically
+from robustcl.train.encoders import ONLINE
+
+if TYPE_CHECKING:
+    from robustcl.train.encoders import Encoders
+
+_MARK = "finished.json"
+
+
+def stage_folder(run: Path, stage: str) -> Path:
+    """Return where a stage's outcome is kept."""
+    return run / "stages" / stage
+
+
+def save(run: Path, stage: str, encoders: Encoders, facts: Mapping[str, Any]) -> None:
+    """Keep a finished stage: its online encoder, its followers, and some facts as JSON."""
+    folder = stage_folder(run, stage)
+    weights.save(encoders.online, folder)
+    for name, encoder in encoders.ema.items():
+        weights.save(encoder, folder / name)
+    write_atomically(folder / _MARK, json.dumps(facts))
+
+
+def facts(run: Path, stage: str) -> dict[str, Any] | None:
+    """Return what a finished stage left, or ``None`` where it is not finished."""
+    path = stage_folder(run, stage) / _MARK
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def resolve(origin: str, run: Path) -> Path:
+    """Return the folder of ``stage:NAME``, ``run:FOLDER`` or ``file:FOLDER``, each with ``@encoder`` if not online.
+
+    Raises:
+        UsageError: a run without a finished stage.
+    """
+    kind, _, rest = origin.partition(":")
+    name, _, encoder = rest.partition("@")
+    if kind == "stage":
+        folder = stage_folder(run, name)
+    elif kind == "run":
+        folder = newest(Path(name))
+    else:
+        folder = Path(name)
+    return folder if encoder in ("", ONLINE) else folder / encoder
+
+
+def newest(run: Path) -> Path:
+    """Return the folder of a run's last finished training stage."""
+    marks = [mark for mark in (run / "stages").glob(f"*/{_MARK}") if not mark.parent.name.startswith("evaluate-")]
+    if not marks:
+        raise UsageError(f"{run} holds no finished stage; train it first, or name a weights folder with file:FOLDER")
+    return max(marks, key=lambda mark: int(json.loads(mark.read_text(encoding="utf-8")).get("number", 0))).parent
+
+
+def load(folder: Path) -> Encoder:
+    """Rebuild an encoder from its ``config.json`` and load its weights strictly.
+
+    Raises:
+        WeightsError: the folder holds no encoder of ours, a damaged one, or one of another shape.
+    """
+    config = weights.read_config(folder)
+    try:
+        table = dict(config["encoder"])
+        plugin = options.build(registry.get("encoder", table.pop("use")), table, f"{folder}/config.json").instance
+        projector = {key: tuple(v) if isinstance(v, list) else v for key, v in config["projector"].items()}
+        encoder = build_encoder(
+            plugin,
+            name=config["encoder"]["use"],
+            item=tuple(config["item"]),
+            classes=config["classes"],
+            projector=Projector(**projector),
+            mean=(0.0,) * config["item"][0],
+            std=(1.0,) * config["item"][0],
+            routes=config["routes"],
+            rng=Rng(0, "load"),
+        )
+    except (KeyError, TypeError) as error:
+        raise WeightsError(f"{folder}/config.json does not describe an encoder of robustcl: {error}") from None
+    weights.load(encoder, folder)
+    return encoder

@@ -1,0 +1,160 @@
+"""An encoder on disk: ``model.safetensors``, ``config.json`` and a card, loaded strictly or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from robustcl.errors import WeightsError
+from robustcl.nn.card import card
+from robustcl.nn.encoder import Encoder
+from robustcl.nn.files import check_whole, write
+
+MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+FORMAT = "robustcl-encoder-1"
+
+
+def save(encoder: Encoder, folder: Path | str, *, about: Mapping[str, str] | None = None) -> None:
+    """Write an encoder into a folder, which is made; each file is replaced as a whole.
+
+    about: lines for the model card, for example the recipe and its results.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: value.detach().cpu().clone().contiguous() for name, value in encoder.state_dict().items()
+    }
+    data = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    config = {
+        "format": FORMAT,
+        **encoder.config,
+        "mean": encoder.mean.flatten().tolist(),
+        "std": encoder.std.flatten().tolist(),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    write(folder / MODEL, data)
+    write(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    write(folder / CARD, card(config, about or {}).encode())
+
+
+def load(encoder: Encoder, path: Path | str, *, skip: Collection[str] = ()) -> None:
+    """Load weights, statistics and normalisation from a saved folder, or from the model file in it.
+
+    skip: parts that keep what they have: "projector", "classifier".
+    Raises WeightsError, before anything is changed, for a file that is missing, damaged or of another kind,
+    and for an encoder of another architecture, stem, routes or tensors.
+    """
+    model = _model(Path(path))
+    data = _read(model)
+    check_whole(data, model)
+    config = read_config(model.parent)
+    if hashlib.sha256(data).hexdigest() != config["sha256"]:
+        raise WeightsError(
+            f"{model} is damaged or not the one that {CONFIG} describes: its SHA-256 differs; copy both"
+        )
+    _compare(config, encoder, model, skip)
+    try:
+        tensors = safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise WeightsError(f"{model} is damaged: {error}; copy it again") from error
+    _fill(encoder, tensors, model, skip)
+
+
+def read_config(path: Path | str) -> dict[str, Any]:
+    """Return a saved encoder's ``config.json``; raises WeightsError where it is missing or unreadable."""
+    file = _model(Path(path)).with_name(CONFIG)
+    if not file.is_file():
+        raise WeightsError(
+            f"{file} is missing: without it the stem, the routes and the normalisation of these weights are "
+            f"unknown; copy it from where the weights come from"
+        )
+    try:
+        config = json.loads(_read(file))
+    except ValueError:
+        raise WeightsError(f"{file} is not JSON: copy it again from where the weights come from") from None
+    if not isinstance(config, dict) or config.get("format") != FORMAT or "sha256" not in config:
+        raise WeightsError(f"{file} describes no encoder of the format {FORMAT}: give a saved encoder's")
+    return config
+
+
+def _model(path: Path) -> Path:
+    return path / MODEL if path.is_dir() else path
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        folder = path.parent
+        there = sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else []
+        beside = f"its folder holds {', '.join(there)}" if there else "its folder is empty or missing"
+        raise WeightsError(f"{path} does not exist: {beside}; give the folder of a saved encoder")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "backbone": ("encoder", "geometry", "features", "routes"),
+    "projector": ("projector", "projection"),
+    "classifier": ("classes",),
+}
+"""What must be equal for each part. ``item`` may differ: a network may serve several sizes of image."""
+
+
+def _compare(config: Mapping[str, Any], encoder: Encoder, model: Path, skip: Collection[str]) -> None:
+    if unknown := set(skip) - {"projector", "classifier"}:
+        raise WeightsError(
+            f"{min(unknown)!r} cannot be skipped in {model}: only projector and classifier can"
+        )
+    here = json.loads(json.dumps(encoder.config))
+    found = [
+        f"{key} {_say(config.get(key))} instead of {_say(here.get(key))}"
+        for part, keys in _PARTS.items()
+        if part not in skip
+        for key in keys
+        if config.get(key) != here.get(key)
+    ]
+    if found:
+        raise WeightsError(
+            f"{model} is of another encoder: it has {'; '.join(found)}; build it as its {CONFIG} says"
+        )
+
+
+def _fill(encoder: Encoder, tensors: dict[str, Tensor], model: Path, skip: Collection[str]) -> None:
+    own = encoder.state_dict()
+    kept = {name for name in own if name.split(".")[0] in skip}
+    offered = {name: value for name, value in tensors.items() if name.split(".")[0] not in skip}
+    wanted = {name: value for name, value in own.items() if name not in kept}
+    shapes = [
+        f"{name} {tuple(offered[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & offered.keys())
+        if offered[name].shape != wanted[name].shape
+    ]
+    faults = {
+        "missing": sorted(wanted.keys() - offered.keys()),
+        "unexpected": sorted(offered.keys() - wanted.keys()),
+        "of another shape": shapes,
+    }
+    if any(faults.values()):
+        words = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in faults.items() if names)
+        raise WeightsError(f"the tensors of {model} are not this encoder's: {words}")
+    encoder.load_state_dict({**{name: own[name] for name in kept}, **offered})
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_say(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "nothing" if value is None else str(value)

@@ -1,0 +1,18 @@
+"""Settings of every test.
+
+``@pytest.mark.golden("objective", "info-nce")`` marks a test that holds a plugin against its paper: an oracle
+of loops, hand numbers or a library. Every plugin of this distribution needs one;
+``conformance/test_golden_exists.py`` reads the marks from the files' text, so kind and name are written out.
+"""
+
+from __future__ import annotations
+
+import hypothesis
+import torch
+
+# A deadline is a timing, and a slow machine is no failure.
+hypothesis.settings.register_profile("robustcl", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("robustcl")
+
+# The tensors here are tiny: threads cost more than they bring.
+torch.set_num_threads(1)
