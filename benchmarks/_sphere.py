@@ -8,9 +8,7 @@ from torch import Tensor
 from robustcl.rng import Rng
 
 
-def mixture(
-    n: int, features: int, modes: int, *, seed: int = 0, rank: int = 64, spread: float = 1.2
-) -> Tensor:
+def mixture(n: int, features: int, modes: int, *, seed: int = 0, rank: int = 64, spread: float = 1.2) -> Tensor:
     """Return features (n, F) float32 drawn from a seeded mixture; mode j has a share of 1 / sqrt(j + 1)."""
     rng = Rng(seed, "benchmark", "mixture")
     share = torch.arange(1, modes + 1, dtype=torch.float64).rsqrt().cumsum(0)

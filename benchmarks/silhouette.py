@@ -62,9 +62,7 @@ def main() -> int:
 
 def _peak(features: torch.Tensor, assignment: torch.Tensor) -> int:
     """Return the most bytes that torch held at once beyond the input."""
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         silhouette(features, assignment)
     events = profile.profiler.kineto_results.events()
     memory = sorted((e for e in events if e.name() == "[memory]"), key=lambda event: event.start_ns())

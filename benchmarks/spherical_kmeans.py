@@ -31,9 +31,7 @@ def main() -> int:
     array = unit.numpy()
     sides: dict[str, Callable[[int], Tensor]] = {
         "robustcl k-means++": lambda seed: spherical_kmeans(unit, CLUSTERS, Rng(seed)).centroids,
-        "robustcl afk-mc2": lambda seed: (
-            spherical_kmeans(unit, CLUSTERS, Rng(seed), seeding="afk-mc2").centroids
-        ),
+        "robustcl afk-mc2": lambda seed: spherical_kmeans(unit, CLUSTERS, Rng(seed), seeding="afk-mc2").centroids,
         "scikit-learn": lambda seed: torch.from_numpy(
             KMeans(CLUSTERS, random_state=seed, n_init=1).fit(array).cluster_centers_
         ),

@@ -41,9 +41,7 @@ def _run(*words: str) -> None:
 
 def _imported(command: tuple[str, ...]) -> set[str]:
     """Return the top-level packages that ``-X importtime`` names."""
-    run = subprocess.run(
-        [sys.executable, "-X", "importtime", *command], check=True, capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, "-X", "importtime", *command], check=True, capture_output=True, text=True)
     lines = [line for line in run.stderr.splitlines() if line.startswith("import time:")]
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 

@@ -65,9 +65,7 @@ def smooth_images() -> Tensor:
 def peer() -> list[nn.Module]:
     """Return the same augmentation in torchvision's words."""
     return [
-        v2.RandomResizedCrop(
-            32, scale=(0.1, 1.0), interpolation=v2.InterpolationMode.BICUBIC, antialias=True
-        ),
+        v2.RandomResizedCrop(32, scale=(0.1, 1.0), interpolation=v2.InterpolationMode.BICUBIC, antialias=True),
         v2.RandomHorizontalFlip(0.5),
         v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
         v2.RandomGrayscale(0.2),

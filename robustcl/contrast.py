@@ -49,7 +49,8 @@ def unit(x: Tensor) -> Tensor:
 def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosines (N, M) between the rows of a (N, F) and of b (M, F)."""
     with torch.autocast(a.device.type, enabled=False):
-        return unit(a) @ unit(b).T
+        left = unit(a)
+        return left @ (left if b is a else unit(b)).T
 
 
 def cosine_rows(a: Tensor, b: Tensor) -> Tensor:
@@ -83,7 +84,8 @@ def loss_outside(similarity: Tensor, positive: Tensor, negative: Tensor) -> Tens
     positives and negatives. An anchor without positives gives exactly 0 with gradient 0.
     """
     count = positive.sum(dim=1).to(similarity.dtype)
-    mean = (similarity * positive).sum(dim=1) / torch.where(count > 0, count, 1.0)
+    chosen = torch.where(positive, similarity, 0.0) if positive.dtype == torch.bool else similarity * positive
+    mean = chosen.sum(dim=1) / torch.where(count > 0, count, 1.0)
     return torch.where(count > 0, log_sum_exp(similarity, positive + negative) - mean, 0.0)
 
 

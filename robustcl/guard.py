@@ -87,9 +87,7 @@ def select(selector: SampleSelector, name: str, scene: Scene) -> Pairs:
     return pairs
 
 
-def fit(
-    target: ClusterTarget, name: str, features: Tensor, clusters: tuple[int, ...], rng: Rng
-) -> Clustering:
+def fit(target: ClusterTarget, name: str, features: Tensor, clusters: tuple[int, ...], rng: Rng) -> Clustering:
     """Return the target's clusters of features (n, F), one solution for each number of clusters."""
     who = f"the target {name!r}"
     with torch.no_grad():

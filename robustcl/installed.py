@@ -53,6 +53,7 @@ class Entry:
         return f"{self.origin.distribution}/{self.name}"
 
 
+@functools.cache
 def scan() -> Mapping[str, tuple[Entry, ...]]:
     """Return kind -> entries by name and distribution; packages of recipes are the kind ``recipe``."""
     groups = {f"robustcl.{kind}s": kind for kind in (*KINDS, "recipe")}

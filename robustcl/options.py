@@ -212,6 +212,4 @@ def _jsonable(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(
-        f"{value!r} is a {type(value).__name__}, which no recipe can hold; give numbers, text or lists"
-    )
+    raise TypeError(f"{value!r} is a {type(value).__name__}, which no recipe can hold; give numbers, text or lists")

@@ -1,7 +1,7 @@
 """What a plugin of each kind must offer. A plugin is a class with these members; it inherits from nothing.
 
-Options are the keyword-only, annotated parameters of ``__init__``, which only stores them under the same names. A number
-may be given as a schedule in the recipe; the core sets the attribute before each step. A plugin may be an ``nn.Module``
+Options are the keyword-only, annotated parameters of ``__init__``, which only stores them under the same names. A
+number may be given as a schedule in the recipe; the core sets the attribute before each step. A plugin may be an ``nn.Module``
 and own parameters: ``build(dims)`` is called once before the first step, and the optimiser, checkpoint, mode lock and
 DDP then cover them. ``remember(scene)`` is called after the optimiser and is the only place where state may change;
 state that must survive a resume lives in buffers of an ``nn.Module``.

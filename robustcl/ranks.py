@@ -30,7 +30,7 @@ def gather(rows: Tensor) -> Tensor:
     if world() == 1:
         return rows
     if rows.is_floating_point():
-        gathered: Tensor = _Gather.apply(rows.contiguous())  # type: ignore[no-untyped-call]
+        gathered: Tensor = _Gather.apply(rows.contiguous())
         return gathered
     parts = [torch.empty_like(rows) for _ in range(world())]
     dist.all_gather(parts, rows.contiguous())
@@ -50,7 +50,7 @@ def total_with_gradient(values: Tensor) -> Tensor:
     """Return the sum over ranks; the gradient is the sum over ranks of what each derived for the sum."""
     if world() == 1:
         return values
-    summed: Tensor = _Total.apply(values)  # type: ignore[no-untyped-call]
+    summed: Tensor = _Total.apply(values)
     return summed
 
 

@@ -1,6 +1,6 @@
-"""Recipes: TOML in, checked tables, TOML out. No code is called from a recipe; plugins are named, never imported by path.
+"""Recipes: TOML in, checked tables, TOML out. No recipe calls code; plugins are named, never imported by path.
 
-A table that names a plugin has ``use`` and the plugin's options side by side; the keys declared here belong to the core,
+A table that names a plugin has ``use`` and the plugin's options side by side; the keys declared here are the core's,
 everything else in such a table is handed to the plugin's own constructor.
 """
 

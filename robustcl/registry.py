@@ -125,9 +125,7 @@ def local(kind: str, name: str, cls: type) -> Iterator[type]:
     """
     _known(kind)
     if any((entry.kind, entry.name) == (kind, name) for entry in _added.get()):
-        raise AmbiguousPlugin(
-            f"the {kind} {name!r} is local already; leave that 'with' first, or rename this one"
-        )
+        raise AmbiguousPlugin(f"the {kind} {name!r} is local already; leave that 'with' first, or rename this one")
     entry = Entry(kind, name, Origin(LOCAL, "", f"{cls.__module__}:{cls.__qualname__}"), cls)
     load(entry)
     token = _added.set((*_added.get(), entry))
@@ -153,9 +151,7 @@ def labels(rows: Iterable[Entry]) -> dict[str, Entry]:
     by_name: dict[str, list[Entry]] = {}
     for entry in rows:
         by_name.setdefault(entry.name, []).append(entry)
-    return {
-        entry.qualified if len(same) > 1 else name: entry for name, same in by_name.items() for entry in same
-    }
+    return {entry.qualified if len(same) > 1 else name: entry for name, same in by_name.items() for entry in same}
 
 
 def load(entry: Entry) -> type:

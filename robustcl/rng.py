@@ -81,7 +81,9 @@ class Rng:
 
     def permutation(self, n: int, *, device: torch.device | str | None = None) -> Tensor:
         """Return a random order of 0 .. n-1, (n,) int64; never bound to rows."""
-        return torch.argsort(Rng(self.key, "permutation", self._next()).uniform((n,), device=device, dtype=torch.float64))
+        return torch.argsort(
+            Rng(self.key, "permutation", self._next()).uniform((n,), device=device, dtype=torch.float64)
+        )
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a torch generator seeded by this key, for libraries that take one."""

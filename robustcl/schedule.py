@@ -65,12 +65,9 @@ def parse(value: object, where: str) -> float | Schedule:
         return _number(value, where)
     kinds = [key for key in value if key in _KEYS]
     if len(kinds) != 1:
-        found = (
-            f"has {' and '.join(kinds)}" if kinds else f"has only {', '.join(map(str, value)) or 'nothing'}"
-        )
+        found = f"has {' and '.join(kinds)}" if kinds else f"has only {', '.join(map(str, value)) or 'nothing'}"
         raise OptionError(
-            f"{where}: a schedule is one of {', '.join(_KEYS)}, but this table {found}"
-            f"{_near(value, list(_KEYS))}"
+            f"{where}: a schedule is one of {', '.join(_KEYS)}, but this table {found}{_near(value, list(_KEYS))}"
         )
     kind = kinds[0]
     for key in value:
@@ -212,9 +209,7 @@ def _ramp(table: Mapping[str, Any], kind: str, where: str) -> Schedule:
     if "warmup_from" in table and "warmup" not in table:
         raise OptionError(f'{where}: warmup_from is read only with warmup, e.g. warmup = "10 epochs"')
     given: dict[str, Any] = {
-        key: duration(table[key], f"{where}.{key}")
-        for key in ("warmup", "until", "every", "offset")
-        if key in table
+        key: duration(table[key], f"{where}.{key}") for key in ("warmup", "until", "every", "offset") if key in table
     }
     if "warmup_from" in table:
         given["warmup_from"] = _number(table["warmup_from"], f"{where}.warmup_from")
@@ -225,11 +220,7 @@ def _ramp(table: Mapping[str, Any], kind: str, where: str) -> Schedule:
 
 def _piecewise(table: Mapping[str, Any], kind: str, where: str) -> Schedule:
     values, points = table[kind], table.get("at")
-    if (
-        not isinstance(values, list | tuple)
-        or not isinstance(points, list | tuple)
-        or len(values) != len(points) + 1
-    ):
+    if not isinstance(values, list | tuple) or not isinstance(points, list | tuple) or len(values) != len(points) + 1:
         raise OptionError(
             f"{where}: a piecewise schedule has one value more than points, e.g. "
             f"{{ piecewise = [0.1, 0.01], at = [15] }}, but it has {values!r} at {points!r}"
@@ -256,11 +247,7 @@ def duration(value: object, where: str) -> Duration:
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(epochs?|steps?|%)\s*", value)
         if match:
             amount, unit = float(match[1]), match[2]
-            return (
-                Duration(amount / 100, "fraction")
-                if unit == "%"
-                else Duration(amount, unit.rstrip("s") + "s")
-            )
+            return Duration(amount / 100, "fraction") if unit == "%" else Duration(amount, unit.rstrip("s") + "s")
     elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Duration(value)
     elif isinstance(value, float) and (0 <= value < 1 or (value > 1 and math.isfinite(value))):
@@ -279,9 +266,7 @@ def _number(value: object, where: str) -> float:
         with contextlib.suppress(ValueError):
             number = ratio(value)
     if not math.isfinite(number):
-        raise OptionError(
-            f'{where} is {value!r}: write a finite number, a ratio such as "8/255", or a schedule table'
-        )
+        raise OptionError(f'{where} is {value!r}: write a finite number, a ratio such as "8/255", or a schedule table')
     return number
 
 

@@ -43,14 +43,10 @@ class Ball:
         if range is not None:
             low, high = range
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise UsageError(
-                    f"the range {low:g} .. {high:g} holds no values: write the lower bound first"
-                )
+                raise UsageError(f"the range {low:g} .. {high:g} holds no values: write the lower bound first")
             if name == "Linf" and radius > high - low:
                 advice = f"write {radius:g}/255" if radius <= 255 else "choose a smaller eps"
-                raise UsageError(
-                    f"eps {radius:g} is wider than the pixels' range {low:g} .. {high:g}: {advice}"
-                )
+                raise UsageError(f"eps {radius:g} is wider than the pixels' range {low:g} .. {high:g}: {advice}")
         return cls(name, radius, range)
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
@@ -142,9 +138,7 @@ class _L2:
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         direction = rng.normal(x.shape, device=x.device, dtype=x.dtype).flatten(1)
-        radius = rng.uniform((len(x), 1), device=x.device, dtype=x.dtype) ** (
-            1.0 / max(direction.shape[1], 1)
-        )
+        radius = rng.uniform((len(x), 1), device=x.device, dtype=x.dtype) ** (1.0 / max(direction.shape[1], 1))
         return (direction / _positive(self.length(direction)[:, None]) * radius).view(x.shape)
 
 
@@ -187,9 +181,7 @@ class _L1:
 _GEOMETRIES: Mapping[str, _Geometry] = MappingProxyType({"Linf": _Linf(), "L2": _L2(), "L1": _L1()})
 
 
-def _shrink(
-    adv: Tensor, x: Tensor, eps: Tensor | float, range: Range, solve: _Solve, length: _Length
-) -> Tensor:
+def _shrink(adv: Tensor, x: Tensor, eps: Tensor | float, range: Range, solve: _Solve, length: _Length) -> Tensor:
     """Project onto ball and range at once, exactly: the move keeps its signs, ``solve`` finds its sizes."""
     move = (adv - x).flatten(1).double()
     radius = torch.as_tensor(eps, dtype=move.dtype, device=move.device).reshape(-1, 1)

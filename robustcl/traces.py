@@ -20,9 +20,7 @@ class Traces:
     copied.
     """
 
-    def __init__(
-        self, modules: Sequence[nn.Module], *, buffers: bool = True, randomness: bool = True
-    ) -> None:
+    def __init__(self, modules: Sequence[nn.Module], *, buffers: bool = True, randomness: bool = True) -> None:
         self._modules = tuple(modules)
         self._buffers = buffers
         self._tensors = dict(self._marks())

@@ -65,15 +65,11 @@ def install(
     egg: bool = False,
 ) -> None:
     """Write a distribution into ``site``: metadata, entry points (group -> name -> target), modules."""
-    folder = site / (
-        f"{name.replace('-', '_')}.egg-info" if egg else f"{name.replace('-', '_')}-{version}.dist-info"
-    )
+    folder = site / (f"{name.replace('-', '_')}.egg-info" if egg else f"{name.replace('-', '_')}-{version}.dist-info")
     folder.mkdir(parents=True)
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     (folder / ("PKG-INFO" if egg else "METADATA")).write_text(metadata)
-    lines = [
-        line for g, names in groups.items() for line in [f"[{g}]", *(f"{n} = {t}" for n, t in names.items())]
-    ]
+    lines = [line for g, names in groups.items() for line in [f"[{g}]", *(f"{n} = {t}" for n, t in names.items())]]
     (folder / "entry_points.txt").write_text("\n".join(lines) + "\n")
     for path, source in (modules or {}).items():
         file = site / path

@@ -25,9 +25,7 @@ def site(tmp_path: Path) -> Path:
     return folder
 
 
-def robustcl(
-    site: Path, *words: str, flags: tuple[str, ...] = (), **env: str
-) -> subprocess.CompletedProcess[str]:
+def robustcl(site: Path, *words: str, flags: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command in an empty folder, with the distributions of ``site`` beside the installed ones."""
     path = os.pathsep.join([str(site), str(ROOT), str(ROOT / "plugins")])
     return subprocess.run(

@@ -101,9 +101,7 @@ def test_lloyd_agrees_with_a_naked_loop() -> None:
     start = unit[:5]
     centroids = start.tolist()
     for _ in range(4):
-        nearest = [
-            max(range(5), key=lambda k: sum(map(float.__mul__, r, centroids[k]))) for r in unit.tolist()
-        ]
+        nearest = [max(range(5), key=lambda k: sum(map(float.__mul__, r, centroids[k]))) for r in unit.tolist()]
         for k in range(5):
             own = [r for r, n in zip(unit.tolist(), nearest, strict=True) if n == k]
             total = [sum(column) for column in zip(*own, strict=True)]
@@ -173,9 +171,7 @@ def test_zero_rows_join_without_moving_a_centroid() -> None:
 @pytest.mark.parametrize("seeding", SEEDING_NAMES)
 def test_the_same_seed_repeats_and_another_differs(seeding: str) -> None:
     features, _ = blobs(5, 8, 40, 12, 2.0)
-    one, two, three = (
-        spherical_kmeans(features, 8, Rng(s), seeding=seeding, iterations=2) for s in (0, 0, 1)
-    )
+    one, two, three = (spherical_kmeans(features, 8, Rng(s), seeding=seeding, iterations=2) for s in (0, 0, 1))
     assert torch.equal(one.assignment, two.assignment)
     assert torch.equal(one.centroids, two.centroids)
     assert not torch.equal(one.assignment, three.assignment)
@@ -237,14 +233,11 @@ def test_huge_and_tiny_rows_are_normalised() -> None:
     seeding=st.sampled_from(SEEDING_NAMES),
     levels=st.integers(1, 6),
 )
-def test_promises_hold_on_any_data(
-    seed: int, n: int, features: int, share: float, seeding: str, levels: int
-) -> None:
+def test_promises_hold_on_any_data(seed: int, n: int, features: int, share: float, seeding: str, levels: int) -> None:
     rows = 1 + Rng(seed).integers(levels, (n, features)).double()  # coarse: many rows coincide
     clusters = 1 + int(share * (n - 1))
     seeded, fit = (
-        spherical_kmeans(rows, clusters, Rng(seed), seeding=seeding, iterations=i, tolerance=0.0)
-        for i in (0, 30)
+        spherical_kmeans(rows, clusters, Rng(seed), seeding=seeding, iterations=i, tolerance=0.0) for i in (0, 30)
     )
     torch.testing.assert_close(fit.centroids.norm(dim=1), torch.ones(clusters, dtype=torch.float64))
     assert (torch.bincount(fit.assignment, minlength=clusters) > 0).all()
@@ -315,9 +308,7 @@ def test_silhouette_equals_the_naked_loop(seed: int, n: int, clusters: int, zero
     features[:zeros] = 0
     assignment = torch.cat([torch.tensor([0, 1]), rng.integers(clusters, (n - 2,))])
     expected = torch.tensor(naked_silhouette(features, assignment), dtype=torch.float64)
-    torch.testing.assert_close(
-        silhouette(features, assignment, clusters=clusters), expected, rtol=1e-9, atol=1e-9
-    )
+    torch.testing.assert_close(silhouette(features, assignment, clusters=clusters), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("spread", [1e-3, 0.3, 3.0])

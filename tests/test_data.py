@@ -157,6 +157,9 @@ def test_holdout_is_stratified_to_the_total_and_seeded() -> None:
     assert len(train) == 1293
     assert set(torch.bincount(labels[validation]).tolist()) <= {14, 15}
     assert not torch.equal(holdout(labels, 0.1, Rng(1))[1], validation)
+    # By hand: 1.5, 2.4 and 1.1 images of 5; the one that is left goes to the largest remainder.
+    uneven = torch.arange(3).repeat_interleave(torch.tensor([15, 24, 11]))
+    assert torch.bincount(uneven[holdout(uneven, 0.1, Rng(0))[1]]).tolist() == [2, 2, 1]
     with pytest.raises(UsageError, match=r"must lie in \[0, 1\), not 1"):
         holdout(labels, 1.0, Rng(0))
 
@@ -194,9 +197,7 @@ def test_epochs_shuffle_given_indices_or_keep_their_order() -> None:
         (0, 4, 1, False, "there are no images to train on"),
     ],
 )
-def test_an_epoch_that_cannot_be_cut_says_so(
-    n: int, batch: int, world: int, drop_last: bool, sentence: str
-) -> None:
+def test_an_epoch_that_cannot_be_cut_says_so(n: int, batch: int, world: int, drop_last: bool, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         epoch_batches(n, batch, Rng(0), world=world, drop_last=drop_last)
 

@@ -55,9 +55,7 @@ def _x(rows: int = 4, *item: int) -> Tensor:
 def test_shapes_and_values() -> None:
     encoder = _encoder().eval()
     found = encoder(_x(), "clean", ALL)
-    normalised = (_x() - torch.tensor([0.5, 0.25]).view(1, 2, 1, 1)) / torch.tensor([0.2, 0.4]).view(
-        1, 2, 1, 1
-    )
+    normalised = (_x() - torch.tensor([0.5, 0.25]).view(1, 2, 1, 1)) / torch.tensor([0.2, 0.4]).view(1, 2, 1, 1)
     h = encoder.backbone(normalised)
     assert torch.equal(found.h, h)
     assert torch.equal(found.z, encoder.projector(h))

@@ -90,9 +90,7 @@ def test_toml_values_become_what_the_annotation_says() -> None:
     assert found["copy"] is True
 
 
-@pytest.mark.parametrize(
-    ("text", "number"), [("8/255", 8 / 255), ("0.5", 0.5), (" 1 / 4 ", 0.25), ("1e-3", 1e-3)]
-)
+@pytest.mark.parametrize(("text", "number"), [("8/255", 8 / 255), ("0.5", 0.5), (" 1 / 4 ", 0.25), ("1e-3", 1e-3)])
 def test_a_ratio_may_be_written(text: str, number: float) -> None:
     assert values(eps=text)["eps"] == number
 
@@ -186,9 +184,7 @@ def test_resolve_fills_in_every_default_and_builds_the_same_again() -> None:
 
 
 def test_a_number_may_follow_a_schedule() -> None:
-    built = build(
-        Plugin, {"clusters": 3, "eps": {"linear": ["0/255", "8/255"]}, "steps": {"linear": [1, 4]}}, WHERE
-    )
+    built = build(Plugin, {"clusters": 3, "eps": {"linear": ["0/255", "8/255"]}, "steps": {"linear": [1, 4]}}, WHERE)
     assert built.instance.values["eps"] == 0.0
     assert (built.instance.values["steps"], type(built.instance.values["steps"])) == (1, int)
     assert set(built.schedules) == {"eps", "steps"}
@@ -220,9 +216,7 @@ def test_a_table_option_is_no_schedule() -> None:
         ("decay", {"constant": -1}, "reaches -1,"),
     ],
 )
-def test_a_schedule_outside_its_options_range_is_refused(
-    option: str, table: dict[str, Any], reached: str
-) -> None:
+def test_a_schedule_outside_its_options_range_is_refused(option: str, table: dict[str, Any], reached: str) -> None:
     message = refusal(**{option: table})
     assert message.startswith(f"{WHERE}.{option} = {table!r}: the schedule {reached}")
     assert "outside the option's range; give" in message

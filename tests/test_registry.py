@@ -82,9 +82,7 @@ def test_get_imports_only_that_one(site: Path) -> None:
 )
 def test_a_broken_plugin_breaks_itself_alone(site: Path, source: str, cause: str) -> None:
     good(site)
-    install(
-        site, "bad", {GENERATORS: {"bang": "bang_module:Bang"}}, {"bang_module.py": source}, version="2.1"
-    )
+    install(site, "bad", {GENERATORS: {"bang": "bang_module:Bang"}}, {"bang_module.py": source}, version="2.1")
     with pytest.raises(BrokenPlugin) as caught:
         registry.get("generator", "bang")
     for part in ("generator 'bang'", "bad 2.1", "bang_module:Bang", cause):
@@ -101,9 +99,7 @@ def test_an_unknown_name_is_answered_with_near_ones(site: Path) -> None:
         match="no installed distribution offers a generator called 'nugde', did you mean 'nudge'",
     ):
         registry.get("generator", "nugde")
-    with pytest.raises(
-        UnknownPlugin, match=r"'silhouette' is a name of another kind: target; there are: nudge"
-    ):
+    with pytest.raises(UnknownPlugin, match=r"'silhouette' is a name of another kind: target; there are: nudge"):
         registry.get("generator", "silhouette")
     with pytest.raises(UnknownPlugin, match=r"^--generator: no installed"):
         registry.find("generator", "nugde", "--generator")
@@ -136,6 +132,16 @@ def test_the_same_distribution_twice_is_one(site: Path) -> None:
     install(site, "A-cme", {GENERATORS: {"nudge": "acme_plugins:Nudge"}})
     registry.refresh()
     assert registry.names("generator") == ["A-cme/nudge", "acme/nudge"]
+
+
+def test_the_first_on_the_path_is_the_one_that_would_be_imported(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, version in (("first", "1.0"), ("second", "2.0")):
+        install(site / folder, "acme", {GENERATORS: {"nudge": "acme_plugins:Nudge"}}, version=version)
+    folders = [str(site / "first"), str(site / "second")]
+    finder = importlib.metadata.MetadataPathFinder()
+    context = importlib.metadata.DistributionFinder.Context(path=folders)
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: finder.find_distributions(context))
+    assert registry.origin("generator", "nudge").version == "1.0"
 
 
 @pytest.mark.parametrize(
@@ -187,9 +193,7 @@ def test_metadata_is_scanned_once_for_all_groups(site: Path, monkeypatch: pytest
 def test_unreadable_entry_points_register_nothing(site: Path) -> None:
     good(site)
     install(site, "torn", {})
-    (site / "torn-1.0.dist-info" / "entry_points.txt").write_text(
-        "[robustcl.generators]\nno equals sign here\n"
-    )
+    (site / "torn-1.0.dist-info" / "entry_points.txt").write_text("[robustcl.generators]\nno equals sign here\n")
     assert registry.names("generator") == ["nudge"]
 
 

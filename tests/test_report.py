@@ -120,9 +120,7 @@ class TestTables:
         assert tables.interval(0.5, None) == "-"
 
     def test_table_of_frames(self) -> None:
-        one = report.frame(
-            {"rows": [accuracy_row("clean", None, 90, 100), accuracy_row("clean", "pgd-20", 50, 100)]}
-        )
+        one = report.frame({"rows": [accuracy_row("clean", None, 90, 100), accuracy_row("clean", "pgd-20", 50, 100)]})
         two = report.frame({"rows": [accuracy_row("clean", None, 60, 100)]})
         lines = report.table({"one|a": one, "two": two}).splitlines()
         assert [cell.strip() for cell in lines[0].split(" | ")][-2:] == ["clean_acc", "pgd-20_acc |"]
@@ -168,9 +166,7 @@ class TestPage:
 
     def test_verdict_names_first_route_and_hardest_attack(self, html: Page) -> None:
         words = " ".join(html.text.split())
-        assert (
-            "Of 360 test images, 94.72 % are classified correctly (95 % interval 91.90 to 96.60 %)" in words
-        )
+        assert "Of 360 test images, 94.72 % are classified correctly (95 % interval 91.90 to 96.60 %)" in words
         assert "57.50 % (52.34 to 62.50 %) remain so under autoattack (Linf, eps 8/255)" in words
         assert "as judged by slf, route clean" in words
 
@@ -212,9 +208,7 @@ class TestPage:
         (path / "metrics.jsonl").write_text(json.dumps(line) + "\n" + json.dumps({**line, "epoch": 1.0}))
         made_page = Page(report.write(path, projection="pca").read_text())
         assert [tag for tag, _ in made_page.tags].count("script") == 1
-        assert [tag for tag, _ in made_page.tags].count(
-            "b"
-        ) == 18  # the strip's own: two predictions an image
+        assert [tag for tag, _ in made_page.tags].count("b") == 18  # the strip's own: two predictions an image
         assert HOSTILE in made_page.text
         assert json.loads(made_page.block)[0]["protocol"] == HOSTILE
 
@@ -287,9 +281,7 @@ class TestDamage:
             report.write(tmp_path)
 
     def test_nan_is_a_missing_number(self, tmp_path: Path) -> None:
-        (tmp_path / "results.json").write_text(
-            '{"schema": 1, "rows": [{"metric": "clean_acc", "value": NaN}]}'
-        )
+        (tmp_path / "results.json").write_text('{"schema": 1, "rows": [{"metric": "clean_acc", "value": NaN}]}')
         assert report.load(tmp_path).results["rows"][0]["value"] is None
 
     def test_half_a_line_of_metrics_is_skipped(self, tmp_path: Path) -> None:
@@ -301,9 +293,7 @@ class TestDamage:
     def test_arrays_that_disagree_are_left_out(self, tmp_path: Path) -> None:
         path = write_run(tmp_path / "run")
         ones = np.ones((4, 3), np.float32)
-        np.savez(
-            path / "artifacts" / "representation.npz", clean=ones, adversarial=ones[:3], label=np.zeros(4)
-        )
+        np.savez(path / "artifacts" / "representation.npz", clean=ones, adversarial=ones[:3], label=np.zeros(4))
         np.savez(path / "artifacts" / "strip.npz", clean=ones * np.nan, adversarial=ones, label=np.zeros(4))
         absent = report.load(path).absent
         assert "differ in length" in absent["representation"]
@@ -346,9 +336,7 @@ class TestParts:
         made = results()
         robust = made["composition"]["stages"][1]
         robust["views"] = {"w": "weak", "a": "strong", "o": "none"}
-        robust["terms"].append(
-            {"name": "second", "use": "info-nce", "views": {"first": "a", "second": "w_adv"}}
-        )
+        robust["terms"].append({"name": "second", "use": "info-nce", "views": {"first": "a", "second": "w_adv"}})
         for columns in (4, 2, 1):
             drawn = picture.picture(panels(made), columns)
             assert {"w", "w_adv", "online", "teacher", "deacl"} <= {box.lines[0][2] for box in drawn.boxes}

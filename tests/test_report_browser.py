@@ -16,9 +16,7 @@ from robustcl import report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="chromium and chromedriver are not installed"
-)
+pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromedriver are not installed")
 
 FLAGS = (
     "--headless=new",
@@ -87,9 +85,7 @@ def test_numbers_are_those_of_results_json(load: Any, run: Path) -> None:
     )
     assert [float(exact) for exact, _ in cells] == [row["value"] for row in rows]
     assert [shown for _, shown in cells] == [f"{100 * row['value']:.2f}" for row in rows]
-    heads = browser.execute_script(
-        "return [...document.querySelectorAll('.number')].map(n => n.dataset.value)"
-    )
+    heads = browser.execute_script("return [...document.querySelectorAll('.number')].map(n => n.dataset.value)")
     assert [float(value) for value in heads] == [rows[0]["value"], min(row["value"] for row in rows[1:3])]
 
 
@@ -106,9 +102,7 @@ def test_page_never_scrolls_sideways(load: Any, width: int) -> None:
 
 
 def test_images_are_all_there(load: Any) -> None:
-    widths = load(1200).execute_script(
-        "return [...document.images].map(image => [image.complete, image.naturalWidth])"
-    )
+    widths = load(1200).execute_script("return [...document.images].map(image => [image.complete, image.naturalWidth])")
     assert len(widths) == 27
     assert all(complete and width == 8 for complete, width in widths)
 

@@ -108,9 +108,7 @@ def test_a_deep_copy_has_a_router_of_its_own() -> None:
 
 def test_a_norm_in_two_places_stays_one() -> None:
     norm = nn.BatchNorm1d(3)
-    network = convert(
-        nn.ModuleDict({"a": norm, "b": nn.Sequential(norm), "c": norm}), Router(("main", "adv"))
-    )
+    network = convert(nn.ModuleDict({"a": norm, "b": nn.Sequential(norm), "c": norm}), Router(("main", "adv")))
     assert isinstance(network.get_submodule("a"), RoutedNorm)
     assert network.get_submodule("a") is network.get_submodule("c") is network.get_submodule("b.0")
 
@@ -189,9 +187,7 @@ def _run(rows: slice, momentum: float | None, mode: str) -> dict[str, Tensor]:
 
 
 def _worker(rank: int, port: int, folder: str, momentum: float | None, mode: str) -> None:
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
-    )
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     rows = slice(0, FIRST) if rank == 0 else slice(FIRST, ROWS)
     torch.save(_run(rows, momentum, mode), Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()

@@ -16,14 +16,10 @@ from robustcl.schedule import Progress, Schedule, is_schedule, parse
 def _at(table: dict[str, Any], epoch: float, epochs: float = 100.0, steps_per_epoch: int = 10) -> float:
     schedule = parse(table, "stage.x.lr")
     assert isinstance(schedule, Schedule)
-    return schedule.at(
-        Progress(round(epoch * steps_per_epoch), round(epochs * steps_per_epoch), epoch, epochs)
-    )
+    return schedule.at(Progress(round(epoch * steps_per_epoch), round(epochs * steps_per_epoch), epoch, epochs))
 
 
-@pytest.mark.parametrize(
-    ("value", "number"), [(3, 3.0), (0.5, 0.5), ("8/255", 8 / 255), ("0.25", 0.25), (-1, -1.0)]
-)
+@pytest.mark.parametrize(("value", "number"), [(3, 3.0), (0.5, 0.5), ("8/255", 8 / 255), ("0.25", 0.25), (-1, -1.0)])
 def test_numbers(value: object, number: float) -> None:
     assert parse(value, "x") == number
 

@@ -38,9 +38,7 @@ def pip(*words: str) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy, to keep the checkout clean, and install it into a folder of its own."""
     folder = tmp_path_factory.mktemp("hello")
-    shutil.copytree(
-        HELLO, folder / "source", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
-    )
+    shutil.copytree(HELLO, folder / "source", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
     pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder / "wheels"), str(folder / "source"))
     (wheel,) = (folder / "wheels").glob("*.whl")
     pip("install", "--no-index", "--target", str(folder / "site"), str(wheel))

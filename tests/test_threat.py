@@ -20,9 +20,7 @@ ORDER = {"Linf": math.inf, "L2": 2.0, "L1": 1.0}
 RADIUS = {"Linf": 0.1, "L2": 0.5, "L1": 1.5}
 
 
-def images(
-    seed: int, rows: int = 4, item: tuple[int, ...] = (2, 3, 2), dtype: torch.dtype = torch.float32
-) -> Tensor:
+def images(seed: int, rows: int = 4, item: tuple[int, ...] = (2, 3, 2), dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.rand((rows, *item), generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 

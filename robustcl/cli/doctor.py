@@ -33,9 +33,7 @@ def command(as_json: bool) -> int:
     for fact, value in facts.items():
         click.echo(f"{fact}: {value}")
     for extra, there in extras.items():
-        click.echo(
-            f"extra {extra}: {'installed' if there else f'not installed (pip install robustcl[{extra}])'}"
-        )
+        click.echo(f"extra {extra}: {'installed' if there else f'not installed (pip install robustcl[{extra}])'}")
     for plugin in plugins:
         cause = f": {plugin['cause']}" if plugin["cause"] else ""
         click.echo(f"{plugin['state']} {plugin['kind']} {plugin['name']} ({plugin['origin']}){cause}")

@@ -14,7 +14,9 @@ def machine(function: Command) -> Command:
     """Add the flags that say where a run computes."""
     options = [
         click.option("--device", default="auto", show_default=True, help='"auto", "cpu", "cuda" or "cuda:1".'),
-        click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes that train together."),
+        click.option(
+            "--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes that train together."
+        ),
         click.option(
             "--precision",
             type=click.Choice(["32-true", "bf16-mixed", "64-true"]),

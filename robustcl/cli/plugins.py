@@ -77,9 +77,7 @@ def check(distribution: str, as_json: bool) -> int:
     owners = {entry.origin.distribution for kind in KINDS for entry in registry.entries(kind)}
     if normal(distribution) not in map(normal, owners):
         known = ", ".join(sorted(owners)) or "none"
-        raise UnknownPlugin(
-            f"no installed distribution {distribution!r} registers plugins; there are: {known}"
-        )
+        raise UnknownPlugin(f"no installed distribution {distribution!r} registers plugins; there are: {known}")
     from robustcl.testing import check_distribution
 
     reports = check_distribution(distribution)
@@ -157,7 +155,6 @@ def _shown(option: dict[str, Any]) -> str:
 def _table(head: list[str], rows: Sequence[list[str]]) -> str:
     widths = [max(len(str(row[column])) for row in [head, *rows]) for column in range(len(head))]
     lines = [
-        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in [head, *rows]
+        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]
     ]
     return "\n".join(line.rstrip() for line in lines)

@@ -64,8 +64,7 @@ def spherical_kmeans(
         raise UsageError(f"there is no seeding {seeding!r}: choose one of {', '.join(SEEDINGS)}")
     if min(restarts, chunk) < 1 or iterations < 0:
         raise UsageError(
-            f"restarts {restarts} and chunk {chunk} must be at least 1, "
-            f"and iterations {iterations} at least 0"
+            f"restarts {restarts} and chunk {chunk} must be at least 1, and iterations {iterations} at least 0"
         )
     best: KMeans | None = None
     for restart in range(restarts):
@@ -78,9 +77,7 @@ def spherical_kmeans(
 
 
 @torch.no_grad()
-def lloyd(
-    unit: Tensor, start: Tensor, *, iterations: int = 100, tolerance: float = 0.001, chunk: int = 4096
-) -> KMeans:
+def lloyd(unit: Tensor, start: Tensor, *, iterations: int = 100, tolerance: float = 0.001, chunk: int = 4096) -> KMeans:
     """Move centroids from ``start`` (K, F) to the normalised means of their rows until few rows change.
 
     ``unit`` (n, F) are unit rows, as ``unit_rows`` makes them, of which at least K are not zero. An empty

@@ -19,9 +19,7 @@ def unit_rows(features: Tensor) -> Tensor:
         UsageError: not a matrix, or a value is infinite or not a number (the first such row is named).
     """
     if features.ndim != 2 or features.numel() == 0:
-        raise UsageError(
-            f"features of shape {tuple(features.shape)} cannot be clustered: give a filled matrix (n, F)"
-        )
+        raise UsageError(f"features of shape {tuple(features.shape)} cannot be clustered: give a filled matrix (n, F)")
     rows = features.detach().to(torch.float64 if features.dtype == torch.float64 else torch.float32)
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     small = torch.finfo(rows.dtype).tiny ** 0.5

@@ -14,9 +14,7 @@ from robustcl.errors import UsageError
 
 
 @torch.no_grad()
-def silhouette(
-    features: Tensor, assignment: Tensor, *, clusters: int | None = None, chunk: int = 512
-) -> Tensor:
+def silhouette(features: Tensor, assignment: Tensor, *, clusters: int | None = None, chunk: int = 512) -> Tensor:
     """Return every row's silhouette (b - a) / max(a, b) under the cosine distance, (n,) float64 in [-1, 1].
 
     a is the mean distance to the other rows of the own cluster, b the smallest mean distance to another
@@ -75,11 +73,7 @@ def _require_clusters(features: Tensor, own: Tensor, clusters: int | None) -> in
     low, high = int(own.min()), int(own.max())
     clusters = high + 1 if clusters is None else clusters
     if low < 0 or high >= clusters:
-        raise UsageError(
-            f"the assignment holds clusters {low} to {high}, but there are {clusters}: count from 0"
-        )
+        raise UsageError(f"the assignment holds clusters {low} to {high}, but there are {clusters}: count from 0")
     if low == high:
-        raise UsageError(
-            f"all {len(own)} rows are in cluster {low}: a silhouette needs at least two clusters"
-        )
+        raise UsageError(f"all {len(own)} rows are in cluster {low}: a silhouette needs at least two clusters")
     return clusters

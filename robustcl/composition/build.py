@@ -190,7 +190,9 @@ def _generators(
                 mode=table.mode,
                 ball=_ball(table, ball, place),
                 maximise=_maximised(table, writes, terms, there, stage, parts, place, part.needs),
-                constants={key: _ref(text, there, stage, f"{place}.constants") for key, text in table.constants.items()},
+                constants={
+                    key: _ref(text, there, stage, f"{place}.constants") for key, text in table.constants.items()
+                },
             )
         )
     return tuple(plans)
@@ -206,7 +208,7 @@ def _maximised(
     where: str,
     needs: frozenset[Need],
 ) -> TermPlan | None:
-    """Return the term that a borrowing generator maximises: the named one, or the only one that reads what it writes."""
+    """Return the term that a borrowing generator maximises: the named one, or the only one that reads its output."""
     if Need.OBJECTIVE not in needs:
         if table.maximise is not None or table.selector is not None:
             raise UsageError(f"{where}.maximise: {table.use} brings its own loss; remove the line")
@@ -274,7 +276,9 @@ def _targets(table: Targets, parts: Parts, where: str) -> TargetPlan:
 def _sampler(stage: Stage, parts: Parts, where: str) -> SamplerPlan | None:
     if stage.sampler is None:
         return None
-    return SamplerPlan(parts.make("sampler", stage.sampler, f"{where}.sampler"), stage.sampler.every, stage.sampler.after)
+    return SamplerPlan(
+        parts.make("sampler", stage.sampler, f"{where}.sampler"), stage.sampler.every, stage.sampler.after
+    )
 
 
 def _number(value: Any, where: str) -> Number:

@@ -90,7 +90,9 @@ def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
     best = max(score for score, _, _ in fitting)
     names = [(name, tables) for score, name, tables in fitting if score == best]
     if len(names) > 1:
-        raise UsageError(f"{_asked(flags)} fits several recipes, {', '.join(n for n, _ in names)}; choose with --recipe")
+        raise UsageError(
+            f"{_asked(flags)} fits several recipes, {', '.join(n for n, _ in names)}; choose with --recipe"
+        )
     return names[0]
 
 
@@ -155,9 +157,11 @@ def _replace_objective(recipe: dict[str, Any], name: str) -> list[str]:
         return []
     if len(terms) > 1:
         names = ", ".join(key for key, _ in terms)
-        raise UsageError(f"--objective {name}: {where} has the terms {names}; say which with --set {where}.term.NAME.use")
+        raise UsageError(
+            f"--objective {name}: {where} has the terms {names}; say which with --set {where}.term.NAME.use"
+        )
     stage = recipe["stage"][-1]
-    key, table = terms[0]
+    key = terms[0][0]
     box = stage if key == "objective" and "objective" in stage else stage["term"]
     notes = _exchange(box, key, "objective", name, f"{where}.{key}")
     box[key].pop("mix", None)

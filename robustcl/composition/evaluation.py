@@ -78,8 +78,9 @@ class Evaluation:
             index = _first(images, plan.table.samples)
             self._row(judge, images, index, Key(protocol, route, split, None), (), plan, {})
             for attack in plan.attacks:
-                self._row(judge, images, index, Key(protocol, route, split, attack.name), self._members(attack, judge.ball),
-                          plan, _spec(attack, judge.ball))  # fmt: skip
+                key = Key(protocol, route, split, attack.name)
+                members = self._members(attack, judge.ball)
+                self._row(judge, images, index, key, members, plan, _spec(attack, judge.ball))
         if plan.attacks and plan.table.curve:
             self._curve(judge, test, _first(test, plan.table.samples), plan, route)
         if plan.attacks:

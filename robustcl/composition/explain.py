@@ -1,4 +1,4 @@
-"""A composition in words: what is trained on what, by whose plugins, in which batch-norm mode, and who meets each need."""
+"""A composition in words: what is trained on what, by whose plugins, in which batch-norm mode, who meets each need."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def _lines(composition: Composition) -> Iterator[str]:
     yield f"data      {_named(composition, 'dataset', recipe.data.use)}, batch {recipe.data.batch}"
     assert recipe.encoder is not None
     yield f"encoder   {_named(composition, 'encoder', recipe.encoder.use)}, projector {recipe.encoder.projector.widths}"
-    yield f"threat    {composition.ball.norm} eps {recipe.threat.eps} ({float(composition.ball.eps):.6f}), pixels in [0, 1]"
+    size = float(composition.ball.eps)
+    yield f"threat    {composition.ball.norm} eps {recipe.threat.eps} ({size:.6f}), pixels in [0, 1]"
     for stage, plan in zip(recipe.stage, composition.stages, strict=True):
         yield ""
         yield from _stage(composition, stage, plan)
@@ -76,7 +77,7 @@ def _stage(composition: Composition, stage: Stage, plan: StagePlan) -> Iterator[
         clusters = "K by silhouette" if targets.clusters is None else f"K = {targets.clusters}"
         yield (
             f"  targets   {_named(composition, 'target', targets.part.name)} of {targets.view.name}@{targets.encoder}, "
-            f"route {targets.route}, layer {targets.layer}, {clusters}, refresh {stage.targets and stage.targets.refresh}"
+            f"route {targets.route}, layer {targets.layer}, {clusters}, refresh {_refresh(targets.every)}"
         )
     for term in plan.terms:
         roles = ", ".join(f"{role}={ref}" for role, ref in term.roles)
@@ -99,6 +100,10 @@ def _routes(plan: StagePlan) -> str:
     if len(set(routes.values())) == 1:
         return f"one BN branch ({next(iter(routes.values()))})"
     return ", ".join(f"{name} through {route}" for name, route in routes.items())
+
+
+def _refresh(every: float | None) -> str:
+    return "never" if every is None else f"every {every:g} epochs"
 
 
 def _number(number: Number) -> str:

@@ -31,7 +31,7 @@ class Results:
     tables: Mapping[str, Any]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per measured number: protocol, route, split, attack, metric, n, correct, value and interval."""
+        """Return one row per measured number: protocol, route, split, attack, metric, n, correct, value, interval."""
         import pandas as pd
 
         return pd.DataFrame(list(self.tables["rows"]), columns=list(_COLUMNS))

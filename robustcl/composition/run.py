@@ -22,7 +22,6 @@ from robustcl.composition.lock import digest
 from robustcl.composition.results import Results, describe_run
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder, build_encoder
-from robustcl.protocols import Need
 from robustcl.recipe import Stage
 from robustcl.rng import Rng
 from robustcl.schedule import duration
@@ -192,9 +191,7 @@ class _Execution:
         every = None if length.unit == "epochs" and length.amount == 1 else max(round(steps), 1)
         return Keeping(self.folder / "checkpoints" / name, self.hash, every, settings.log_every)
 
-    def _encoders(
-        self, stage: Stage, plan: StagePlan, splits: Splits, rng: Rng, online: Encoder | None
-    ) -> Encoders:
+    def _encoders(self, stage: Stage, plan: StagePlan, splits: Splits, rng: Rng, online: Encoder | None) -> Encoders:
         if online is None:
             online = self._initial(stage, plan, splits, rng)
         needs_classifier = any("logits" in term.layers for term in plan.terms)

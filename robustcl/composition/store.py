@@ -77,13 +77,12 @@ def load(folder: Path) -> Encoder:
     try:
         table = dict(config["encoder"])
         plugin = options.build(registry.get("encoder", table.pop("use")), table, f"{folder}/config.json").instance
-        projector = {key: tuple(v) if isinstance(v, list) else v for key, v in config["projector"].items()}
         encoder = build_encoder(
             plugin,
             name=config["encoder"]["use"],
             item=tuple(config["item"]),
             classes=config["classes"],
-            projector=Projector(**projector),
+            projector=options.build(Projector, config["projector"], f"{folder}/config.json").instance,
             mean=(0.0,) * config["item"][0],
             std=(1.0,) * config["item"][0],
             routes=config["routes"],

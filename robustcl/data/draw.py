@@ -55,7 +55,7 @@ def draw_views(
         spec = specs[name]
         source = images if spec.of is None else available[spec.of]
         for repeat, output in enumerate(_names(name, spec)):
-            value, target = _draw(spec.view, source, rng.child("view", repeat).for_rows(index))
+            value, target = _draw(spec.view, source, rng.child("view", name, repeat).for_rows(index))
             drawn.views[output] = available[output] = value
             if target is not None:
                 drawn.target[output] = target
@@ -96,9 +96,7 @@ def _ordered(specs: Mapping[str, ViewSpec], given: frozenset[str]) -> list[str]:
             name, spec = next(iter(waiting.items()))
             if spec.of not in outputs:
                 there = ", ".join(sorted(outputs)) or "none"
-                raise UsageError(
-                    f"the view {name!r} is made of {spec.of!r}, which is no view here: there are {there}"
-                )
+                raise UsageError(f"the view {name!r} is made of {spec.of!r}, which is no view here: there are {there}")
             raise UsageError(
                 f"the views {', '.join(waiting)} are made of each other: let one of them rest on the image"
             )

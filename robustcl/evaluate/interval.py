@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 
 Z95 = 1.959963984540054
-"""The 97.5 % quantile of the standard normal distribution."""
+"""The 97.5 % quantile of the normal distribution."""
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927), within [0, 1]."""
-    if n < 1 or not 0 <= correct <= n:
-        raise ValueError(f"{correct} of {n} is no proportion")
-    p = correct / n
-    scale = 1.0 + Z95**2 / n
-    centre = (p + Z95**2 / (2 * n)) / scale
-    half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n)) / scale
-    return max(0.0, centre - half), min(1.0, centre + half)
+def wilson(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion, (low, high) in [0, 1]; (0, 1) where n = 0.
+
+    Raises ``ValueError`` unless 0 <= correct <= n. Source: E. B. Wilson, Probable inference, the law of
+    succession, and statistical inference, JASA 22, 1927.
+    """
+    if not 0 <= correct <= n:
+        raise ValueError(f"{correct} correct of {n}: correct must lie between 0 and n")
+    if n == 0:
+        return 0.0, 1.0
+    share, weight = correct / n, z * z / n
+    centre = (share + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * math.sqrt(share * (1 - share) / n + weight / (4 * n))
+    # Rounding may leave 1e-17 instead of 0 at the two ends, where the interval touches them exactly.
+    return (0.0 if correct == 0 else centre - half), (1.0 if correct == n else centre + half)

@@ -62,7 +62,7 @@ class Judge:
             seed: written into each outcome.
             progress: called with the number of samples done.
         """
-        for part in index.split(block):
+        for part in torch.split(index, block):
             rows = part.to(images.device)
             if not all(int(i) in journal.known(key) for i in rows):
                 x = images.fetch(rows)
@@ -80,9 +80,7 @@ class Judge:
         known = journal.known(key)
         return [known[int(i)] for i in index]
 
-    def attack(
-        self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members
-    ) -> tuple[Tensor, Tensor]:
+    def attack(self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> tuple[Tensor, Tensor]:
         """Return the adversarial inputs and the predictions (R,) on them; fooled samples are not attacked again."""
         prediction = self.predict(x)
         adversarial = x.clone()

@@ -9,7 +9,7 @@ from typing import Any
 def card(config: Mapping[str, Any], about: Mapping[str, str]) -> str:
     """Return the README of a saved encoder in Markdown: what it is, how it reads images, how it is loaded."""
     encoder = {"use": "unnamed", **config.get("encoder", {})}
-    options = ", ".join(f"{key} = {value}" for key, value in encoder.items() if key != "use")
+    options = ", ".join(f"{key} = {value}" for key, value in encoder.items() if key != "use" and value is not None)
     rows = {
         "encoder": encoder["use"] + (f" ({options})" if options else ""),
         "stem and strides": _table(config.get("geometry", {})),

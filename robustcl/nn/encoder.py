@@ -105,9 +105,7 @@ class Encoder(nn.Module):
         self.projection = projection if projection is not None else features
         self._config = dict(config or {})
 
-    def forward(
-        self, x: Tensor, route: str, layers: frozenset[str], taps: frozenset[str] = frozenset()
-    ) -> Embedding:
+    def forward(self, x: Tensor, route: str, layers: frozenset[str], taps: frozenset[str] = frozenset()) -> Embedding:
         """Embed x (R, *item), computing only the ``layers`` asked for, of "h", "z" and "logits".
 
         ``taps`` names submodules of the backbone whose outputs are returned as ``maps``.
@@ -183,23 +181,17 @@ class Encoder(nn.Module):
 
     def _per_channel(self, values: Sequence[float], what: str) -> Tensor:
         if len(values) not in (1, self.item[0]):
-            raise UsageError(
-                f"the normalisation's {what} {list(values)} must have 1 or {self.item[0]} numbers"
-            )
+            raise UsageError(f"the normalisation's {what} {list(values)} must have 1 or {self.item[0]} numbers")
         each = torch.tensor(values, dtype=torch.get_default_dtype()).expand(self.item[0])
         return each.reshape(1, -1, *[1] * (len(self.item) - 1)).clone()
 
     def _check(self, x: Tensor, layers: frozenset[str], taps: frozenset[str]) -> None:
         if x.dim() != len(self.item) + 1 or x.shape[1] != self.item[0]:
-            raise UsageError(
-                f"the encoder takes inputs (R, {', '.join(map(str, self.item))}), not {tuple(x.shape)}"
-            )
+            raise UsageError(f"the encoder takes inputs (R, {', '.join(map(str, self.item))}), not {tuple(x.shape)}")
         if unknown := layers - set(LAYERS):
             raise UsageError(f"the layer {min(unknown)!r} is unknown: an encoder has {', '.join(LAYERS)}")
         if "logits" in layers and self.classifier is None:
-            raise UsageError(
-                "logits are asked of an encoder without a classifier: give it one with reset_classifier"
-            )
+            raise UsageError("logits are asked of an encoder without a classifier: give it one with reset_classifier")
         for tap in taps:
             names = [name for name, _ in self.backbone.named_modules() if name]
             if tap not in names:

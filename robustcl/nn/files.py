@@ -32,9 +32,7 @@ def check_whole(data: bytes, path: Path) -> None:
     # First what it should be: the length of a header may happen to begin like a pickle.
     if data[8:9] != b"{" or header > _LONGEST_HEADER:
         kinds = (kind for pattern, kind in _OTHERS.items() if re.match(pattern, data[:512]))
-        kind = next(
-            kinds, "it begins like no file of weights; give the model.safetensors that a run has saved"
-        )
+        kind = next(kinds, "it begins like no file of weights; give the model.safetensors that a run has saved")
         raise WeightsError(f"{path} is no safetensors file: {kind}")
     start = 8 + header
     if len(data) < start:
@@ -42,9 +40,7 @@ def check_whole(data: bytes, path: Path) -> None:
     whole = start + _extent(data[8:start], path)
     if len(data) != whole:
         fault = "truncated" if len(data) < whole else "longer than it says"
-        raise WeightsError(
-            f"{path} is {fault}: {len(data):,} bytes instead of {whole:,}; copy or download it again"
-        )
+        raise WeightsError(f"{path} is {fault}: {len(data):,} bytes instead of {whole:,}; copy or download it again")
 
 
 def _extent(header: bytes, path: Path) -> int:

@@ -27,9 +27,7 @@ class Router:
     def __init__(self, routes: Sequence[str]) -> None:
         for route in routes:
             if not re.fullmatch(r"[A-Za-z][\w-]*", route) or hasattr(nn.ModuleDict, route):
-                raise UsageError(
-                    f"the route {route!r} cannot be used: write another name of letters, digits, - and _"
-                )
+                raise UsageError(f"the route {route!r} cannot be used: write another name of letters, digits, - and _")
         if not routes or len(set(routes)) != len(routes):
             raise UsageError(f"the routes {list(routes)} must be at least one, each named once")
         self.routes = tuple(routes)
@@ -40,9 +38,7 @@ class Router:
         if route not in self.routes:
             near = difflib.get_close_matches(route, self.routes, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(
-                f"the route {route!r} is unknown: this encoder has {', '.join(self.routes)}{hint}"
-            )
+            raise UsageError(f"the route {route!r} is unknown: this encoder has {', '.join(self.routes)}{hint}")
         self.current = route
 
 

@@ -28,15 +28,13 @@ def save(encoder: Encoder, folder: Path | str, *, about: Mapping[str, str] | Non
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: value.detach().cpu().clone().contiguous() for name, value in encoder.state_dict().items()
-    }
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in encoder.state_dict().items()}
     data = safetensors.torch.save(tensors, metadata={"format": "pt"})
     config = {
         "format": FORMAT,
         **encoder.config,
-        "mean": encoder.mean.flatten().tolist(),
-        "std": encoder.std.flatten().tolist(),
+        "mean": _short(encoder.mean),
+        "std": _short(encoder.std),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     write(folder / MODEL, data)
@@ -56,9 +54,7 @@ def load(encoder: Encoder, path: Path | str, *, skip: Collection[str] = ()) -> N
     check_whole(data, model)
     config = read_config(model.parent)
     if hashlib.sha256(data).hexdigest() != config["sha256"]:
-        raise WeightsError(
-            f"{model} is damaged or not the one that {CONFIG} describes: its SHA-256 differs; copy both"
-        )
+        raise WeightsError(f"{model} is damaged or not the one that {CONFIG} describes: its SHA-256 differs; copy both")
     _compare(config, encoder, model, skip)
     try:
         tensors = safetensors.torch.load(data)
@@ -110,9 +106,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
 
 def _compare(config: Mapping[str, Any], encoder: Encoder, model: Path, skip: Collection[str]) -> None:
     if unknown := set(skip) - {"projector", "classifier"}:
-        raise WeightsError(
-            f"{min(unknown)!r} cannot be skipped in {model}: only projector and classifier can"
-        )
+        raise WeightsError(f"{min(unknown)!r} cannot be skipped in {model}: only projector and classifier can")
     here = json.loads(json.dumps(encoder.config))
     found = [
         f"{key} {_say(config.get(key))} instead of {_say(here.get(key))}"
@@ -122,9 +116,7 @@ def _compare(config: Mapping[str, Any], encoder: Encoder, model: Path, skip: Col
         if config.get(key) != here.get(key)
     ]
     if found:
-        raise WeightsError(
-            f"{model} is of another encoder: it has {'; '.join(found)}; build it as its {CONFIG} says"
-        )
+        raise WeightsError(f"{model} is of another encoder: it has {'; '.join(found)}; build it as its {CONFIG} says")
 
 
 def _fill(encoder: Encoder, tensors: dict[str, Tensor], model: Path, skip: Collection[str]) -> None:
@@ -146,6 +138,11 @@ def _fill(encoder: Encoder, tensors: dict[str, Tensor], model: Path, skip: Colle
         words = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in faults.items() if names)
         raise WeightsError(f"the tensors of {model} are not this encoder's: {words}")
     encoder.load_state_dict({**{name: own[name] for name in kept}, **offered})
+
+
+def _short(values: Tensor) -> list[float]:
+    """Return numbers as they were written, 0.2 for its float32; the exact ones are in the file."""
+    return [float(f"{value:.7g}") for value in values.flatten().tolist()]
 
 
 def _some(names: list[str]) -> str:

@@ -50,21 +50,15 @@ def panels(results: Mapping[str, Any]) -> list[Panel]:
 
 def _data(results: Mapping[str, Any]) -> Panel:
     data, threat = results.get("data") or {}, results.get("threat") or {}
-    sizes = tuple(
-        f"{data[key]} {key}" for key in ("train", "validation", "test") if data.get(key) is not None
-    )
+    sizes = tuple(f"{data[key]} {key}" for key in ("train", "validation", "test") if data.get(key) is not None)
     shape = "×".join(str(side) for side in data.get("item") or ())
-    facts = tuple(
-        text for text in (f"{len(data['classes'])} classes" if data.get("classes") else "", shape) if text
-    )
+    facts = tuple(text for text in (f"{len(data['classes'])} classes" if data.get("classes") else "", shape) if text)
     layers = []
     if data:
         layers.append(Layer("data set", (Part(say(data.get("use")), "data", (*facts, *sizes)),)))
     if threat:
         layers.append(
-            Layer(
-                "threat", (Part(say(threat.get("norm")), "adversarial", (f"eps {say(threat.get('eps'))}",)),)
-            )
+            Layer("threat", (Part(say(threat.get("norm")), "adversarial", (f"eps {say(threat.get('eps'))}",)),))
         )
     return Panel("Data and threat", "", tuple(layers))
 
@@ -86,11 +80,7 @@ def _stage(stage: Mapping[str, Any]) -> Panel:
             "adversarial",
             (
                 f"{say(made.get('use'))}, reads {', '.join(map(str, made.get('reads') or ['-']))}",
-                *(
-                    f"route {routes[name]}"
-                    for name in (made.get("writes") or [])[:1]
-                    if branches and name in routes
-                ),
+                *(f"route {routes[name]}" for name in (made.get("writes") or [])[:1] if branches and name in routes),
             ),
         )
         for made in stage.get("generators") or ()
@@ -160,9 +150,7 @@ def _links(stage: Mapping[str, Any], generators: tuple[Part, ...]) -> tuple[tupl
             kind = "adversarial" if view in maker else "clean"
             source = ("adversarial", maker[view]) if view in maker else ("view", view)
             links[source, ("encoder", encoder), kind] = None
-            links[("encoder", encoder), ("term", str(term.get("name") or say(term.get("use")))), "plain"] = (
-                None
-            )
+            links[("encoder", encoder), ("term", str(term.get("name") or say(term.get("use")))), "plain"] = None
     return tuple(links), list(encoders)
 
 

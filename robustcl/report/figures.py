@@ -29,17 +29,14 @@ def training(stage: str, place: int, lines: Sequence[Mapping[str, Any]]) -> Draw
     panels = [losses, *([checks] if checks else []), *([["lr"]] if _has(lines, "lr") else [])]
     names = [key for keys in panels[: 2 if checks else 1] for key in keys]
     legend = {
-        key: Key(_label(key), PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % 4])
-        for i, key in enumerate(names)
+        key: Key(_label(key), PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % 4]) for i, key in enumerate(names)
     }
     legend |= {"loss": Key("total loss", INK, DASHES[1])} if "loss" in losses else {}
     titles = ["loss", *(["validation"] if checks else []), "learning rate"]
 
     def paint(figure: Figure) -> None:
         heights = [3.0] + [1.3] * (len(panels) - 1)
-        axes = figure.subplots(
-            len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
-        )
+        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})
         for ax, keys, title in zip(axes[:, 0], panels, titles, strict=False):
             for key in keys:
                 style = legend.get(key, Key(key, MUTED))
@@ -55,12 +52,8 @@ def training(stage: str, place: int, lines: Sequence[Mapping[str, Any]]) -> Draw
     curves = {key: _series(lines, axis, key)[1] for key in losses}
     ends = (f"{_label(key)} from {y[0]:.3g} to {y[-1]:.3g}" for key, y in curves.items() if len(y))
     alt = f"Training curves of stage {stage} over {count} logged steps: {', '.join(ends)}"
-    thinned = (
-        f" Each point is the mean of {math.ceil(count / POINTS)} logged steps." if count > POINTS else ""
-    )
-    below = " and ".join(
-        [*(["validation"] if checks else []), *(["learning rate"] if _has(lines, "lr") else [])]
-    )
+    thinned = f" Each point is the mean of {math.ceil(count / POINTS)} logged steps." if count > POINTS else ""
+    below = " and ".join([*(["validation"] if checks else []), *(["learning rate"] if _has(lines, "lr") else [])])
     caption = f"Stage {stage}: loss by term" + (f"; {below} below." if below else ".") + thinned
     svg = draw(f"training-{place}", alt, (5.0, 2.4 + 0.85 * (len(panels) - 1)), paint)
     return Drawing(svg, caption, tuple(legend.values()))
@@ -68,11 +61,7 @@ def training(stage: str, place: int, lines: Sequence[Mapping[str, Any]]) -> Draw
 
 def silhouette(entry: Mapping[str, Any], place: int) -> Drawing | None:
     """Draw the mean silhouette over the numbers of clusters, with the chosen one marked."""
-    pairs = [
-        (k, s)
-        for k, s in zip(entry.get("grid") or (), entry.get("score") or (), strict=False)
-        if s is not None
-    ]
+    pairs = [(k, s) for k, s in zip(entry.get("grid") or (), entry.get("score") or (), strict=False) if s is not None]
     if not pairs:
         return None
     grid, score = zip(*sorted(pairs), strict=True)
@@ -113,9 +102,7 @@ def security(curves: Iterable[Mapping[str, Any]], eps: float | None, chance: flo
     def paint(figure: Figure) -> None:
         ax = figure.subplots()
         for place, curve in enumerate(series):
-            points = sorted(
-                (e, a) for e, a in zip(curve["eps"], curve["accuracy"], strict=True) if a is not None
-            )
+            points = sorted((e, a) for e, a in zip(curve["eps"], curve["accuracy"], strict=True) if a is not None)
             x, y = np.array([p[0] for p in points]), np.array([p[1] for p in points])
             key = Key(_curve(curve, several), PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)])
             legend.append(key)
@@ -140,9 +127,7 @@ def security(curves: Iterable[Mapping[str, Any]], eps: float | None, chance: flo
     alt = "Accuracy by budget: " + "; ".join(
         f"{_curve(c, True)}: "
         + ", ".join(
-            f"{100 * a:.1f} % at eps {e:.4g}"
-            for e, a in zip(c["eps"], c["accuracy"], strict=True)
-            if a is not None
+            f"{100 * a:.1f} % at eps {e:.4g}" for e, a in zip(c["eps"], c["accuracy"], strict=True) if a is not None
         )
         for c in series
     )
@@ -184,9 +169,7 @@ def _real(value: object) -> bool:
 
 def _series(lines: Sequence[Mapping[str, Any]], axis: str, key: str) -> tuple[Any, Any]:
     """Return (x, y), averaged over stretches where there are more than ``POINTS`` numbers."""
-    points = np.array(
-        [(line[axis], line[key]) for line in lines if _real(line.get(key)) and _real(line.get(axis))]
-    )
+    points = np.array([(line[axis], line[key]) for line in lines if _real(line.get(key)) and _real(line.get(axis))])
     if len(points) == 0:
         return np.zeros(0), np.zeros(0)
     size = math.ceil(len(points) / POINTS)
@@ -195,6 +178,4 @@ def _series(lines: Sequence[Mapping[str, Any]], axis: str, key: str) -> tuple[An
 
 
 def _label(key: str) -> str:
-    return (
-        key.removeprefix("term/").removeprefix("val/").replace("/", " · ") if key != "loss" else "total loss"
-    )
+    return key.removeprefix("term/").removeprefix("val/").replace("/", " · ") if key != "loss" else "total loss"

@@ -52,9 +52,7 @@ def strip(arrays: Arrays, classes: Sequence[str]) -> Strip | str:
     The perturbation is shown as 0.5 + factor * (adversarial - clean), with one factor for all: the largest
     integer with which no pixel leaves [0, 1], and 1 at least.
     """
-    clean, adversarial = (
-        np.asarray(arrays[key][:SHOWN], dtype=np.float64) for key in ("clean", "adversarial")
-    )
+    clean, adversarial = (np.asarray(arrays[key][:SHOWN], dtype=np.float64) for key in ("clean", "adversarial"))
     if clean.ndim != 4 or 0 in clean.shape:
         return f"artifacts/strip.npz holds arrays of shape {arrays['clean'].shape}, not images (k, C, H, W)"
     delta = adversarial - clean

@@ -98,9 +98,7 @@ def _check_rows(file: Path, rows: object) -> None:
         for key in ("value", "low", "high", "n", "correct"):
             number = row.get(key)
             if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-                raise DataError(
-                    f"{file}: {key} of row {place} is {number!r}, not a number: evaluate the run again"
-                )
+                raise DataError(f"{file}: {key} of row {place} is {number!r}, not a number: evaluate the run again")
 
 
 def _metrics(file: Path, absent: dict[str, str]) -> tuple[Mapping[str, Any], ...]:

@@ -78,9 +78,7 @@ def store(text: str, file: Path) -> Path:
         aside.replace(file)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise UsageError(
-            f"{file} cannot be written ({error.strerror}): name another file with --out"
-        ) from error
+        raise UsageError(f"{file} cannot be written ({error.strerror}): name another file with --out") from error
     return file
 
 
@@ -130,11 +128,7 @@ def facts(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _joined(data: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    return (
-        " / ".join(str(data.get(key, tables.MISSING)) for key in keys)
-        if any(key in data for key in keys)
-        else None
-    )
+    return " / ".join(str(data.get(key, tables.MISSING)) for key in keys) if any(key in data for key in keys) else None
 
 
 def _training(run: FinishedRun) -> list[Part]:

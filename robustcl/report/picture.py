@@ -37,9 +37,7 @@ class Picture:
 
     width: float = 0.0
     height: float = 0.0
-    cards: list[tuple[float, float, float, str, str]] = field(
-        default_factory=list
-    )  # x, y, height, title, subtitle
+    cards: list[tuple[float, float, float, str, str]] = field(default_factory=list)  # x, y, height, title, subtitle
     captions: list[tuple[float, float, str]] = field(default_factory=list)
     boxes: list[Box] = field(default_factory=list)
     edges: list[tuple[str, str]] = field(default_factory=list)  # SVG path, kind
@@ -78,12 +76,7 @@ def _arrow(previous: tuple[float, float, float], x: float, top: float) -> tuple[
 def _height(panel: Panel) -> float:
     y = _head(panel)
     for layer in panel.layers:
-        y += (
-            12
-            + sum(max(_tall(part) for part in row) + CHIP_GAP for row in _rows(layer))
-            + LAYER_GAP
-            - CHIP_GAP
-        )
+        y += 12 + sum(max(_tall(part) for part in row) + CHIP_GAP for row in _rows(layer)) + LAYER_GAP - CHIP_GAP
     return y - LAYER_GAP + PAD
 
 

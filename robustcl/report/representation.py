@@ -44,9 +44,7 @@ def project(points: NDArray[Any], method: Projection = "t-sne") -> tuple[NDArray
     if method == "pca" or len(points) < FEW or points.shape[1] < 2:
         return flat, "pca"
     start = 1e-4 * flat / max(float(flat[:, 0].std()), 1e-12)
-    tsne = TSNE(
-        n_components=2, init=start, perplexity=30.0 if len(points) > 120 else len(points) / 4, random_state=0
-    )
+    tsne = TSNE(n_components=2, init=start, perplexity=30.0 if len(points) > 120 else len(points) / 4, random_state=0)
     return tsne.fit_transform(points), "t-sne"
 
 
@@ -60,14 +58,10 @@ def representation(arrays: Arrays, classes: Sequence[str], method: Projection = 
     rows = np.unique(np.linspace(0, total - 1, min(total, POINTS // 2)).round().astype(int))
     both = np.concatenate([clean[rows], adversarial[rows]])
     if len(both) < 4 or float(np.ptp(both, axis=0).max()) == 0.0:
-        return (
-            "all representations are the same point: the encoder has collapsed, or there are too few images"
-        )
+        return "all representations are the same point: the encoder has collapsed, or there are too few images"
     points, used = project(both, method)
-    points = PCA(n_components=2, svd_solver="full").fit_transform(
-        points
-    )  # turned so that the long side lies flat
-    height = 5.4 * min(1.0, max(0.55, float(np.ptp(points[:, 1]) / max(np.ptp(points[:, 0]), 1e-12))))
+    points = PCA(n_components=2, svd_solver="full").fit_transform(points)  # turned so that the long side lies flat
+    height = 5.4 * min(1.0, max(0.45, float(np.ptp(points[:, 1]) / max(np.ptp(points[:, 0]), 1e-12))))
     half, label = len(rows), arrays["label"][rows].astype(int)
     common = [int(c) for c, _ in Counter(label.tolist()).most_common(len(PALETTE))]
     colour = {c: PALETTE[place] for place, c in enumerate(sorted(common))}
@@ -77,10 +71,8 @@ def representation(arrays: Arrays, classes: Sequence[str], method: Projection = 
         ax = figure.subplots()
         pairs = np.stack([points[:half], points[half:]], axis=1)
         ax.add_collection(LineCollection(list(pairs), colors="#9aa5b1", linewidths=0.7, alpha=0.7))
-        ax.scatter(points[:half, 0], points[:half, 1], s=11, c=colours, linewidths=0)
-        ax.scatter(
-            points[half:, 0], points[half:, 1], s=15, facecolors="white", edgecolors=colours, linewidths=1.0
-        )
+        ax.scatter(points[:half, 0], points[:half, 1], s=8, c=colours, linewidths=0)
+        ax.scatter(points[half:, 0], points[half:, 1], s=24, facecolors="none", edgecolors=colours, linewidths=1.0)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.set_aspect("equal", adjustable="datalim")
@@ -105,9 +97,7 @@ def representation(arrays: Arrays, classes: Sequence[str], method: Projection = 
         f"the two joined by a thin line. In the full space an attack moves an image by {shift:.3g} (median), "
         f"where images lie {spread:.3g} from their mean (median). {_CAUTION[used]}"
     )
-    return Drawing(
-        draw("representation", alt + ", ".join(names.values()), (5.4, height), paint), caption, legend
-    )
+    return Drawing(draw("representation", alt + ", ".join(names.values()), (5.4, height), paint), caption, legend)
 
 
 _CAUTION = {

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from robustcl.evaluate.interval import wilson
+
 COLUMNS = ("protocol", "route", "split", "attack", "metric", "n", "correct", "value", "low", "high")
 """The columns of ``frame``, in order."""
 
 MISSING = "-"
 """What a cell without a number shows; never 0."""
-
-Z95 = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution."""
-
-
-def wilson(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion, (low, high) in [0, 1]; (0, 1) where n = 0.
-
-    Raises ``ValueError`` unless 0 <= correct <= n. Source: E. B. Wilson, Probable inference, the law of
-    succession, and statistical inference, JASA 22, 1927.
-    """
-    if not 0 <= correct <= n:
-        raise ValueError(f"{correct} correct of {n}: correct must lie between 0 and n")
-    if n == 0:
-        return 0.0, 1.0
-    share, weight = correct / n, z * z / n
-    centre = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / n + weight / (4 * n))
-    # Rounding may leave 1e-17 instead of 0 at the two ends, where the interval touches them exactly.
-    return (0.0 if correct == 0 else centre - half), (1.0 if correct == n else centre + half)
-
 
 def frame(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per result, with ``COLUMNS``; an interval that results.json lacks is Wilson's.
@@ -120,9 +100,7 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Comparison:
     notes = _differences(runs)
     lines: dict[tuple[str, ...], Line] = {}
     for row in rows:
-        where = [
-            MISSING if row[key] is None else str(row[key]) for key in ("run", "protocol", "route", "split")
-        ]
+        where = [MISSING if row[key] is None else str(row[key]) for key in ("run", "protocol", "route", "split")]
         line = lines.setdefault(tuple(where), Line(where[0], where[1], where[2], where[3], {}))
         best = not notes and _best(row, rows)
         line.cells[row["metric"]] = Cell(row["value"], row["low"], row["high"], row["n"], best)
@@ -142,9 +120,7 @@ def _differences(runs: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     seen: dict[str, dict[str, list[str]]] = {}
     for label, results in runs.items():
         facts = {f"threat.{key}": value for key, value in (results.get("threat") or {}).items()}
-        facts |= {
-            f"data.{key}": value for key, value in (results.get("data") or {}).items() if key != "classes"
-        }
+        facts |= {f"data.{key}": value for key, value in (results.get("data") or {}).items() if key != "classes"}
         for row in results["rows"]:
             where = f"{row['metric']} under {row.get('protocol')}, {row.get('split')}"
             facts[f"{where}: n"] = row.get("n")
@@ -185,15 +161,12 @@ def markdown(comparison: Comparison) -> str:
     rows = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in [head, *body]]
     widths = [max(len(row[place]) for row in rows) for place in range(len(head))]
     ruler = [
-        "-" * (width if place < 4 else width - 1) + ("" if place < 4 else ":")
-        for place, width in enumerate(widths)
+        "-" * (width if place < 4 else width - 1) + ("" if place < 4 else ":") for place, width in enumerate(widths)
     ]
     rows.insert(1, ruler)
     lines = [
         "| "
-        + " | ".join(
-            _pad(cell, width, place) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+        + " | ".join(_pad(cell, width, place) for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
         + " |"
         for row in rows
     ]
@@ -210,9 +183,7 @@ def _cells(line: Line, metrics: Sequence[str]) -> list[str]:
     for metric in metrics:
         cell = line.cells.get(metric)
         text = MISSING if cell is None else f"{percent(cell.value)} {interval(cell.low, cell.high)}"
-        texts.append(
-            MISSING if text == f"{MISSING} {MISSING}" else f"**{text}**" if cell and cell.best else text
-        )
+        texts.append(MISSING if text == f"{MISSING} {MISSING}" else f"**{text}**" if cell and cell.best else text)
     return texts
 
 

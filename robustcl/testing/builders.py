@@ -49,14 +49,11 @@ def make_embedding(
     return Embedding(**drawn)
 
 
-def make_clustering(
-    features: Tensor, clusters: tuple[int, ...] = DIMS.clusters, *, seed: int = 0
-) -> Clustering:
+def make_clustering(features: Tensor, clusters: tuple[int, ...] = DIMS.clusters, *, seed: int = 0) -> Clustering:
     """Return clusterings of features (n, F) around random unit centroids."""
     sizes = [(k, features.shape[1]) for k in clusters]
     centroids = tuple(
-        F.normalize(Rng(seed, "centroids", i).normal(size, dtype=features.dtype))
-        for i, size in enumerate(sizes)
+        F.normalize(Rng(seed, "centroids", i).normal(size, dtype=features.dtype)) for i, size in enumerate(sizes)
     )
     best = [(F.normalize(features) @ c.T).max(dim=1) for c in centroids]
     return Clustering(
@@ -125,9 +122,7 @@ class TinyEncoder(nn.Module):
         rng = Rng(seed, "encoder")
         self.trunk = _linear(math.prod(item), DIMS.features, rng)
         self.norm = nn.BatchNorm1d(DIMS.features)
-        self.norm.load_state_dict(
-            {**self.norm.state_dict(), "running_mean": torch.full((DIMS.features,), 0.5)}
-        )
+        self.norm.load_state_dict({**self.norm.state_dict(), "running_mean": torch.full((DIMS.features,), 0.5)})
         self.projector = _linear(DIMS.features, DIMS.projection, rng)
         self.classifier = _linear(DIMS.features, DIMS.classes, rng)
         self.eval()

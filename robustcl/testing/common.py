@@ -52,17 +52,13 @@ def builds_from_defaults(subject: Subject) -> None:
 
 def init_only_stores(subject: Subject) -> None:
     """After ``__init__`` each attribute is the argument of that name, unchanged."""
-    given: dict[str, Any] = {
-        name: p.default for name, p in subject.options().items() if p.default is not p.empty
-    }
+    given: dict[str, Any] = {name: p.default for name, p in subject.options().items() if p.default is not p.empty}
     missing = {name: object() for name in subject.options() if name not in given}
     plugin = subject.cls(**given, **missing)
     for name, value in {**given, **missing}.items():
         assert hasattr(plugin, name), f"the option {name!r} is not stored"
         stored = getattr(plugin, name)
-        assert stored is value or stored == value, (
-            f"the option {name!r} is stored as {stored!r} instead of {value!r}"
-        )
+        assert stored is value or stored == value, f"the option {name!r} is stored as {stored!r} instead of {value!r}"
 
 
 CHECKS: tuple[Check, ...] = (

@@ -59,9 +59,7 @@ def keeps_its_range(subject: Subject) -> None:
     view = _draw(plugin, _images(subject))[0]
     slack = 0.6 * (high - low)
     found = float(view.min()), float(view.max())
-    assert low - slack <= found[0] <= found[1] <= high + slack, (
-        f"the view's values {found} are far outside {bounds}"
-    )
+    assert low - slack <= found[0] <= found[1] <= high + slack, f"the view's values {found} are far outside {bounds}"
 
 
 def describes_itself(subject: Subject) -> None:
@@ -77,9 +75,7 @@ def describes_itself(subject: Subject) -> None:
     assert all(isinstance(name, str) and name for name in classes), "a class has no name"
     assert len(set(classes)) == len(classes), "two classes have the same name"
     assert len(mean) == len(deviation) > 0, f"{len(mean)} means but {len(deviation)} deviations"
-    assert all(0 <= m <= 1 and 0 < s <= 1 for m, s in zip(mean, deviation, strict=True)), (
-        "statistics are not of [0, 1]"
-    )
+    assert all(0 <= m <= 1 and 0 < s <= 1 for m, s in zip(mean, deviation, strict=True)), "statistics are not of [0, 1]"
 
 
 def its_encoder_exists(subject: Subject) -> None:

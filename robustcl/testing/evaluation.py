@@ -28,9 +28,7 @@ def has_members(subject: Subject) -> None:
         assert len(set(names)) == len(names), f"{norm}: two members share a name: {names}"
         for name, generator in members:
             assert callable(getattr(generator, "perturb", None)), f"{norm}: {name} has no perturb"
-            assert isinstance(getattr(generator, "needs", None), frozenset), (
-                f"{norm}: {name} declares no needs"
-            )
+            assert isinstance(getattr(generator, "needs", None), frozenset), f"{norm}: {name} declares no needs"
     assert taken, "takes no norm at all"
 
 

@@ -30,9 +30,7 @@ def builds_a_backbone(subject: Subject) -> None:
         taken += 1
         for training in (True, False):
             out = module.train(training)(make_images(3, item))
-            assert out.shape == (3, features), (
-                f"items {item} gave {tuple(out.shape)} instead of {(3, features)}"
-            )
+            assert out.shape == (3, features), f"items {item} gave {tuple(out.shape)} instead of {(3, features)}"
             assert bool(out.isfinite().all()), f"items {item} gave features that are not finite"
     assert taken, "takes no item at all"
 

@@ -44,12 +44,8 @@ def scene_for(
     roles = ("a", "b") if plugin.views == ("*",) else plugin.views
     apart = [role for role in roles if "teacher" in role] if Need.TEACHER in needs else []
     layers = needed_layers(needs) or ["h"]
-    drawn = {
-        r: make_embedding(size, layers, seed=seed + i, dtype=dtype).take(order) for i, r in enumerate(roles)
-    }
-    views = {
-        role: value.apply(_constant if role in apart else _leaf) for role, value in change(drawn).items()
-    }
+    drawn = {r: make_embedding(size, layers, seed=seed + i, dtype=dtype).take(order) for i, r in enumerate(roles)}
+    views = {role: value.apply(_constant if role in apart else _leaf) for role, value in change(drawn).items()}
     leaves = [getattr(views[role], n) for role in roles if role not in apart for n in layers]
     label = Rng(seed, "label").integers(DIMS.classes, (size,))[order] if Need.LABELS in needs else None
     features = make_embedding(size, ["h"], seed=seed, dtype=dtype).h
@@ -74,9 +70,7 @@ def returns_its_terms(subject: Subject) -> None:
     """The keys are ``terms``; each value is finite, of rows (R,) or a scalar, floating, with a graph."""
     plugin = subject.make()
     values = _values(plugin, scene_for(plugin)[0])
-    assert set(values) == set(plugin.terms), (
-        f"returned {sorted(values)} instead of the terms {sorted(plugin.terms)}"
-    )
+    assert set(values) == set(plugin.terms), f"returned {sorted(values)} instead of the terms {sorted(plugin.terms)}"
     for name, value in values.items():
         assert value.dim() <= 1, f"{name}: has the shape {tuple(value.shape)} instead of (R,) or ()"
         assert value.is_floating_point(), f"{name}: is {value.dtype}"
@@ -115,13 +109,9 @@ def an_anchor_without_pairs_is_harmless(subject: Subject) -> None:
         for negatives in (True, False):
             scene, leaves = scene_for(plugin)
             nothing = torch.zeros_like(scene.pairs.positive)
-            scene = scene.but(
-                pairs=scene.pairs.but(positive=nothing, negative=~nothing if negatives else nothing)
-            )
+            scene = scene.but(pairs=scene.pairs.but(positive=nothing, negative=~nothing if negatives else nothing))
             for name, value in _values(plugin, scene).items():
-                assert bool((value == 0).all()), (
-                    f"{name}: an anchor without positives contributes {value.tolist()}"
-                )
+                assert bool((value == 0).all()), f"{name}: an anchor without positives contributes {value.tolist()}"
             _finite(plugin, "no positives", scene, leaves)
 
 
@@ -131,9 +121,7 @@ def follows_a_permutation(subject: Subject) -> None:
     straight = _values(plugin, scene_for(plugin, dtype=torch.float64)[0])
     moved = _values(plugin, scene_for(plugin, dtype=torch.float64, order=order)[0])
     for name, value in straight.items():
-        same = torch.allclose(
-            value.reshape(-1).sort().values, moved[name].reshape(-1).sort().values, atol=1e-9
-        )
+        same = torch.allclose(value.reshape(-1).sort().values, moved[name].reshape(-1).sort().values, atol=1e-9)
         assert same, f"{name}: depends on the order of the images"
 
 
@@ -161,9 +149,7 @@ def repeats_itself(subject: Subject) -> None:
         first, second = _values(plugin, scene), _values(plugin, scene)
     for name, value in first.items():
         assert torch.equal(value, second[name]), f"{name}: two calls on the same scene differ"
-    assert all(torch.equal(a, b) for a, b in zip(before, leaves, strict=True)), (
-        "changed the embeddings in place"
-    )
+    assert all(torch.equal(a, b) for a, b in zip(before, leaves, strict=True)), "changed the embeddings in place"
 
 
 def separable_rows_stand_alone(subject: Subject) -> None:
@@ -177,9 +163,7 @@ def separable_rows_stand_alone(subject: Subject) -> None:
         flip = functools.partial(_flip, keep=others)
         scene, _ = scene_for(plugin, dtype=torch.float64, change=_each(flip))
         for name, value in _values(plugin, scene).items():
-            assert value.shape == (_SIZE,), (
-                f"{name}: has the shape {tuple(value.shape)} instead of ({_SIZE},)"
-            )
+            assert value.shape == (_SIZE,), f"{name}: has the shape {tuple(value.shape)} instead of ({_SIZE},)"
             assert torch.allclose(value[others], straight[name][others]), f"{name}: row {j} moves other rows"
 
 
@@ -214,9 +198,7 @@ def _finite(plugin: Any, edge: str, scene: Scene, leaves: list[Tensor]) -> None:
     total = torch.stack([value.sum() for value in values.values()]).sum()
     if total.requires_grad:
         for gradient in torch.autograd.grad(total, leaves, allow_unused=True):
-            assert gradient is None or bool(gradient.isfinite().all()), (
-                f"the gradient is not finite with {edge}"
-            )
+            assert gradient is None or bool(gradient.isfinite().all()), f"the gradient is not finite with {edge}"
 
 
 def _leaf(x: Tensor) -> Tensor:

@@ -27,9 +27,7 @@ def chooses_pairs_of_the_right_shape(subject: Subject) -> None:
             assert not mask.requires_grad, f"{name}: has a gradient"
             if mask.dtype != torch.bool:
                 assert mask.is_floating_point(), f"{name}: is {mask.dtype}, neither bool nor weights"
-                assert bool((mask.isfinite() & (mask >= 0)).all()), (
-                    f"{name}: a weight is negative or not finite"
-                )
+                assert bool((mask.isfinite() & (mask >= 0)).all()), f"{name}: a weight is negative or not finite"
 
 
 def leaves_the_own_column_out(subject: Subject) -> None:
@@ -45,9 +43,7 @@ def masks_are_disjoint(subject: Subject) -> None:
     """No column both attracts and repels an anchor; weights may divide a column between the two."""
     for _, pairs in _cases(subject):
         if pairs.positive.dtype == torch.bool and pairs.negative.dtype == torch.bool:
-            assert not bool((pairs.positive & pairs.negative).any()), (
-                "a pair is positive and negative at once"
-            )
+            assert not bool((pairs.positive & pairs.negative).any()), "a pair is positive and negative at once"
 
 
 def needs_only_what_it_declares(subject: Subject) -> None:
@@ -67,9 +63,7 @@ def repeats_itself(subject: Subject) -> None:
     with global_rng_untouched():
         first, second = _select(plugin, scene), _select(plugin, scene)
     for name in ("positive", "negative"):
-        assert torch.equal(getattr(first, name), getattr(second, name)), (
-            f"{name}: two calls on the same scene differ"
-        )
+        assert torch.equal(getattr(first, name), getattr(second, name)), f"{name}: two calls on the same scene differ"
     assert all(torch.equal(getattr(scene.rows, n), v) for n, v in before.items()), "changed the rows in place"
 
 

@@ -79,9 +79,7 @@ class Report:
 
     def __str__(self) -> str:
         verdict = "skipped" if self.skipped else "ok" if self.ok else "FAILED"
-        return f"{self.kind} {self.plugin}: {self.check}: {verdict}" + (
-            f": {self.message}" if self.message else ""
-        )
+        return f"{self.kind} {self.plugin}: {self.check}: {verdict}" + (f": {self.message}" if self.message else "")
 
 
 def unavailable(plugin: Any) -> str | None:

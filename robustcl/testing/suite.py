@@ -57,14 +57,10 @@ def check_subject(subject: Subject) -> list[Report]:
 def check_distribution(distribution: str) -> list[Report]:
     """Run every check on every plugin of an installed distribution; ``UnknownPlugin`` if it has none."""
     wanted = _normal(distribution)
-    entries = [
-        e for kind in CHECKS for e in registry.entries(kind) if _normal(e.origin.distribution) == wanted
-    ]
+    entries = [e for kind in CHECKS for e in registry.entries(kind) if _normal(e.origin.distribution) == wanted]
     if not entries:
         raise UnknownPlugin(f"the distribution {distribution!r} registers no plugin: is it installed here?")
-    return [
-        r for entry in entries for r in check_plugin(entry.kind, f"{entry.origin.distribution}/{entry.name}")
-    ]
+    return [r for entry in entries for r in check_plugin(entry.kind, f"{entry.origin.distribution}/{entry.name}")]
 
 
 def run(subject: Subject, check: Check) -> Report:

@@ -20,22 +20,16 @@ def fits_every_number_of_clusters(subject: Subject) -> None:
     """One clustering per number asked: unit centroids (K, F), assignment and confidence (I, n)."""
     features = _features()
     found = _fit(subject.make(), features)
-    assert len(found.centroids) == len(_CLUSTERS), (
-        f"asked for {_CLUSTERS}, got {len(found.centroids)} clusterings"
-    )
+    assert len(found.centroids) == len(_CLUSTERS), f"asked for {_CLUSTERS}, got {len(found.centroids)} clusterings"
     shape = (len(_CLUSTERS), len(features))
     assert found.assignment.shape == shape, f"assignment: {tuple(found.assignment.shape)} instead of {shape}"
     assert found.assignment.dtype == torch.int64, f"assignment: is {found.assignment.dtype}"
     assert found.confidence.shape == shape, f"confidence: {tuple(found.confidence.shape)} instead of {shape}"
     assert len(found.inertia) == len(_CLUSTERS), "inertia has not one entry per clustering"
     for k, centroids, own in zip(_CLUSTERS, found.centroids, found.assignment, strict=True):
-        assert centroids.shape == (k, features.shape[1]), (
-            f"{k} centroids have the shape {tuple(centroids.shape)}"
-        )
+        assert centroids.shape == (k, features.shape[1]), f"{k} centroids have the shape {tuple(centroids.shape)}"
         length = torch.linalg.vector_norm(centroids, dim=1)
-        assert torch.allclose(length, torch.ones_like(length), atol=1e-4), (
-            f"centroids are not unit: {length.tolist()}"
-        )
+        assert torch.allclose(length, torch.ones_like(length), atol=1e-4), f"centroids are not unit: {length.tolist()}"
         assert 0 <= int(own.min()) <= int(own.max()) < k, f"an assignment lies outside 0 .. {k - 1}"
 
 
@@ -47,9 +41,7 @@ def confidence_is_the_cosine_to_the_own_centroid(subject: Subject) -> None:
         expected = (F.normalize(features) * centroids[found.assignment[i]]).sum(dim=1)
         assert torch.allclose(found.confidence[i], expected, atol=1e-4), "confidence is not the cosine"
         inertia = float((1 - expected).sum())
-        assert abs(found.inertia[i] - inertia) < 1e-3 * len(features), (
-            f"inertia is {found.inertia[i]}, not {inertia}"
-        )
+        assert abs(found.inertia[i] - inertia) < 1e-3 * len(features), f"inertia is {found.inertia[i]}, not {inertia}"
 
 
 def finds_clusters_that_are_there(subject: Subject) -> None:

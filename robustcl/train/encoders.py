@@ -73,8 +73,8 @@ class Encoders:
             for mine, other in zip(self.ema[name].parameters(), leader.parameters(), strict=True):
                 mine.lerp_(other, 1.0 - momentum)
             if plan.copy_buffers:
-                for mine, other in zip(self.ema[name].buffers(), leader.buffers(), strict=True):
-                    mine.copy_(other)
+                for own, theirs in zip(self.ema[name].buffers(), leader.buffers(), strict=True):
+                    own.copy_(theirs)
 
 
 def freeze_idle(plan: StagePlan, online: Encoder, main: str) -> None:

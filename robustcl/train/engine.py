@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
@@ -55,7 +55,8 @@ class Engine:
 
     def wrap(self, step: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
         """Return the step and the optimiser as the chosen strategy runs them."""
-        return self.fabric.setup(step, optimizer)
+        wrapped, stepper = self.fabric.setup(step, optimizer)
+        return wrapped, stepper
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients."""

@@ -39,7 +39,7 @@ class Log:
         self._file = self.path.open("a", encoding="utf-8")
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer = SummaryWriter(str(self._events), purge_step=step or None)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(self._events), purge_step=step or None)
 
     def mark(self) -> int:
         """Return how many bytes are safely written."""

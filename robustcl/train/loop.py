@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,10 @@ class StageRun:
         stepper.step()
         self.encoders.follow(progress, before_optimiser=False)
         for term, scene in self.step.scenes:
-            for part in (term.objective, term.selector):
-                if part is not None:
-                    with torch.no_grad():
-                        protocols.remember(part.plugin, scene)
+            with torch.no_grad():
+                protocols.remember(term.objective.plugin, scene)
+                if term.selector is not None:
+                    protocols.remember(term.selector.plugin, scene)
         self.step.scenes = []
         terms = {f"term/{name}": float(value.detach()) for name, value in losses.items() if name != "total"}
         return {"loss": float(losses["total"].detach()), "lr": lr, **terms}
@@ -240,7 +240,9 @@ class StageRun:
         if state is None:
             return None
         if state["recipe"] != self.keeping.recipe_hash:
-            raise CheckpointError(f"the checkpoints in {self.keeping.folder} belong to another recipe; use another --out")
+            raise CheckpointError(
+                f"the checkpoints in {self.keeping.folder} belong to another recipe; use another --out"
+            )
         self.encoders.online.load_state_dict(state["online"])
         for name, encoder in self.encoders.ema.items():
             encoder.load_state_dict(state["ema"][name])

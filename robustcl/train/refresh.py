@@ -51,16 +51,14 @@ def embed_all(plan: TargetPlan, encoders: Encoders, images: Images, rng: Rng) ->
     """Return features (n, F) of every image, in eval mode."""
     spec = {"clustered": ViewSpec(plan.view.plugin)}
     parts = []
-    for index, x in images.batches(torch.arange(images.samples).split(_CHUNK)):
+    for index, x in images.batches(torch.split(torch.arange(images.samples), _CHUNK)):
         drawn = draw_views(x, index, spec, rng.child("view")).views["clustered"]
         embedding = encoders.embed_constant(drawn, plan.encoder, plan.route, frozenset({plan.layer}))
         parts.append(getattr(embedding, plan.layer))
     return torch.cat(parts)
 
 
-def _clusters(
-    plan: TargetPlan, features: Tensor, rng: Rng
-) -> tuple[tuple[int, ...], tuple[tuple[int, float], ...]]:
+def _clusters(plan: TargetPlan, features: Tensor, rng: Rng) -> tuple[tuple[int, ...], tuple[tuple[int, float], ...]]:
     if plan.clusters is not None:
         return plan.clusters, ()
 

@@ -1,4 +1,4 @@
-"""Of plugins that break one promise each, the check of that promise must fail, and the report must say why."""
+"""Where a plugin breaks a promise, the check of that promise must fail, and the report must say why."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from robustcl_plugins.objectives.info_nce import InfoNCE
 from robustcl_plugins.selectors.all import All
 
 
-@pytest.mark.parametrize(
-    ("kind", "cls", "check"), BAD, ids=[f"{cls.__name__}-{check}" for _, cls, check in BAD]
-)
+@pytest.mark.parametrize(("kind", "cls", "check"), BAD, ids=[f"{cls.__name__}-{check}" for _, cls, check in BAD])
 def test_a_broken_promise_is_found(kind: str, cls: type, check: str) -> None:
     (report,) = [report for report in testing.check_class(kind, cls) if report.check == check]
     assert not report.ok, str(report)

@@ -12,10 +12,7 @@ from robustcl import registry
 
 TESTS = Path(__file__).parents[1]
 OURS = [
-    (e.kind, e.name)
-    for kind in registry.KINDS
-    for e in registry.entries(kind)
-    if e.origin.distribution == "robustcl"
+    (e.kind, e.name) for kind in registry.KINDS for e in registry.entries(kind) if e.origin.distribution == "robustcl"
 ]
 
 
@@ -27,9 +24,7 @@ def marks(source: str) -> Iterator[tuple[str, str]]:
             yield kind, name
 
 
-MARKED = {
-    mark for file in sorted(TESTS.rglob("test_*.py")) for mark in marks(file.read_text(encoding="utf-8"))
-}
+MARKED = {mark for file in sorted(TESTS.rglob("test_*.py")) for mark in marks(file.read_text(encoding="utf-8"))}
 
 
 @pytest.mark.parametrize(("kind", "name"), OURS, ids=[f"{kind}-{name}" for kind, name in OURS])

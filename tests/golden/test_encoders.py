@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from robustcl_plugins.encoders.blocks import PadShortcut
-from robustcl_plugins.encoders.cnn_4 import CNN4
-from robustcl_plugins.encoders.resnet_18 import ResNet18
-from robustcl_plugins.encoders.resnet_20 import ResNet20
-from robustcl_plugins.encoders.resnet_small import ResNetSmall
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
+from robustcl_plugins.encoders.blocks import PadShortcut
+from robustcl_plugins.encoders.cnn_4 import CNN4
+from robustcl_plugins.encoders.resnet_18 import ResNet18
+from robustcl_plugins.encoders.resnet_20 import ResNet20
+from robustcl_plugins.encoders.resnet_small import ResNetSmall
 
 
 def _count(network: nn.Module) -> int:
@@ -29,9 +29,7 @@ def _x(*shape: int) -> Tensor:
 
 def _map(network: nn.Module, layer: str, x: Tensor) -> Tensor:
     maps: list[Tensor] = []
-    handle = network.get_submodule(layer).register_forward_hook(
-        lambda module, inputs, output: maps.append(output)
-    )
+    handle = network.get_submodule(layer).register_forward_hook(lambda module, inputs, output: maps.append(output))
     network(x)
     handle.remove()
     return maps[0]
@@ -41,9 +39,7 @@ def _map(network: nn.Module, layer: str, x: Tensor) -> Tensor:
 def test_resnet_18_is_torchvisions_under_the_imagenet_stem() -> None:
     reference = resnet18(weights=None).eval()
     network, features = ResNet18(stem="imagenet").backbone((3, 224, 224))
-    network.eval().load_state_dict(
-        {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
-    )
+    network.eval().load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")})
     reference.fc = nn.Identity()
     x = _x(2, 3, 64, 64)
     assert torch.equal(network(x), reference(x))
@@ -106,8 +102,7 @@ def test_resnet_small_written_out() -> None:
 
     def norm(x: Tensor, name: str) -> Tensor:
         mean, variance, weight, bias = (
-            state[f"{name}.{key}"].view(1, -1, 1, 1)
-            for key in ("running_mean", "running_var", "weight", "bias")
+            state[f"{name}.{key}"].view(1, -1, 1, 1) for key in ("running_mean", "running_var", "weight", "bias")
         )
         return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
 

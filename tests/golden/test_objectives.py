@@ -100,9 +100,7 @@ def test_info_nce_is_cross_entropy_with_the_diagonal_masked() -> None:
     expected = F.cross_entropy(logits, torch.arange(16).roll(8), reduction="none")
     found = InfoNCE(temperature=0.5).per_sample(make_scene(views, selector=All()))["contrast"]
     _close(found, expected)
-    for ours, theirs in zip(
-        *[torch.autograd.grad(x.sum(), _leaves(views)) for x in (found, expected)], strict=True
-    ):
+    for ours, theirs in zip(*[torch.autograd.grad(x.sum(), _leaves(views)) for x in (found, expected)], strict=True):
         _close(ours, theirs)
 
 
@@ -110,9 +108,7 @@ def test_info_nce_is_cross_entropy_with_the_diagonal_masked() -> None:
 @pytest.mark.parametrize("positives", ["outside", "inside"])
 def test_three_views_put_the_positives_outside_or_inside_the_logarithm(positives: str) -> None:
     views = _views(3, 4)
-    found = InfoNCE(temperature=0.3, positives=positives).per_sample(make_scene(views, selector=All()))[
-        "contrast"
-    ]
+    found = InfoNCE(temperature=0.3, positives=positives).per_sample(make_scene(views, selector=All()))["contrast"]
     rows = [row.tolist() for view in views.values() for row in view.z.detach()]
     image = list(range(4)) * 3
     expected = []
@@ -147,9 +143,7 @@ def test_columns_of_other_ranks_count_as_candidates() -> None:
     whole = InfoNCE().per_sample(make_scene(views, selector=All()))["contrast"]
     here = torch.tensor([3, 4, 5, 9, 10, 11])
     full = make_scene(views)
-    rows = Rows(
-        **{name: getattr(full.rows, name)[here] for name in ("sample", "view", "label", "index", "z")}
-    )
+    rows = Rows(**{name: getattr(full.rows, name)[here] for name in ("sample", "view", "label", "index", "z")})
     scene = full.but(rows=rows, own=here)
     part = InfoNCE().per_sample(scene.but(pairs=All().select(scene)))["contrast"]
     _close(part, whole[here])
@@ -162,9 +156,7 @@ def test_ignored_pairs_leave_the_denominator_and_weights_multiply_it() -> None:
     weight = Rng(0, "weight").uniform((8, 8), dtype=torch.float64)
     weight = torch.where(weight < 0.3, 0.0, weight) * scene.pairs.negative
     positive = 0.7 * scene.pairs.positive.double()
-    found = InfoNCE(temperature=0.5).per_sample(scene.but(pairs=Pairs(positive=positive, negative=weight)))[
-        "contrast"
-    ]
+    found = InfoNCE(temperature=0.5).per_sample(scene.but(pairs=Pairs(positive=positive, negative=weight)))["contrast"]
     expected = []
     for i in range(8):
         own = math.exp(_cos(z[i], z[(i + 4) % 8]) / 0.5)
@@ -197,9 +189,9 @@ def test_anchors_without_positives_or_negatives_contribute_nothing(make: type[In
         (nothing, nothing),
         (scene.pairs.positive, nothing),
     ):
-        loss = make(temperature=0.01).per_sample(
-            scene.but(pairs=Pairs(positive=positive, negative=negative))
-        )["contrast"]
+        loss = make(temperature=0.01).per_sample(scene.but(pairs=Pairs(positive=positive, negative=negative)))[
+            "contrast"
+        ]
         assert loss.tolist() == [0.0] * 6
         for gradient in torch.autograd.grad(loss.sum(), _leaves(scene.views)):
             assert float(gradient.abs().max()) < 1e-6
@@ -225,9 +217,7 @@ def test_a_small_temperature_stays_finite_and_exact(make: type[InfoNCE]) -> None
     """exp(1 / 0.01) is beyond float32; with the maximum taken out, float32 follows float64."""
     narrow = _views(2, 16, dtype=torch.float32)
     wide = {role: Embedding(z=view.z.detach().double().requires_grad_()) for role, view in narrow.items()}
-    losses = [
-        make(temperature=0.01).per_sample(make_scene(v, selector=All()))["contrast"] for v in (narrow, wide)
-    ]
+    losses = [make(temperature=0.01).per_sample(make_scene(v, selector=All()))["contrast"] for v in (narrow, wide)]
     torch.testing.assert_close(losses[0].double(), losses[1], rtol=1e-4, atol=1e-4)
     for gradient in torch.autograd.grad(losses[0].sum(), _leaves(narrow)):
         assert bool(gradient.isfinite().all())
@@ -255,9 +245,7 @@ def test_autocast_does_not_reach_the_similarities() -> None:
 def test_the_gradient_is_that_of_finite_differences(plugin: InfoNCE | SupCon) -> None:
     def loss(*z: Tensor) -> Tensor:
         views = {str(i): Embedding(z=x, h=x.exp()) for i, x in enumerate(z)}
-        return plugin.per_sample(make_scene(views, label=torch.tensor([0, 1, 0]), selector=Global()))[
-            "contrast"
-        ]
+        return plugin.per_sample(make_scene(views, label=torch.tensor([0, 1, 0]), selector=Global()))["contrast"]
 
     assert torch.autograd.gradcheck(loss, _leaves(_views(2, 3, width=3)))
 
@@ -266,9 +254,7 @@ def test_the_gradient_is_that_of_finite_differences(plugin: InfoNCE | SupCon) ->
 @pytest.mark.parametrize("temperature", [0.07, 0.5])
 def test_supcon_is_equation_2(temperature: float) -> None:
     views, label = _views(2, 6), torch.tensor([0, 1, 0, 2, 1, 0])
-    found = SupCon(temperature=temperature).per_sample(make_scene(views, label=label, selector=Global()))[
-        "contrast"
-    ]
+    found = SupCon(temperature=temperature).per_sample(make_scene(views, label=label, selector=Global()))["contrast"]
     rows = [row.tolist() for view in views.values() for row in view.z.detach()]
     _close(found, supcon_out(rows, label.tolist() * 2, temperature))
 
@@ -307,11 +293,7 @@ def test_pytorch_metric_learning_agrees() -> None:
     image = torch.arange(7).repeat(2)
     ours = InfoNCE(temperature=0.5).per_sample(make_scene(views, selector=All()))["contrast"].mean()
     _close(ours, losses.NTXentLoss(temperature=0.5)(rows, image), 1e-5)
-    ours = (
-        SupCon(temperature=0.1)
-        .per_sample(make_scene(views, label=label, selector=Global()))["contrast"]
-        .mean()
-    )
+    ours = SupCon(temperature=0.1).per_sample(make_scene(views, label=label, selector=Global()))["contrast"].mean()
     _close(ours, losses.SupConLoss(temperature=0.1)(rows, label.repeat(2)), 1e-5)
 
 

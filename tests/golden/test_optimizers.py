@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from robustcl_plugins.optimizers.adam import Adam, AdamW
-from robustcl_plugins.optimizers.lars import LARS
-from robustcl_plugins.optimizers.sgd import SGD
 from torch import Tensor, nn
 
 from robustcl.rng import Rng
+from robustcl_plugins.optimizers.adam import Adam, AdamW
+from robustcl_plugins.optimizers.lars import LARS
+from robustcl_plugins.optimizers.sgd import SGD
 
 STEPS = 5
 LRS = [0.0, 0.1, 0.3, 0.3, 0.05]

@@ -8,8 +8,6 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from robustcl_plugins.targets.spherical_kmeans import SphericalKMeans
-from robustcl_plugins.targets.spherical_kmeans_cuml import SphericalKMeansCuml
 from sklearn.cluster import KMeans
 from torch import Tensor
 
@@ -17,6 +15,8 @@ from robustcl.clustering import assign, spherical_kmeans, unit_rows
 from robustcl.errors import UsageError
 from robustcl.protocols import ClusterTarget
 from robustcl.rng import Rng
+from robustcl_plugins.targets.spherical_kmeans import SphericalKMeans
+from robustcl_plugins.targets.spherical_kmeans_cuml import SphericalKMeansCuml
 
 
 class OnScikitLearn(SphericalKMeansCuml):

@@ -134,8 +134,7 @@ def test_crops_are_drawn_from_the_stated_distribution(strength: float) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         params = [
-            RandomResizedCrop.get_params(torch.empty(3, 32, 32), [smallest, 1.0], [3 / 4, 4 / 3])
-            for _ in range(4000)
+            RandomResizedCrop.get_params(torch.empty(3, 32, 32), [smallest, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)
         ]
     theirs = torch.tensor(params, dtype=torch.float64)
     ours = boxes.double()
@@ -228,9 +227,7 @@ def test_blur_equals_torchvision_where_it_is_drawn() -> None:
     drawn = view.colours(x, rows(24).child("colour"))
     out = view.draw(x, rows(24))
     for i in range(24):
-        expected = (
-            functional.gaussian_blur(x[i], [3, 3], [float(drawn.sigma[i])]) if drawn.blurred[i] else x[i]
-        )
+        expected = functional.gaussian_blur(x[i], [3, 3], [float(drawn.sigma[i])]) if drawn.blurred[i] else x[i]
         torch.testing.assert_close(out[i], expected, atol=1e-5, rtol=0)
     assert 4 < int(drawn.blurred.sum()) < 20
 

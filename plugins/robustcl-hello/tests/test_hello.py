@@ -25,7 +25,7 @@ def on_circle(*degrees: float) -> torch.Tensor:
 
 @pytest.mark.golden("objective", "hello")
 def test_objective_on_the_circle() -> None:
-    """With the identity as predictor: the first image's two views are 60 degrees apart, so -cos(60) = -0.5."""
+    """The predictor is the identity; the first image's two views are 60 degrees apart, so -cos(60) = -0.5."""
     views = {"a": Embedding(z=on_circle(0, 90)), "b": Embedding(z=on_circle(60, 180))}
     scene = make_scene(views)
     scene = scene.but(pairs=Selector(nearest=0).select(scene))
@@ -35,9 +35,7 @@ def test_objective_on_the_circle() -> None:
     with torch.no_grad():
         plugin.predictor[0].weight.copy_(torch.eye(2))
     loss = plugin.per_sample(scene)["hello"]
-    torch.testing.assert_close(
-        loss, torch.tensor([-0.5, 0.0, -0.5, 0.0], dtype=torch.float64), atol=1e-7, rtol=0
-    )
+    torch.testing.assert_close(loss, torch.tensor([-0.5, 0.0, -0.5, 0.0], dtype=torch.float64), atol=1e-7, rtol=0)
 
 
 @pytest.mark.golden("objective", "hello")

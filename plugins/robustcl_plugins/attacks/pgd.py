@@ -23,6 +23,4 @@ class PGDAttack:
         self.restarts = restarts
 
     def members(self, classes: int, ball: Ball) -> Sequence[tuple[str, PerturbationGenerator]]:
-        return [
-            (f"pgd-{self.steps}", PGD(steps=self.steps, step_size=self.step_size, restarts=self.restarts))
-        ]
+        return [(f"pgd-{self.steps}", PGD(steps=self.steps, step_size=self.step_size, restarts=self.restarts))]

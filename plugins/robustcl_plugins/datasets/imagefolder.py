@@ -70,9 +70,7 @@ class ImageFolder:
         try:
             return datasets.ImageFolder(folder)
         except (FileNotFoundError, OSError) as error:
-            raise DataError(
-                f"{folder} cannot be used ({error}): give a folder of images per class"
-            ) from error
+            raise DataError(f"{folder} cannot be used ({error}): give a folder of images per class") from error
 
 
 class FileSource:

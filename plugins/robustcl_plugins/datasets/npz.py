@@ -39,9 +39,7 @@ class Npz:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     encoder: ClassVar[str] = "resnet-18"
-    citation: ClassVar[str] = (
-        "C. R. Harris et al., Array programming with NumPy, Nature 585, 2020 (the .npz format)"
-    )
+    citation: ClassVar[str] = "C. R. Harris et al., Array programming with NumPy, Nature 585, 2020 (the .npz format)"
 
     def __init__(self, *, path: str, layout: Layout = "auto") -> None:
         self.path = path
@@ -79,16 +77,12 @@ class Npz:
     def _images(self, arrays: Mapping[str, Any], key: str) -> Tensor:
         array, where = _array(arrays, key, self.path), f"{self.path}: {key}"
         if array.ndim not in (3, 4) or 0 in array.shape[1:]:
-            raise DataError(
-                f"{where} has the shape {array.shape}: give (N, C, H, W), (N, H, W, C) or (N, H, W)"
-            )
+            raise DataError(f"{where} has the shape {array.shape}: give (N, C, H, W), (N, H, W, C) or (N, H, W)")
         if len(array) == 0:
             raise DataError(f"{where} holds no images: give at least one")
         if array.dtype != np.uint8:
             if array.dtype.kind != "f":
-                raise DataError(
-                    f"{where} is {array.dtype}: store the images as uint8, or as floats in [0, 1]"
-                )
+                raise DataError(f"{where} is {array.dtype}: store the images as uint8, or as floats in [0, 1]")
             low, high = float(array.min()), float(array.max())
             if not (low >= 0.0 and high <= 1.0):
                 raise DataError(
@@ -114,13 +108,9 @@ class Npz:
         key = f"y_{split}"
         array, where = _array(arrays, key, self.path), f"{self.path}: {key}"
         if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise DataError(
-                f"{where} is {array.dtype} of shape {array.shape}: give one integer per image, shape (N,)"
-            )
+            raise DataError(f"{where} is {array.dtype} of shape {array.shape}: give one integer per image, shape (N,)")
         if images is not None and len(array) != images:
-            raise DataError(
-                f"{where} has {len(array)} labels for the {images} images of x_{split}: give one each"
-            )
+            raise DataError(f"{where} has {len(array)} labels for the {images} images of x_{split}: give one each")
         if len(array) == 0:
             raise DataError(f"{where} holds no labels: give one for each image")
         lowest = -1 if split == "train" else 0
@@ -137,14 +127,11 @@ def _archive(path: Path) -> Iterator[Mapping[str, Any]]:
     """Open an archive; whatever goes wrong while it is read becomes a sentence."""
     if not path.is_file():
         raise DataError(
-            f"there is no file {path}: name an .npz with x_train, y_train, "
-            "x_test, y_test by --set data.path=FILE"
+            f"there is no file {path}: name an .npz with x_train, y_train, x_test, y_test by --set data.path=FILE"
         )
     try:
         if not zipfile.is_zipfile(path):
-            raise DataError(
-                f"{path} is not a complete .npz archive: it is truncated or of another kind; copy it again"
-            )
+            raise DataError(f"{path} is not a complete .npz archive: it is truncated or of another kind; copy it again")
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:

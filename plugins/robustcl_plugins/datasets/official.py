@@ -40,8 +40,7 @@ def opened(
     except (RuntimeError, OSError, EOFError) as error:
         if download:
             raise DataError(
-                f"{title} could not be fetched into {root} ({error}): copy its official "
-                "archive there, unpacked"
+                f"{title} could not be fetched into {root} ({error}): copy its official archive there, unpacked"
             ) from error
         raise DataError(
             f"{title} in {root / folder} is damaged or not the official one, for the MD5 of a file "

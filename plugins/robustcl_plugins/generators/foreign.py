@@ -64,9 +64,7 @@ def radius(ball: Ball, who: str) -> float:
         return float(ball.eps)
     low, high = float(ball.eps.min()), float(ball.eps.max())
     if low != high:
-        raise UsageError(
-            f"{who} takes one eps, but the rows have {low:.6g} to {high:.6g}: use the generator 'pgd'"
-        )
+        raise UsageError(f"{who} takes one eps, but the rows have {low:.6g} to {high:.6g}: use the generator 'pgd'")
     return low
 
 

@@ -77,9 +77,7 @@ class NCP:
         """Return each row's own centroid and its n-th nearest one, (R, F) each."""
         clusters = attack.clusters
         if self.clustering >= len(clusters.centroids):
-            raise UsageError(
-                f"ncp: clustering = {self.clustering}, but there are {len(clusters.centroids)}, from 0 on"
-            )
+            raise UsageError(f"ncp: clustering = {self.clustering}, but there are {len(clusters.centroids)}, from 0 on")
         centroids = clusters.centroids[self.clustering]
         if self.neighbour > len(centroids):
             raise UsageError(

@@ -25,9 +25,7 @@ class Torchattacks:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
-    citation: ClassVar[str] = (
-        "Kim, Torchattacks: A PyTorch Repository for Adversarial Attacks, arXiv:2010.01950, 2020"
-    )
+    citation: ClassVar[str] = "Kim, Torchattacks: A PyTorch Repository for Adversarial Attacks, arXiv:2010.01950, 2020"
     preset: ClassVar[str] = "attack"
 
     def __init__(self, *, attack: str, options: Mapping[str, Any] | None = None) -> None:
@@ -65,7 +63,5 @@ class Torchattacks:
 
         method = getattr(torchattacks, self.attack, None)
         if not inspect.isclass(method):
-            raise UsageError(
-                f"torchattacks has no attack {self.attack!r}: write the class name, for example PGD"
-            )
+            raise UsageError(f"torchattacks has no attack {self.attack!r}: write the class name, for example PGD")
         return method

@@ -62,9 +62,7 @@ class AdamW:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
-    citation: ClassVar[str] = (
-        "Loshchilov, Hutter: Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2"
-    )
+    citation: ClassVar[str] = "Loshchilov, Hutter: Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2"
 
     def __init__(
         self,

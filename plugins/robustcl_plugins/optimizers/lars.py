@@ -25,7 +25,7 @@ class LARS:
     weight_decay: added to the gradient of every adapted tensor.
     trust_coefficient: eta of the paper.
     eps: added to the denominator of the ratio.
-    clip: the ratio times lr never exceeds lr: ratio <- min(ratio / lr, 1), also known as LARC.
+    clip: a tensor moves at the smaller of ratio and lr: ratio <- min(ratio / lr, 1), also known as LARC.
     exclude_one_dimensional: biases and norms follow plain momentum SGD, without weight decay.
     lr_in_momentum: the running update holds lr times the gradient, as the paper's and TensorFlow's do; else
         lr multiplies the running update, as PyTorch's does. They differ while lr changes.
@@ -99,9 +99,7 @@ def _adapted(parameter: Tensor, group: dict[str, Any]) -> Tensor:
     assert gradient is not None
     decay: float = group["weight_decay"]
     weight_norm, gradient_norm = torch.linalg.vector_norm(parameter), torch.linalg.vector_norm(gradient)
-    ratio: Tensor = (
-        group["trust_coefficient"] * weight_norm / (gradient_norm + decay * weight_norm + group["eps"])
-    )
+    ratio: Tensor = group["trust_coefficient"] * weight_norm / (gradient_norm + decay * weight_norm + group["eps"])
     if group["clip"]:
         ratio = (ratio / group["lr"]).clamp(max=1.0) if group["lr"] > 0 else torch.ones_like(ratio)
     vanishes = (weight_norm < _VANISHING) | (gradient_norm < _VANISHING)

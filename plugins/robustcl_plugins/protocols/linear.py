@@ -22,8 +22,8 @@ class StandardLinear:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
-        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, appendix A.3.1; the "
-        "protocol of Zhang et al., DeACL, ECCV 2022"
+        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, under review 2025, A.3.1; "
+        "the protocol of Zhang et al., DeACL, ECCV 2022"
     )
 
     def __init__(
@@ -69,7 +69,7 @@ class AdversarialLinear:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
-        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, appendix A.3.2"
+        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, under review 2025, A.3.2"
     )
 
     def __init__(
@@ -105,9 +105,7 @@ class AdversarialLinear:
         """Return the one stage that trains the classifier on adversaries through ``route``."""
         stage = linear_stage(self, "alf", route)
         stage["routes"] = {"w": route, "w_adv": route}
-        stage["generator"] = {
-            "w_adv": {"use": "pgd", "reads": ["w"], "steps": self.steps, "step_size": self.step_size}
-        }
+        stage["generator"] = {"w_adv": {"use": "pgd", "reads": ["w"], "steps": self.steps, "step_size": self.step_size}}
         stage["term"]["ce"]["views"] = ["w_adv"]
         return [stage]
 

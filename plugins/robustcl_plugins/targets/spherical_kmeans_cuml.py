@@ -58,19 +58,13 @@ class SphericalKMeansCuml:
         """Return None where cuML runs, else a sentence saying why it does not and what to do."""
         instead = "or use the target spherical-kmeans, which runs everywhere"
         if importlib.util.find_spec("cuml") is None:
-            return (
-                f"cuML is not installed: pip install 'robustcl[cuml]' on Linux with an NVIDIA GPU, {instead}"
-            )
+            return f"cuML is not installed: pip install 'robustcl[cuml]' on Linux with an NVIDIA GPU, {instead}"
         if not torch.cuda.is_available():
-            return (
-                f"cuML needs an NVIDIA GPU and torch sees none: check the driver and torch's build, {instead}"
-            )
+            return f"cuML needs an NVIDIA GPU and torch sees none: check the driver and torch's build, {instead}"
         try:
             importlib.import_module("cuml.cluster")
         except Exception as error:  # a broken CUDA installation raises anything at all
-            return (
-                f"cuML is installed but cannot be imported ({error}): reinstall 'robustcl[cuml]', {instead}"
-            )
+            return f"cuML is installed but cannot be imported ({error}): reinstall 'robustcl[cuml]', {instead}"
         return None
 
     def estimator(self, **settings: Any) -> Any:

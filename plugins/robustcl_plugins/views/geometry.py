@@ -24,9 +24,7 @@ _ATTEMPTS = 10
 def check_images(view: str, x: Tensor) -> None:
     """Raise UsageError unless x is (B, C, H, W)."""
     if x.dim() != 4:
-        raise UsageError(
-            f"the view {view!r} takes images (C, H, W), not {tuple(x.shape[1:])}: choose another view"
-        )
+        raise UsageError(f"the view {view!r} takes images (C, H, W), not {tuple(x.shape[1:])}: choose another view")
 
 
 def crop_boxes(x: Tensor, scale: float, ratio: float, rng: Rng) -> Tensor:
@@ -79,9 +77,7 @@ def _largest(height: int, width: int, ratio: float) -> tuple[int, int]:
     return height, width
 
 
-def _weights(
-    start: Tensor, length: Tensor, size: int, interpolation: Interpolation, dtype: torch.dtype
-) -> Tensor:
+def _weights(start: Tensor, length: Tensor, size: int, interpolation: Interpolation, dtype: torch.dtype) -> Tensor:
     """Return (B, size, size): what each source pixel gives to each target pixel."""
     pixel = torch.arange(size, device=start.device, dtype=dtype)
     step = length.to(dtype) / size

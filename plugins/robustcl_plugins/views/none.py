@@ -14,7 +14,7 @@ class Unchanged:
     """The identity: what is evaluated, clustered and measured on."""
 
     needs: ClassVar[frozenset[Need]] = frozenset()
-    citation: ClassVar[str] = "the identity"
+    citation: ClassVar[str] = "no source: the identity"
 
     def draw(self, x: Tensor, rng: Rng) -> Tensor:
         """Return x."""

@@ -23,9 +23,7 @@ class Weak:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
-    citation: ClassVar[str] = (
-        "K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, CVPR 2016"
-    )
+    citation: ClassVar[str] = "K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, CVPR 2016"
 
     def __init__(self, *, padding: Annotated[int, annotated_types.Ge(0)] = 4, flip: Fraction = 0.5) -> None:
         self.padding = padding

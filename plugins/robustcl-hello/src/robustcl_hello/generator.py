@@ -22,8 +22,7 @@ class Hello:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES})
     citation: ClassVar[str] = (
-        "Wong, Rice and Kolter, Fast is better than free: Revisiting adversarial training, ICLR 2020, "
-        "Algorithm 3"
+        "Wong, Rice and Kolter, Fast is better than free: Revisiting adversarial training, ICLR 2020, Algorithm 3"
     )
 
     def __init__(self, *, stride: Positive = 1.25) -> None:
@@ -36,6 +35,4 @@ class Hello:
         def distance(candidates: Tensor) -> Tensor:
             return (attack.encode(candidates).h - clean).square().sum(dim=1)
 
-        return ascend(
-            x, distance, attack.ball, steps=1, step_size=self.stride * attack.ball.eps, rng=attack.rng
-        )
+        return ascend(x, distance, attack.ball, steps=1, step_size=self.stride * attack.ball.eps, rng=attack.rng)

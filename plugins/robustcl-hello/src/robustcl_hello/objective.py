@@ -24,9 +24,7 @@ class Hello(nn.Module):
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PROJECTION, Need.PAIRS})
-    citation: ClassVar[str] = (
-        "Chen and He, Exploring simple Siamese representation learning, CVPR 2021, eqs. 1 and 3"
-    )
+    citation: ClassVar[str] = "Chen and He, Exploring simple Siamese representation learning, CVPR 2021, eqs. 1 and 3"
     views: ClassVar[tuple[str, ...]] = ("*",)
     terms: ClassVar[tuple[str, ...]] = ("hello",)
 
@@ -43,7 +41,8 @@ class Hello(nn.Module):
     def per_sample(self, scene: Scene) -> Mapping[str, Tensor]:
         """Return the term ``hello`` (N,), in [-1, 1]; exactly 0 for an anchor without positives."""
         z, weight = scene.rows.z, scene.pairs.positive
-        predicted = self.predictor(z.to(self.predictor[0].weight.dtype)).to(z.dtype)
+        own = next(self.predictor.parameters()).dtype
+        predicted = self.predictor(z.to(own)).to(z.dtype)
         similarity = cosine(predicted, candidates(scene).z.detach())
         total = weight.sum(dim=1)
         return {"hello": -(similarity * weight).sum(dim=1) / torch.where(total > 0, total, 1)}
