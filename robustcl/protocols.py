@@ -1,10 +1,14 @@
 """What a plugin of each kind must offer. A plugin is a class with these members; it inherits from nothing.
 
 Options are the keyword-only, annotated parameters of ``__init__``, which only stores them under the same names. A
-number may be given as a schedule in the recipe; the core sets the attribute before each step. A plugin may be an ``nn.Module``
-and own parameters: ``build(dims)`` is called once before the first step, and the optimiser, checkpoint, mode lock and
-DDP then cover them. ``remember(scene)`` is called after the optimiser and is the only place where state may change;
-state that must survive a resume lives in buffers of an ``nn.Module``.
+number may be given as a schedule in the recipe; the core sets the attribute before each step.
+
+Optional members, which the core looks for: ``build(dims)`` is called once before the first step; a plugin that is an
+``nn.Module`` and makes parameters there has them covered by the optimiser, the checkpoint and DDP. ``remember(scene)``
+is called after the optimiser and is the only place where state may change; state that must survive a resume lives in
+buffers of an ``nn.Module``. ``available()`` returns ``None``, or a sentence saying why the plugin cannot run here.
+``rows = True`` on an objective asks for rows and columns where no pairs are read. ``preset`` names the option that
+``name:VALUE`` fills.
 """
 
 from __future__ import annotations

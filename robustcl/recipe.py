@@ -70,8 +70,9 @@ class Projector(Section):
 
 
 class EncoderTable(Use):
-    """``[encoder]``: the backbone plugin, and the projector that stands on it."""
+    """``[encoder]``: the backbone plugin (the data set's own choice where none is named), and its projector."""
 
+    use: str = ""
     projector: Projector = Projector()
 
 

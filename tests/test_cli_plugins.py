@@ -9,8 +9,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import click
 import pytest
 from distributions import GOOD, install
+
+from robustcl.cli.main import COMMANDS
+from robustcl.cli.main import robustcl as group
 
 ROOT = Path(__file__).parent.parent
 GENERATORS = "robustcl.generators"
@@ -62,6 +66,13 @@ def test_help_lists_every_command(site: Path) -> None:
     run = robustcl(site, "--help")
     for command in ("compose", "run", "resume", "evaluate", "report", "recipes", "plugins", "doctor"):
         assert f"\n  {command} " in run.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_listed_command_exists(name: str) -> None:
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    assert command.help
 
 
 def test_list_shows_the_owner_of_each_plugin_and_imports_none(site: Path) -> None:

@@ -123,11 +123,13 @@ def test_a_loss_of_the_whole_batch_keeps_the_best_whole_batch():
 
 
 def test_a_batch_loss_may_come_as_rows():
-    x, ball = images(2, rows=4), Ball("Linf", 0.3)
-    options = {"steps": 2, "step_size": 0.02, "restarts": 4, "separable": False}
-    as_rows = search.ascend(x, bumpy, ball, rng=rows_rng(4), **options)
-    as_sum = search.ascend(x, lambda v: bumpy(v).sum(), ball, rng=rows_rng(4), **options)
+    x, ball = images(2, rows=8), Ball("Linf", 0.3)
+    options = {"steps": 2, "step_size": 0.02, "restarts": 4}
+    as_rows = search.ascend(x, bumpy, ball, rng=rows_rng(8), separable=False, **options)
+    as_sum = search.ascend(x, lambda v: bumpy(v).sum(), ball, rng=rows_rng(8), separable=False, **options)
     assert torch.equal(as_rows, as_sum)
+    by_row = search.ascend(x, bumpy, ball, rng=rows_rng(8), separable=True, **options)
+    assert not torch.equal(as_rows, by_row), "the best rows must not all be of one restart, or this shows nothing"
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -134,8 +134,9 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
     except UsageError as error:
         raise UsageError(f"threat: {error}") from None
     dataset = parts.make("dataset", recipe.data, "data")
-    if recipe.encoder is None:
-        recipe = recipe.model_copy(update={"encoder": EncoderTable(use=dataset.plugin.encoder)})
+    table = recipe.encoder or EncoderTable()
+    if not table.use:
+        recipe = recipe.model_copy(update={"encoder": table.model_copy(update={"use": dataset.plugin.encoder})})
     assert recipe.encoder is not None
     encoder = parts.make("encoder", recipe.encoder, "encoder")
     projector = Projector(

@@ -143,12 +143,14 @@ def _replace_generator(recipe: dict[str, Any], name: str) -> list[str]:
         if name == "none":
             return []
         raise UsageError(f"--generator {name}: the recipe has no generator to replace; choose another with --recipe")
-    return [
-        note
-        for stage in stages
-        for key in stage["generator"]
-        for note in _exchange(stage["generator"], key, "generator", name, f"stage.{stage['name']}.generator.{key}")
-    ]
+    notes: list[str] = []
+    borrows = Need.OBJECTIVE in registry.find("generator", name, "--generator").cls.needs  # type: ignore[attr-defined]
+    for stage in stages:
+        for key, table in stage["generator"].items():
+            if not borrows and isinstance(table, dict):
+                table.pop("maximise", None)
+            notes += _exchange(stage["generator"], key, "generator", name, f"stage.{stage['name']}.generator.{key}")
+    return notes
 
 
 def _replace_objective(recipe: dict[str, Any], name: str) -> list[str]:
@@ -193,9 +195,9 @@ def _replace_target(recipe: dict[str, Any], name: str) -> list[str]:
 
 
 def _replace_encoder(recipe: dict[str, Any], name: str) -> list[str]:
-    if "encoder" in recipe:
+    if "use" in recipe.get("encoder", {}):
         return _exchange(recipe, "encoder", "encoder", name, "encoder")
-    recipe["encoder"] = {"use": name}
+    recipe["encoder"] = {**recipe.get("encoder", {}), "use": name}
     return []
 
 

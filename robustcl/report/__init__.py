@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from robustcl.evaluate.interval import wilson
 from robustcl.report import page, tables
 from robustcl.report.load import FinishedRun, load, load_results
 from robustcl.report.representation import Projection
-from robustcl.report.tables import frame, wilson
+from robustcl.report.tables import frame
 
 __all__ = ["FinishedRun", "compare", "frame", "load", "table", "wilson", "write"]
 

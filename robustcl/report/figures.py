@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from robustcl.evaluate.interval import wilson
 from robustcl.report.canvas import DASHES, INK, MUTED, PALETTE, Drawing, Key, draw
-from robustcl.report.tables import wilson
 
 POINTS = 300
 """Curves with more steps than this are averaged over equal stretches of steps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ COLUMNS = ("protocol", "route", "split", "attack", "metric", "n", "correct", "va
 
 MISSING = "-"
 """What a cell without a number shows; never 0."""
+
 
 def frame(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per result, with ``COLUMNS``; an interval that results.json lacks is Wilson's.

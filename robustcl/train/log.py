@@ -30,16 +30,17 @@ class Log:
         self._file: IO[str] | None = None
 
     def open(self, mark: int | None, step: int) -> None:
-        """Start writing after ``mark`` bytes (``None``: at the end)."""
+        """Start writing after ``mark`` bytes (``None``: the stage starts anew, and what it wrote before is dropped)."""
         if ranks.rank() != 0:
             return
         self.path.touch()
-        if mark is not None and mark <= self.path.stat().st_size:
+        mark = self._other_stages() if mark is None else mark
+        if mark < self.path.stat().st_size:
             os.truncate(self.path, mark)
         self._file = self.path.open("a", encoding="utf-8")
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer = SummaryWriter(str(self._events), purge_step=step or None)
+        self._writer = SummaryWriter(str(self._events), purge_step=step)
 
     def mark(self) -> int:
         """Return how many bytes are safely written."""
@@ -57,6 +58,19 @@ class Log:
         for name, value in numbers.items():
             self._writer.add_scalar(f"train/{name}", value, step)
         self.watcher(self.stage, step, steps, numbers)
+
+    def _other_stages(self) -> int:
+        """Return how many bytes precede the first line of this stage, or one that a kill has torn."""
+        size = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                try:
+                    if json.loads(line)["stage"] == self.stage:
+                        break
+                except ValueError:
+                    break
+                size += len(line)
+        return size
 
     def close(self) -> None:
         """Flush and close."""

@@ -235,8 +235,9 @@ class StageRun:
     def _restore(self, optimizer: torch.optim.Optimizer | None) -> int | None:
         """Load the newest valid checkpoint, if there is one; returns its mark in the metrics."""
         state, passed = checkpoint.newest(self.keeping.folder)
-        for sentence in passed:
-            self.say(f"{sentence}; the one before it is used")
+        for number, sentence in enumerate(passed, 1):
+            last = state is None and number == len(passed)
+            self.say(f"{sentence}; {'the stage starts anew' if last else 'the one before it is used'}")
         if state is None:
             return None
         if state["recipe"] != self.keeping.recipe_hash:

@@ -47,9 +47,7 @@ def setting(ball: Ball, rows: int = 6) -> tuple[Tensor, Tensor, Attack, Classifi
         label=label,
         index=torch.arange(rows),
         places=torch.arange(rows),
-        loss=lambda embedding, places: nn.functional.cross_entropy(
-            embedding.logits, label[places], reduction="none"
-        ),
+        loss=lambda embedding, places: nn.functional.cross_entropy(embedding.logits, label[places], reduction="none"),
         unperturbed=lambda places: Embedding(logits=net(x[places]).detach()),
     )
     return x, label, attack, net
@@ -132,12 +130,12 @@ def test_torchattacks_mistakes_are_explained():
     x, _, attack, _ = setting(Ball("Linf", EPS))
     with pytest.raises(UsageError, match="no attack 'Pgd'"):
         Torchattacks(attack="Pgd").perturb(x, attack)
-    with pytest.raises(UsageError, match="torchattacks:PGD refuses the options .*'step'"):
+    with pytest.raises(UsageError, match=r"torchattacks:PGD refuses the options .*'step'"):
         Torchattacks(attack="PGD", options={"step": 5}).perturb(x, attack)
     with pytest.raises(UsageError, match=r"0 .. 1, but the threat's range is \(0.0, 255.0\)"):
         Torchattacks(attack="PGD").perturb(x, attack.but(ball=Ball("Linf", 8.0, (0.0, 255.0))))
     uneven = Ball("Linf", torch.linspace(0.0, 0.1, 6))
-    with pytest.raises(UsageError, match="takes one eps, but the rows have 0 to 0.1"):
+    with pytest.raises(UsageError, match=r"takes one eps, but the rows have 0 to 0.1"):
         Torchattacks(attack="PGD").perturb(x, attack.but(ball=uneven))
 
 
@@ -148,9 +146,7 @@ def test_art_pgd_is_as_strong_as_ours(norm, eps):
     pytest.importorskip("art")
     x, label, attack, net = setting(Ball(norm, eps))
     options = {"eps_step": eps / 4, "max_iter": 20}
-    theirs = guard.perturb(
-        ART(attack="ProjectedGradientDescent", options=options), "it", x, attack, modules=[net]
-    )
+    theirs = guard.perturb(ART(attack="ProjectedGradientDescent", options=options), "it", x, attack, modules=[net])
     ours = guard.perturb(PGD(steps=20, step_size=eps / 4), "it", x, attack, modules=[net])
     clean = losses(net, x, label).sum()
     gain, expected = losses(net, theirs, label).sum() - clean, losses(net, ours, label).sum() - clean

@@ -23,6 +23,7 @@ class Cifar10:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     encoder: ClassVar[str] = "resnet-18"
+    preset: ClassVar[str] = "path"
     citation: ClassVar[str] = _CITATION
     title: ClassVar[str] = "CIFAR-10"
     reader: ClassVar[Any] = datasets.CIFAR10

@@ -31,6 +31,7 @@ class ImageFolder:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     encoder: ClassVar[str] = "resnet-18"
+    preset: ClassVar[str] = "path"
     citation: ClassVar[str] = "torchvision.datasets.ImageFolder (TorchVision maintainers, 2016)"
 
     def __init__(self, *, path: str, size: Count = 224) -> None:

@@ -39,6 +39,7 @@ class Npz:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     encoder: ClassVar[str] = "resnet-18"
+    preset: ClassVar[str] = "path"
     citation: ClassVar[str] = "C. R. Harris et al., Array programming with NumPy, Nature 585, 2020 (the .npz format)"
 
     def __init__(self, *, path: str, layout: Layout = "auto") -> None:

@@ -22,6 +22,7 @@ class Stl10:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     encoder: ClassVar[str] = "resnet-18"
+    preset: ClassVar[str] = "path"
     citation: ClassVar[str] = (
         "A. Coates, H. Lee, A. Y. Ng, An Analysis of Single-Layer Networks in Unsupervised Feature Learning, "
         "AISTATS 2011"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from robustcl.types import Attack
 
 
 class AsModule(nn.Module):
-    """The attacked encoder as a classifier without submodules: modes, buffers and weights are out of reach.
+    """The attacked encoder as a classifier without submodules: modes, buffers and ``.grad`` are out of reach.
 
     Libraries look for a device in ``parameters()``, so there is one that nothing reads. They also pass any
     part of the batch; its rows then go through the route of the batch's first row, so that part of a batch
@@ -32,11 +32,35 @@ class AsModule(nn.Module):
         self.device_marker = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            logits: Tensor = _TowardInputs.apply(x, self._logits)
+            return logits
+        with torch.no_grad():
+            return self._logits(x)
+
+    def _logits(self, x: Tensor) -> Tensor:
         attack = self._attack[0]
-        if len(x) == len(attack.places):
-            return attack.encode(x).logits.float()
-        places = attack.places[:1].expand(len(x))
+        whole = len(x) == len(attack.places)
+        places = attack.places if whole else attack.places[:1].expand(len(x))
         return attack.encoder(x, places).logits.float()
+
+
+class _TowardInputs(torch.autograd.Function):
+    """A function whose gradient reaches its inputs alone: ``backward()`` on a loss fills no weight's ``.grad``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        with torch.enable_grad():
+            ctx.inputs = x.detach().requires_grad_()
+            ctx.outputs = function(ctx.inputs)
+        outputs: Tensor = ctx.outputs.detach()
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        # The graph is kept, because some attacks ask once for each class.
+        (toward,) = torch.autograd.grad(ctx.outputs, ctx.inputs, gradients[0], retain_graph=True)
+        return toward, None
 
 
 @contextmanager
