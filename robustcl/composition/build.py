@@ -46,7 +46,7 @@ def build_stage(stage: Stage, parts: Parts, ball: Ball, batch: int, where: str |
         drop_last=stage.drop_last,
         mode=stage.mode,
         views=views,
-        generators=_generators(stage, terms, [view.name for view in views], parts, ball, where),
+        generators=_generators(stage, terms, _early(views, where, written), parts, ball, where),
         terms=terms,
         routes=stage.routes,
         encode=stage.encode,
@@ -73,6 +73,18 @@ def build_stage(stage: Stage, parts: Parts, ball: Ball, batch: int, where: str |
         labels=None if stage.labels == "data" else int(stage.labels.partition(":")[2]),
         clip=stage.clip,
     )
+
+
+def _early(views: tuple[ViewPlan, ...], where: str, written: list[str]) -> list[str]:
+    """Return the views that are there before any attack; the others are made of what a generator writes."""
+    early: list[str] = []
+    for view in views:
+        if view.of is None or view.of in early:
+            early.append(view.name)
+        elif view.of not in [*written, *(other.name for other in views)]:
+            known = [*(other.name for other in views if other is not view), *written]
+            raise UsageError(f"{where}.views.{view.name}.of: there is no view {view.of!r}{near(view.of, known)}")
+    return early
 
 
 def _views(stage: Stage, parts: Parts, where: str) -> tuple[ViewPlan, ...]:

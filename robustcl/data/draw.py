@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from robustcl import guard
 from robustcl.errors import UsageError
 from robustcl.protocols import View
 from robustcl.rng import Rng
@@ -55,7 +56,8 @@ def draw_views(
         spec = specs[name]
         source = images if spec.of is None else available[spec.of]
         for repeat, output in enumerate(_names(name, spec)):
-            value, target = _draw(spec.view, source, rng.child("view", name, repeat).for_rows(index))
+            stream = rng.child("view", name, repeat).for_rows(index)
+            value, target = guard.draw(spec.view, name, source, stream)
             drawn.views[output] = available[output] = value
             if target is not None:
                 drawn.target[output] = target
@@ -104,11 +106,3 @@ def _ordered(specs: Mapping[str, ViewSpec], given: frozenset[str]) -> list[str]:
             known.update(_names(name, waiting.pop(name)))
             order.append(name)
     return order
-
-
-def _draw(view: View, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
-    """Call the plugin and clamp to the range it declares."""
-    answer = view.draw(x, rng)
-    value, target = answer if isinstance(answer, tuple) else (answer, None)
-    limits: tuple[float, float] | None = getattr(view, "range", (0.0, 1.0))
-    return (value if limits is None else value.clamp(*limits)), target

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl import protocols, ranks
-from robustcl.data.draw import ViewSpec, draw_views
+from robustcl.data.draw import draw_views, drawable
 from robustcl.data.order import epoch_batches
 from robustcl.data.subset import Images
 from robustcl.errors import CheckpointError, Interrupted
@@ -146,8 +146,8 @@ class StageRun:
 
     def inputs(self, rows: Tensor, x: Tensor, rng: Rng) -> dict[str, Any]:
         """Return the step's arguments for some images: drawn views, indices, labels, pretext targets, positions."""
-        specs = {view.name: ViewSpec(view.part.plugin, view.of) for view in self.plan.views}
-        drawn = draw_views(x.to(self.engine.dtype), rows, specs, rng)
+        early, _ = drawable(self.plan.specs)
+        drawn = draw_views(x.to(self.engine.dtype), rows, early, rng)
         return {
             "views": drawn.views,
             "index": rows,

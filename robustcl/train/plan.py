@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from robustcl.data.draw import ViewSpec
 from robustcl.protocols import Need
 from robustcl.schedule import Progress, Schedule
 from robustcl.threat import Ball
@@ -176,6 +177,11 @@ class StagePlan:
         if self.sampler is not None:
             found.append(self.sampler.part)
         return [*found, self.optimizer]
+
+    @property
+    def specs(self) -> dict[str, ViewSpec]:
+        """The views as they are drawn."""
+        return {view.name: ViewSpec(view.part.plugin, view.of) for view in self.views}
 
     def route_of(self, view: str, main: str) -> str:
         """Return the batch-norm branch of a view."""

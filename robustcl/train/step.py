@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl import guard, ranks
+from robustcl.data.draw import draw_views, drawable
 from robustcl.errors import NonFiniteLoss
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
@@ -95,6 +96,11 @@ class Step(nn.Module):
         for generator in self.plan.generators:
             written = attacker.perturb(generator, batch)
             batch = _with_views(batch, {**batch.views, **written})
+        _, late = drawable(self.plan.specs)
+        if late:
+            x = next(iter(batch.views.values()))
+            drawn = draw_views(x, batch.index, late, self.moment.rng, given=batch.views)
+            batch = _with_views(batch, {**batch.views, **drawn.views}, {**batch.target, **drawn.target})
         leaves = {name: batch.views[name].detach().requires_grad_() for name in self.plan.differentiable}
         return _with_views(batch, {**batch.views, **leaves}) if leaves else batch
 
@@ -135,8 +141,14 @@ def _together(plan: StagePlan, terms: list[TermPlan], group: str | None) -> list
     return split
 
 
-def _with_views(batch: Batch, views: Mapping[str, Tensor]) -> Batch:
-    return Batch(views=views, index=batch.index, label=batch.label, target=batch.target, position=batch.position)
+def _with_views(batch: Batch, views: Mapping[str, Tensor], target: Mapping[str, Tensor] | None = None) -> Batch:
+    return Batch(
+        views=views,
+        index=batch.index,
+        label=batch.label,
+        target=batch.target if target is None else target,
+        position=batch.position,
+    )
 
 
 def _mean_over_ranks(value: Tensor) -> Tensor:
