@@ -96,7 +96,8 @@ class ClusterTarget(Plugin, Protocol):
 class View(Plugin, Protocol):
     """Draws one augmented version of each image.
 
-    ``range`` (optional, (0, 1)): the core clamps to it; ``None`` for values that are not pixels.
+    ``range`` (optional, (0, 1)): the core clamps to it; ``None`` for values that are not pixels. ``makes_target``
+    (optional, False): it returns a pretext target as well.
     """
 
     def draw(self, x: Tensor, rng: Rng) -> Tensor | tuple[Tensor, Tensor]:
@@ -188,7 +189,7 @@ class Sampler(Plugin, Protocol):
     """Chooses the images of the coming epochs."""
 
     def select(self, survey: Survey, epoch: int) -> Tensor:
-        """Return indices (S,) int64."""
+        """Return indices (S,) int64, which the core shuffles; or whole batches in their order, (batches, B)."""
         ...
 
 

@@ -118,6 +118,7 @@ class Term(Use):
     weight: Any = 1.0
     mix: dict[str, Any] = Field(default_factory=dict)
     group: str | None = None
+    support: list[str] = Field(default_factory=list)
 
 
 class Ema(Section):
@@ -163,6 +164,7 @@ class Stage(Section):
     split: Literal["pretrain", "train"] = "pretrain"
     drop_last: bool = True
     init: str | None = None
+    init_route: str | None = None
     encoders: dict[str, str | Ema] = Field(default_factory=dict)
     trainable: list[str] = Field(default_factory=lambda: ["online"])
     freeze: list[str] = Field(default_factory=list)
@@ -190,7 +192,7 @@ class Evaluate(Use):
     attacks: list[PluginTable] = Field(default_factory=lambda: [Use(use="pgd-20")])
     stage: str | None = None
     encoder: str = "online"
-    batch: int = Field(250, ge=1)
+    block: int = Field(250, ge=1)
     samples: int | None = Field(None, ge=1)
     curve: list[str | float | int] = Field(default_factory=list)
 

@@ -168,6 +168,7 @@ class Scene(Present):
     rows: the N anchors, the term's own views stacked in the order of their roles (frozen encoders' views stay out).
     columns: the same rows of all ranks (M), with gradient; own: (N,) int64, each anchor's own column.
     batch: the inputs, indices and labels; clusters; pairs: the selector's answer.
+    support: rows of the term's support views, neither anchors nor columns, for selectors that look at more views.
     """
 
     views: Mapping[str, Embedding]
@@ -177,6 +178,7 @@ class Scene(Present):
     own: Tensor = ABSENT
     clusters: Clustering = ABSENT
     pairs: Pairs = ABSENT
+    support: Rows = ABSENT
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

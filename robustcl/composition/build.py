@@ -117,7 +117,10 @@ def _term(name: str, table: Term, views: list[str], stage: Stage, parts: Parts, 
         selector = parts.make("selector", Use(use=default), f"{where}.selector")
     weights = {term: _product(weight, table.mix.get(term, 1.0), f"{where}.mix.{term}") for term in terms}
     roles = _bind(objective.plugin.views, table.views, views, stage, where, table.use)
-    return TermPlan(name, objective, roles, selector, weights, table.group)
+    if table.support and selector is None:
+        raise UsageError(f"{where}.support: {table.use} has no selector, so nothing would read the support views")
+    support = tuple(_ref(text, views, stage, f"{where}.support") for text in table.support)
+    return TermPlan(name, objective, roles, selector, weights, table.group, support)
 
 
 def _bind(
@@ -248,7 +251,7 @@ def _maximised(
     if table.selector is None:
         return term
     selector = parts.make("selector", table.selector, f"{where}.selector")
-    return TermPlan(f"{where}.maximise", term.objective, term.roles, selector, term.weights, term.group)
+    return TermPlan(f"{where}.maximise", term.objective, term.roles, selector, term.weights, term.group, term.support)
 
 
 def _ball(table: GeneratorTable, ball: Ball, where: str) -> Ball:

@@ -150,7 +150,25 @@ def _replace_generator(recipe: dict[str, Any], name: str) -> list[str]:
             if not borrows and isinstance(table, dict):
                 table.pop("maximise", None)
             notes += _exchange(stage["generator"], key, "generator", name, f"stage.{stage['name']}.generator.{key}")
+        notes += _drop_unread_targets(stage)
     return notes
+
+
+def _drop_unread_targets(stage: dict[str, Any]) -> list[str]:
+    """Remove the clusters that only the replaced generator read."""
+    if "targets" not in stage or str(stage.get("labels", "data")) != "data":
+        return []
+    tables = [("generator", table) for table in stage["generator"].values()]
+    tables += [("objective", table) for table in (*stage.get("term", {}).values(), *_objective(stage))]
+    for kind, table in tables:
+        if Need.CLUSTERS in registry.get(kind, _use(table)).needs:  # type: ignore[attr-defined]
+            return []
+    del stage["targets"]
+    return [f"stage.{stage['name']}: targets removed, nothing reads them any more"]
+
+
+def _objective(stage: Mapping[str, Any]) -> list[Any]:
+    return [stage["objective"]] if "objective" in stage else []
 
 
 def _replace_objective(recipe: dict[str, Any], name: str) -> list[str]:
@@ -213,6 +231,7 @@ def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where:
         if key is not None:
             box[key] = table
         return []
+    before = table["use"]
     mine = {option.name for option in describe(registry.get(kind, table["use"]))}
     theirs = {option.name for option in describe(registry.find(kind, name, f"--{kind}").cls)}
     dropped = [option for option in table if option in mine - theirs]
@@ -223,7 +242,7 @@ def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where:
     else:
         box[key] = kept
     lost = f", without {', '.join(dropped)}" if dropped else ""
-    return [f"{where}: {table['use']} replaced by {name}{lost}"]
+    return [f"{where}: {before} replaced by {name}{lost}"]
 
 
 def _last_terms(recipe: dict[str, Any]) -> tuple[list[tuple[str, Any]], str]:

@@ -92,7 +92,7 @@ class Evaluation:
     ) -> float:  # fmt: skip
         assert self.journal is not None
         seed = self.composition.recipe.seed
-        outcomes = judge.judge(images, index, key, members, self.journal, plan.table.batch, seed)
+        outcomes = judge.judge(images, index, key, members, self.journal, plan.table.block, seed)
         correct = sum(outcome.correct for outcome in outcomes)
         low, high = wilson(correct, len(outcomes))
         self.rows.append({
@@ -118,7 +118,7 @@ class Evaluation:
             key = Key(plan.table.use, route, "test", f"{attack.name} at {ball.norm} {eps}")
             members = self._members(attack, ball, float(ball.eps) / full)
             outcomes = scaled.judge(
-                images, index, key, members, self.journal, plan.table.batch, self.composition.recipe.seed
+                images, index, key, members, self.journal, plan.table.block, self.composition.recipe.seed
             )
             points.append((float(ball.eps), _accuracy(outcomes)))
         points.sort()

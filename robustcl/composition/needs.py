@@ -38,6 +38,8 @@ def _meet(need: Need, place: str, part: Part, plan: StagePlan) -> str:
             f"{place}: {part.name} needs {need.value}, and the stage has none; add --target spherical-kmeans, "
             'or targets = { use = "spherical-kmeans" } to the stage'
         )
+    if need is Need.TARGET and not any(getattr(view.part.plugin, "makes_target", False) for view in plan.views):
+        raise NeedNotMet(f"{place}: {part.name} needs {need.value}, and the stage draws none; bind a pretext view")
     answers = {
         Need.FEATURES: "the encoder",
         Need.PROJECTION: "the encoder's projector",
@@ -75,7 +77,7 @@ def _maximised(part: Part, plan: StagePlan) -> str:
 
 
 def _refuse_unread(stage: Stage, plan: StagePlan, where: str) -> None:
-    read = {ref.view for term in plan.terms for _, ref in term.roles}
+    read = {ref.view for term in plan.terms for ref in term.refs}
     read |= {name for generator in plan.generators for name in generator.reads}
     read |= {ref.view for generator in plan.generators for ref in generator.constants.values()}
     read |= {view.of for view in plan.views if view.of is not None}
@@ -89,7 +91,7 @@ def _refuse_unread(stage: Stage, plan: StagePlan, where: str) -> None:
             if name not in made:
                 raise UsageError(f"{where}.{table}: there is no view {name!r}{near(name, made)}; {', '.join(made)}")
     _refuse_unread_encoders(stage, plan, where)
-    if plan.targets is not None and plan.labels is None and not _anyone_needs(plan, Need.CLUSTERS):
+    if plan.targets is not None and plan.labels is None and plan.epochs > 0 and not _anyone_needs(plan, Need.CLUSTERS):
         raise UsageError(f"{where}.targets: nothing reads the clusters of {plan.targets.part.name}; remove the table")
     if plan.labels is not None and plan.targets is None:
         raise NeedNotMet(f'{where}.labels: labels from targets need targets = {{ use = "spherical-kmeans" }}')
@@ -100,7 +102,7 @@ def _refuse_unread(stage: Stage, plan: StagePlan, where: str) -> None:
 
 
 def _refuse_unread_encoders(stage: Stage, plan: StagePlan, where: str) -> None:
-    seen = {ref.encoder for term in plan.terms for _, ref in term.roles} | set(plan.encode.values())
+    seen = {ref.encoder for term in plan.terms for ref in term.refs} | set(plan.encode.values())
     seen |= {ref.encoder for generator in plan.generators for ref in generator.constants.values()}
     if any(Need.TEACHER in generator.part.needs for generator in plan.generators):
         seen.add("teacher")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from robustcl import options, registry
-from robustcl.errors import UsageError
+from robustcl.errors import NotAPlugin, UsageError
 from robustcl.recipe import Use
 from robustcl.registry import Origin
 from robustcl.train.plan import Part
@@ -20,14 +19,15 @@ class Parts:
         self._resolved: dict[int, dict[str, Any]] = {}
         self._alive: list[Use] = []
 
-    def make(self, kind: str, table: Use, where: str, *, extra: Mapping[str, Any] | None = None) -> Part:
+    def make(self, kind: str, table: Use, where: str) -> Part:
         """Return the plugin of a table.
 
         Raises:
             UsageError: unknown or broken plugin, unknown option, a value out of bounds, or a part that cannot run here.
         """
         found = registry.find(kind, table.use, where)
-        given = {**found.preset, **table.options, **(extra or {})}
+        _refuse_shadowed(found.cls, table, where)
+        given = {**found.preset, **table.options}
         built = options.build(found.cls, given, where)
         self._resolved[id(table)] = options.resolve(found.cls, given, where)
         self._alive.append(table)  # an id is only good for as long as its object lives
@@ -41,3 +41,13 @@ class Parts:
     def resolved(self, table: Use) -> dict[str, Any]:
         """Return all options of a table's plugin, defaults filled in; what was written where it was never made."""
         return self._resolved.get(id(table), table.options)
+
+
+def _refuse_shadowed(cls: type, table: Use, where: str) -> None:
+    """A key of the core's in this table could never reach a plugin's option of the same name."""
+    shadowed = {option.name for option in options.describe(cls)} & set(type(table).model_fields)
+    if shadowed:
+        raise NotAPlugin(
+            f"{where}: the option {min(shadowed)!r} of {table.use} has the name of a key of the core here; "
+            "its author must rename it"
+        )

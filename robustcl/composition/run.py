@@ -22,7 +22,7 @@ from robustcl.composition.lock import digest
 from robustcl.composition.results import Results, describe_run
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder, build_encoder
-from robustcl.recipe import Stage
+from robustcl.recipe import MAIN_ROUTE, Stage
 from robustcl.rng import Rng
 from robustcl.schedule import duration
 from robustcl.train.checkpoint import write_atomically
@@ -226,6 +226,8 @@ class _Execution:
         routes = api.routes_until([plan])
         if stage.init is not None:
             loaded = store.load(store.resolve(stage.init, self.folder))
+            if stage.init_route is not None:
+                loaded = loaded.rerouted({MAIN_ROUTE: stage.init_route})
             wanted = tuple(dict.fromkeys([*loaded.routes, *routes]))
             main = loaded.routes[0]
             # A branch that the earlier stage never trained starts as a copy of its main one.

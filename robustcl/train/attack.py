@@ -143,6 +143,7 @@ class Attacker:
             for role, ref in term.roles
             if ref.view not in generator.writes
         }
+        support = [self._constant(ref, batch, term.layers, mode) for ref in term.support]
         separable = _is_separable(term, generator, batch)
         weights = self.weights[term.name]
 
@@ -156,7 +157,7 @@ class Attacker:
                      for i, name in enumerate(generator.writes)}  # fmt: skip
             views = {role: fixed[role] if role in fixed else block[ref.view] for role, ref in term.roles}
             with torch.autocast(places.device.type, enabled=False):
-                scene = compose_scene(term, views, seen, self.clusters, frozen)
+                scene = compose_scene(term, views, seen, self.clusters, frozen, support)
                 values = guard.per_sample(term.objective.plugin, term.objective.name, scene)
             if separable:
                 return torch.stack([weights[name] * value for name, value in values.items()]).sum(0)

@@ -31,9 +31,9 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def asked(self) -> bool:
+    def asked(self, device: torch.device) -> bool:
         """Say whether any rank was asked to stop."""
-        return bool(ranks.total(torch.tensor(float(self._asked))) > 0)
+        return bool(ranks.total(torch.tensor(float(self._asked), device=device)) > 0)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked and number == signal.SIGINT:

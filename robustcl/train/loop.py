@@ -24,11 +24,11 @@ from robustcl.train.encoders import Encoders, freeze_idle
 from robustcl.train.engine import Engine
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.log import Log
-from robustcl.train.plan import StagePlan, at
+from robustcl.train.plan import StagePlan, TermPlan, at
 from robustcl.train.refresh import ClusterState, pack, refresh, unpack
 from robustcl.train.step import Moment, Step
 from robustcl.train.survey import RunSurvey
-from robustcl.types import Dims
+from robustcl.types import Dims, Scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,10 @@ class StageRun:
                 numbers = self._one(wrapped, stepper, rows, x, progress)
                 self.done += 1
                 last = self.done == steps
-                if last or self.done % self.keeping.log_every == 0:
+                if self.done == 1 or last or self.done % self.keeping.log_every == 0:
                     seconds = self.seconds + time.monotonic() - started
                     self.log.write(self.done, steps, {"epoch": self.done / per_epoch, **numbers, "seconds": seconds})
-                asked = interrupt.asked()
+                asked = interrupt.asked(self.engine.device)
                 if asked or self._is_due(per_epoch) or last:
                     self.seconds += time.monotonic() - started
                     started = time.monotonic()
@@ -140,9 +140,10 @@ class StageRun:
                 protocols.remember(term.objective.plugin, scene)
                 if term.selector is not None:
                     protocols.remember(term.selector.plugin, scene)
+        counts = _pair_counts(self.step.scenes)
         self.step.scenes = []
         terms = {f"term/{name}": float(value.detach()) for name, value in losses.items() if name != "total"}
-        return {"loss": float(losses["total"].detach()), "lr": lr, **terms}
+        return {"loss": float(losses["total"].detach()), "lr": lr, **terms, **counts}
 
     def inputs(self, rows: Tensor, x: Tensor, rng: Rng) -> dict[str, Any]:
         """Return the step's arguments for some images: drawn views, indices, labels, pretext targets, positions."""
@@ -165,6 +166,8 @@ class StageRun:
 
     def _order(self, epoch: int) -> list[Tensor]:
         rows = self.chosen_rows if self.chosen_rows is not None else torch.arange(self.images.samples)
+        if rows.dim() == 2:
+            return [batch.chunk(ranks.world())[ranks.rank()] for batch in rows]
         return epoch_batches(
             rows,
             self.plan.batch,
@@ -259,3 +262,13 @@ class StageRun:
         )
         mark: int = state["mark"]
         return mark
+
+
+def _pair_counts(scenes: list[tuple[TermPlan, Scene]]) -> dict[str, float]:
+    """Return how many positives and negatives an anchor has on average, for each term that reads pairs."""
+    return {
+        f"pairs/{term.name}/{side}": float((mask > 0).sum(1).float().mean())
+        for term, scene in scenes
+        if scene.has("pairs")
+        for side, mask in (("positive", scene.pairs.positive), ("negative", scene.pairs.negative))
+    }

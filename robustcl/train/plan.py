@@ -73,6 +73,12 @@ class TermPlan:
     selector: Part | None
     weights: Mapping[str, Number]
     group: str | None = None
+    support: tuple[Ref, ...] = ()
+
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        """Every view that the term reads."""
+        return (*(ref for _, ref in self.roles), *self.support)
 
     @property
     def layers(self) -> frozenset[str]:

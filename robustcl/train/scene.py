@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -18,6 +18,7 @@ def compose_scene(
     batch: Batch,
     clusters: Clustering | None,
     frozen: frozenset[str] = frozenset(),
+    support: Sequence[Embedding] = (),
 ) -> Scene:
     """Return the scene of one term.
 
@@ -27,6 +28,7 @@ def compose_scene(
         batch: the images of this rank.
         clusters: the newest clustering, where the stage has one.
         frozen: encoders whose views make no rows.
+        support: embeddings of the support views, which are neither anchors nor columns.
     """
     scene = Scene(views=views, batch=batch)
     if clusters is not None:
@@ -36,6 +38,8 @@ def compose_scene(
         rows = _stack(own_views, batch)
         columns, own = _of_all_ranks(rows)
         scene = scene.but(rows=rows, columns=columns, own=own)
+    if support:
+        scene = scene.but(support=_stack(list(support), batch))
     if term.selector is not None:
         scene = scene.but(pairs=guard.select(term.selector.plugin, term.selector.name, scene))
     return scene

@@ -77,7 +77,8 @@ class Step(nn.Module):
         with torch.autocast(index.device.type, enabled=False):
             for term in self.plan.terms:
                 roles = {role: embeddings[term.group, ref] for role, ref in term.roles}
-                scene = compose_scene(term, roles, batch, self.moment.clusters, frozen)
+                support = [embeddings[term.group, ref] for ref in term.support]
+                scene = compose_scene(term, roles, batch, self.moment.clusters, frozen, support)
                 self.scenes.append((term, scene))
                 values = guard.per_sample(term.objective.plugin, term.objective.name, scene)
                 for name, value in values.items():
@@ -124,7 +125,7 @@ class Step(nn.Module):
 
 def _together(plan: StagePlan, terms: list[TermPlan], group: str | None) -> list[list[Ref]]:
     """Return which views share a forward: always of one encoder and route, in the order in which terms name them."""
-    refs = list(dict.fromkeys(ref for term in terms for _, ref in term.roles))
+    refs = list(dict.fromkeys(ref for term in terms for ref in term.refs))
     if group is not None:
         blocks: list[list[Ref]] = [[ref for ref in refs if ref.view in plan.groups[group]]]
     elif plan.forward == "by-view":
