@@ -7,6 +7,7 @@ everything else in such a table is handed to the plugin's own constructor.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +65,7 @@ class Threat(Section):
 class Projector(Section):
     """The head of pre-training: the width of each layer, and where batch norm stands."""
 
-    widths: list[int] = Field(default_factory=lambda: [512, 128])
+    widths: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [512, 128])
     norm: bool = True
     last_norm: bool = False
 
@@ -139,12 +140,17 @@ class Of(Section):
     layer: Literal["h", "z"] = "h"
 
 
+Clusters = Annotated[int, Field(ge=1)]
+
+
 class Targets(Use):
     """``targets``: the cluster plugin, what it clusters, how many clusters, and how often."""
 
     of: Of = Of()
-    clusters: int | list[int] | Literal["silhouette"] = "silhouette"
-    grid: list[int] = Field(default_factory=lambda: [5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100])
+    clusters: Clusters | Annotated[list[Clusters], Field(min_length=1)] | Literal["silhouette"] = "silhouette"
+    grid: list[Annotated[int, Field(ge=2)]] = Field(
+        default_factory=lambda: [5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100], min_length=1
+    )
     refresh: str | None = "1 epoch"
 
 
@@ -244,10 +250,11 @@ def parse(tables: Mapping[str, Any], where: str) -> Recipe:
     Raises:
         UsageError: an unknown key (with near names), a missing one or a value of the wrong type, with its place.
     """
+    plain = _desugar(tables)
     try:
-        return Recipe.model_validate(_desugar(tables))
+        return Recipe.model_validate(plain)
     except ValidationError as error:
-        raise UsageError(_sentence(error, where)) from None
+        raise UsageError(_sentence(error, where, plain)) from None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -268,42 +275,91 @@ def read(path: Path) -> dict[str, Any]:
 
 def _desugar(tables: Mapping[str, Any]) -> dict[str, Any]:
     """Turn ``objective = ...`` and ``protocol = ...`` into the tables they stand for."""
-    recipe = dict(tables)
-    recipe["stage"] = [_one_term(stage) if isinstance(stage, Mapping) else stage for stage in recipe.get("stage", [])]
-    recipe["evaluate"] = [
-        {("use" if key == "protocol" else key): value for key, value in entry.items()}
-        if isinstance(entry, Mapping)
-        else entry
-        for entry in recipe.get("evaluate", [])
-    ]
-    return recipe
+    return {
+        **tables,
+        **{
+            key: [sugar(entry) if isinstance(entry, Mapping) else entry for entry in tables[key]]
+            for key, sugar in (("stage", _one_term), ("evaluate", _protocol))
+            if isinstance(tables.get(key), list)
+        },
+    }
 
 
 def _one_term(stage: Mapping[str, Any]) -> dict[str, Any]:
     stage = dict(stage)
-    if "objective" in stage:
-        stage["term"] = {**stage.get("term", {}), "objective": stage.pop("objective")}
+    terms = stage.get("term", {})
+    if "objective" in stage and isinstance(terms, Mapping) and "objective" not in terms:
+        stage["term"] = {**terms, "objective": stage.pop("objective")}
     return stage
 
 
-def _sentence(error: ValidationError, where: str) -> str:
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "lax-", "is-")))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+def _protocol(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {("use" if key == "protocol" else key): value for key, value in entry.items()}
+
+
+def _sentence(error: ValidationError, where: str, tables: Mapping[str, Any]) -> str:
+    """Return the deepest fault: where a value may be of several types, its own fault and not that of the others."""
+    found = [(_place(fault, tables), fault) for fault in error.errors(include_url=False)]
+    depth = max(len(place) for place, _ in found)
+    place, first = next((place, fault) for place, fault in found if len(place) == depth)
+    others = len({tuple(place) for place, _ in found if len(place) == depth}) - 1
+    more = f" (and {others} more)" if others else ""
+    path = ".".join(place)
     if first["type"] == "extra_forbidden":
-        return f"{where}: unknown key {place!r}{_near(first['loc'])}; remove or correct it{more}"
+        return f"{where}: unknown key {path!r}{_near(place)}; remove or correct it{more}"
     if first["type"] == "missing":
-        return f"{where}: the key {place!r} is missing{more}"
-    return f"{where}: {place} = {first.get('input')!r} is not accepted: {first['msg']}{more}"
+        return f"{where}: the key {path!r} is missing; add it{more}"
+    wanted = " or ".join(dict.fromkeys(_wanted(fault["msg"]) for other, fault in found if other == place))
+    return f"{where}: {path} = {_short(first.get('input'))} is not accepted; give {wanted}{more}"
 
 
-def _near(location: tuple[Any, ...]) -> str:
-    sections: list[type[BaseModel]] = [
-        Recipe, Stage, Data, Threat, EncoderTable, Projector, Settings, Of, Ema, BallTable, Evaluate
-    ]  # fmt: skip
-    known = {field for section in sections for field in section.model_fields}
-    near = difflib.get_close_matches(str(location[-1]), sorted(known), n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
+def _place(fault: Mapping[str, Any], tables: Mapping[str, Any]) -> list[str]:
+    """Return the path as the file has it: stages by name, without the marks of the types that were tried."""
+    node: Any = tables
+    place: list[str] = []
+    for number, key in enumerate(fault["loc"], 1):
+        missing = fault["type"] == "missing" and number == len(fault["loc"])
+        if isinstance(node, Mapping) and (key in node or missing):
+            place.append(str(key))
+            node = node.get(key)
+        elif isinstance(node, list) and isinstance(key, int):
+            node = node[key]
+            name = (node.get("name") or node.get("use")) if isinstance(node, Mapping) else None
+            place.append(str(name or key))
+    return place
+
+
+def _wanted(message: str) -> str:
+    said = re.sub(r"^\w+ should (be )?", "", message).partition(" or instance of ")[0].partition(" after ")[0]
+    said = re.sub(r"^(greater|less)", r"a number \1", said).replace("have at least", "at least")
+    said = said.replace("match pattern", "a text like").replace("valid dictionary", "table").replace("valid ", "")
+    return said.replace("a integer", "an integer")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _near(place: list[str]) -> str:
+    *above, key = place
+    section = _section(above)
+    near = difflib.get_close_matches(key, sorted(section.model_fields), n=1)
+    if near:
+        return f", did you mean {near[0]!r}?"
+    return ", which belongs in a [[stage]]" if section is Recipe and key in Stage.model_fields else ""
+
+
+def _section(above: list[str]) -> type[BaseModel]:
+    """Return the section that holds a key, by the path above it."""
+    if not above:
+        return Recipe
+    if above[0] == "stage" and len(above) == 2:
+        return Stage
+    sections: dict[str, type[BaseModel]] = {
+        "threat": Threat, "projector": Projector, "run": Settings, "of": Of, "ball": BallTable
+    }  # fmt: skip
+    return Ema if "encoders" in above[-2:] else sections.get(above[-1], Use)
 
 
 def _without_none(value: Any) -> Any:

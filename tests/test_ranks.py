@@ -99,7 +99,7 @@ def test_a_whole_run_of_two_processes_has_the_loss_trace_of_one(tmp_path: Path) 
     for devices in ("1", "2"):
         done = subprocess.run(
             [*common, "--devices", devices, "--out", f"run-{devices}"],
-            cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True,
+            cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         if devices == "2" and "gloo" in done.stderr and done.returncode:
             without_gloo(done.stderr[-2000:])
@@ -108,6 +108,7 @@ def test_a_whole_run_of_two_processes_has_the_loss_trace_of_one(tmp_path: Path) 
     assert [(line["stage"], line["step"]) for line in one] == [(line["stage"], line["step"]) for line in two]
     assert {"pretrain", "robust"} < {line["stage"] for line in one}
     for mine, other in zip(one, two, strict=True):
+        assert mine.pop("stage") == other.pop("stage")
         assert mine == pytest.approx(other, rel=1e-5, abs=1e-8)
     journals = [tiny.lines(tmp_path / f"run-{devices}" / "journal.jsonl", "hash") for devices in "12"]
     assert journals[0] == journals[1]

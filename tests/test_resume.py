@@ -135,7 +135,7 @@ def test_a_pickle_in_place_of_a_checkpoint_is_not_executed(how: str, tmp_path: P
     path = checkpoint.save(tmp_path / "checkpoints", 1, {"step": 1})
     canary = {"step": 1, "canary": _Canary(tmp_path / "canary")}
     if how == "pickle":
-        path.write_bytes(pickle.dumps(canary))
+        path.write_bytes(pickle.dumps(canary, protocol=2))
     else:
         torch.save(canary, path)
     # The forger seals the file too.

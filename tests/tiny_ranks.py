@@ -219,7 +219,11 @@ def _encoder(composition: api.Composition, splits: Any, routes: tuple[str, ...],
         routes=routes,
         rng=Rng(0, "encoder", name),
     )
-    # Running statistics that say something: those of a fresh batch norm are 0 and 1 on every branch.
+    # Branches that differ, as after training: on equal ones an adversarial view starts where its loss has gradient 0,
+    # and the sign of what rounding leaves of it decides.
+    for number, (key, parameter) in enumerate(encoder.named_parameters()):
+        if parameter.dim() == 1:
+            parameter.data += Rng(2, key, number).uniform(parameter.shape, -0.3, 0.3)
     for number, (key, buffer) in enumerate(encoder.named_buffers()):
         if key.endswith("running_mean"):
             buffer.copy_(Rng(1, number).uniform(buffer.shape, -0.2, 0.2))

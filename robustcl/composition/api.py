@@ -14,8 +14,10 @@ from robustcl.composition.choose import Flags, choose
 from robustcl.composition.parts import Parts
 from robustcl.errors import UsageError, near
 from robustcl.nn.projector import Projector
-from robustcl.recipe import MAIN_ROUTE, EncoderTable, Evaluate, Recipe, Stage
+from robustcl.recipe import MAIN_ROUTE, Ema, EncoderTable, Evaluate, Recipe, Stage
+from robustcl.schedule import duration
 from robustcl.threat import Ball
+from robustcl.train.encoders import ONLINE
 from robustcl.train.log import Watcher, watch_nothing
 from robustcl.train.plan import Part, StagePlan
 
@@ -129,10 +131,9 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
     """Compose from a recipe's tables."""
     recipe = recipes.parse(tables, where)
     parts = Parts()
-    try:
-        ball = Ball.checked(recipe.threat.norm, recipe.threat.eps)
-    except UsageError as error:
-        raise UsageError(f"threat: {error}") from None
+    ball = _ball(recipe.threat.norm, recipe.threat.eps, "threat")
+    if duration(recipe.run.checkpoint, "run.checkpoint").unit == "fraction":
+        raise UsageError(f'run.checkpoint = {recipe.run.checkpoint!r}: write "1 epoch" or "50 steps"')
     dataset = parts.make("dataset", recipe.data, "data")
     table = recipe.encoder or EncoderTable()
     if not table.use:
@@ -168,12 +169,30 @@ def _check_origins(stage: Stage, earlier: Sequence[Stage]) -> None:
         where = f"stage.{stage.name}.{key} = {origin!r}"
         if kind not in ("stage", "run", "file") or not rest:
             raise UsageError(f'{where}: write "stage:NAME", "run:FOLDER" or "file:FOLDER"')
-        name = rest.partition("@")[0]
+        name, _, encoder = rest.partition("@")
         if kind == "stage" and name not in names:
             known = ", ".join(names) or "none"
             raise UsageError(f"{where}: no earlier stage is named {name!r}{near(name, names)}; there is {known}")
+        if kind == "stage" and encoder:
+            _check_encoder(encoder, earlier[names.index(name)], where)
         if kind != "stage" and not Path(name).is_dir():
             raise UsageError(f"{where}: there is no folder {name}")
+
+
+def _check_encoder(name: str, stage: Stage, where: str) -> None:
+    """Only the online encoder and its followers are kept at the end of a stage."""
+    kept = [ONLINE, *(key for key, origin in stage.encoders.items() if isinstance(origin, Ema))]
+    if name not in kept:
+        raise UsageError(
+            f"{where}: stage {stage.name} leaves no encoder {name!r}{near(name, kept)}; it leaves {', '.join(kept)}"
+        )
+
+
+def _ball(norm: str, eps: str | float, where: str) -> Ball:
+    try:
+        return Ball.checked(norm, eps)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def _evaluation(
@@ -189,9 +208,9 @@ def _evaluation(
     for route in table.route:
         if route not in routes:
             raise UsageError(f"{where}.route: the encoder has no route {route!r}; it has {', '.join(routes)}")
-    for number, eps in enumerate(table.curve):
-        Ball.checked(ball.norm, eps) if eps not in (0, 0.0) else None
-        del number
+    for eps in table.curve:
+        _ball(ball.norm, eps, f"{where}.curve")
+    _check_encoder(table.encoder, recipe.stage[judged], f"{where}.encoder = {table.encoder!r}")
     stages = {
         route: tuple(_protocol_stage(entry, parts, ball, recipe, f"{where}({route})")
                      for entry in protocol.plugin.stages(route))

@@ -110,12 +110,20 @@ def _asked(flags: Flags) -> str:
 
 def _adapt(recipe: dict[str, Any]) -> list[str]:
     """Apply ``[adapt.DATASET]``: what a data set needs to be different, e.g. no mirrored digits."""
-    adaptations = recipe.pop("adapt", {})
+    adaptations = _paths(recipe, "adapt")
     name = _use(recipe.get("data", {"use": "digits"}))
     changes = adaptations.get(name, {})
     for path, value in changes.items():
         override.put(recipe, path, value, f"adapt.{name}")
     return [f"adapted to {name}: {_assignments(changes)}"] if changes else []
+
+
+def _paths(recipe: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """Take tables of dotted paths out of a recipe."""
+    found = recipe.pop(key, {})
+    if not isinstance(found, Mapping) or not all(isinstance(table, Mapping) for table in found.values()):
+        raise UsageError(f"{key}: write tables of paths and values, e.g. [{key}.NAME]")
+    return dict(found)
 
 
 def _assignments(changes: Mapping[str, Any]) -> str:
@@ -124,7 +132,7 @@ def _assignments(changes: Mapping[str, Any]) -> str:
 
 def _apply_budget(recipe: dict[str, Any], budget: str | None) -> list[str]:
     """Apply ``[budget.NAME]``: dotted paths and their values."""
-    budgets = recipe.pop("budget", {})
+    budgets = _paths(recipe, "budget")
     if budget is None:
         return []
     if budget == "paper":
@@ -254,7 +262,7 @@ def _last_terms(recipe: dict[str, Any]) -> tuple[list[tuple[str, Any]], str]:
 
 
 def _use(table: Any) -> str:
-    return table if isinstance(table, str) else str(table["use"])
+    return str(table.get("use", "")) if isinstance(table, Mapping) else str(table)
 
 
 _REPLACE = {

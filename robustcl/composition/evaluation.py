@@ -48,8 +48,8 @@ class Evaluation:
         for plan in self.composition.evaluations:
             for route in plan.table.route:
                 encoder = self._prepared(plan, route)
+                test = test or open_test(self.composition, self.run.engine.device)
                 if ranks.rank() == 0:
-                    test = test or open_test(self.composition, self.run.engine.device)
                     self._judge(plan, route, encoder, test)
                 ranks.wait()
         return {"rows": self.rows, "security": self.security}
@@ -67,7 +67,8 @@ class Evaluation:
             self.run.say(f"evaluate {plan.table.use} on route {route}: {stage.epochs} epochs")
             named = replace(stage_plan, name=name)
             encoder = self.run.train(stage, named, self.splits, 0, name=name, online=encoder)
-        return encoder.to(self.run.engine.device, self.run.engine.dtype)
+        self.run.engine.place(encoder)
+        return encoder
 
     def _judge(self, plan: EvaluationPlan, route: str, encoder: Encoder, test: Images) -> None:
         protocol = plan.table.use

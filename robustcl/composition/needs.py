@@ -81,7 +81,9 @@ def _refuse_unread(stage: Stage, plan: StagePlan, where: str) -> None:
     read |= {name for generator in plan.generators for name in generator.reads}
     read |= {ref.view for generator in plan.generators for ref in generator.constants.values()}
     read |= {view.of for view in plan.views if view.of is not None}
-    read |= {ref.view for g in plan.generators if g.maximise is not None for _, ref in g.maximise.roles}
+    for generator in plan.generators:
+        if generator.maximise is not None:
+            read |= {ref.view for _, ref in generator.maximise.roles} - set(generator.writes)
     made = [view.name for view in plan.views] + [name for g in plan.generators for name in g.writes]
     for name in made:
         if name not in read:
@@ -90,15 +92,43 @@ def _refuse_unread(stage: Stage, plan: StagePlan, where: str) -> None:
         for name in names:
             if name not in made:
                 raise UsageError(f"{where}.{table}: there is no view {name!r}{near(name, made)}; {', '.join(made)}")
+    _refuse_unknown_names(stage, plan, made, where)
     _refuse_unread_encoders(stage, plan, where)
     if plan.targets is not None and plan.labels is None and plan.epochs > 0 and not _anyone_needs(plan, Need.CLUSTERS):
         raise UsageError(f"{where}.targets: nothing reads the clusters of {plan.targets.part.name}; remove the table")
     if plan.labels is not None and plan.targets is None:
         raise NeedNotMet(f'{where}.labels: labels from targets need targets = {{ use = "spherical-kmeans" }}')
+    clusters = plan.targets.clusters if plan.targets is not None else None
+    if plan.labels is not None and plan.labels >= len(clusters or (0,)):
+        raise UsageError(
+            f"{where}.labels: there is no clustering {plan.labels}, the targets make {len(clusters or (0,))}; "
+            "count from 0, or add a number to targets.clusters"
+        )
     groups = {term.group for term in plan.terms}
     for name in plan.groups:
         if name not in groups:
             raise UsageError(f"{where}.groups.{name}: no term is of this group; remove it, or name it in a term")
+
+
+def _refuse_unknown_names(stage: Stage, plan: StagePlan, made: list[str], where: str) -> None:
+    lists = {"differentiable": list(plan.differentiable)}
+    lists |= {f"groups.{name}": list(members) for name, members in plan.groups.items()}
+    if not isinstance(plan.forward, str):
+        lists["forward"] = [name for names in plan.forward for name in names]
+    for key, names in lists.items():
+        for name in names:
+            if name not in made:
+                raise UsageError(f"{where}.{key}: there is no view {name!r}{near(name, made)}; {', '.join(made)}")
+    for key, names in (("trainable", stage.trainable), ("freeze", stage.freeze)):
+        for name in names:
+            part = name.removeprefix(f"{ONLINE}.").partition(".")[0]
+            if part not in (known := (ONLINE, "backbone", "projector", "classifier")):
+                raise UsageError(f"{where}.{key}: there is no part {name!r}{near(part, known)}; {', '.join(known)}")
+    for name, ema in plan.ema.items():
+        if ema.of not in (others := [ONLINE, *(other for other in stage.encoders if other != name)]):
+            raise UsageError(
+                f"{where}.encoders.{name}.of: there is no encoder {ema.of!r}{near(ema.of, others)}; {', '.join(others)}"
+            )
 
 
 def _refuse_unread_encoders(stage: Stage, plan: StagePlan, where: str) -> None:
@@ -111,7 +141,7 @@ def _refuse_unread_encoders(stage: Stage, plan: StagePlan, where: str) -> None:
     for name in stage.encoders:
         if name not in seen:
             raise UsageError(f"{where}.encoders: nothing reads the encoder {name!r}; bind a view to it or remove it")
-    known = {ONLINE, *stage.encoders}
+    known = [ONLINE, *stage.encoders]
     for encoder in [*plan.encode.values(), *([plan.targets.encoder] if plan.targets else [])]:
         if encoder not in known:
             raise UsageError(f"{where}: there is no encoder {encoder!r}{near(encoder, known)}; {', '.join(known)}")

@@ -15,7 +15,7 @@ from typing import Any
 import tomli_w
 
 from robustcl import ranks
-from robustcl.composition import api, store
+from robustcl.composition import api, preflight, store
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.lock import digest
@@ -56,11 +56,16 @@ def start(
     """Create the run directory and run; see ``Composition.train``."""
     engine = Engine(device, devices, precision)
     engine.launch()
-    folder = ranks.from_first(_created(composition, out) if ranks.rank() == 0 else None)
+    folder = ranks.from_first(_free(composition, out) if ranks.rank() == 0 else None)
+    # What cannot be run must not leave a directory behind that the next attempt would trip over.
+    splits = open_splits(composition, engine.device)
+    preflight.check(composition, splits)
     options = {"device": device, "devices": devices, "precision": precision}
     if ranks.rank() == 0:
+        _create(composition, folder)
         write_atomically(folder / "run.json", json.dumps(options))
-    return execute(composition, folder, engine, watcher, say)
+    ranks.wait()
+    return execute(composition, folder, engine, watcher, say, splits)
 
 
 def resume(path: str | Path, *, watcher: Watcher = watch_nothing, say: Say = lambda sentence: None) -> Run:
@@ -76,9 +81,16 @@ def resume(path: str | Path, *, watcher: Watcher = watch_nothing, say: Say = lam
     return execute(composition, folder, engine, watcher, say)
 
 
-def execute(composition: api.Composition, folder: Path, engine: Engine, watcher: Watcher, say: Say) -> Run:
-    """Do whatever a run directory still lacks."""
-    return _Execution(composition, folder, engine, watcher, say).finish()
+def execute(
+    composition: api.Composition,
+    folder: Path,
+    engine: Engine,
+    watcher: Watcher,
+    say: Say,
+    splits: Splits | None = None,
+) -> Run:
+    """Do whatever a run directory still lacks; the data are opened where ``splits`` does not bring them."""
+    return _Execution(composition, folder, engine, watcher, say, splits).finish()
 
 
 def reopen(folder: Path) -> tuple[api.Composition, dict[str, Any]]:
@@ -95,24 +107,32 @@ def reopen(folder: Path) -> tuple[api.Composition, dict[str, Any]]:
     return composition, options
 
 
-def _created(composition: api.Composition, out: str | Path | None) -> Path:
+def _free(composition: api.Composition, out: str | Path | None) -> Path:
+    """Return the run directory's path, which is free to be made."""
     if out is None:
         moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         out = Path("runs") / f"{moment}-{composition.recipe.name}-seed{composition.recipe.seed}"
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        there = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"--out {folder} cannot be used: {error.strerror}; choose another directory") from None
+    if there:
         held = "another run" if (folder / "recipe.lock.toml").is_file() else "other files"
         raise UsageError(
-            f"--out {folder} exists and holds {held}; choose another directory, or continue it with "
-            f"robustcl resume {folder}"
+            f"--out {folder} exists and holds {held}; choose another directory"
+            + (f", or continue it with robustcl resume {folder}" if held == "another run" else "")
         )
+    return folder
+
+
+def _create(composition: api.Composition, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "recipe.toml", tomli_w.dumps(dict(composition.tables)))
         write_atomically(folder / "recipe.lock.toml", tomli_w.dumps(composition.lock()))
     except OSError as error:
         raise UsageError(f"--out {folder} cannot be written: {error.strerror}; choose another directory") from None
-    return folder
 
 
 @dataclass(slots=True)
@@ -124,6 +144,7 @@ class _Execution:
     engine: Engine
     watcher: Watcher
     say: Say
+    splits: Splits | None = None
     hash: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +153,7 @@ class _Execution:
     def finish(self) -> Run:
         recipe = self.composition.recipe
         with _only_one(self.folder):
-            splits = open_splits(self.composition, self.engine.device)
+            splits = self.splits or open_splits(self.composition, self.engine.device)
             for number, (stage, plan) in enumerate(zip(recipe.stage, self.composition.stages, strict=True)):
                 if store.facts(self.folder, stage.name) is None:
                     self.say(f"stage {stage.name}: {stage.epochs} epochs")

@@ -168,8 +168,11 @@ class Attacker:
 
 def _is_separable(term: TermPlan, generator: GeneratorPlan, batch: Batch) -> bool:
     independent = bool(getattr(term.objective.plugin, "separable", False)) and len(generator.writes) == 1
-    partly_labelled = Need.LABELS in term.objective.needs and bool((batch.label < 0).any())
-    return independent and not partly_labelled
+    if not independent or Need.LABELS not in term.objective.needs:
+        return independent
+    # Over all ranks: were they of different minds, some would wait for a sum that the others never form.
+    unlabelled = ranks.total((batch.label < 0).sum())
+    return not bool(unlabelled)
 
 
 def _over_ranks(values: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -53,6 +53,13 @@ class Engine:
         """The type of weights and inputs."""
         return torch.float64 if self.precision == "64-true" else torch.float32
 
+    def place(self, module: nn.Module) -> None:
+        """Move a module to the device and type of this run, convolutions channels-last."""
+        module.to(self.device, self.dtype)
+        for submodule in module.modules():
+            if isinstance(submodule, nn.Conv2d):
+                submodule.to(memory_format=torch.channels_last)
+
     def wrap(self, step: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
         """Return the step and the optimiser as the chosen strategy runs them."""
         wrapped, stepper = self.fabric.setup(step, optimizer)

@@ -64,6 +64,7 @@ class StageRun:
         self.clusters = ClusterState()
         self.chosen_rows: Tensor | None = None
         self.done = 0
+        self.epoch, self.within = 0, 0  # finished epochs, and batches of the one in progress
         self.seconds = 0.0
         self._build_heads()
         freeze_idle(plan, encoders.online, MAIN_ROUTE)
@@ -78,8 +79,8 @@ class StageRun:
             Interrupted: Ctrl-C or SIGTERM; the state is saved.
         """
         for encoder in (self.encoders.online, *self.encoders.ema.values(), *self.encoders.frozen.values()):
-            encoder.to(self.engine.device, self.engine.dtype)
-        self.step.to(self.engine.device, self.engine.dtype)
+            self.engine.place(encoder)
+        self.engine.place(self.step)
         optimizer = self.plan.optimizer.plugin.make(self.parameters) if self.parameters else None
         mark = self._restore(optimizer)
         self.log.open(mark, self.done)
@@ -91,31 +92,43 @@ class StageRun:
 
     def _epochs(self, optimizer: torch.optim.Optimizer | None, interrupt: Interrupt) -> None:
         wrapped, stepper = self.engine.wrap(self.step, optimizer) if optimizer is not None else (None, None)
-        per_epoch = len(self._order(0))
-        steps = per_epoch * self.plan.epochs
         if self.plan.epochs == 0:
             self._refresh(0.0)
             return
-        while self.done < steps:
-            epoch, first = divmod(self.done, per_epoch)
+        while self.epoch < self.plan.epochs:
             started = time.monotonic()
-            self._sample(epoch)
-            for rows, x in self.images.batches(self._order(epoch)[first:]):
-                progress = Progress(self.done, steps, self.done / per_epoch, float(self.plan.epochs))
+            self._sample()
+            order = self._order(self.epoch)
+            for rows, x in self.images.batches(order[self.within :]):
+                progress = self._progress(len(order))
                 self._refresh(progress.epoch)
                 numbers = self._one(wrapped, stepper, rows, x, progress)
-                self.done += 1
-                last = self.done == steps
+                self._advance(len(order))
+                last = self.epoch == self.plan.epochs
                 if self.done == 1 or last or self.done % self.keeping.log_every == 0:
                     seconds = self.seconds + time.monotonic() - started
-                    self.log.write(self.done, steps, {"epoch": self.done / per_epoch, **numbers, "seconds": seconds})
+                    epoch = self.epoch + self.within / len(order)
+                    self.log.write(self.done, progress.steps, {"epoch": epoch, **numbers, "seconds": seconds})
                 asked = interrupt.asked(self.engine.device)
-                if asked or self._is_due(per_epoch) or last:
+                if asked or last or self._is_due():
                     self.seconds += time.monotonic() - started
                     started = time.monotonic()
                     self._keep(optimizer)
                 if asked:
-                    raise Interrupted(f"stopped at step {self.done} of {steps} of stage {self.plan.name}; resume it")
+                    raise Interrupted(
+                        f"stopped at step {self.done} of {progress.steps} of stage {self.plan.name}; resume it"
+                    )
+
+    def _progress(self, batches: int) -> Progress:
+        """Say where the stage stands; a sampler may give each epoch another length, so the end is an estimate."""
+        left = batches - self.within + (self.plan.epochs - self.epoch - 1) * batches
+        return Progress(self.done, self.done + left, self.epoch + self.within / batches, float(self.plan.epochs))
+
+    def _advance(self, batches: int) -> None:
+        self.done += 1
+        self.within += 1
+        if self.within == batches:
+            self.epoch, self.within = self.epoch + 1, 0
 
     def _one(self, wrapped: Any, stepper: Any, rows: Tensor, x: Tensor, progress: Progress) -> dict[str, float]:
         """Take one optimiser step; returns the numbers to log."""
@@ -184,9 +197,10 @@ class StageRun:
         with self.engine.autocast():
             refresh(self.clusters, plan, self.encoders, self.images, epoch, self.rng.child("clusters"))
 
-    def _sample(self, epoch: int) -> None:
-        plan = self.plan.sampler
-        if plan is None or epoch < plan.after or (epoch - plan.after) % plan.every:
+    def _sample(self) -> None:
+        """Let the sampler choose at an epoch's beginning; within one, its choice stands in the checkpoint."""
+        plan, epoch = self.plan.sampler, self.epoch
+        if plan is None or self.within or epoch < plan.after or (epoch - plan.after) % plan.every:
             return
         survey = RunSurvey(self, self.rng.child("survey", epoch))
         self.chosen_rows = ranks.from_first(plan.part.plugin.select(survey, epoch).cpu())
@@ -207,8 +221,9 @@ class StageRun:
                 torch.manual_seed(self.rng.child("build", number).seed())
                 protocols.build(part.plugin, dims)
 
-    def _is_due(self, per_epoch: int) -> bool:
-        return self.done % (self.keeping.every_steps or per_epoch) == 0
+    def _is_due(self) -> bool:
+        every = self.keeping.every_steps
+        return self.within == 0 if every is None else self.done % every == 0
 
     def _keep(self, optimizer: torch.optim.Optimizer | None) -> None:
         mark = self.log.mark()
@@ -222,6 +237,8 @@ class StageRun:
             "recipe": self.keeping.recipe_hash,
             "stage": self.plan.name,
             "step": self.done,
+            "epoch": self.epoch,
+            "within": self.within,
             "seconds": self.seconds,
             "mark": mark,
             "online": self.encoders.online.state_dict(),
@@ -253,7 +270,8 @@ class StageRun:
         self.step.heads.load_state_dict(state["heads"])
         if optimizer is not None:
             optimizer.load_state_dict(state["optimizer"])
-        self.done, self.seconds, self.chosen_rows = state["step"], state["seconds"], state["rows"]
+        self.done, self.epoch, self.within = state["step"], state["epoch"], state["within"]
+        self.seconds, self.chosen_rows = state["seconds"], state["rows"]
         self.clusters = ClusterState(
             None if state["clusters"] is None else unpack(state["clusters"], self.engine.device),
             None if state["chosen"] is None else tuple(state["chosen"]),
