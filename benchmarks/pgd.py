@@ -111,8 +111,8 @@ def foolbox_pgd(net: nn.Module, x: Tensor, label: Tensor) -> Callable[[], object
 
 def strengths(net: nn.Module, x: Tensor, label: Tensor) -> tuple[float, float]:
     """Return what both attacks reach: a fast attack that is weaker would prove nothing."""
+    found = pgd(net, x, label)(), torchattacks_pgd(net, x, label)()
     with torch.no_grad():
-        found = pgd(net, x, label)(), torchattacks_pgd(net, x, label)()
         ours, theirs = (float(nn.functional.cross_entropy(net(adv), label)) for adv in found)
     return round(ours, 4), round(theirs, 4)
 

@@ -144,7 +144,10 @@ Clusters = Annotated[int, Field(ge=1)]
 
 
 class Targets(Use):
-    """``targets``: the cluster plugin, what it clusters, how many clusters, and how often."""
+    """``targets``: the cluster plugin, what it clusters, how many clusters, and how often.
+
+    ``init = "stage:NAME"`` starts from the clusters that an earlier stage ended with.
+    """
 
     of: Of = Of()
     clusters: Clusters | Annotated[list[Clusters], Field(min_length=1)] | Literal["silhouette"] = "silhouette"
@@ -152,6 +155,7 @@ class Targets(Use):
         default_factory=lambda: [5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100], min_length=1
     )
     refresh: str | None = "1 epoch"
+    init: str | None = Field(None, pattern=r"^stage:")
 
 
 class SamplerTable(Use):
@@ -186,8 +190,8 @@ class Stage(Section):
     targets: Annotated[Targets, BeforeValidator(_shorthand)] | None = None
     sampler: Annotated[SamplerTable, BeforeValidator(_shorthand)] | None = None
     generator: dict[str, Annotated[GeneratorTable, BeforeValidator(_shorthand)]] = Field(default_factory=dict)
-    term: dict[str, Annotated[Term, BeforeValidator(_shorthand)]]
-    optimizer: PluginTable
+    term: dict[str, Annotated[Term, BeforeValidator(_shorthand)]] = Field(default_factory=dict)
+    optimizer: PluginTable = Use(use="sgd")
     clip: float | None = Field(None, gt=0)
 
 
@@ -301,8 +305,10 @@ def _sentence(error: ValidationError, where: str, tables: Mapping[str, Any]) -> 
     """Return the deepest fault: where a value may be of several types, its own fault and not that of the others."""
     found = [(_place(fault, tables), fault) for fault in error.errors(include_url=False)]
     depth = max(len(place) for place, _ in found)
-    place, first = next((place, fault) for place, fault in found if len(place) == depth)
-    others = len({tuple(place) for place, _ in found if len(place) == depth}) - 1
+    deepest = [(place, fault) for place, fault in found if len(place) == depth]
+    # A misspelt key is missing under its right name too: the misspelling is the fault.
+    place, first = min(deepest, key=lambda one: one[1]["type"] != "extra_forbidden")
+    others = len({tuple(place) for place, _ in deepest}) - 1
     more = f" (and {others} more)" if others else ""
     path = ".".join(place)
     if first["type"] == "extra_forbidden":

@@ -104,9 +104,9 @@ def test_every_pair_is_composed_as_asked_or_refused_in_a_sentence(generator: str
 def test_what_no_recipe_fits() -> None:
     with pytest.raises(UsageError, match="nothing says what to train: give --objective NAME or --recipe NAME"):
         compose()
-    with pytest.raises(UnknownPlugin, match="--objective: .*'nonsense'"):
+    with pytest.raises(UnknownPlugin, match=r"--objective: .*'nonsense'"):
         compose(objective="nonsense")
-    with pytest.raises(UnknownPlugin, match="--generator: .*'pdg', did you mean 'pgd'?"):
+    with pytest.raises(UnknownPlugin, match=r"--generator: .*'pdg', did you mean 'pgd'\?"):
         compose(objective="info-nce", generator="pdg")
     with pytest.raises(UnknownPlugin, match="'nonsense'"):
         compose(recipe="nonsense")
@@ -441,7 +441,8 @@ def test_constants_name_a_view_through_an_encoder() -> None:
 
 def test_followers() -> None:
     plan = composed(
-        'stage.robust.encoders.slow={of="teacher", momentum={linear=[0.9, 1.0]}, update="before-optimiser", buffers="copied"}',
+        'stage.robust.encoders.slow={of="teacher", momentum={linear=[0.9, 1.0]}, '
+        'update="before-optimiser", buffers="copied"}',
         text=tiny.RECIPE,
     ).stages[1]
     slow = plan.ema["slow"]

@@ -94,14 +94,15 @@ def conclude(run: Run, as_json: bool) -> None:
 
     if ranks.rank() != 0:
         return
-    page = report.write(run.path)
+    judged = bool(run.results.tables["rows"])
+    page = report.write(run.path) if judged else None
     if as_json:
         click.echo(json.dumps(run.results.tables))
         return
-    if len(run.results.tables["rows"]):
+    if judged:
         click.echo(report.table([run.path]))
     click.echo(f"run     {run.path}")
-    click.echo(f"report  {page}")
+    click.echo(f"report  {page or 'none: the recipe evaluates nothing'}")
     sys.stdout.flush()
 
 

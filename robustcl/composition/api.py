@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustcl import recipe as recipes
+from robustcl import registry
 from robustcl.composition import needs
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import Flags, choose
 from robustcl.composition.parts import Parts
 from robustcl.errors import UsageError, near
+from robustcl.evaluate.solo import Solo
 from robustcl.nn.projector import Projector
-from robustcl.recipe import MAIN_ROUTE, Ema, EncoderTable, Evaluate, Recipe, Stage
+from robustcl.recipe import MAIN_ROUTE, Ema, EncoderTable, Evaluate, Recipe, Stage, Use
 from robustcl.schedule import duration
 from robustcl.threat import Ball
 from robustcl.train.encoders import ONLINE
@@ -163,6 +165,8 @@ def _check_origins(stage: Stage, earlier: Sequence[Stage]) -> None:
     if stage.name in names:
         raise UsageError(f"two stages are named {stage.name!r}; rename one")
     origins = {"init": stage.init} if stage.init else {}
+    if stage.targets is not None and stage.targets.init is not None:
+        origins["targets.init"] = stage.targets.init
     origins |= {f"encoders.{name}": origin for name, origin in stage.encoders.items() if isinstance(origin, str)}
     for key, origin in origins.items():
         kind, _, rest = origin.partition(":")
@@ -216,8 +220,17 @@ def _evaluation(
                      for entry in protocol.plugin.stages(route))
         for route in table.route
     }  # fmt: skip
-    attacks = tuple(parts.make("attack", attack, f"{where}.attacks") for attack in table.attacks)
+    attacks = tuple(_attack(attack, parts, f"{where}.attacks") for attack in table.attacks)
     return EvaluationPlan(table, protocol, stages, attacks)
+
+
+def _attack(table: Use, parts: Parts, where: str) -> Part:
+    """Return an attack by name, or a generator (``pgd``, ``torchattacks:PGD``) as an attack of its own."""
+    head = table.use.partition(":")[0]
+    if head in registry.names("attack") or head not in registry.names("generator"):
+        return parts.make("attack", table, where)
+    part = parts.make("generator", table, where)
+    return Part(table.use, Solo(name=table.use, generator=part.plugin))
 
 
 def _protocol_stage(

@@ -285,6 +285,7 @@ def _targets(table: Targets, parts: Parts, where: str) -> TargetPlan:
         clusters=None if isinstance(clusters, str) else tuple(clusters) if isinstance(clusters, list) else (clusters,),
         grid=tuple(table.grid),
         every=every,
+        init=table.init,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -71,52 +72,65 @@ class Evaluation:
         return encoder
 
     def _judge(self, plan: EvaluationPlan, route: str, encoder: Encoder, test: Images) -> None:
-        protocol = plan.table.use
-        rng = Rng(self.composition.recipe.seed, "evaluate", protocol, route)
+        rng = Rng(self.composition.recipe.seed, "evaluate", plan.table.use, route)
         judge = Judge(encoder, route, self.composition.ball, rng, self.run.engine.autocast)
         splits = {"test": test} | ({"validation": self.splits.validation} if self.splits.validation else {})
         for split, images in splits.items():
             index = _first(images, plan.table.samples)
-            self._row(judge, images, index, Key(protocol, route, split, None), (), plan, {})
-            for attack in plan.attacks:
-                key = Key(protocol, route, split, attack.name)
-                members = self._members(attack, judge.ball)
-                self._row(judge, images, index, key, members, plan, _spec(attack, judge.ball))
+            self._row(judge, images, index, self._key(plan, route, split), (), plan)
+            for number, attack in enumerate(plan.attacks):
+                key = self._key(plan, route, split, number, judge.ball)
+                self._row(judge, images, index, key, self._members(attack, judge.ball), plan)
         if plan.attacks and plan.table.curve:
             self._curve(judge, test, _first(test, plan.table.samples), plan, route)
         if plan.attacks:
             self._artifacts(judge, test, plan.attacks[0])
 
+    def _key(
+        self, plan: EvaluationPlan, route: str, split: str, attack: int | None = None, ball: Ball | None = None
+    ) -> Key:
+        """Return the question; its ``spec`` holds every setting, so that other settings find no old answers."""
+        resolved = self.composition.parts.resolved
+        spec: dict[str, Any] = {
+            "protocol": resolved(plan.table),
+            "stage": plan.table.stage or "",
+            "encoder": plan.table.encoder,
+        }
+        name = None
+        if attack is not None and ball is not None:
+            name = plan.attacks[attack].name
+            options = resolved(plan.table.attacks[attack])
+            spec |= {"attack": options, "norm": ball.norm, "eps": float(ball.eps)}
+        return Key(plan.table.use, route, split, name, json.dumps(spec, sort_keys=True))
+
     def _row(
-        self, judge: Judge, images: Images, index: Tensor, key: Key, members: Members, plan: EvaluationPlan,
-        spec: dict[str, Any],
-    ) -> float:  # fmt: skip
+        self, judge: Judge, images: Images, index: Tensor, key: Key, members: Members, plan: EvaluationPlan
+    ) -> None:
         assert self.journal is not None
-        seed = self.composition.recipe.seed
-        outcomes = judge.judge(images, index, key, members, self.journal, plan.table.block, seed)
+        outcomes = judge.judge(
+            images, index, key, members, self.journal, plan.table.block, self.composition.recipe.seed
+        )
         correct = sum(outcome.correct for outcome in outcomes)
         low, high = wilson(correct, len(outcomes))
         self.rows.append({
             "protocol": key.protocol, "route": key.route, "split": key.split, "attack": key.attack,
             "metric": "clean_acc" if key.attack is None else f"{key.attack}_acc",
             "n": len(outcomes), "correct": correct, "value": correct / len(outcomes), "low": low, "high": high,
-            "spec": {"protocol": dict(self.composition.parts.resolved(plan.table)), **spec},
+            "spec": json.loads(key.spec),
         })  # fmt: skip
-        name = "clean" if key.attack is None else key.attack
-        self.run.say(f"{key.protocol} {key.route} {key.split} {name}: {100 * correct / len(outcomes):.2f} %")
-        return correct / len(outcomes)
+        self.run.say(f"{key.protocol} {key.route} {key.split} {key.attack or 'clean'}: {correct / len(outcomes):.2%}")
 
     def _curve(self, judge: Judge, images: Images, index: Tensor, plan: EvaluationPlan, route: str) -> None:
         """Attack with growing budgets; the step size grows with the budget, so that every edge can be reached."""
         assert self.journal is not None
         attack = plan.attacks[0]
-        clean = self.journal.known(Key(plan.table.use, route, "test", None))
+        clean = self.journal.known(self._key(plan, route, "test"))
         points = [(0.0, _accuracy([clean[int(i)] for i in index]))]
         full = float(judge.ball.eps)
         for eps in plan.table.curve:
             ball = Ball.checked(judge.ball.norm, eps)
             scaled = Judge(judge.encoder, judge.route, ball, judge.rng, judge.autocast)
-            key = Key(plan.table.use, route, "test", f"{attack.name} at {ball.norm} {eps}")
+            key = self._key(plan, route, "test", 0, ball)
             members = self._members(attack, ball, float(ball.eps) / full)
             outcomes = scaled.judge(
                 images, index, key, members, self.journal, plan.table.block, self.composition.recipe.seed
@@ -160,12 +174,6 @@ class Evaluation:
 
 def _first(images: Images, samples: int | None) -> Tensor:
     return torch.arange(min(images.samples, samples or images.samples))
-
-
-def _spec(attack: Part, ball: Ball) -> dict[str, Any]:
-    from robustcl.nn.encoder import options_of
-
-    return {"attack": options_of(attack.plugin), "norm": ball.norm, "eps": float(ball.eps)}
 
 
 def _accuracy(outcomes: list[Outcome]) -> float:

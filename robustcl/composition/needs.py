@@ -23,6 +23,8 @@ def check(stage: Stage, plan: StagePlan, where: str | None = None) -> dict[str, 
     for place, part in _placed(plan, where):
         for need in sorted(part.needs, key=lambda need: need.name):
             met[f"{place} ({part.name}) needs {need.value}"] = _meet(need, place, part, plan)
+    if plan.epochs > 0 and not plan.terms:
+        raise UsageError(f"{where}: nothing is learnt without a term; add [stage.term.NAME], or set epochs = 0")
     _refuse_unread(stage, plan, where)
     return met
 

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+import torch
 
 from robustcl import ranks
 from robustcl.composition import api, preflight, store
@@ -54,6 +56,7 @@ def start(
     say: Say,
 ) -> Run:
     """Create the run directory and run; see ``Composition.train``."""
+    _check_device(device)
     engine = Engine(device, devices, precision)
     engine.launch()
     folder = ranks.from_first(_free(composition, out) if ranks.rank() == 0 else None)
@@ -105,6 +108,14 @@ def reopen(folder: Path) -> tuple[api.Composition, dict[str, Any]]:
     except (OSError, ValueError):
         options = {"device": "auto", "devices": 1, "precision": "32-true"}
     return composition, options
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise UsageError(f'--device {device!r} is not known; write "auto", "cpu", "cuda" or "cuda:1"')
+    number = device.partition(":")[2]
+    if number and 0 < torch.cuda.device_count() <= int(number):
+        raise UsageError(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here, counted from 0")
 
 
 def _free(composition: api.Composition, out: str | Path | None) -> Path:
@@ -194,9 +205,11 @@ class _Execution:
             Log(self.folder, name, self.watcher),
             self.say,
         )
+        if plan.targets is not None and plan.targets.init is not None:
+            run.clusters = store.clusters(self.folder, plan.targets.init, self.engine.device)
         run.train()
         if ranks.rank() == 0:
-            store.save(self.folder, name, encoders, {
+            store.save(self.folder, name, encoders, run.clusters, {
                 "number": number, "seconds": run.seconds, "steps": run.done,
                 "chosen": run.clusters.chosen, "curve": run.clusters.curve,
             })  # fmt: skip
@@ -235,6 +248,8 @@ class _Execution:
 
     def _pseudo_classes(self, plan: StagePlan) -> int:
         clusters = plan.targets.clusters if plan.targets is not None else None
+        if plan.targets is not None and plan.targets.init is not None:
+            clusters = store.clusters(self.folder, plan.targets.init, self.engine.device).chosen
         if clusters is None or plan.labels is None or plan.labels >= len(clusters):
             raise UsageError(
                 f"stage.{plan.name}.labels: a classifier of pseudo-labels needs a fixed number of clusters; "

@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from robustcl import options, registry
 from robustcl.errors import UsageError, WeightsError
 from robustcl.nn import weights
 from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.nn.projector import Projector
 from robustcl.rng import Rng
+from robustcl.train import checkpoint
 from robustcl.train.checkpoint import write_atomically
 from robustcl.train.encoders import ONLINE
+from robustcl.train.refresh import ClusterState
 
 if TYPE_CHECKING:
     from robustcl.train.encoders import Encoders
@@ -27,13 +31,28 @@ def stage_folder(run: Path, stage: str) -> Path:
     return run / "stages" / stage
 
 
-def save(run: Path, stage: str, encoders: Encoders, facts: Mapping[str, Any]) -> None:
-    """Keep a finished stage: its online encoder, its followers, and some facts as JSON."""
+def save(run: Path, stage: str, encoders: Encoders, clusters: ClusterState, facts: Mapping[str, Any]) -> None:
+    """Keep a finished stage: its online encoder, its followers, its clusters, and some facts as JSON."""
     folder = stage_folder(run, stage)
     weights.save(encoders.online, folder)
     for name, encoder in encoders.ema.items():
         weights.save(encoder, folder / name)
+    if clusters.clustering is not None:
+        checkpoint.save(folder / "clusters", 0, clusters.packed())
     write_atomically(folder / _MARK, json.dumps(facts))
+
+
+def clusters(run: Path, origin: str, device: torch.device) -> ClusterState:
+    """Return the clusters that ``stage:NAME`` ended with.
+
+    Raises:
+        UsageError: that stage has none.
+    """
+    stage = origin.partition(":")[2]
+    state, _ = checkpoint.newest(stage_folder(run, stage) / "clusters")
+    if state is None:
+        raise UsageError(f"targets.init = {origin!r}: the stage {stage} ended without clusters")
+    return ClusterState.unpacked(state, device)
 
 
 def facts(run: Path, stage: str) -> dict[str, Any] | None:

@@ -22,6 +22,13 @@ class Key:
     split: str
     attack: str | None
     """``None`` for clean images."""
+    spec: str = ""
+    """Every setting of protocol, attack and ball, as text: other settings are another question."""
+
+    @property
+    def digest(self) -> str:
+        """A short name of ``spec``, as the journal's lines carry it."""
+        return hashlib.blake2b(self.spec.encode(), digest_size=6).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +48,21 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[Key, dict[int, Outcome]] = {}
+        self._known: dict[tuple[str | None, ...], dict[int, Outcome]] = {}
         if path.exists():
             self._read()
 
     def known(self, key: Key) -> dict[int, Outcome]:
         """Return the outcomes of one question by sample index."""
-        return self._known.setdefault(key, {})
+        return self._known.setdefault((key.protocol, key.route, key.split, key.attack, key.digest), {})
 
     def append(self, key: Key, outcomes: Iterable[Outcome]) -> None:
         """Write outcomes and flush them to the disk."""
         fresh = [outcome for outcome in outcomes if outcome.index not in self.known(key)]
+        question = asdict(key) | {"spec": key.digest}
         with self.path.open("a", encoding="utf-8") as file:
             for outcome in fresh:
-                file.write(json.dumps({**asdict(key), **asdict(outcome)}) + "\n")
+                file.write(json.dumps({**question, **asdict(outcome)}) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self.known(key).update({outcome.index: outcome for outcome in fresh})
@@ -66,8 +74,8 @@ class Journal:
             os.truncate(self.path, whole)
         for line in text[:whole].splitlines():
             entry = json.loads(line)
-            key = Key(*(entry.pop(name) for name in ("protocol", "route", "split", "attack")))
-            self.known(key)[entry["index"]] = Outcome(**entry)
+            question = tuple(entry.pop(name) for name in ("protocol", "route", "split", "attack", "spec"))
+            self._known.setdefault(question, {})[entry["index"]] = Outcome(**entry)
 
 
 def fingerprint(x: Tensor) -> list[str]:

@@ -43,13 +43,22 @@ class Encoders:
     def embed(
         self, x: Tensor, encoder: str, route: str, layers: frozenset[str], mode: str, taps: frozenset[str] = frozenset()
     ) -> Embedding:
-        """Embed inputs; a frozen encoder stays in eval mode and on its own main route whatever is asked."""
+        """Embed inputs; a frozen encoder stays in eval mode, and on its main route where it lacks the one asked for.
+
+        Axes between the rows and the item (patches of an image) are folded into the rows and unfolded afterwards.
+        """
         module = self[encoder]
         if encoder in self.frozen:
             route, mode = (route if route in module.routes else module.routes[0]), "eval"
+        folded = x.dim() - 1 - len(module.item)
         with locked(module, mode):
-            embedding: Embedding = module(x, route, layers, taps)
-        return embedding.apply(at_least_float32)
+            embedding: Embedding = module(x.flatten(0, folded), route, layers, taps)
+        embedding = embedding.apply(at_least_float32)
+        return (
+            embedding.apply(lambda value: value.reshape(*x.shape[: folded + 1], *value.shape[1:]))
+            if folded
+            else embedding
+        )
 
     def embed_constant(
         self, x: Tensor, encoder: str, route: str, layers: frozenset[str], mode: str = "eval"

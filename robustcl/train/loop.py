@@ -25,7 +25,7 @@ from robustcl.train.engine import Engine
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.log import Log
 from robustcl.train.plan import StagePlan, TermPlan, at
-from robustcl.train.refresh import ClusterState, pack, refresh, unpack
+from robustcl.train.refresh import ClusterState, refresh
 from robustcl.train.step import Moment, Step
 from robustcl.train.survey import RunSurvey
 from robustcl.types import Dims, Scene
@@ -232,7 +232,6 @@ class StageRun:
         ranks.wait()
 
     def _state(self, optimizer: torch.optim.Optimizer | None, mark: int) -> dict[str, Any]:
-        clusters = self.clusters.clustering
         return {
             "recipe": self.keeping.recipe_hash,
             "stage": self.plan.name,
@@ -246,10 +245,7 @@ class StageRun:
             "heads": self.step.heads.state_dict(),
             "optimizer": optimizer.state_dict() if optimizer is not None else {},
             "rows": self.chosen_rows,
-            "chosen": self.clusters.chosen,
-            "curve": self.clusters.curve,
-            "clusters_epoch": self.clusters.epoch,
-            "clusters": None if clusters is None else pack(clusters),
+            "clusters": self.clusters.packed(),
         }
 
     def _restore(self, optimizer: torch.optim.Optimizer | None) -> int | None:
@@ -272,12 +268,7 @@ class StageRun:
             optimizer.load_state_dict(state["optimizer"])
         self.done, self.epoch, self.within = state["step"], state["epoch"], state["within"]
         self.seconds, self.chosen_rows = state["seconds"], state["rows"]
-        self.clusters = ClusterState(
-            None if state["clusters"] is None else unpack(state["clusters"], self.engine.device),
-            None if state["chosen"] is None else tuple(state["chosen"]),
-            tuple((int(k), float(score)) for k, score in state["curve"]),
-            state["clusters_epoch"],
-        )
+        self.clusters = ClusterState.unpacked(state["clusters"], self.engine.device)
         mark: int = state["mark"]
         return mark
 

@@ -119,6 +119,8 @@ class TargetPlan:
     grid: tuple[int, ...]
     every: float | None
     """Epochs between refreshes; ``None`` for once."""
+    init: str | None = None
+    """``stage:NAME``: start from the clusters of an earlier stage."""
 
 
 @dataclass(frozen=True, slots=True)

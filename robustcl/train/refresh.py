@@ -29,6 +29,25 @@ class ClusterState:
     curve: tuple[tuple[int, float], ...] = ()
     epoch: float = -1.0
 
+    def packed(self) -> dict[str, Any]:
+        """Return the state as tensors and plain values, for a checkpoint."""
+        return {
+            "chosen": self.chosen,
+            "curve": self.curve,
+            "epoch": self.epoch,
+            "clusters": None if self.clustering is None else pack(self.clustering),
+        }
+
+    @classmethod
+    def unpacked(cls, packed: Mapping[str, Any], device: torch.device) -> ClusterState:
+        """Return the state of a checkpoint."""
+        return cls(
+            None if packed["clusters"] is None else unpack(packed["clusters"], device),
+            None if packed["chosen"] is None else tuple(packed["chosen"]),
+            tuple((int(k), float(score)) for k, score in packed["curve"]),
+            packed["epoch"],
+        )
+
     def is_due(self, plan: TargetPlan, epoch: float) -> bool:
         """Say whether the clusters must be fitted before this epoch."""
         if self.clustering is None:
