@@ -168,6 +168,7 @@ def test_overrides_reach_everything() -> None:
     assert reached("stage.0.epochs=7")["stage"][0]["epochs"] == 7
     assert reached("stage.robust.generator.steps=9")["stage"][1]["generator"]["w_adv"]["steps"] == 9
     assert reached("stage.robust.generator.w_adv.steps=9")["stage"][1]["generator"]["w_adv"]["steps"] == 9
+    assert reached("stage.robust.generator.ball.eps=0.1")["stage"][1]["generator"]["w_adv"]["ball"] == {"eps": 0.1}
     assert reached("stage.robust.term.slow.mix.distil=2")["stage"][1]["term"]["slow"]["mix"] == {"distil": 2}
     assert reached("evaluate.slf.epochs=3")["evaluate"][0]["epochs"] == 3
     attacks = [{"use": "pgd-20", "step_size": "8/255"}]
