@@ -8,7 +8,8 @@ from typing import Any
 
 from robustcl import recipe as recipes
 from robustcl.composition import api, store
-from robustcl.composition.run import Run, execute, reopen
+from robustcl.composition.folder import reopen
+from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing

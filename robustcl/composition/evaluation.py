@@ -13,7 +13,8 @@ from torch import Tensor
 
 from robustcl import ranks
 from robustcl.composition import store
-from robustcl.composition.data import Splits, open_test
+from robustcl.composition.data import open_test
+from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import Journal, Key, Outcome
@@ -25,7 +26,6 @@ from robustcl.train.plan import Part
 
 if TYPE_CHECKING:
     from robustcl.composition.api import EvaluationPlan
-    from robustcl.composition.run import _Execution
 
 _SHOWN = 8
 """Images in the report's strip."""
@@ -36,8 +36,8 @@ _EMBEDDED = 500
 class Evaluation:
     """Measures every protocol, route and attack of a composition; what the journal knows is not measured again."""
 
-    def __init__(self, run: _Execution, splits: Splits) -> None:
-        self.run, self.splits = run, splits
+    def __init__(self, run: Stages) -> None:
+        self.run, self.splits = run, run.splits
         self.composition = run.composition
         self.journal = Journal(run.folder / "journal.jsonl") if ranks.rank() == 0 else None
         self.rows: list[dict[str, Any]] = []
@@ -61,13 +61,13 @@ class Evaluation:
         suffix = "" if plan.table.encoder == "online" else f"@{plan.table.encoder}"
         encoder = store.load(store.resolve(f"stage:{judged}{suffix}", self.run.folder))
         for number, (stage, stage_plan) in enumerate(plan.stages[route]):
-            name = f"evaluate-{plan.table.use}-{route}-{judged}" + (f"-{number}" if number else "")
+            name = f"evaluate-{plan.table.use}-{route}-{judged}{suffix}" + (f"-{number}" if number else "")
             if store.facts(self.run.folder, name) is not None:
                 encoder = store.load(store.stage_folder(self.run.folder, name))
                 continue
             self.run.say(f"evaluate {plan.table.use} on route {route}: {stage.epochs} epochs")
             named = replace(stage_plan, name=name)
-            encoder = self.run.train(stage, named, self.splits, 0, name=name, online=encoder)
+            encoder = self.run.train(stage, named, name=name, online=encoder)
         self.run.engine.place(encoder)
         return encoder
 
