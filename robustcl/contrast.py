@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustcl.errors import UsageError
 from robustcl.protocols import Need
 from robustcl.types import Rows, Scene
 
@@ -54,7 +55,16 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def cosine_rows(a: Tensor, b: Tensor) -> Tensor:
-    """Return the cosine (R,) between row i of a (R, F) and row i of b (R, F)."""
+    """Return the cosine (R,) between row i of a (R, F) and row i of b (R, F).
+
+    Raises:
+        UsageError: features of two encoders that differ in width.
+    """
+    if a.shape != b.shape:
+        raise UsageError(
+            f"features of widths {a.shape[-1]} and {b.shape[-1]} cannot be compared: teacher and student must have "
+            "the same number of features"
+        )
     return (unit(a) * unit(b)).sum(dim=-1)
 
 

@@ -211,7 +211,7 @@ def _recipes() -> tuple[list[Entry], list[BrokenPlugin]]:
 
 
 def _unknown(kind: str, name: str, plain: str, rows: list[Entry]) -> str:
-    said = f"no installed distribution offers a {kind} called {name!r}"
+    said = f"no installed distribution offers {_a(kind)} called {name!r}"
     others = [other for other in KINDS if other != kind and any(e.name == plain for e in entries(other))]
     if others:
         said += f"; {plain!r} is a name of another kind: {', '.join(others)}"
@@ -238,3 +238,7 @@ def _preset(entry: Entry, cls: type, name: str, value: str) -> str:
     if not value.strip():
         raise UsageError(f"{name!r} names nothing after the colon; write '{entry.name}:{option.upper()}'")
     return option
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

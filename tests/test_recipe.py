@@ -10,7 +10,7 @@ import pytest
 import tiny
 import tomli_w
 
-from robustcl import override, recipe
+from robustcl import override, reading
 from robustcl.composition.api import Composition, compose, from_file, from_tables
 from robustcl.composition.lock import digest
 from robustcl.errors import UsageError
@@ -72,29 +72,23 @@ def test_the_lock_leaves_nothing_to_defaults() -> None:
     assert lock["lock"]["threads"] >= 1
 
 
-def test_to_toml_can_be_read_again() -> None:
-    parsed = recipe.parse(tiny.tables(), "tiny")
-    assert recipe.parse(tomllib.loads(parsed.to_toml()), "again") == parsed
-
-
-def test_find_and_with_seed() -> None:
-    parsed = recipe.parse(tiny.tables(), "tiny")
+def test_find() -> None:
+    parsed = reading.parse(tiny.tables(), "tiny")
     assert parsed.find("robust").epochs == 2
-    assert parsed.with_seed(9).seed == 9
     with pytest.raises(UsageError, match=r"no stage 'robus'; its stages are pretrain, robust"):
         parsed.find("robus")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no recipe file"):
-        recipe.read(tmp_path / "none.toml")
+        reading.read(tmp_path / "none.toml")
     path = tmp_path / "bad.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="cannot be read"):
-        recipe.read(path)
+        reading.read(path)
     path.write_text("name = \n", encoding="utf-8")
     with pytest.raises(UsageError, match="is not TOML"):
-        recipe.read(path)
+        reading.read(path)
 
 
 # --- mistakes in tables

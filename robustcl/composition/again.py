@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl import recipe as recipes
+from robustcl import reading
 from robustcl.composition import api, store
 from robustcl.composition.folder import reopen
 from robustcl.composition.run import Run, execute
@@ -34,7 +34,7 @@ def evaluate_again(
     for stage in composition.recipe.stage:
         if store.facts(folder, stage.name) is None:
             raise UsageError(f"{folder}: stage {stage.name} is not finished; continue it with robustcl resume {folder}")
-    tables: dict[str, Any] = recipes.read(folder / "recipe.lock.toml")
+    tables: dict[str, Any] = reading.read(folder / "recipe.lock.toml")
     entries = tables.get("evaluate") or [{"use": protocol or "slf"}]
     if protocol is not None:
         entries = [entry for entry in entries if entry["use"] == protocol] or [{"use": protocol}]

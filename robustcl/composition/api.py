@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustcl import recipe as recipes
-from robustcl import registry
+from robustcl import reading, registry
 from robustcl.composition import needs
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import Flags, choose
@@ -125,13 +124,13 @@ def compose(
 
 def from_file(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Composition:
     """Compose from a recipe file, a lock included."""
-    tables, how = choose(Flags(seed=seed, overrides=overrides), recipes.read(path))
+    tables, how = choose(Flags(seed=seed, overrides=overrides), reading.read(path))
     return from_tables(tables, str(path), [f"recipe file {path}", *how])
 
 
 def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> Composition:
     """Compose from a recipe's tables."""
-    recipe = recipes.parse(tables, where)
+    recipe = reading.parse(tables, where)
     parts = Parts()
     ball = _ball(recipe.threat.norm, recipe.threat.eps, "threat")
     if duration(recipe.run.checkpoint, "run.checkpoint").unit == "fraction":
@@ -154,6 +153,7 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
         met |= needs.check(stage, plan)
         _check_origins(stage, recipe.stage[:number])
         plans.append(plan)
+    _refuse_twins(recipe.evaluate)
     evaluations = tuple(_evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
     return Composition(
         recipe, dict(tables), tuple(how), parts, dataset, encoder, projector, ball, tuple(plans), evaluations, met
@@ -224,6 +224,19 @@ def _evaluation(
     return EvaluationPlan(table, protocol, stages, attacks)
 
 
+def _refuse_twins(tables: Sequence[Evaluate]) -> None:
+    """Two tables of one protocol, stage, encoder and route would judge one classifier under two settings."""
+    seen: set[tuple[str | None, ...]] = set()
+    for table in tables:
+        for route in table.route:
+            question = (table.use, table.stage, table.encoder, route)
+            if question in seen:
+                raise UsageError(
+                    f"evaluate.{table.use}: route {route} is judged twice; put all attacks into one [[evaluate]] table"
+                )
+            seen.add(question)
+
+
 def _attack(table: Use, parts: Parts, where: str) -> Part:
     """Return an attack by name, or a generator (``pgd``, ``torchattacks:PGD``) as an attack of its own."""
     head = table.use.partition(":")[0]
@@ -236,7 +249,7 @@ def _attack(table: Use, parts: Parts, where: str) -> Part:
 def _protocol_stage(
     entry: Mapping[str, Any], parts: Parts, ball: Ball, recipe: Recipe, where: str
 ) -> tuple[Stage, StagePlan]:
-    stage = recipes.parse({"name": "protocol", "stage": [entry]}, where).stage[0]
+    stage = reading.parse({"name": "protocol", "stage": [entry]}, where).stage[0]
     plan = build_stage(stage, parts, ball, recipe.data.batch, where)
     needs.check(stage, plan, where)
     return stage, plan

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.modes import locked
 from robustcl.nn.routing import RoutedNorm
@@ -93,9 +94,9 @@ def freeze_idle(plan: StagePlan, online: Encoder, main: str) -> None:
     online.requires_grad_(ONLINE in plan.trainable)
     for part in plan.trainable:
         if part != ONLINE:
-            online.get_submodule(part.removeprefix("online.")).requires_grad_(True)
+            _part(online, part).requires_grad_(True)
     for part in plan.freeze:
-        online.get_submodule(part.removeprefix("online.")).requires_grad_(False)
+        _part(online, part).requires_grad_(False)
     if "z" not in layers:
         online.projector.requires_grad_(False)
     if "logits" not in layers and online.classifier is not None:
@@ -104,6 +105,13 @@ def freeze_idle(plan: StagePlan, online: Encoder, main: str) -> None:
         for route in set(online.routes) - used:
             for parameter in norm.branch(route).parameters(recurse=False):
                 parameter.requires_grad_(False)
+
+
+def _part(online: Encoder, path: str) -> nn.Module:
+    try:
+        return online.get_submodule(path.removeprefix("online."))
+    except AttributeError as error:
+        raise UsageError(f"trainable or freeze: the encoder has no part {path!r}: {error}") from None
 
 
 def at_least_float32(value: Tensor) -> Tensor:
