@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 DOCS := .venv-docs
+BENCH := .venv-bench
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 METADATA := pyproject.toml setup.py
@@ -34,10 +35,10 @@ types: $(VENV)/installed-dev ## check the types
 
 check: lint types ## what the pre-commit hooks and the continuous integration ask before the tests
 
-bench: $(VENV)/installed-test ## run every benchmark; fails if one does, after the others have run
+bench: $(BENCH)/installed ## run every benchmark beside its peers; fails if one does, after the others have run
 	@failed=""; \
 	for script in $(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))); do \
-		echo "== $$script"; $(RUN) $$script || failed="$$failed $$script"; \
+		echo "== $$script"; $(BENCH)/bin/python $$script || failed="$$failed $$script"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
@@ -62,12 +63,17 @@ $(VENV)/installed-dev: $(METADATA) | $(VENV)/bin/pip
 	$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/installed-test $(VENV)/installed
 
+# The peers pin old libraries, so they have an environment of their own.
+$(BENCH)/installed: $(METADATA) | $(BENCH)/bin/pip
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --editable '.[bench]'
+	@touch $@
+
 $(DOCS)/installed: docs/requirements.txt | $(DOCS)/bin/pip
 	$(DOCS)/bin/python -m pip --disable-pip-version-check install --requirement docs/requirements.txt
 	@touch $@
 
 # pip is the last thing that venv brings: an environment without it was cut off, and is made again.
-$(VENV)/bin/pip $(DOCS)/bin/pip:
+$(VENV)/bin/pip $(DOCS)/bin/pip $(BENCH)/bin/pip:
 	@command -v $(PYTHON) > /dev/null || { \
 		echo "robustcl needs Python 3.11 or newer, and there is no $(PYTHON): install it, or name another, e.g. make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -218,7 +218,7 @@ class Recipe(Section):
     seed: int = 0
     data: Data = Data(use="digits")
     threat: Threat = Threat()
-    encoder: EncoderTable | None = None
+    encoder: Annotated[EncoderTable, BeforeValidator(_shorthand)] | None = None
     stage: list[Stage] = Field(min_length=1)
     evaluate: list[Evaluate] = Field(default_factory=list)
     run: Settings = Settings()

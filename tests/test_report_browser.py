@@ -145,3 +145,28 @@ def test_comparison_page_fits_too(load: Any, run: Path, tmp_path: Path) -> None:
     browser = load(400, report.compare([run, other], tmp_path / "all.html"))
     assert browser.get_log("browser") == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The main job itself, as short as it goes."""
+    import robustcl
+
+    path = tmp_path_factory.mktemp("real") / "run"
+    robustcl.compose(generator="ncp", objective="deacl", budget="smoke").train(path, device="cpu")
+    report.write(path)
+    return path
+
+
+def test_the_page_of_a_real_run_says_what_its_results_say(load: Any, real: Path) -> None:
+    browser = load(1200, real / "report.html")
+    assert browser.get_log("browser") == []
+    rows = json.loads((real / "results.json").read_text())["rows"]
+    cells = browser.execute_script(
+        "return [...document.querySelectorAll('#result-table [data-field=value]')].map(cell => cell.dataset.value)"
+    )
+    assert len(rows) == 8
+    assert [float(exact) for exact in cells] == [row["value"] for row in rows]
+    text = browser.execute_script("return document.body.innerText")
+    for word in ("ncp", "spherical-kmeans", "silhouette", "PGD-20", "recipe.lock.toml"):
+        assert word.lower() in text.lower()

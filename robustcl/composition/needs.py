@@ -25,6 +25,8 @@ def check(stage: Stage, plan: StagePlan, where: str | None = None) -> dict[str, 
             met[f"{place} ({part.name}) needs {need.value}"] = _meet(need, place, part, plan)
     if plan.epochs > 0 and not plan.terms:
         raise UsageError(f"{where}: nothing is learnt without a term; add [stage.term.NAME], or set epochs = 0")
+    if plan.epochs > 0 and "optimizer" not in stage.model_fields_set:
+        raise UsageError(f'{where}: no optimizer is named; add optimizer = {{ use = "sgd", lr = 0.1 }}')
     _refuse_unread(stage, plan, where)
     return met
 

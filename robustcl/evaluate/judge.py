@@ -13,6 +13,7 @@ from robustcl import guard
 from robustcl.data.subset import Images
 from robustcl.evaluate.journal import Journal, Key, Outcome, fingerprint
 from robustcl.nn.encoder import Encoder
+from robustcl.nn.fast import frozen_for_attack
 from robustcl.nn.modes import locked
 from robustcl.protocols import PerturbationGenerator
 from robustcl.rng import Rng
@@ -89,7 +90,7 @@ class Judge:
             if len(standing) == 0:
                 break
             rng = self.rng.child("attack", name, member).for_rows(index)
-            with self.autocast():
+            with self.autocast(), frozen_for_attack(self.encoder):
                 moved = guard.perturb(
                     generator, member, x[standing], self._attack(x, label, index, rng).take(standing),
                     modules=[self.encoder],

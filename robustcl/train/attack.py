@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustcl import guard, ranks
+from robustcl.nn.fast import frozen_for_attack
 from robustcl.protocols import Need
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
@@ -38,14 +39,15 @@ class Attacker:
         """Return the views that the generator writes, each (B, *item), detached."""
         x = torch.cat([batch.views[name] for name in generator.reads])
         attack = self._attack(generator, x, batch)
-        adversarial = guard.perturb(
-            generator.part.plugin,
-            generator.part.name,
-            x,
-            attack,
-            modules=[self.encoders.online, *self.encoders.ema.values()],
-            statistics_may_change=generator.mode == "train",
-        )
+        with frozen_for_attack(self.encoders.online):
+            adversarial = guard.perturb(
+                generator.part.plugin,
+                generator.part.name,
+                x,
+                attack,
+                modules=[self.encoders.online, *self.encoders.ema.values()],
+                statistics_may_change=generator.mode == "train",
+            )
         return dict(zip(generator.writes, adversarial.chunk(len(generator.writes)), strict=True))
 
     def _attack(self, generator: GeneratorPlan, x: Tensor, batch: Batch) -> Attack:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import datetime
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
+
+_PATIENCE = datetime.timedelta(days=7)
+"""How long the other ranks wait while the first one judges."""
 
 
 class Engine:
@@ -33,7 +36,7 @@ class Engine:
             accelerator=accelerator,
             devices=[int(number)] if number else devices,
             # Statistics are synchronised exactly by our own batch norm; DDP's broadcast would hide a fault in it.
-            strategy=DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto",
+            strategy=DDPStrategy(broadcast_buffers=False, timeout=_PATIENCE) if devices > 1 else "auto",
             precision=precision,  # type: ignore[arg-type]
         )
         self.devices = devices
@@ -72,8 +75,3 @@ class Engine:
     def autocast(self) -> Any:
         """Return the context in which encoders run outside a wrapped step (evaluation, clustering)."""
         return self.fabric.autocast()
-
-
-def quiet_fabric() -> None:
-    """Silence advice that does not apply: there are no DataLoader workers to add where data live on the device."""
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -46,6 +46,7 @@ def features(seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("target", [SphericalKMeans(), SphericalKMeans(seeding="afk-mc2"), OnScikitLearn()])
+@pytest.mark.golden("target", "spherical-kmeans")
 def test_two_arcs_by_hand(target: ClusterTarget) -> None:
     found = target.fit(circle(0, 20, 180, 220), (1, 2), Rng(0))
     ten, twenty = math.cos(math.radians(10)), math.cos(math.radians(20))
@@ -90,6 +91,7 @@ def test_each_number_of_clusters_stands_alone(target: ClusterTarget) -> None:
     assert torch.equal(both.assignment[1], alone.assignment[0])
 
 
+@pytest.mark.golden("target", "spherical-kmeans-cuml")
 def test_around_cuml_the_same_clusters_come_out() -> None:
     data = features(3)
     torch_target, other = SphericalKMeans(tolerance=0.0), OnScikitLearn(tolerance=0.0)

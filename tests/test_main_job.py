@@ -1,0 +1,84 @@
+"""The main job as a user starts it: one command, one directory, one page; and the same in three lines of Python."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import robustcl
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    out = tmp_path_factory.mktemp("job") / "run"
+    line = [sys.executable, "-m", "robustcl", "compose", "--generator", "ncp", "--objective", "deacl"]
+    done = subprocess.run(
+        [*line, "--budget", "smoke", "--device", "cpu", "--out", str(out)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_it_leaves_what_was_promised(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    out, _ = finished
+    for name in ("recipe.toml", "recipe.lock.toml", "metrics.jsonl", "results.json", "journal.jsonl", "report.html"):
+        assert (out / name).stat().st_size > 0, name
+    for stage in ("pretrain", "robust"):
+        assert list((out / "tensorboard" / stage).glob("events.*"))
+        assert {p.name for p in (out / "stages" / stage).iterdir()} >= {"model.safetensors", "config.json", "README.md"}
+        assert 1 <= len(list((out / "checkpoints" / stage).glob("*.pt"))) <= 2
+    lock = tomllib.loads((out / "recipe.lock.toml").read_text())
+    assert lock["lock"]["plugins"]["generator ncp"].startswith("robustcl ")
+    assert lock["stage"][1]["generator"]["w_adv"]["neighbour"] == 2
+
+
+def test_it_prints_the_table_and_the_page(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    out, done = finished
+    results = json.loads((out / "results.json").read_text())
+    for row in results["rows"]:
+        assert f"{100 * row['value']:.2f}" in done.stdout
+    assert f"report  {out / 'report.html'}" in done.stdout
+    (silhouette,) = results["silhouette"]
+    assert silhouette["chosen"] in silhouette["grid"]
+    assert silhouette["score"][silhouette["grid"].index(silhouette["chosen"])] == max(silhouette["score"])
+
+
+def test_every_sample_is_in_the_journal(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    out, _ = finished
+    outcomes = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    for row in rows:
+        same = [
+            o
+            for o in outcomes
+            if (o["route"], o["split"], o["attack"]) == (row["route"], row["split"], row["attack"])
+            and o["spec"] == outcomes_spec(outcomes, row)
+        ]
+        assert len(same) == row["n"]
+        assert sum(o["correct"] for o in same) == row["correct"]
+
+
+def outcomes_spec(outcomes: list[dict[str, object]], row: dict[str, object]) -> object:
+    """Return the digest under which a row's outcomes stand: the first one written for it."""
+    return next(
+        o["spec"]
+        for o in outcomes
+        if (o["route"], o["split"], o["attack"]) == (row["route"], row["split"], row["attack"])
+    )
+
+
+def test_the_library_says_the_same(finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    out, _ = finished
+    recipe = robustcl.compose(generator="ncp", objective="deacl", dataset="digits", budget="smoke")
+    run = recipe.train(out=tmp_path / "run", device="cpu")
+    frame = run.results.to_frame()
+    told = json.loads((out / "results.json").read_text())["rows"]
+    assert list(frame["value"]) == [row["value"] for row in told]
+    assert (run.path / "stages/robust/model.safetensors").read_bytes() == (
+        out / "stages/robust/model.safetensors"
+    ).read_bytes()
