@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustcl import reading, registry
-from robustcl.composition import needs
+from robustcl.composition import needs, store
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import Flags, choose
 from robustcl.composition.parts import Parts
 from robustcl.errors import UsageError, near
 from robustcl.evaluate.solo import Solo
+from robustcl.nn import weights
 from robustcl.nn.projector import Projector
 from robustcl.recipe import MAIN_ROUTE, Ema, EncoderTable, Evaluate, Recipe, Stage, Use
 from robustcl.schedule import duration
@@ -208,7 +209,7 @@ def _evaluation(
     if table.stage is not None and table.stage not in names:
         raise UsageError(f"{where}.stage: no stage is named {table.stage!r}{near(table.stage, names)}")
     judged = names.index(table.stage) if table.stage is not None else len(names) - 1
-    routes = routes_until(plans[: judged + 1])
+    routes = tuple(dict.fromkeys([*routes_until(plans[: judged + 1]), *_outside_routes(recipe.stage[: judged + 1])]))
     for route in table.route:
         if route not in routes:
             raise UsageError(f"{where}.route: the encoder has no route {route!r}; it has {', '.join(routes)}")
@@ -253,6 +254,12 @@ def _protocol_stage(
     plan = build_stage(stage, parts, ball, recipe.data.batch, where)
     needs.check(stage, plan, where)
     return stage, plan
+
+
+def _outside_routes(stages: Sequence[Stage]) -> list[str]:
+    """Return the branches that weights from outside bring along."""
+    outside = [stage.init for stage in stages if stage.init is not None and not stage.init.startswith("stage:")]
+    return [route for origin in outside for route in weights.read_config(store.resolve(origin, Path()))["routes"]]
 
 
 def routes_until(plans: Sequence[StagePlan]) -> tuple[str, ...]:
