@@ -56,7 +56,7 @@ def test_shapes_and_values() -> None:
     encoder = _encoder().eval()
     found = encoder(_x(), "clean", ALL)
     normalised = (_x() - torch.tensor([0.5, 0.25]).view(1, 2, 1, 1)) / torch.tensor([0.2, 0.4]).view(1, 2, 1, 1)
-    h = encoder.backbone(normalised)
+    h = encoder.backbone(normalised.contiguous(memory_format=torch.channels_last))
     assert torch.equal(found.h, h)
     assert torch.equal(found.z, encoder.projector(h))
     assert encoder.classifier is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -12,13 +13,20 @@ import pytest
 
 import robustcl
 
+# The number of threads decides the order of sums: the process gets as many as the tests.
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     out = tmp_path_factory.mktemp("job") / "run"
     line = [sys.executable, "-m", "robustcl", "compose", "--generator", "ncp", "--objective", "deacl"]
     done = subprocess.run(
-        [*line, "--budget", "smoke", "--device", "cpu", "--out", str(out)], capture_output=True, text=True, check=False
+        [*line, "--budget", "smoke", "--device", "cpu", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ONE_THREAD,
     )
     assert done.returncode == 0, done.stderr
     return out, done
