@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from robustcl import schedule
 from robustcl.composition.parts import Parts
+from robustcl.composition.roles import bind, ref_to
 from robustcl.errors import UsageError, near
 from robustcl.protocols import Need
 from robustcl.recipe import Ema, GeneratorTable, Maximise, Stage, Targets, Term, Use
 from robustcl.threat import Ball
-from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import (
     EmaPlan,
     GeneratorPlan,
     Number,
-    Ref,
     SamplerPlan,
     StagePlan,
     TargetPlan,
@@ -116,65 +114,11 @@ def _term(name: str, table: Term, views: list[str], stage: Stage, parts: Parts, 
         default: str = getattr(objective.plugin, "selector", "all")
         selector = parts.make("selector", Use(use=default), f"{where}.selector")
     weights = {term: _product(weight, table.mix.get(term, 1.0), f"{where}.mix.{term}") for term in terms}
-    roles = _bind(objective.plugin.views, table.views, views, stage, where, table.use)
+    roles = bind(objective.plugin.views, table.views, views, stage, where, table.use)
     if table.support and selector is None:
         raise UsageError(f"{where}.support: {table.use} has no selector, so nothing would read the support views")
-    support = tuple(_ref(text, views, stage, f"{where}.support") for text in table.support)
+    support = tuple(ref_to(text, views, stage, f"{where}.support") for text in table.support)
     return TermPlan(name, objective, roles, selector, weights, table.group, support)
-
-
-def _bind(
-    roles: tuple[str, ...],
-    given: Mapping[str, str] | list[str] | None,
-    views: list[str],
-    stage: Stage,
-    where: str,
-    use: str,
-) -> tuple[tuple[str, Ref], ...]:
-    """Bind an objective's roles to views; by default each role takes the view of its name, ``*`` takes all."""
-    if roles == ("*",):
-        if isinstance(given, Mapping):
-            given = list(given.values())
-        counted = {name: table.count for name, table in stage.views.items() if table.count > 1}
-        names = [
-            repeat
-            for name in (given if given is not None else views)
-            for repeat in ([f"{name}{i}" for i in range(1, counted[name] + 1)] if name in counted else [name])
-        ]
-        return tuple((text, _ref(text, views, stage, where)) for text in names)
-    if isinstance(given, list):
-        if len(given) != len(roles):
-            raise UsageError(f"{where}.views: {use} has the roles {', '.join(roles)}, but {len(given)} views are given")
-        given = dict(zip(roles, given, strict=True))
-    bound = dict(given or {})
-    for role in bound:
-        if role not in roles:
-            raise UsageError(
-                f"{where}.views: {use} has no role {role!r}{near(role, roles)}; its roles are {', '.join(roles)}"
-            )
-    if len(roles) == 1 and not bound and len(views) == 1:
-        bound = {roles[0]: views[0]}
-    missing = [role for role in roles if role not in bound and role not in views]
-    if missing:
-        raise UsageError(
-            f"{where}.views: no view is bound to the role {missing[0]!r} of {use}; "
-            f"write {missing[0]} = one of {', '.join(views) or 'the views that the stage has yet to draw'}"
-        )
-    return tuple((role, _ref(bound.get(role, role), views, stage, where)) for role in roles)
-
-
-def _ref(text: str, views: list[str], stage: Stage, where: str) -> Ref:
-    view, at, encoder = text.partition("@")
-    if view not in views:
-        raise UsageError(f"{where}: there is no view {view!r}{near(view, views)}; the stage has {', '.join(views)}")
-    encoder = encoder if at else stage.encode.get(view, ONLINE)
-    known = [ONLINE, *stage.encoders]
-    if encoder not in known:
-        raise UsageError(
-            f"{where}: there is no encoder {encoder!r}{near(encoder, known)}; the stage has {', '.join(known)}; "
-            f'add it: encoders = {{ {encoder} = "stage:NAME" }}'
-        )
-    return Ref(view, encoder)
 
 
 def _generators(
@@ -206,7 +150,7 @@ def _generators(
                 ball=_ball(table, ball, place),
                 maximise=_maximised(table, writes, terms, there, stage, parts, place, part.needs),
                 constants={
-                    key: _ref(text, there, stage, f"{place}.constants") for key, text in table.constants.items()
+                    key: ref_to(text, there, stage, f"{place}.constants") for key, text in table.constants.items()
                 },
             )
         )

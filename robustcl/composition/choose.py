@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustcl import override, registry
+from robustcl.composition import exchange
 from robustcl.errors import UsageError, near
-from robustcl.options import describe
-from robustcl.protocols import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,10 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
         how.append(f"base recipe {name}" + ("" if flags.recipe else f", the one for {_asked(flags)}"))
     recipe: dict[str, Any] = copy.deepcopy(dict(tables))
     if flags.dataset is not None:
-        how += _replace_dataset(recipe, flags.dataset)
+        how += exchange.dataset(recipe, flags.dataset)
     how += _adapt(recipe)
     how += _apply_budget(recipe, flags.budget)
-    for kind, replace in _REPLACE.items():
+    for kind, replace in exchange.REPLACE.items():
         value = getattr(flags, kind)
         if value is not None:
             how += replace(recipe, value)
@@ -111,7 +110,7 @@ def _asked(flags: Flags) -> str:
 def _adapt(recipe: dict[str, Any]) -> list[str]:
     """Apply ``[adapt.DATASET]``: what a data set needs to be different, e.g. no mirrored digits."""
     adaptations = _paths(recipe, "adapt")
-    name = _use(recipe.get("data", {"use": "digits"}))
+    name = exchange.used(recipe.get("data", {"use": "digits"}))
     changes = adaptations.get(name, {})
     for path, value in changes.items():
         override.put(recipe, path, value, f"adapt.{name}")
@@ -143,132 +142,3 @@ def _apply_budget(recipe: dict[str, Any], budget: str | None) -> list[str]:
     for path, value in budgets[budget].items():
         override.put(recipe, path, value, f"budget.{budget}")
     return [f"budget {budget}: {_assignments(budgets[budget])}"]
-
-
-def _replace_generator(recipe: dict[str, Any], name: str) -> list[str]:
-    stages = [stage for stage in recipe["stage"] if stage.get("generator")]
-    if not stages:
-        if name == "none":
-            return []
-        raise UsageError(f"--generator {name}: the recipe has no generator to replace; choose another with --recipe")
-    notes: list[str] = []
-    borrows = Need.OBJECTIVE in registry.find("generator", name, "--generator").cls.needs  # type: ignore[attr-defined]
-    for stage in stages:
-        for key, table in stage["generator"].items():
-            if not borrows and isinstance(table, dict):
-                table.pop("maximise", None)
-            notes += _exchange(stage["generator"], key, "generator", name, f"stage.{stage['name']}.generator.{key}")
-        notes += _drop_unread_targets(stage)
-    return notes
-
-
-def _drop_unread_targets(stage: dict[str, Any]) -> list[str]:
-    """Remove the clusters that only the replaced generator read."""
-    if "targets" not in stage or str(stage.get("labels", "data")) != "data":
-        return []
-    tables = [("generator", table) for table in stage["generator"].values()]
-    tables += [("objective", table) for table in (*stage.get("term", {}).values(), *_objective(stage))]
-    for kind, table in tables:
-        if Need.CLUSTERS in registry.get(kind, _use(table)).needs:  # type: ignore[attr-defined]
-            return []
-    del stage["targets"]
-    return [f"stage.{stage['name']}: targets removed, nothing reads them any more"]
-
-
-def _objective(stage: Mapping[str, Any]) -> list[Any]:
-    return [stage["objective"]] if "objective" in stage else []
-
-
-def _replace_objective(recipe: dict[str, Any], name: str) -> list[str]:
-    terms, where = _last_terms(recipe)
-    if any(_use(table) == name for _, table in terms):
-        return []
-    if len(terms) > 1:
-        names = ", ".join(key for key, _ in terms)
-        raise UsageError(
-            f"--objective {name}: {where} has the terms {names}; say which with --set {where}.term.NAME.use"
-        )
-    stage = recipe["stage"][-1]
-    key = terms[0][0]
-    box = stage if key == "objective" and "objective" in stage else stage["term"]
-    notes = _exchange(box, key, "objective", name, f"{where}.{key}")
-    box[key].pop("mix", None)
-    return notes
-
-
-def _replace_selector(recipe: dict[str, Any], name: str) -> list[str]:
-    terms, where = _last_terms(recipe)
-    readers = [
-        (key, table) for key, table in terms
-        if Need.PAIRS in registry.get("objective", _use(table)).needs  # type: ignore[attr-defined]
-    ]  # fmt: skip
-    if not readers:
-        used = ", ".join(_use(table) for _, table in terms)
-        raise UsageError(f"--selector {name}: nothing in {where} reads pairs ({used}); leave the flag out")
-    stage = recipe["stage"][-1]
-    for key, table in readers:
-        box = stage if key == "objective" and "objective" in stage else stage["term"]
-        box[key] = {**({"use": table} if isinstance(table, str) else table), "selector": {"use": name}}
-    return [f"selector {name} in {where}"]
-
-
-def _replace_target(recipe: dict[str, Any], name: str) -> list[str]:
-    stage = recipe["stage"][-1]
-    if "targets" in stage:
-        return _exchange(stage, "targets", "target", name, f"stage.{stage['name']}.targets")
-    stage["targets"] = {"use": name}
-    return [f"target {name} added to stage.{stage['name']}: features h of the plain images, K by silhouette"]
-
-
-def _replace_encoder(recipe: dict[str, Any], name: str) -> list[str]:
-    if "use" in recipe.get("encoder", {}):
-        return _exchange(recipe, "encoder", "encoder", name, "encoder")
-    recipe["encoder"] = {**recipe.get("encoder", {}), "use": name}
-    return []
-
-
-def _replace_dataset(recipe: dict[str, Any], name: str) -> list[str]:
-    return _exchange(recipe.setdefault("data", {"use": name}), None, "dataset", name, "data")
-
-
-def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where: str) -> list[str]:
-    """Put another plugin into a table; keep the core's keys, and the options that the new plugin has too."""
-    table = box if key is None else box[key]
-    table = {"use": table} if isinstance(table, str) else table
-    if table["use"] == name:
-        if key is not None:
-            box[key] = table
-        return []
-    before = table["use"]
-    mine = {option.name for option in describe(registry.get(kind, table["use"]))}
-    theirs = {option.name for option in describe(registry.find(kind, name, f"--{kind}").cls)}
-    dropped = [option for option in table if option in mine - theirs]
-    kept = {option: value for option, value in table.items() if option not in dropped} | {"use": name}
-    if key is None:
-        box.clear()
-        box.update(kept)
-    else:
-        box[key] = kept
-    lost = f", without {', '.join(dropped)}" if dropped else ""
-    return [f"{where}: {before} replaced by {name}{lost}"]
-
-
-def _last_terms(recipe: dict[str, Any]) -> tuple[list[tuple[str, Any]], str]:
-    stage = recipe["stage"][-1]
-    terms = list(stage.get("term", {}).items())
-    if "objective" in stage:
-        terms.append(("objective", stage["objective"]))
-    return terms, f"stage.{stage['name']}"
-
-
-def _use(table: Any) -> str:
-    return str(table.get("use", "")) if isinstance(table, Mapping) else str(table)
-
-
-_REPLACE = {
-    "generator": _replace_generator,
-    "objective": _replace_objective,
-    "selector": _replace_selector,
-    "target": _replace_target,
-    "encoder": _replace_encoder,
-}

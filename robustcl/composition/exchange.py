@@ -1,0 +1,151 @@
+"""Putting another plugin into a recipe's tables, one function for each kind that has a flag.
+
+The core's keys of a table stay, and so do the options that the new plugin has too; what is dropped is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from robustcl import registry
+from robustcl.errors import UsageError
+from robustcl.options import describe
+from robustcl.protocols import Need
+
+
+def generator(recipe: dict[str, Any], name: str) -> list[str]:
+    """Replace the generator of every stage that has one."""
+    stages = [stage for stage in recipe["stage"] if stage.get("generator")]
+    if not stages:
+        if name == "none":
+            return []
+        raise UsageError(f"--generator {name}: the recipe has no generator to replace; choose another with --recipe")
+    notes: list[str] = []
+    borrows = Need.OBJECTIVE in registry.find("generator", name, "--generator").cls.needs  # type: ignore[attr-defined]
+    for stage in stages:
+        for key, table in stage["generator"].items():
+            if not borrows and isinstance(table, dict):
+                table.pop("maximise", None)
+            notes += _exchange(stage["generator"], key, "generator", name, f"stage.{stage['name']}.generator.{key}")
+        notes += _drop_unread_targets(stage)
+    return notes
+
+
+def _drop_unread_targets(stage: dict[str, Any]) -> list[str]:
+    """Remove the clusters that only the replaced generator read."""
+    if "targets" not in stage or str(stage.get("labels", "data")) != "data":
+        return []
+    tables = [("generator", table) for table in stage["generator"].values()]
+    tables += [("objective", table) for table in (*stage.get("term", {}).values(), *_objective(stage))]
+    for kind, table in tables:
+        if Need.CLUSTERS in registry.get(kind, used(table)).needs:  # type: ignore[attr-defined]
+            return []
+    del stage["targets"]
+    return [f"stage.{stage['name']}: targets removed, nothing reads them any more"]
+
+
+def _objective(stage: Mapping[str, Any]) -> list[Any]:
+    return [stage["objective"]] if "objective" in stage else []
+
+
+def objective(recipe: dict[str, Any], name: str) -> list[str]:
+    """Replace the only term's objective in the last stage."""
+    terms, where = _last_terms(recipe)
+    if any(used(table) == name for _, table in terms):
+        return []
+    if len(terms) > 1:
+        names = ", ".join(key for key, _ in terms)
+        raise UsageError(
+            f"--objective {name}: {where} has the terms {names}; say which with --set {where}.term.NAME.use"
+        )
+    stage = recipe["stage"][-1]
+    key = terms[0][0]
+    box = stage if key == "objective" and "objective" in stage else stage["term"]
+    notes = _exchange(box, key, "objective", name, f"{where}.{key}")
+    box[key].pop("mix", None)
+    return notes
+
+
+def selector(recipe: dict[str, Any], name: str) -> list[str]:
+    """Set the selector of every term of the last stage that reads pairs."""
+    terms, where = _last_terms(recipe)
+    readers = [
+        (key, table) for key, table in terms
+        if Need.PAIRS in registry.get("objective", used(table)).needs  # type: ignore[attr-defined]
+    ]  # fmt: skip
+    if not readers:
+        used = ", ".join(used(table) for _, table in terms)
+        raise UsageError(f"--selector {name}: nothing in {where} reads pairs ({used}); leave the flag out")
+    stage = recipe["stage"][-1]
+    for key, table in readers:
+        box = stage if key == "objective" and "objective" in stage else stage["term"]
+        box[key] = {**({"use": table} if isinstance(table, str) else table), "selector": {"use": name}}
+    return [f"selector {name} in {where}"]
+
+
+def target(recipe: dict[str, Any], name: str) -> list[str]:
+    """Replace or add the cluster targets of the last stage."""
+    stage = recipe["stage"][-1]
+    if "targets" in stage:
+        return _exchange(stage, "targets", "target", name, f"stage.{stage['name']}.targets")
+    stage["targets"] = {"use": name}
+    return [f"target {name} added to stage.{stage['name']}: features h of the plain images, K by silhouette"]
+
+
+def encoder(recipe: dict[str, Any], name: str) -> list[str]:
+    """Name the backbone."""
+    if "use" in recipe.get("encoder", {}):
+        return _exchange(recipe, "encoder", "encoder", name, "encoder")
+    recipe["encoder"] = {**recipe.get("encoder", {}), "use": name}
+    return []
+
+
+def dataset(recipe: dict[str, Any], name: str) -> list[str]:
+    """Name the data set."""
+    return _exchange(recipe.setdefault("data", {"use": name}), None, "dataset", name, "data")
+
+
+def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where: str) -> list[str]:
+    """Put another plugin into a table; keep the core's keys, and the options that the new plugin has too."""
+    table = box if key is None else box[key]
+    table = {"use": table} if isinstance(table, str) else table
+    if table["use"] == name:
+        if key is not None:
+            box[key] = table
+        return []
+    before = table["use"]
+    mine = {option.name for option in describe(registry.get(kind, table["use"]))}
+    theirs = {option.name for option in describe(registry.find(kind, name, f"--{kind}").cls)}
+    dropped = [option for option in table if option in mine - theirs]
+    kept = {option: value for option, value in table.items() if option not in dropped} | {"use": name}
+    if key is None:
+        box.clear()
+        box.update(kept)
+    else:
+        box[key] = kept
+    lost = f", without {', '.join(dropped)}" if dropped else ""
+    return [f"{where}: {before} replaced by {name}{lost}"]
+
+
+def _last_terms(recipe: dict[str, Any]) -> tuple[list[tuple[str, Any]], str]:
+    stage = recipe["stage"][-1]
+    terms = list(stage.get("term", {}).items())
+    if "objective" in stage:
+        terms.append(("objective", stage["objective"]))
+    return terms, f"stage.{stage['name']}"
+
+
+def used(table: Any) -> str:
+    """Return the plugin that a table, or a bare name, stands for."""
+    return str(table.get("use", "")) if isinstance(table, Mapping) else str(table)
+
+
+REPLACE: Mapping[str, Callable[[dict[str, Any], str], list[str]]] = {
+    "generator": generator,
+    "objective": objective,
+    "selector": selector,
+    "target": target,
+    "encoder": encoder,
+}
+"""Flag -> what it does to the tables; the data set comes before, since budgets and adaptations rest on it."""
