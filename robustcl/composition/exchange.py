@@ -75,8 +75,8 @@ def selector(recipe: dict[str, Any], name: str) -> list[str]:
         if Need.PAIRS in registry.get("objective", used(table)).needs  # type: ignore[attr-defined]
     ]  # fmt: skip
     if not readers:
-        used = ", ".join(used(table) for _, table in terms)
-        raise UsageError(f"--selector {name}: nothing in {where} reads pairs ({used}); leave the flag out")
+        there = ", ".join(used(table) for _, table in terms)
+        raise UsageError(f"--selector {name}: nothing in {where} reads pairs ({there}); leave the flag out")
     stage = recipe["stage"][-1]
     for key, table in readers:
         box = stage if key == "objective" and "objective" in stage else stage["term"]
