@@ -15,7 +15,9 @@ from pydantic import BeforeValidator
 from robustcl.ratio import ratio
 from robustcl.signature import constructor
 
-_HEAD = re.compile(r"^(?P<indent>\s*)[-*]?\s*`*(?P<name>\w+)`*(?:\s*\([^)]*\))?\s*:(?!:)\s+(?P<text>\S.*)$")
+_HEAD = re.compile(
+    r"(?:^|\n|(?<=[.;])[ \n])\s*[-*]?\s*(?P<names>(?:`*\w+`*, )*`*\w+`*)(?:\s*\([^)]*\))?\s*:(?!:)(?=\s)"
+)
 
 
 def type_of(annotation: Any) -> str:
@@ -57,17 +59,15 @@ def docs(cls: type, names: Iterable[str]) -> dict[str, str]:
 
 
 def _option_lines(text: str, known: set[str]) -> dict[str, str]:
+    """Find ``name: text`` and ``one, other: text``, at a line's start or behind a sentence, to the paragraph's end."""
     found: dict[str, str] = {}
-    current, indent = "", 0
-    for line in text.splitlines():
-        head = _HEAD.match(line)
-        if head and head["name"] in known:
-            current, indent = head["name"], len(head["indent"])
-            found[current] = head["text"].strip()
-        elif current and line.strip() and len(line) - len(line.lstrip()) > indent:
-            found[current] += " " + line.strip()
-        else:
-            current = ""
+    for paragraph in re.split(r"\n\s*\n", text):
+        heads = [(head, re.findall(r"\w+", head["names"])) for head in _HEAD.finditer(paragraph)]
+        heads = [(head, names) for head, names in heads if known.issuperset(names)]
+        ends = [head.start() for head, _ in heads[1:]] + [len(paragraph)]
+        for (head, names), end in zip(heads, ends, strict=False):
+            said = " ".join(paragraph[head.end() : end].split()).rstrip(";")
+            found.update(dict.fromkeys(names, said))
     return found
 
 

@@ -12,7 +12,11 @@ from robustcl_plugins.generators.pgd import PGD
 
 
 class PGDAttack:
-    """One PGD on the cross-entropy from a uniform start; by default 20 steps of 2/255, as ACL and DeACL."""
+    """One PGD on the cross-entropy from a uniform start; by default 20 steps of 2/255, as ACL and DeACL.
+
+    steps, step_size: of each restart, in the norm of the ball.
+    restarts: each sample keeps the one with the largest loss.
+    """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
     citation: ClassVar[str] = PGD.citation

@@ -35,6 +35,9 @@ class Npz:
     ``layout`` must say it. Labels are integers (N,) from 0; -1 in ``y_train`` marks an image without one.
     ``x_pretrain`` has no labels; without it the train split pretrains. Archives are read without pickle.
     Every fault of the file is a DataError that names the array and the remedy.
+
+    path: the archive.
+    layout: where the channels stand, ``"auto"`` or said.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
