@@ -16,6 +16,9 @@ from robustcl.ratio import ratio
 from robustcl.signature import constructor
 
 _HEAD = re.compile(
+    r"(?:^|\n|(?<=[.;])[ \n])\s*[-*]?\s*"  # a line's start, or behind a sentence
+    r"(?P<names>(?:`*\w+`*, )*`*\w+`*)(?:\s*\([^)]*\))?\s*:(?!:)(?=\s)"
+)
     r"(?:^|\n|(?<=[.;])[ \n])\s*[-*]?\s*(?P<names>(?:`*\w+`*, )*`*\w+`*)(?:\s*\([^)]*\))?\s*:(?!:)(?=\s)"
 )
 

@@ -14,6 +14,7 @@ class StandardLinear:
 
     epochs, batch, lr, momentum, weight_decay: of the classifier's SGD.
     decay_at: epochs at which the rate is multiplied by ``decay``.
+    decay: that factor.
     mode: batch-norm mode of the frozen encoder; "eval" freezes its statistics, "train" re-estimates them as DeACL's
         released script does.
     initial: the classifier starts at zero (ACL, DynACL, AIR) or at torch's default.
@@ -61,6 +62,7 @@ class AdversarialLinear:
 
     epochs, batch, lr, momentum, weight_decay: of the classifier's SGD.
     decay_at: epochs at which the rate is multiplied by ``decay``.
+    decay: that factor.
     mode: batch-norm mode of the frozen encoder in the training forward; attacks look in eval mode.
     initial: the classifier starts at zero or at torch's default; from zero, the first batch's attack has no gradient.
     view: the view plugin, with its options.
