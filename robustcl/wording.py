@@ -19,8 +19,6 @@ _HEAD = re.compile(
     r"(?:^|\n|(?<=[.;])[ \n])\s*[-*]?\s*"  # a line's start, or behind a sentence
     r"(?P<names>(?:`*\w+`*, )*`*\w+`*)(?:\s*\([^)]*\))?\s*:(?!:)(?=\s)"
 )
-    r"(?:^|\n|(?<=[.;])[ \n])\s*[-*]?\s*(?P<names>(?:`*\w+`*, )*`*\w+`*)(?:\s*\([^)]*\))?\s*:(?!:)(?=\s)"
-)
 
 
 def type_of(annotation: Any) -> str:
