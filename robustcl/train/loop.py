@@ -19,7 +19,7 @@ from robustcl.errors import CheckpointError, Interrupted
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
 from robustcl.schedule import Progress
-from robustcl.train import checkpoint
+from robustcl.train import checkpoint, state
 from robustcl.train.encoders import Encoders, freeze_idle
 from robustcl.train.engine import Engine
 from robustcl.train.interrupt import Interrupt
@@ -82,7 +82,7 @@ class StageRun:
             self.engine.place(encoder)
         self.engine.place(self.step)
         optimizer = self.plan.optimizer.plugin.make(self.parameters) if self.parameters else None
-        mark = self._restore(optimizer)
+        mark = state.restore(self, optimizer)
         self.log.open(mark, self.done)
         try:
             with Interrupt() as interrupt:
@@ -228,49 +228,8 @@ class StageRun:
     def _keep(self, optimizer: torch.optim.Optimizer | None) -> None:
         mark = self.log.mark()
         if ranks.rank() == 0:
-            checkpoint.save(self.keeping.folder, self.done, self._state(optimizer, mark))
+            checkpoint.save(self.keeping.folder, self.done, state.snapshot(self, optimizer, mark))
         ranks.wait()
-
-    def _state(self, optimizer: torch.optim.Optimizer | None, mark: int) -> dict[str, Any]:
-        return {
-            "recipe": self.keeping.recipe_hash,
-            "stage": self.plan.name,
-            "step": self.done,
-            "epoch": self.epoch,
-            "within": self.within,
-            "seconds": self.seconds,
-            "mark": mark,
-            "online": self.encoders.online.state_dict(),
-            "ema": {name: encoder.state_dict() for name, encoder in self.encoders.ema.items()},
-            "heads": self.step.heads.state_dict(),
-            "optimizer": optimizer.state_dict() if optimizer is not None else {},
-            "rows": self.chosen_rows,
-            "clusters": self.clusters.packed(),
-        }
-
-    def _restore(self, optimizer: torch.optim.Optimizer | None) -> int | None:
-        """Load the newest valid checkpoint, if there is one; returns its mark in the metrics."""
-        state, passed = checkpoint.newest(self.keeping.folder)
-        for number, sentence in enumerate(passed, 1):
-            last = state is None and number == len(passed)
-            self.say(f"{sentence}; {'the stage starts anew' if last else 'the one before it is used'}")
-        if state is None:
-            return None
-        if state["recipe"] != self.keeping.recipe_hash:
-            raise CheckpointError(
-                f"the checkpoints in {self.keeping.folder} belong to another recipe; use another --out"
-            )
-        self.encoders.online.load_state_dict(state["online"])
-        for name, encoder in self.encoders.ema.items():
-            encoder.load_state_dict(state["ema"][name])
-        self.step.heads.load_state_dict(state["heads"])
-        if optimizer is not None:
-            optimizer.load_state_dict(state["optimizer"])
-        self.done, self.epoch, self.within = state["step"], state["epoch"], state["within"]
-        self.seconds, self.chosen_rows = state["seconds"], state["rows"]
-        self.clusters = ClusterState.unpacked(state["clusters"], self.engine.device)
-        mark: int = state["mark"]
-        return mark
 
 
 def _pair_counts(scenes: list[tuple[TermPlan, Scene]]) -> dict[str, float]:

@@ -1,0 +1,60 @@
+"""What a stage in progress must remember to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from robustcl.errors import CheckpointError
+from robustcl.train import checkpoint
+from robustcl.train.refresh import ClusterState
+
+if TYPE_CHECKING:
+    from robustcl.train.loop import StageRun
+
+
+def snapshot(run: StageRun, optimizer: torch.optim.Optimizer | None, mark: int) -> dict[str, Any]:
+    """Return the state of a stage; ``mark`` is how many bytes of the metrics belong to it."""
+    return {
+        "recipe": run.keeping.recipe_hash,
+        "stage": run.plan.name,
+        "step": run.done,
+        "epoch": run.epoch,
+        "within": run.within,
+        "seconds": run.seconds,
+        "mark": mark,
+        "online": run.encoders.online.state_dict(),
+        "ema": {name: encoder.state_dict() for name, encoder in run.encoders.ema.items()},
+        "heads": run.step.heads.state_dict(),
+        "optimizer": optimizer.state_dict() if optimizer is not None else {},
+        "rows": run.chosen_rows,
+        "clusters": run.clusters.packed(),
+    }
+
+
+def restore(run: StageRun, optimizer: torch.optim.Optimizer | None) -> int | None:
+    """Load the newest valid checkpoint into a stage, if there is one; return its mark in the metrics.
+
+    Raises:
+        CheckpointError: the checkpoints belong to another recipe.
+    """
+    state, passed = checkpoint.newest(run.keeping.folder)
+    for number, sentence in enumerate(passed, 1):
+        last = state is None and number == len(passed)
+        run.say(f"{sentence}; {'the stage starts anew' if last else 'the one before it is used'}")
+    if state is None:
+        return None
+    if state["recipe"] != run.keeping.recipe_hash:
+        raise CheckpointError(f"the checkpoints in {run.keeping.folder} belong to another recipe; use another --out")
+    run.encoders.online.load_state_dict(state["online"])
+    for name, encoder in run.encoders.ema.items():
+        encoder.load_state_dict(state["ema"][name])
+    run.step.heads.load_state_dict(state["heads"])
+    if optimizer is not None:
+        optimizer.load_state_dict(state["optimizer"])
+    run.done, run.epoch, run.within = state["step"], state["epoch"], state["within"]
+    run.seconds, run.chosen_rows = state["seconds"], state["rows"]
+    run.clusters = ClusterState.unpacked(state["clusters"], run.engine.device)
+    mark: int = state["mark"]
+    return mark
