@@ -35,7 +35,7 @@ class NCP:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES, Need.CLUSTERS, Need.INDEX})
     citation: ClassVar[str] = (
         "Anonymous authors, Cluster-Driven Adversarial Perturbations for Robust Contrastive Learning,"
-        " paper under double-blind review, 2024, eq. 4 and appendix B.2"
+        " double-blind submission without a date (its newest reference is of 2023), eq. 4 and appendix B.2"
     )
 
     def __init__(

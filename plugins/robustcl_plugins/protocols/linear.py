@@ -23,7 +23,8 @@ class StandardLinear:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
-        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, under review 2025, A.3.1; "
+        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, "
+        "double-blind submission without a date (its newest reference is of 2023), A.3.1; "
         "the protocol of Zhang et al., DeACL, ECCV 2022"
     )
 
@@ -71,7 +72,8 @@ class AdversarialLinear:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
-        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, under review 2025, A.3.2"
+        "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, "
+        "double-blind submission without a date (its newest reference is of 2023), A.3.2"
     )
 
     def __init__(
