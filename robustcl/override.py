@@ -37,6 +37,25 @@ def put(tables: dict[str, Any], path: str, value: Any, where: str) -> None:
     node[last] = value
 
 
+def remove(tables: dict[str, Any], path: str, where: str) -> None:
+    """Change the tables in place: take out what stands at a dotted path, an entry of a list by its name."""
+    *way, last = path.split(".")
+    node: Any = tables
+    for key in way:
+        node = _descend(node, key, path, where)
+    if isinstance(node, list):
+        kept = [entry for entry in node if not (isinstance(entry, dict) and _name(entry) == last)]
+        found = len(kept) < len(node)
+        node[:] = kept
+    else:
+        found = isinstance(node, dict) and node.pop(last, _NOTHING) is not _NOTHING
+    if not found:
+        raise UsageError(f"{where}: there is nothing at {path!r} to take out")
+
+
+_NOTHING = object()
+
+
 def _descend(node: Any, key: str, path: str, where: str) -> Any:
     if isinstance(node, list):
         named = [entry for entry in node if isinstance(entry, dict) and _name(entry) == key]

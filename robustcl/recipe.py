@@ -212,6 +212,7 @@ class Recipe(Section):
     """A whole method: data, threat, stages and evaluation."""
 
     name: str
+    about: str = ""
     cite: str = ""
     deviations: list[str] = Field(default_factory=list)
     base: dict[str, str] = Field(default_factory=dict)

@@ -423,7 +423,7 @@ def test_weights_and_mixes_are_products_and_may_be_schedules() -> None:
 
 
 def test_a_joint_generator_reads_and_writes_several_views() -> None:
-    (plan,) = compose(recipe="acl", budget="paper").stages
+    (plan,) = compose(recipe="acl-ds", budget="paper").stages
     (generator,) = plan.generators
     assert (generator.reads, generator.writes) == (("a", "b"), ("a_adv", "b_adv"))
     assert generator.maximise is plan.terms[1]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
+import tomli_w
 
-from robustcl import registry
+from robustcl import inherit, registry
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,18 +19,26 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for tools.")
 def list_(as_json: bool) -> None:
-    """List the recipes with their origin."""
-    rows = [{"name": name, "origin": str(origin)} for name, origin in registry.recipes().items()]
+    """List the recipes with what they are and their origin."""
+    rows = [
+        {"name": name, "about": _first_sentence(inherit.installed(name)), "origin": str(origin)}
+        for name, origin in registry.recipes().items()
+    ]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        click.echo(f"{row['name']:<{width}}  {row['origin']}")
+        click.echo(f"{row['name']:<{width}}  {row['about']}  [{row['origin']}]")
 
 
 @command.command()
 @click.argument("name")
-def show(name: str) -> None:
+@click.option("--whole", is_flag=True, help="Fill in the recipe that it extends.")
+def show(name: str, whole: bool) -> None:
     """Print the recipe NAME as TOML."""
-    click.echo(registry.recipe_text(name), nl=False)
+    click.echo(tomli_w.dumps(inherit.installed(name)) if whole else registry.recipe_text(name), nl=False)
+
+
+def _first_sentence(tables: dict[str, Any]) -> str:
+    return " ".join(str(tables.get("about", "")).split()).partition(". ")[0].removesuffix(".")

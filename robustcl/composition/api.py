@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustcl import reading, registry
+from robustcl import inherit, reading, registry
 from robustcl.composition import needs, store
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import Flags, choose
@@ -125,7 +125,7 @@ def compose(
 
 def from_file(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Composition:
     """Compose from a recipe file, a lock included."""
-    tables, how = choose(Flags(seed=seed, overrides=overrides), reading.read(path))
+    tables, how = choose(Flags(seed=seed, overrides=overrides), inherit.whole(reading.read(path), str(path)))
     return from_tables(tables, str(path), [f"recipe file {path}", *how])
 
 

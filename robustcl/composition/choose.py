@@ -6,12 +6,11 @@ The order is base, data set, budget, flags, overrides: what is said last and mos
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from robustcl import override, registry
+from robustcl import inherit, override, registry
 from robustcl.composition import exchange
 from robustcl.errors import UsageError, near
 
@@ -68,7 +67,7 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
 
 def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
     if flags.recipe is not None:
-        return flags.recipe, tomllib.loads(registry.recipe_text(flags.recipe))
+        return flags.recipe, inherit.installed(flags.recipe)
     if flags.objective is None:
         raise UsageError("nothing says what to train: give --objective NAME or --recipe NAME")
     registry.find("objective", flags.objective, "--objective")
@@ -76,7 +75,7 @@ def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
         registry.find("generator", flags.generator, "--generator")
     fitting: list[tuple[int, str, dict[str, Any]]] = []
     for name in registry.recipes():
-        tables = tomllib.loads(registry.recipe_text(name))
+        tables = inherit.installed(name)
         base = tables.get("base", {})
         if base.get("objective") == flags.objective:
             score = _fit(base.get("generator"), flags.generator)

@@ -1,4 +1,4 @@
-"""Every plugin of this distribution has a golden test, and every golden mark names a plugin."""
+"""Every plugin and every recipe of this distribution has a golden test, and every golden mark names a plugin."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ TESTS = Path(__file__).parents[1]
 OURS = [
     (e.kind, e.name) for kind in registry.KINDS for e in registry.entries(kind) if e.origin.distribution == "robustcl"
 ]
+OURS += [("recipe", name) for name, origin in registry.recipes().items() if origin.distribution == "robustcl"]
 
 
 def marks(source: str) -> Iterator[tuple[str, str]]:

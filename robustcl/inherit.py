@@ -1,0 +1,81 @@
+"""Recipes that extend another: what they say anew, what they change, what they leave out.
+
+``extends`` names an installed recipe. Its tables are taken whole; then ``drop`` (dotted paths) removes some, ``[set]``
+(dotted paths and values) changes some, and the stages of the extending recipe follow those of the other one. Budgets
+and adaptations are joined path by path, deviations one after the other; what a method says of itself (``name``,
+``about``, ``cite``, ``base``) is never inherited.
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from robustcl import override, registry
+from robustcl.errors import UsageError
+
+_OWN = ("name", "about", "cite", "base")
+"""What a recipe says of itself."""
+_KNOWN = {*_OWN, "extends", "set", "drop", "deviations", "stage", "budget", "adapt"}
+
+
+def installed(name: str) -> dict[str, Any]:
+    """Return the whole tables of an installed recipe.
+
+    Raises:
+        UsageError: it is unknown, is no TOML, or extends what does not exist.
+    """
+    return _installed(name, ())
+
+
+def whole(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the tables of a recipe with those that it extends filled in; ``where`` names it in errors."""
+    return _whole(tables, where, ())
+
+
+def _installed(name: str, children: tuple[str, ...]) -> dict[str, Any]:
+    if name in children:
+        raise UsageError(f"the recipes {' -> '.join((*children, name))} extend each other in a circle")
+    text = registry.recipe_text(name)
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the recipe {name!r} of {registry.recipes()[name]} is not TOML: {error}") from None
+    return _whole(tables, f"the recipe {name!r}", (*children, name))
+
+
+def _whole(tables: Mapping[str, Any], where: str, children: tuple[str, ...]) -> dict[str, Any]:
+    if "extends" not in tables:
+        return copy.deepcopy(dict(tables))
+    for key in tables:
+        if key not in _KNOWN:
+            raise UsageError(
+                f"{where} extends another recipe and cannot have a table {key!r} of its own: "
+                f'change the other one\'s by [set], e.g. "{key}.KEY" = value'
+            )
+    joined = _installed(str(tables["extends"]), children)
+    for key in _OWN:
+        joined.pop(key, None)
+    joined |= {key: copy.deepcopy(tables[key]) for key in _OWN if key in tables}
+    for path in tables.get("drop", []):
+        _drop(joined, str(path), f"drop of {where}")
+    for path, value in tables.get("set", {}).items():
+        override.put(joined, path, copy.deepcopy(value), f"set of {where}")
+    for key in ("deviations", "stage"):
+        if key in tables:
+            joined[key] = [*joined.get(key, []), *copy.deepcopy(tables[key])]
+    for key in ("budget", "adapt"):
+        for name, changes in tables.get(key, {}).items():
+            joined.setdefault(key, {}).setdefault(name, {}).update(copy.deepcopy(changes))
+    return joined
+
+
+def _drop(tables: dict[str, Any], path: str, where: str) -> None:
+    """Take out what stands at a path, and what budgets and adaptations would do to it."""
+    override.remove(tables, path, where)
+    for key in ("budget", "adapt"):
+        for changes in tables.get(key, {}).values():
+            for gone in [other for other in changes if f"{other}.".startswith(f"{path}.")]:
+                del changes[gone]
