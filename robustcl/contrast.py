@@ -1,4 +1,4 @@
-"""The mathematics that contrastive objectives share: cosines, and log-sum-exp over chosen pairs.
+"""The mathematics that contrastive objectives share: similarities, and log-sum-exp over chosen pairs.
 
 Everything is computed in float32 (float64 where the embeddings are float64), outside autocast, with the
 maximum taken out before the exponential; so temperatures down to 0.01 stay finite. Pairs are (N, M) masks, or
@@ -7,7 +7,10 @@ weights >= 0 that multiply the exponentials; see ``robustcl.types.Pairs``.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +21,12 @@ from robustcl.types import Rows, Scene
 
 LAYERS = {"h": Need.FEATURES, "z": Need.PROJECTION, "logits": Need.PREDICTIONS}
 """The need behind each layer of an embedding."""
+
+
+Similarity = Literal["cosine", "Linf", "L2", "L1"]
+"""The cosine, or minus a distance."""
+
+_NORMS: Mapping[str, float] = MappingProxyType({"Linf": math.inf, "L2": 2.0, "L1": 1.0})
 
 
 class LayerNeeds:
@@ -52,6 +61,20 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     with torch.autocast(a.device.type, enabled=False):
         left = unit(a)
         return left @ (left if b is a else unit(b)).T
+
+
+def similarities(a: Tensor, b: Tensor, kind: Similarity, *, unit_length: bool = False) -> Tensor:
+    """Return how alike the rows of a (N, F) and of b (M, F) are, (N, M): their cosine, or -||a_i - b_j||_p.
+
+    ``unit_length`` divides each row by its L2 norm before the distance is taken; a cosine is the same either way. A
+    distance of 0 has the gradient 0.
+    """
+    if kind == "cosine":
+        return cosine(a, b)
+    with torch.autocast(a.device.type, enabled=False):
+        left, right = (unit(a), unit(b)) if unit_length else (wide(a), wide(b))
+        # Differences, not |a|^2 - 2ab + |b|^2: that loses the digits of rows that lie close together.
+        return -torch.cdist(left, right, p=_NORMS[kind], compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def cosine_rows(a: Tensor, b: Tensor) -> Tensor:

@@ -105,32 +105,44 @@ def fit(target: ClusterTarget, name: str, features: Tensor, clusters: tuple[int,
     for count, centroids, assignment in zip(clusters, found.centroids, found.assignment, strict=True):
         width, expected = tuple(centroids.shape[1:]), tuple(features.shape[1:])
         _require(width == expected, who, f"return centroids of {expected} features", f"they have {width}")
-        unit = (torch.linalg.vector_norm(centroids, dim=1) - 1.0).abs() <= 1e-3
-        _require_rows(unit, who, f"return unit centroids for {count} clusters", "has another length")
+        finite = centroids.isfinite().all(dim=1)
+        _require_rows(finite, who, f"return finite centroids for {count} clusters", "holds NaN or infinity")
         known = (assignment >= 0) & (assignment < count)
         _require_rows(known, who, f"assign clusters 0 to {count - 1}", "has another")
     return found
 
 
-def draw(view: View, name: str, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
+def draw(view: View, name: str, x: Tensor, rng: Rng, *, graph: bool = False) -> tuple[Tensor, Tensor | None]:
     """Return the view of images x (B, *item), clamped to its ``range``, and its pretext target or ``None``.
 
     The view may change the shape of an item, not the number of rows, and never draws from a global generator.
+    ``graph``: keep the gradient toward x, for attacks that look through the view and terms that read gradients.
     """
     who = f"the view {name!r}"
     written, traces = x._version, Traces(())
-    with torch.no_grad():
+    wanted = graph and x.requires_grad and torch.is_grad_enabled()
+    with torch.set_grad_enabled(wanted):
         drawn = view.draw(x, rng)
     _require_clean(who, traces, x._version == written)
     image, target = drawn if isinstance(drawn, tuple) else (drawn, None)
     _require(isinstance(image, Tensor), who, "return a tensor", f"it returned {type(image).__name__}")
     _require(image.is_floating_point(), who, "return floating-point images", f"they are {image.dtype}")
     _require(len(image) == len(x), who, f"return {len(x)} images", f"there are {len(image)}")
+    if wanted:
+        _require(image.requires_grad, who, "be differentiable where a gradient is asked through it", "it is not")
     if target is not None:
         _require(len(target) == len(x), who, f"return {len(x)} targets", f"there are {len(target)}")
+        target = target.detach()
     _require_rows(image.isfinite().flatten(1).all(1), who, "return finite values", "holds NaN or infinity")
     bounds = getattr(view, "range", (0.0, 1.0))
-    return (image if bounds is None else image.clamp(*bounds)), target
+    return (image if bounds is None else _clamped(image, *bounds)), target
+
+
+def _clamped(image: Tensor, low: float, high: float) -> Tensor:
+    """Clamp; unlike torch's own clamp, a pixel that lies on the border keeps its gradient: black ones are many."""
+    if not image.requires_grad:
+        return image.clamp(low, high)
+    return torch.where((image < low) | (image > high), image.clamp(low, high), image)
 
 
 def _check_inputs(x: Tensor, ball: Ball, name: str) -> None:

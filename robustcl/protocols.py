@@ -8,7 +8,9 @@ Optional members, which the core looks for: ``build(dims)`` is called once befor
 is called after the optimiser and is the only place where state may change; state that must survive a resume lives in
 buffers of an ``nn.Module``. ``available()`` returns ``None``, or a sentence saying why the plugin cannot run here.
 ``rows = True`` on an objective asks for rows and columns where no pairs are read. ``preset`` names the option that
-``name:VALUE`` fills.
+``name:VALUE`` fills. ``constants`` on a generator names the embeddings that the recipe must bind for it.
+``known_clusters = True`` on an objective: its parameters depend on the numbers of clusters, so they cannot be chosen
+by silhouette.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ class Need(enum.Enum):
     PAIRS = "a sample selector"
     OBJECTIVE = "a term to maximise"
     TARGET = "a view that makes a pretext target"
+    VALUES = "the values of the stage's earlier terms"
 
 
 @runtime_checkable
@@ -63,7 +66,8 @@ class ContrastiveObjective(Plugin, Protocol):
 
     ``views``: the roles that the recipe binds to views; ``("*",)`` takes any number of views, in the recipe's order,
     under their own names. ``terms``: the names of what ``per_sample`` returns; the recipe's ``mix`` weighs them.
-    ``separable`` (optional, False): row i of every term depends on row i of the inputs alone.
+    ``separable`` (optional, False): row i of every term depends on row i of the inputs alone. ``patches`` (optional):
+    how many patches an image of its views has, where embeddings are (B, patches, ...).
     """
 
     views: ClassVar[tuple[str, ...]]
@@ -165,22 +169,54 @@ class OptimizerPlugin(Plugin, Protocol):
 
 @runtime_checkable
 class Survey(Protocol):
-    """The model and the data as a sampler may see them between steps; leaves no trace."""
+    """The model and the data as a sampler may see them between steps; leaves no trace.
 
-    ball: Ball
+    With several ranks every rank sees the same and must ask for the same; the first one's choice counts.
+    """
+
     rng: Rng
+    """The stream of this choice."""
+    lasting: Rng
+    """A stream that is the same at every choice of the stage, for what must not change between them."""
     samples: int
+    batch: int
+    """Images a training step, on all ranks."""
+    labels: Tensor
+    """(n,) int64, -1 for none."""
+
+    @property
+    def ball(self) -> Ball:
+        """The ball of the stage's first generator; raises ``NeedNotMet`` where there is none."""
+        ...
 
     def take(self, rows: Tensor) -> Batch:
         """Return the images of some indices, with the stage's views."""
+        ...
+
+    def originals(self, rows: Tensor) -> Tensor:
+        """Return the images (S, *item) of some indices as they are, without a view."""
         ...
 
     def embed(self, view: str, path: str, rows: Tensor) -> Tensor:
         """Return features (S, F) of a view through ``encoder:route``."""
         ...
 
-    def gradient(self, rows: Tensor, parameters: str) -> list[Tensor]:
-        """Return the gradient of the stage's mixed loss on these images for the parameters of one encoder part."""
+    def parameters(self, part: str) -> dict[str, Tensor]:
+        """Return copies of one encoder part's parameters, by name, detached and requiring gradient."""
+        ...
+
+    def encode(self, x: Tensor, path: str, layer: str, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return one layer (S, ...) of inputs x (S, *item) through ``encoder:route``, in eval mode, with a graph.
+
+        ``parameters``, by name, stand in for the encoder's own.
+        """
+        ...
+
+    def gradient(self, rows: Tensor, parameters: str, mode: str = "batch") -> list[Tensor]:
+        """Return the gradient of the stage's mixed loss on these images for the parameters of one encoder part.
+
+        They stand in the order of ``parameters(part)``. ``mode``: "batch" or running statistics, "eval".
+        """
         ...
 
 
@@ -207,7 +243,10 @@ class EvaluationProtocol(Plugin, Protocol):
     """How an encoder is judged: training stages in the recipe's own grammar, then attacks on the result."""
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
-        """Return the stage tables that prepare the classifier, for features through ``route``."""
+        """Return the stage tables that prepare the classifier, for features through ``route``.
+
+        None of them where the run's own classifier is judged; such a protocol needs ``PREDICTIONS``.
+        """
         ...
 
 

@@ -82,20 +82,19 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].contiguous()
-        dist.all_reduce(gradient)
+        # Through _Total, so that the gradient may be differentiated once more.
+        gradient: Tensor = _Total.apply(gradients[0])
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        values = values.clone()
+        values = values.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(values)
         return values
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].clone()
-        dist.all_reduce(gradient)
+        gradient: Tensor = _Total.apply(gradients[0])
         return gradient

@@ -181,6 +181,7 @@ class Stage(Section):
     forward: Literal["by-route", "by-view"] | list[list[str]] = "by-route"
     groups: dict[str, list[str]] = Field(default_factory=dict)
     labels: str = Field("data", pattern=r"^(data|targets:\d+)$")
+    labelled: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None = None
     targets: Annotated[Targets, BeforeValidator(_shorthand)] | None = None
     sampler: Annotated[SamplerTable, BeforeValidator(_shorthand)] | None = None
     generator: dict[str, Annotated[GeneratorTable, BeforeValidator(_shorthand)]] = Field(default_factory=dict)

@@ -149,8 +149,9 @@ class Pairs(Present):
 class Clustering:
     """The clusters of a data set under one or several numbers of clusters.
 
-    centroids: I tensors (K_i, F) with unit rows; assignment: (I, n) int64; confidence: (I, n), the cosine to the own
-    centroid; inertia: I numbers, the sum of 1 - cosine; provenance: what was clustered, when, and by whom.
+    centroids: I tensors (K_i, F), finite, of any length: read their directions, with ``contrast.cosine``;
+    assignment: (I, n) int64; confidence: (I, n), the cosine to the own centroid; inertia: I numbers, what the target
+    minimises, summed over the images; provenance: what was clustered, when, and by whom.
     """
 
     centroids: tuple[Tensor, ...]
@@ -169,6 +170,7 @@ class Scene(Present):
     columns: the same rows of all ranks (M), with gradient; own: (N,) int64, each anchor's own column.
     batch: the inputs, indices and labels; clusters; pairs: the selector's answer.
     support: rows of the term's support views, neither anchors nor columns, for selectors that look at more views.
+    values: what the stage's earlier terms gave, "term/name" -> rows or a scalar, not weighted, with their graph.
     """
 
     views: Mapping[str, Embedding]
@@ -179,6 +181,7 @@ class Scene(Present):
     clusters: Clustering = ABSENT
     pairs: Pairs = ABSENT
     support: Rows = ABSENT
+    values: Mapping[str, Tensor] = ABSENT
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

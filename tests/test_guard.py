@@ -331,7 +331,7 @@ class Target:
     [
         ({"centroids": (torch.eye(3), torch.eye(3))}, r"find \(2, 3\) clusters, but it found \(3, 3\)"),
         ({"centroids": (torch.eye(4)[:2], torch.eye(3))}, "centroids of"),
-        ({"centroids": (torch.eye(3)[:2] * 2, torch.eye(3))}, "unit centroids"),
+        ({"centroids": (torch.eye(3)[:2] * float("nan"), torch.eye(3))}, "finite centroids for 2 clusters"),
         ({"assignment": torch.zeros(2, 5, dtype=torch.int64)}, r"assignment of shape \(2, 6\)"),
         ({"assignment": torch.zeros(2, 6)}, "int64"),
         ({"assignment": torch.full((2, 6), 2)}, "assign clusters 0 to 1, but row 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,9 +20,12 @@ TOLERANCE = 1e-9
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What one process computed alone, and what each of two computed together."""
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What one process computed alone, and what each of two computed together, in the cases that are asked for."""
     folder = tmp_path_factory.mktemp("ranks")
+    parameters = [getattr(item, "callspec", None) for item in request.session.items]
+    asked = [found.params["case"] for found in parameters if found is not None and "case" in found.params]
+    (folder / tiny_ranks.ASKED).write_text(json.dumps(asked), encoding="utf-8")
     places = [(0, 1), (0, 2), (1, 2)]
     processes = [
         subprocess.Popen([sys.executable, str(SCRIPT), str(rank), str(world), str(folder)], env=tiny.environment(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import json
 import sys
 import traceback
 from pathlib import Path
@@ -37,6 +38,9 @@ from robustcl.train.step import Moment
 NO_GLOO = 77
 """Exit code of a process that cannot start gloo."""
 
+ASKED = "asked.json"
+"""The names of the cases to compute, in the folder."""
+
 BATCH = 8
 
 _TABLES: dict[str, Any] = {
@@ -53,6 +57,8 @@ _FIRST = {
     "optimizer": "sgd",
 }
 _PGD = {"use": "pgd", "steps": 2, "step_size": "4/255"}
+_SELECTORS = {"adaptive-fnc": {"rho": 0.9999}, "glofnd": {"lr": 1e-4}}
+"""In a fresh encoder all images look alike: with the usual thresholds no negative would be left."""
 _CLUSTERS = {"use": "spherical-kmeans", "clusters": 4}
 
 
@@ -63,7 +69,7 @@ def cases() -> dict[str, dict[str, Any]]:
     found |= {
         f"selector {name}": _with_needs({
             "views": {"a": "weak", "b": "weak"},
-            "term": {"contrast": {"use": "info-nce", "views": ["a", "b"], "selector": name}},
+            "term": {"contrast": {"use": "info-nce", "views": ["a", "b"], "selector": _selector(name)}},
         }) for name in registry.names("selector")
     }  # fmt: skip
     found["joint perturbation of two views"] = _with_needs({
@@ -98,6 +104,10 @@ def cases() -> dict[str, dict[str, Any]]:
     return found
 
 
+def _selector(name: str) -> dict[str, Any]:
+    return {"use": name, **_SELECTORS.get(name, {})}
+
+
 def _runs(name: str) -> bool:
     """Leave out generators without their library, and those that say nothing without an option."""
     cls: Any = registry.get("generator", name)
@@ -108,6 +118,10 @@ def _runs(name: str) -> bool:
 def _objective(name: str) -> dict[str, Any]:
     """Bind the roles of any objective: an adversarial view where it asks for one, or else as its first view."""
     cls: Any = registry.get("objective", name)
+    if Need.TARGET in cls.needs:
+        return _pretext(name, cls)
+    if Need.VALUES in cls.needs:
+        return _of_values(name)
     if cls.views == ("*",):
         roles: Any = ["a_adv", "a", "b"]
     else:
@@ -125,15 +139,43 @@ def _objective(name: str) -> dict[str, Any]:
     })  # fmt: skip
 
 
+def _pretext(name: str, cls: Any) -> dict[str, Any]:
+    """Let an objective predict what a view did; one that reads patches is attacked through the cut."""
+    views: dict[str, Any] = {"a": "rotation"}
+    roles = ["a_adv", "a"]
+    if hasattr(cls, "patches"):
+        views = {"a": "weak", "p": {"use": "patches", "of": "a"}, "p_adv": {"use": "patches", "of": "a_adv"}}
+        roles = ["p_adv", "p"]
+    return _with_needs({
+        "views": views,
+        "generator": {"a_adv": _PGD | {"reads": ["a"]}},
+        "term": {"it": {"use": name, "views": roles}},
+    })  # fmt: skip
+
+
+def _of_values(name: str) -> dict[str, Any]:
+    """Let an objective read the gradients of a contrastive term, which looks at the rows of all ranks."""
+    return _with_needs({
+        "views": {"a": "weak", "b": "weak"},
+        "generator": {"a_adv": _PGD | {"reads": ["a"]}},
+        "differentiable": ["a_adv", "b"],
+        "term": {
+            "first": {"use": "info-nce", "views": ["a_adv", "b"]},
+            "it": {"use": name, "views": ["a_adv", "b"]},
+        },
+    })  # fmt: skip
+
+
 def _generator(name: str) -> dict[str, Any]:
     """Let a generator attack what it can: a classifier where it reads one, otherwise features beside a teacher's."""
     cls: Any = registry.get("generator", name)
     term = {"use": "deacl", "views": {"clean": "w", "adversarial": "w_adv", "teacher": "w@teacher"}}
+    constants = dict.fromkeys(getattr(cls, "constants", ()), "w@teacher")
     if Need.PREDICTIONS in cls.needs:
         term = {"use": "cross-entropy", "views": ["w_adv"]}
     return _with_needs({
         "views": {"w": "weak"},
-        "generator": {"w_adv": {"use": name, "reads": ["w"]}},
+        "generator": {"w_adv": {"use": name, "reads": ["w"], "constants": constants}},
         "routes": {"w_adv": "adv"},
         "term": {"it": term},
     })  # fmt: skip
@@ -144,7 +186,7 @@ def _with_needs(stage: dict[str, Any]) -> dict[str, Any]:
     used: list[Any] = [registry.get("generator", table["use"]) for table in stage.get("generator", {}).values()]
     for table in stage["term"].values():
         used.append(registry.get("objective", table["use"]))
-        used += [registry.get("selector", table["selector"])] if "selector" in table else []
+        used += [registry.get("selector", table["selector"]["use"])] if "selector" in table else []
     needs = frozenset[Need]().union(*(getattr(cls(), "needs", cls.needs) for cls in used))
     stage = {"name": "it", "epochs": 1, "split": "train", "optimizer": {"use": "sgd", "lr": 0.1}, **stage}
     if Need.TEACHER in needs:
@@ -153,6 +195,8 @@ def _with_needs(stage: dict[str, Any]) -> dict[str, Any]:
         stage["targets"] = _CLUSTERS
     if Need.PREDICTIONS in needs:
         stage["classifier"] = "default"
+        if not any(Need.PREDICTIONS in registry.get("objective", t["use"]).needs for t in stage["term"].values()):
+            stage["term"]["ce"] = {"use": "cross-entropy", "views": [next(iter(stage["views"]))]}
     return stage
 
 
@@ -244,8 +288,11 @@ def main(rank: int, world: int, folder: Path) -> int:
             print(f"gloo does not start: {error}", file=sys.stderr)
             return NO_GLOO
     outcomes: dict[str, Any] = {}
+    asked = set(json.loads((folder / ASKED).read_text(encoding="utf-8")))
     for name, stage in cases().items():
         for mode in ("eval", "train"):
+            if f"{name}, {mode}" not in asked:
+                continue
             try:
                 outcomes[f"{name}, {mode}"] = compute(stage, mode, rank, world, folder)
             except (RobustclError, RuntimeError, ValueError, KeyError, AttributeError, TypeError):

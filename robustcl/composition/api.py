@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustcl import inherit, reading, registry
-from robustcl.composition import needs, store
+from robustcl.composition import classifier, needs, store
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import Flags, choose
 from robustcl.composition.parts import Parts
@@ -148,12 +148,13 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
         last_norm=recipe.encoder.projector.last_norm,
     )
     met: dict[str, str] = {}
-    plans = []
+    plans: list[StagePlan] = []
     for number, stage in enumerate(recipe.stage):
         plan = build_stage(stage, parts, ball, recipe.data.batch)
-        met |= needs.check(stage, plan)
-        _check_origins(stage, recipe.stage[:number])
         plans.append(plan)
+        taught = classifier.taught_by(recipe.stage[: number + 1], plans) is not None
+        met |= needs.check(stage, plan, taught=taught)
+        _check_origins(stage, recipe.stage[:number])
     _refuse_twins(recipe.evaluate)
     evaluations = tuple(_evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
     return Composition(
@@ -216,6 +217,7 @@ def _evaluation(
     for eps in table.curve:
         _ball(ball.norm, eps, f"{where}.curve")
     _check_encoder(table.encoder, recipe.stage[judged], f"{where}.encoder = {table.encoder!r}")
+    classifier.check(table, protocol, recipe.stage[: judged + 1], plans[: judged + 1])
     stages = {
         route: tuple(_protocol_stage(entry, parts, ball, recipe, f"{where}({route})")
                      for entry in protocol.plugin.stages(route))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from robustcl.data.held import keep, opened
+from robustcl.data.labelled import Labelled, chosen
 from robustcl.data.split import holdout
 from robustcl.data.subset import Images, Subset
 from robustcl.errors import UsageError
@@ -30,12 +31,13 @@ class Splits:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    seed: int = 0
 
     def of(self, split: str, plan: StagePlan) -> Images:
-        """Return a stage's images.
+        """Return a stage's images, with as many labels as it asks for.
 
         Raises:
-            UsageError: the stage needs labels and its images have none.
+            UsageError: the stage needs labels, or more of them, than its images have.
         """
         images = self.train if split == "train" else self.pretrain
         wants = plan.labels is None and any(Need.LABELS in part.needs for part in plan.parts())
@@ -44,7 +46,13 @@ class Splits:
                 f'stage.{plan.name}: it needs labels, and the split {split!r} has none; set split = "train" or '
                 "take an objective without labels"
             )
-        return images
+        if plan.labelled is None:
+            return images
+        try:
+            # Not keyed by the stage: stages that ask for the same number keep the same labels.
+            return Labelled(images, chosen(images.labels, plan.labelled, Rng(self.seed, "labelled")))
+        except UsageError as error:
+            raise UsageError(f"stage.{plan.name}.labelled: {error}") from None
 
 
 def open_splits(composition: Composition, device: torch.device) -> Splits:
@@ -69,6 +77,7 @@ def open_splits(composition: Composition, device: torch.device) -> Splits:
         classes=tuple(dataset.classes()),
         mean=tuple(mean),
         std=tuple(std),
+        seed=composition.recipe.seed,
     )
 
 

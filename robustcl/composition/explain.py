@@ -9,6 +9,7 @@ import tomli_w
 
 from robustcl.composition.lock import lock
 from robustcl.recipe import MAIN_ROUTE, Stage
+from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Number, StagePlan
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def _lines(composition: Composition) -> Iterator[str]:
 
 
 def _stage(composition: Composition, stage: Stage, plan: StagePlan) -> Iterator[str]:
-    yield f"stage {stage.name}: {stage.epochs} epochs, batch {plan.batch}, from {stage.init or 'fresh weights'}"
+    branch = f", branch {stage.init_route} alone" if stage.init_route else ""
+    yield f"stage {stage.name}: {stage.epochs} epochs, batch {plan.batch}, from {stage.init or 'fresh weights'}{branch}"
     for name, origin in stage.encoders.items():
         yield f"  encoder   {name}: {origin}"
     for view in plan.views:
@@ -72,13 +74,7 @@ def _stage(composition: Composition, stage: Stage, plan: StagePlan) -> Iterator[
         yield f"            BN mode {generator.mode}: {_MODES[generator.mode]}"
         if generator.ball is not composition.ball:
             yield f"            own ball: {generator.ball.norm} eps {generator.ball.eps}, range {generator.ball.range}"
-    if plan.targets is not None:
-        targets = plan.targets
-        clusters = "K by silhouette" if targets.clusters is None else f"K = {targets.clusters}"
-        yield (
-            f"  targets   {_named(composition, 'target', targets.part.name)} of {targets.view.name}@{targets.encoder}, "
-            f"route {targets.route}, layer {targets.layer}, {clusters}, refresh {_refresh(targets.every)}"
-        )
+    yield from _data(composition, plan)
     for term in plan.terms:
         roles = ", ".join(f"{role}={ref}" for role, ref in term.roles)
         weights = ", ".join(f"{name} x {_number(weight)}" for name, weight in term.weights.items())
@@ -87,6 +83,27 @@ def _stage(composition: Composition, stage: Stage, plan: StagePlan) -> Iterator[
             yield f"            selector {_named(composition, 'selector', term.selector.name)}"
     yield f"  routes    {_routes(plan)}; forward {stage.forward}; training BN mode {plan.mode}"
     yield f"  optimizer {_named(composition, 'optimizer', plan.optimizer.name)}, lr {_number(plan.lr)}"
+
+
+def _data(composition: Composition, plan: StagePlan) -> Iterator[str]:
+    """Say which images, labels and clusters the stage learns from."""
+    if plan.targets is not None:
+        targets = plan.targets
+        clusters = "K by silhouette" if targets.clusters is None else f"K = {targets.clusters}"
+        of = f"{targets.view.name}@{targets.encoder}, route {targets.route}, layer {targets.layer}, {clusters}"
+        source = f"those of {targets.init}" if targets.init else f"of {of}"
+        who = _named(composition, "target", targets.part.name)
+        yield f"  targets   {who} {source}, refresh {_refresh(targets.every)}"
+    if plan.labels is not None:
+        yield f"  labels    clustering {plan.labels} of the targets, not the data's"
+    if plan.labelled is not None:
+        share = f"{plan.labelled:.0%}" if isinstance(plan.labelled, float) else plan.labelled
+        yield f"  labels    of {share} images, the others are taken to have none"
+    if plan.sampler is not None:
+        often = f"from epoch {plan.sampler.after} on, every {plan.sampler.every}"
+        yield f"  sampler   {_named(composition, 'sampler', plan.sampler.part.name)}, {often}"
+    if plan.trainable != (ONLINE,) or plan.freeze:
+        yield f"  learns    {', '.join(plan.trainable)}" + (f" but not {', '.join(plan.freeze)}" if plan.freeze else "")
 
 
 def _named(composition: Composition, kind: str, name: str) -> str:

@@ -11,8 +11,10 @@ from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Part, StagePlan, TermPlan
 
 
-def check(stage: Stage, plan: StagePlan, where: str | None = None) -> dict[str, str]:
+def check(stage: Stage, plan: StagePlan, where: str | None = None, *, taught: bool = True) -> dict[str, str]:
     """Return, for each need of each plugin, who meets it.
+
+    ``taught``: the classifier has been trained before, or is by this stage.
 
     Raises:
         NeedNotMet: what is missing, who provides it, and the line to add.
@@ -28,7 +30,22 @@ def check(stage: Stage, plan: StagePlan, where: str | None = None) -> dict[str, 
     if plan.epochs > 0 and "optimizer" not in stage.model_fields_set:
         raise UsageError(f'{where}: no optimizer is named; add optimizer = {{ use = "sgd", lr = 0.1 }}')
     _refuse_unread(stage, plan, where)
+    if not taught:
+        _refuse_untaught(plan, where)
     return met
+
+
+def _refuse_untaught(plan: StagePlan, where: str) -> None:
+    """Predictions of a classifier that nobody has trained are noise to a selector or an attack."""
+    objectives = [term.objective for term in plan.terms]
+    readers = [(place, part) for place, part in _placed(plan, where) if part not in objectives]
+    readers += [(f"{where}.generator.{g.name}.maximise", g.maximise.objective) for g in plan.generators if g.maximise]
+    for place, part in readers:
+        if Need.PREDICTIONS in part.needs:
+            raise NeedNotMet(
+                f"{place}: {part.name} reads {Need.PREDICTIONS.value}, but nothing trains the classifier: add a term "
+                'that does, e.g. [stage.term.ce] use = "cross-entropy", or start from a stage that has one'
+            )
 
 
 def _meet(need: Need, place: str, part: Part, plan: StagePlan) -> str:
@@ -44,6 +61,8 @@ def _meet(need: Need, place: str, part: Part, plan: StagePlan) -> str:
         )
     if need is Need.TARGET and not any(getattr(view.part.plugin, "makes_target", False) for view in plan.views):
         raise NeedNotMet(f"{place}: {part.name} needs {need.value}, and the stage draws none; bind a pretext view")
+    if need is Need.VALUES and part is plan.terms[0].objective:
+        raise NeedNotMet(f"{place}: {part.name} needs {need.value}, and none stands before it; write it behind them")
     answers = {
         Need.FEATURES: "the encoder",
         Need.PROJECTION: "the encoder's projector",
@@ -55,6 +74,7 @@ def _meet(need: Need, place: str, part: Part, plan: StagePlan) -> str:
         Need.PAIRS: f"the selector {_selector(part, plan)}",
         Need.OBJECTIVE: f"the term {_maximised(part, plan)}",
         Need.TARGET: "the views",
+        Need.VALUES: "the terms before it",
     }
     return answers[need]
 
@@ -100,6 +120,8 @@ def _refuse_unread(stage: Stage, plan: StagePlan, where: str) -> None:
     _refuse_unread_encoders(stage, plan, where)
     if plan.targets is not None and plan.labels is None and plan.epochs > 0 and not _anyone_needs(plan, Need.CLUSTERS):
         raise UsageError(f"{where}.targets: nothing reads the clusters of {plan.targets.part.name}; remove the table")
+    if plan.labelled is not None and (plan.labels is not None or not _anyone_needs(plan, Need.LABELS)):
+        raise UsageError(f"{where}.labelled: nothing reads the data set's labels; remove the line")
     if plan.labels is not None and plan.targets is None:
         raise NeedNotMet(f'{where}.labels: labels from targets need targets = {{ use = "spherical-kmeans" }}')
     clusters = plan.targets.clusters if plan.targets is not None else None
@@ -154,5 +176,6 @@ def _refuse_unread_encoders(stage: Stage, plan: StagePlan, where: str) -> None:
 def _anyone_needs(plan: StagePlan, need: Need) -> bool:
     terms: list[TermPlan] = [*plan.terms, *(g.maximise for g in plan.generators if g.maximise is not None)]
     parts = [generator.part for generator in plan.generators]
+    parts += [plan.sampler.part] if plan.sampler is not None else []
     parts += [part for term in terms for part in (term.objective, term.selector) if part is not None]
     return any(need in part.needs for part in parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcl import ranks
-from robustcl.composition import store
+from robustcl.composition import classifier, store
 from robustcl.composition.data import Splits
 from robustcl.data.order import epoch_batches
 from robustcl.errors import UsageError, WeightsError
@@ -34,6 +34,7 @@ def check(composition: Composition, splits: Splits) -> None:
                 f"{composition.recipe.data.use} has only {', '.join(splits.classes)}; remove the table [[evaluate]], "
                 "or give labels of several classes"
             )
+        classifier.check_classes(composition, evaluation, len(splits.classes))
     for where, stage, plan in _stages(composition):
         images = splits.of(stage.split, plan)
         if stage.epochs > 0 and plan.sampler is None:

@@ -40,12 +40,14 @@ def draw_views(
     rng: Rng,
     *,
     given: Mapping[str, Tensor] | None = None,
+    graph: bool = False,
 ) -> Drawn:
     """Draw every view of ``specs`` for images (B, *item) in [0, 1], on the device of the images.
 
     index: (B,) int64, the images' positions in the data set: an image's view depends on ``rng``, the view's
     name and this number alone, whichever images stand beside it. rng: the step's stream. given: views that
     are there already, such as perturbed ones, which ``of`` may name as well as any view of ``specs``.
+    graph: keep the gradient toward ``images`` and ``given``.
 
     Raises UsageError if ``of`` names no view, or the views rest on each other in a circle.
     """
@@ -57,7 +59,7 @@ def draw_views(
         source = images if spec.of is None else available[spec.of]
         for repeat, output in enumerate(_names(name, spec)):
             stream = rng.child("view", name, repeat).for_rows(index)
-            value, target = guard.draw(spec.view, name, source, stream)
+            value, target = guard.draw(spec.view, name, source, stream, graph=graph)
             drawn.views[output] = available[output] = value
             if target is not None:
                 drawn.target[output] = target

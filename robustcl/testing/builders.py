@@ -137,6 +137,7 @@ def make_attack(
     x: Tensor,
     needs: Collection[Need] = frozenset(Need),
     *,
+    constants: Collection[str] = (),
     encoder: nn.Module | None = None,
     label: Tensor | None = None,
     ball: Ball | None = None,
@@ -144,8 +145,8 @@ def make_attack(
 ) -> Attack:
     """Return an attack on inputs x (R, *item) with what the needs declare, and what all attacks have.
 
-    The objective is the cross-entropy of the labels, separable; the teacher is another encoder; the random
-    stream has one sub-stream per row.
+    The objective is the cross-entropy of the labels, separable; the teacher is another encoder, and the named
+    ``constants`` are its embeddings; the random stream has one sub-stream per row.
     """
     rows = torch.arange(len(x))
     model = TinyEncoder(tuple(x.shape[1:]), seed=seed) if encoder is None else encoder
@@ -159,6 +160,8 @@ def make_attack(
         parts["teacher"] = teacher
     if Need.CLUSTERS in needs:
         parts["clusters"] = make_clustering(clean.h)
+    if constants:
+        parts["constants"] = dict.fromkeys(constants, teacher)
     return Attack(
         encoder=lambda inputs, places: model(inputs),
         ball=Ball("Linf", 8 / 255) if ball is None else ball,

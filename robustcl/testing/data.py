@@ -10,9 +10,9 @@ from torch import Tensor
 from robustcl import registry
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
-from robustcl.testing.builders import DIMS, make_images
+from robustcl.testing.builders import make_images
 from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
-from robustcl.testing.survey import TinySurvey
+from robustcl.testing.survey import SAMPLES, TinySurvey
 
 ITEMS = {3: (3, 16, 16), 4: (3, 4, 16, 16)}
 """What a view is tried on: images, or clips where its ``item_dim`` is 4."""
@@ -87,12 +87,14 @@ def its_encoder_exists(subject: Subject) -> None:
 
 
 def selects_indices(subject: Subject) -> None:
-    """The result is (S,) int64 within the data set, not empty."""
+    """The result is (S,), or whole batches (batches, B), int64 within the data set, not empty."""
     chosen = _select(subject.make())
     assert chosen.dtype == torch.int64, f"the indices are {chosen.dtype}"
-    assert chosen.dim() == 1, f"the indices have the shape {tuple(chosen.shape)}"
-    assert len(chosen), "no image was selected"
-    assert 0 <= int(chosen.min()) <= int(chosen.max()) < DIMS.samples, "an index lies outside the data set"
+    assert chosen.dim() in (1, 2), f"the indices have the shape {tuple(chosen.shape)}"
+    assert chosen.numel(), "no image was selected"
+    assert 0 <= int(chosen.min()) <= int(chosen.max()) < SAMPLES, "an index lies outside the data set"
+    if chosen.dim() == 2:
+        assert all(len(batch.unique()) == len(batch) for batch in chosen), "a batch holds an image twice"
 
 
 def selects_by_the_rng(subject: Subject) -> None:

@@ -65,9 +65,9 @@ def takes_items_of_any_shape(subject: Subject) -> None:
 def rows_are_independent(subject: Subject) -> None:
     """Under a separable objective, ``attack.take(rows)`` gives what the whole batch gave for these rows."""
     plugin, x, rows = subject.make(), make_images(_ROWS), torch.tensor([3, 0])
-    attack = make_attack(x, subject.needs(plugin))
+    attack = make_attack(x, subject.needs(plugin), constants=_constants(plugin))
     whole = plugin.perturb(x, attack)
-    part = plugin.perturb(x[rows], make_attack(x, subject.needs(plugin)).take(rows))
+    part = plugin.perturb(x[rows], make_attack(x, subject.needs(plugin), constants=_constants(plugin)).take(rows))
     assert torch.allclose(whole[rows], part, rtol=0, atol=1e-5), "a row's result depends on the other rows"
 
 
@@ -83,7 +83,7 @@ def needs_only_what_it_declares(subject: Subject) -> None:
     """An attack that holds only the declared needs is enough."""
     plugin, x = subject.make(), make_images(_ROWS)
     try:
-        plugin.perturb(x, make_attack(x, subject.needs(plugin)))
+        plugin.perturb(x, make_attack(x, subject.needs(plugin), constants=_constants(plugin)))
     except NeedNotMet as error:
         raise AssertionError(f"reads what it does not declare: {error}") from error
 
@@ -94,7 +94,7 @@ def leaves_no_trace(subject: Subject) -> None:
     encoder.projector.train()
     before = _state(encoder)
     with global_rng_untouched():
-        plugin.perturb(x, make_attack(x, subject.needs(plugin), encoder=encoder))
+        plugin.perturb(x, make_attack(x, subject.needs(plugin), constants=_constants(plugin), encoder=encoder))
     after = _state(encoder)
     assert all(p.grad is None for p in encoder.parameters()), "left gradients on the encoder's parameters"
     assert before["flags"] == after["flags"], "left the encoder in another mode"
@@ -119,12 +119,17 @@ def _perturb(plugin: Any, x: Tensor, *, ball: Ball | None = None) -> Tensor:
     """Perturb x; a ``UsageError`` says that the generator does not take this ball, which is its right."""
     ball = Ball("Linf", EPS["Linf"]) if ball is None else ball
     try:
-        adv: Tensor = plugin.perturb(x, make_attack(x, plugin.needs, ball=ball))
+        adv: Tensor = plugin.perturb(x, make_attack(x, plugin.needs, constants=_constants(plugin), ball=ball))
     except NeedNotMet:
         raise
     except UsageError as error:
         raise Skip(str(error)) from error
     return adv
+
+
+def _constants(plugin: Any) -> tuple[str, ...]:
+    """Return the constants that the plugin reads by name."""
+    return getattr(plugin, "constants", ())
 
 
 def _state(module: nn.Module) -> dict[str, list[Any]]:

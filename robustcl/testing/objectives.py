@@ -21,7 +21,7 @@ from robustcl.testing.builders import (
     needed_layers,
 )
 from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
-from robustcl.types import Embedding, Scene
+from robustcl.types import Batch, Embedding, Scene
 
 _SIZE = 5
 Views = Mapping[str, Embedding]
@@ -44,8 +44,10 @@ def scene_for(
     roles = ("a", "b") if plugin.views == ("*",) else plugin.views
     apart = [role for role in roles if "teacher" in role] if Need.TEACHER in needs else []
     layers = needed_layers(needs) or ["h"]
-    drawn = {r: make_embedding(size, layers, seed=seed + i, dtype=dtype).take(order) for i, r in enumerate(roles)}
-    views = {role: value.apply(_constant if role in apart else _leaf) for role, value in change(drawn).items()}
+    patches = getattr(plugin, "patches", None)
+    drawn = {r: _embedding(size, patches, layers, seed + i, dtype).take(order) for i, r in enumerate(roles)}
+    changed = {role: value.apply(_in_patches(patches)) for role, value in change(drawn).items()}
+    views = {role: value.apply(_constant if role in apart else _leaf) for role, value in changed.items()}
     leaves = [getattr(views[role], n) for role in roles if role not in apart for n in layers]
     label = Rng(seed, "label").integers(DIMS.classes, (size,))[order] if Need.LABELS in needs else None
     features = make_embedding(size, ["h"], seed=seed, dtype=dtype).h
@@ -55,10 +57,10 @@ def scene_for(
         label=label,
         index=order,
         clusters=make_clustering(features) if Need.CLUSTERS in needs else None,
-        target={role: Rng(seed, "target").integers(4, (size,))[order] for role in roles}
-        if Need.TARGET in needs
-        else None,
+        target={role: _target(size, patches, seed)[order] for role in roles} if Need.TARGET in needs else None,
     )
+    if Need.VALUES in needs:
+        scene = _with_values(scene, order)
     if Need.PAIRS in needs:
         scene = scene.but(pairs=make_pairs(scene))
     elif not getattr(plugin, "rows", False):
@@ -211,6 +213,32 @@ def _constant(x: Tensor) -> Tensor:
 
 def _flip(x: Tensor, *, keep: Tensor) -> Tensor:
     return torch.where(keep[:, None], x, -2 * x)
+
+
+def _embedding(size: int, patches: int | None, layers: list[str], seed: int, dtype: torch.dtype) -> Embedding:
+    """Return an embedding of ``size`` rows; the patches of an image lie side by side in its row."""
+    whole = make_embedding(size * (patches or 1), layers, seed=seed, dtype=dtype)
+    return whole.apply(lambda x: x.reshape(size, -1))
+
+
+def _in_patches(patches: int | None) -> Callable[[Tensor], Tensor]:
+    return lambda x: x if patches is None else x.reshape(len(x), patches, -1)
+
+
+def _target(size: int, patches: int | None, seed: int) -> Tensor:
+    return Rng(seed, "target").integers(4, (size,) if patches is None else (size, patches))
+
+
+def _with_values(scene: Scene, order: Tensor) -> Scene:
+    """Let images be leaves, and give the scene the values of a term that reads images and embeddings."""
+    batch, values = scene.batch, []
+    images = {}
+    for role, embedding in scene.views.items():
+        x = batch.views[role][order].to(embedding.h.dtype).requires_grad_()
+        images[role] = x
+        values.append((x.flatten(1).sin().cumsum(1)[:, : embedding.h.shape[1]] * embedding.h.flatten(1)).sum(1))
+    batch = Batch(views=images, index=batch.index, label=batch.label, target=batch.target, position=batch.position)
+    return scene.but(batch=batch, values={"it/ce": torch.stack(values).sum(0)})
 
 
 def _each(function: Callable[[Tensor], Tensor]) -> Callable[[Views], Views]:

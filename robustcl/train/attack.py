@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from robustcl import guard, ranks
+from robustcl.errors import UsageError
 from robustcl.nn.fast import frozen_for_attack
 from robustcl.protocols import Need
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
+from robustcl.train.derived import Lenses
 from robustcl.train.encoders import Encoders
 from robustcl.train.plan import GeneratorPlan, Ref, StagePlan, TermPlan, layers_of
 from robustcl.train.scene import compose_scene
@@ -58,9 +60,10 @@ class Attacker:
         layers = layers_of(needs) | (generator.maximise.layers if generator.maximise else frozenset())
         own = [self._path(name) for name in generator.reads]
         reads_teacher = Need.TEACHER in needs
-        loss, separable = self._loss(generator, batch)
+        lenses = Lenses(self.plan, generator, self.rng)
+        loss, separable = self._loss(generator, batch, lenses)
         return Attack(
-            encoder=self._encoder(generator, layers, len(batch.index)),
+            encoder=self._encoder(generator, layers, batch.index, lenses),
             ball=generator.ball,
             rng=self.rng.child("generator", generator.name).for_rows(streams),
             label=batch.label.repeat(blocks),
@@ -68,8 +71,10 @@ class Attacker:
             places=torch.arange(len(x), device=x.device),
             separable=separable,
             loss=loss,
-            unperturbed=self._clean(x, own, layers or frozenset({"h"}), generator.mode),
-            teacher=self._stacked(x, [("teacher", MAIN_ROUTE)] * blocks) if reads_teacher else ABSENT,
+            unperturbed=self._clean(
+                _looked(x, generator, batch, lenses), own, layers or frozenset({"h"}), generator.mode
+            ),
+            teacher=self._stacked(x.chunk(blocks), [("teacher", MAIN_ROUTE)] * blocks) if reads_teacher else ABSENT,
             constants=self._constants(generator, batch) if generator.constants else ABSENT,
             clusters=self.clusters if self.clusters is not None else ABSENT,
         )
@@ -78,45 +83,53 @@ class Attacker:
         return self.plan.encode.get(view, "online"), self.plan.route_of(view, MAIN_ROUTE)
 
     def _encoder(
-        self, generator: GeneratorPlan, layers: frozenset[str], images: int
+        self, generator: GeneratorPlan, layers: frozenset[str], index: Tensor, lenses: Lenses
     ) -> Callable[[Tensor, Tensor], Embedding]:
-        paths = [self._path(name) for name in generator.writes]
+        """Return what embeds candidates: each block as the term sees it, through that view's encoder and route."""
+        paths = [self._path(lenses.seen[name]) for name in generator.writes]
         taps = generator.maximise.taps if generator.maximise else frozenset[str]()
+        together = len(set(paths)) == 1
+
+        def embed(x: Tensor, path: tuple[str, str]) -> Embedding:
+            return self.encoders.embed(x, *path, layers, generator.mode, taps)
 
         def encode(x: Tensor, places: Tensor) -> Embedding:
-            if len(set(paths)) == 1:
-                return self.encoders.embed(x, *paths[0], layers, generator.mode, taps)
-            block = places.div(images, rounding_mode="floor")
-            parts, order = [], []
-            for number, path in enumerate(paths):
-                rows = (block == number).nonzero()[:, 0]
-                parts.append(self.encoders.embed(x[rows], *path, layers, generator.mode, taps))
-                order.append(rows)
-            return Embedding.cat(parts).take(torch.argsort(torch.cat(order)))
+            if together and lenses.clear:
+                return embed(x, paths[0])
+            block = places.div(len(index), rounding_mode="floor")
+            order = [(block == number).nonzero()[:, 0] for number in range(len(paths))]
+            inputs = [
+                lenses.look(name, x[rows], index[places[rows] % len(index)])
+                for name, rows in zip(generator.writes, order, strict=True)
+            ]
+            if together:
+                whole = embed(_joined(inputs, generator), paths[0])
+            else:
+                whole = Embedding.cat([embed(x, path) for x, path in zip(inputs, paths, strict=True)])
+            return whole.take(torch.argsort(torch.cat(order)))
 
         return encode
 
     def _clean(
-        self, x: Tensor, paths: list[tuple[str, str]], layers: frozenset[str], mode: str
+        self, blocks: Sequence[Tensor], paths: list[tuple[str, str]], layers: frozenset[str], mode: str
     ) -> Callable[[Tensor], Embedding]:
         kept: list[Embedding] = []
 
         def clean(places: Tensor) -> Embedding:
             if not kept:
-                kept.append(self._stacked(x, paths, layers, "eval" if mode == "train" else mode))
+                kept.append(self._stacked(blocks, paths, layers, "eval" if mode == "train" else mode))
             return kept[0].take(places)
 
         return clean
 
     def _stacked(
         self,
-        x: Tensor,
+        blocks: Sequence[Tensor],
         paths: list[tuple[str, str]],
         layers: frozenset[str] = frozenset({"h"}),
         mode: str = "eval",
     ) -> Embedding:
         """Embed each block through its own path, without a graph."""
-        blocks = x.chunk(len(paths))
         return Embedding.cat(
             [self.encoders.embed_constant(b, *path, layers, mode) for b, path in zip(blocks, paths, strict=True)]
         )
@@ -129,21 +142,30 @@ class Attacker:
             for name, ref in generator.constants.items()
         }
 
-    def _constant(self, ref: Ref, batch: Batch, layers: frozenset[str], mode: str) -> Embedding:
+    def _constant(
+        self, ref: Ref, batch: Batch, layers: frozenset[str], mode: str, taps: frozenset[str] = frozenset()
+    ) -> Embedding:
         route = self.plan.route_of(ref.view, MAIN_ROUTE)
-        return self.encoders.embed_constant(batch.views[ref.view], ref.encoder, route, layers, mode)
+        return self.encoders.embed_constant(batch.views[ref.view], ref.encoder, route, layers, mode, taps)
 
-    def _loss(self, generator: GeneratorPlan, batch: Batch) -> tuple[Callable[[Embedding, Tensor], Tensor], bool]:
-        """Return what a borrowing generator maximises, and whether its rows are independent of each other."""
+    def _loss(
+        self, generator: GeneratorPlan, batch: Batch, lenses: Lenses
+    ) -> tuple[Callable[[Embedding, Tensor], Tensor], bool]:
+        """Return what a borrowing generator maximises, and whether its rows are independent of each other.
+
+        A pretext target that a derived view makes is that of the unperturbed image: no candidate moves it.
+        """
         term = generator.maximise
         if term is None:
             return ABSENT, True
+        batch = _with_targets(generator, batch, lenses)
+        seen_as = [lenses.seen[name] for name in generator.writes]
         frozen = frozenset(self.encoders.frozen)
         mode = "eval" if generator.mode == "train" else generator.mode
         constants = {
-            role: self._constant(ref, batch, term.layers, mode)
+            role: self._constant(ref, batch, term.layers, mode, term.taps)
             for role, ref in term.roles
-            if ref.view not in generator.writes
+            if ref.view not in seen_as
         }
         support = [self._constant(ref, batch, term.layers, mode) for ref in term.support]
         separable = _is_separable(term, generator, batch)
@@ -156,7 +178,7 @@ class Attacker:
             seen = batch if whole else _rows_of(batch, places)
             fixed = constants if whole else {role: value.take(places) for role, value in constants.items()}
             block = {name: embedding.take(slice(i * len(seen.index), (i + 1) * len(seen.index)))
-                     for i, name in enumerate(generator.writes)}  # fmt: skip
+                     for i, name in enumerate(seen_as)}  # fmt: skip
             views = {role: fixed[role] if role in fixed else block[ref.view] for role, ref in term.roles}
             with torch.autocast(places.device.type, enabled=False):
                 scene = compose_scene(term, views, seen, self.clusters, frozen, support)
@@ -166,6 +188,30 @@ class Attacker:
             return _over_ranks(values, weights)
 
         return loss, separable
+
+
+def _looked(x: Tensor, generator: GeneratorPlan, batch: Batch, lenses: Lenses) -> list[Tensor]:
+    """Return the blocks of x as the term sees them."""
+    blocks = x.chunk(len(generator.writes))
+    return [lenses.look(name, block, batch.index) for name, block in zip(generator.writes, blocks, strict=True)]
+
+
+def _joined(inputs: list[Tensor], generator: GeneratorPlan) -> Tensor:
+    if len({x.shape[1:] for x in inputs}) > 1:
+        raise UsageError(
+            f"the generator {generator.name!r} writes views that are seen in different shapes, "
+            f"{' and '.join(str(tuple(x.shape[1:])) for x in inputs)}: give each a generator of its own"
+        )
+    return torch.cat(inputs)
+
+
+def _with_targets(generator: GeneratorPlan, batch: Batch, lenses: Lenses) -> Batch:
+    """Return the batch with the pretext targets of the views that the term looks through."""
+    made = dict(batch.target)
+    for read, name in zip(generator.reads, generator.writes, strict=True):
+        if lenses.seen[name] != name:
+            made |= lenses.draw(name, batch.views[read], batch.index).target
+    return Batch(views=batch.views, index=batch.index, label=batch.label, target=made, position=batch.position)
 
 
 def _is_separable(term: TermPlan, generator: GeneratorPlan, batch: Batch) -> bool:

@@ -62,11 +62,17 @@ class Encoders:
         )
 
     def embed_constant(
-        self, x: Tensor, encoder: str, route: str, layers: frozenset[str], mode: str = "eval"
+        self,
+        x: Tensor,
+        encoder: str,
+        route: str,
+        layers: frozenset[str],
+        mode: str = "eval",
+        taps: frozenset[str] = frozenset(),
     ) -> Embedding:
         """Embed inputs without a graph."""
         with torch.no_grad():
-            return self.embed(x, encoder, route, layers, mode)
+            return self.embed(x, encoder, route, layers, mode, taps)
 
     def training_context(self, encoder: str) -> torch.no_grad | nullcontext[None]:
         """Only the online encoder learns by gradient."""

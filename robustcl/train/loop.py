@@ -15,20 +15,20 @@ from robustcl import protocols, ranks
 from robustcl.data.draw import draw_views, drawable
 from robustcl.data.order import epoch_batches
 from robustcl.data.subset import Images
-from robustcl.errors import CheckpointError, Interrupted
+from robustcl.errors import CheckpointError, Interrupted, UsageError
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
 from robustcl.schedule import Progress
-from robustcl.train import checkpoint, state
+from robustcl.train import checkpoint, pairs, state
 from robustcl.train.encoders import Encoders, freeze_idle
 from robustcl.train.engine import Engine
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.log import Log
-from robustcl.train.plan import StagePlan, TermPlan, at
+from robustcl.train.plan import StagePlan, at
 from robustcl.train.refresh import ClusterState, refresh
 from robustcl.train.step import Moment, Step
 from robustcl.train.survey import RunSurvey
-from robustcl.types import Dims, Scene
+from robustcl.types import Dims
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class StageRun:
         self.done = 0
         self.epoch, self.within = 0, 0  # finished epochs, and batches of the one in progress
         self.seconds = 0.0
+        self.pairs = pairs.EpochMeans()
         self._build_heads()
         freeze_idle(plan, encoders.online, MAIN_ROUTE)
         self.step = Step(plan, encoders)
@@ -97,6 +98,7 @@ class StageRun:
             return
         while self.epoch < self.plan.epochs:
             started = time.monotonic()
+            self._refresh(float(self.epoch))  # a sampler may ask for a loss that reads clusters
             self._sample()
             order = self._order(self.epoch)
             for rows, x in self.images.batches(order[self.within :]):
@@ -105,10 +107,14 @@ class StageRun:
                 numbers = self._one(wrapped, stepper, rows, x, progress)
                 self._advance(len(order))
                 last = self.epoch == self.plan.epochs
-                if self.done == 1 or last or self.done % self.keeping.log_every == 0:
+                of_epoch = self.pairs.take() if self.within == 0 else {}
+                pairs.refuse_without_positives(of_epoch, self.plan.name)
+                if self.done == 1 or last or of_epoch or self.done % self.keeping.log_every == 0:
                     seconds = self.seconds + time.monotonic() - started
                     epoch = self.epoch + self.within / len(order)
-                    self.log.write(self.done, progress.steps, {"epoch": epoch, **numbers, "seconds": seconds})
+                    self.log.write(
+                        self.done, progress.steps, {"epoch": epoch, **numbers, **of_epoch, "seconds": seconds}
+                    )
                 asked = interrupt.asked(self.engine.device)
                 if asked or last or self._is_due():
                     self.seconds += time.monotonic() - started
@@ -153,10 +159,11 @@ class StageRun:
                 protocols.remember(term.objective.plugin, scene)
                 if term.selector is not None:
                     protocols.remember(term.selector.plugin, scene)
-        counts = _pair_counts(self.step.scenes)
+        counted = pairs.counts(self.step.scenes)
+        self.pairs.add(counted)
         self.step.scenes = []
         terms = {f"term/{name}": float(value.detach()) for name, value in losses.items() if name != "total"}
-        return {"loss": float(losses["total"].detach()), "lr": lr, **terms, **counts}
+        return {"loss": float(losses["total"].detach()), "lr": lr, **terms, **counted}
 
     def inputs(self, rows: Tensor, x: Tensor, rng: Rng) -> dict[str, Any]:
         """Return the step's arguments for some images: drawn views, indices, labels, pretext targets, positions."""
@@ -180,6 +187,11 @@ class StageRun:
     def _order(self, epoch: int) -> list[Tensor]:
         rows = self.chosen_rows if self.chosen_rows is not None else torch.arange(self.images.samples)
         if rows.dim() == 2:
+            if rows.shape[1] % ranks.world():
+                raise UsageError(
+                    f"stage.{self.plan.name}.sampler: its batches of {rows.shape[1]} images cannot be shared equally "
+                    f"by {ranks.world()} processes; choose a multiple of {ranks.world()}"
+                )
             return [batch.chunk(ranks.world())[ranks.rank()] for batch in rows]
         return epoch_batches(
             rows,
@@ -230,13 +242,3 @@ class StageRun:
         if ranks.rank() == 0:
             checkpoint.save(self.keeping.folder, self.done, state.snapshot(self, optimizer, mark))
         ranks.wait()
-
-
-def _pair_counts(scenes: list[tuple[TermPlan, Scene]]) -> dict[str, float]:
-    """Return how many positives and negatives an anchor has on average, for each term that reads pairs."""
-    return {
-        f"pairs/{term.name}/{side}": float((mask > 0).sum(1).float().mean())
-        for term, scene in scenes
-        if scene.has("pairs")
-        for side, mask in (("positive", scene.pairs.positive), ("negative", scene.pairs.negative))
-    }

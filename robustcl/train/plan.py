@@ -170,6 +170,8 @@ class StagePlan:
     labels: int | None
     """``None``: the data's own labels; else the clustering whose assignment serves as label."""
     clip: float | None
+    labelled: float | None = None
+    """How many images keep their labels (int), or which share of them (float); ``None``: all."""
 
     def parts(self) -> list[Part]:
         """Return every plugin of the stage."""

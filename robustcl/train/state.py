@@ -8,6 +8,7 @@ import torch
 
 from robustcl.errors import CheckpointError
 from robustcl.train import checkpoint
+from robustcl.train.pairs import EpochMeans
 from robustcl.train.refresh import ClusterState
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def snapshot(run: StageRun, optimizer: torch.optim.Optimizer | None, mark: int) 
         "optimizer": optimizer.state_dict() if optimizer is not None else {},
         "rows": run.chosen_rows,
         "clusters": run.clusters.packed(),
+        "pairs": {"sums": run.pairs.sums, "steps": run.pairs.steps},
     }
 
 
@@ -56,5 +58,6 @@ def restore(run: StageRun, optimizer: torch.optim.Optimizer | None) -> int | Non
     run.done, run.epoch, run.within = state["step"], state["epoch"], state["within"]
     run.seconds, run.chosen_rows = state["seconds"], state["rows"]
     run.clusters = ClusterState.unpacked(state["clusters"], run.engine.device)
+    run.pairs = EpochMeans(**state["pairs"])
     mark: int = state["mark"]
     return mark

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from robustcl import guard, ranks
 from robustcl.data.draw import draw_views, drawable
 from robustcl.errors import NonFiniteLoss
+from robustcl.protocols import Need
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
 from robustcl.schedule import Progress
 from robustcl.train.attack import Attacker
+from robustcl.train.derived import resting_on
 from robustcl.train.encoders import Encoders
 from robustcl.train.plan import Ref, StagePlan, TermPlan, at
 from robustcl.train.scene import compose_scene
@@ -69,18 +71,22 @@ class Step(nn.Module):
     ) -> dict[str, Tensor]:
         batch = Batch(views=views, index=index, label=label, target=target, position=position)
         weights = self._weights()
-        batch = self._attacked(batch, weights)
+        batch = self._finished(self._attacked(batch, weights))
         embeddings = self._forwards(batch)
         frozen = frozenset(self.encoders.frozen)
         losses: dict[str, Tensor] = {}
         self.scenes = []
         with torch.autocast(index.device.type, enabled=False):
+            earlier: dict[str, Tensor] = {}
             for term in self.plan.terms:
                 roles = {role: embeddings[term.group, ref] for role, ref in term.roles}
                 support = [embeddings[term.group, ref] for ref in term.support]
                 scene = compose_scene(term, roles, batch, self.moment.clusters, frozen, support)
+                if Need.VALUES in term.objective.needs:
+                    scene = scene.but(values=dict(earlier))
                 self.scenes.append((term, scene))
                 values = guard.per_sample(term.objective.plugin, term.objective.name, scene)
+                earlier |= {f"{term.name}/{name}": value for name, value in values.items()}
                 for name, value in values.items():
                     losses[f"{term.name}/{name}"] = weights[term.name][name] * _mean_over_ranks(value)
             losses["total"] = torch.stack(list(losses.values())).sum()
@@ -97,19 +103,28 @@ class Step(nn.Module):
         for generator in self.plan.generators:
             written = attacker.perturb(generator, batch)
             batch = _with_views(batch, {**batch.views, **written})
-        _, late = drawable(self.plan.specs)
-        if late:
-            x = next(iter(batch.views.values()))
-            drawn = draw_views(x, batch.index, late, self.moment.rng, given=batch.views)
-            batch = _with_views(batch, {**batch.views, **drawn.views}, {**batch.target, **drawn.target})
-        leaves = {name: batch.views[name].detach().requires_grad_() for name in self.plan.differentiable}
-        return _with_views(batch, {**batch.views, **leaves}) if leaves else batch
+        return batch
+
+    def _finished(self, batch: Batch) -> Batch:
+        """Draw what is made of perturbed views, and make the differentiable views leaves of the graph.
+
+        What is made of a leaf is drawn (again, from the same stream) inside the graph, so that a gradient reaches it.
+        """
+        specs, asked = self.plan.specs, self.plan.differentiable
+        _, late = drawable(specs)
+        again = {**late, **resting_on(specs, asked)}
+        views = {name: _leaf(x) if name in asked else x for name, x in batch.views.items() if name not in again}
+        images = next(iter(batch.views.values()))
+        drawn = draw_views(images, batch.index, again, self.moment.rng, given=views, graph=True)
+        views |= {name: _leaf(x) if name in asked else x for name, x in drawn.views.items()}
+        return _with_views(batch, views, {**batch.target, **drawn.target})
 
     def _forwards(self, batch: Batch) -> dict[tuple[str | None, Ref], Embedding]:
-        """Embed every view that a term reads, once per forward group."""
-        done: dict[tuple[str | None, Ref], Embedding] = {}
-        for group in sorted({term.group for term in self.plan.terms}, key=str):
-            terms = [term for term in self.plan.terms if term.group == group]
+        """Embed every view of which a term reads a layer, once per forward group."""
+        done = {(term.group, ref): Embedding() for term in self.plan.terms for ref in term.refs}
+        readers = [term for term in self.plan.terms if term.layers or term.taps]
+        for group in sorted({term.group for term in readers}, key=str):
+            terms = [term for term in readers if term.group == group]
             layers = frozenset[str]().union(*(term.layers for term in terms))
             taps = frozenset[str]().union(*(term.taps for term in terms))
             for refs in _together(self.plan, terms, group):
@@ -140,6 +155,10 @@ def _together(plan: StagePlan, terms: list[TermPlan], group: str | None) -> list
         paths = dict.fromkeys((ref.encoder, plan.route_of(ref.view, MAIN_ROUTE)) for ref in block)
         split += [[r for r in block if (r.encoder, plan.route_of(r.view, MAIN_ROUTE)) == path] for path in paths]
     return split
+
+
+def _leaf(x: Tensor) -> Tensor:
+    return x.detach().requires_grad_()
 
 
 def _with_views(batch: Batch, views: Mapping[str, Tensor], target: Mapping[str, Tensor] | None = None) -> Batch:

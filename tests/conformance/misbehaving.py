@@ -257,14 +257,14 @@ SELECTORS = [
 ]
 
 
-class Longwinded:
-    """Centroids that are means, not directions."""
+class Undefined:
+    """Centroids that are no numbers."""
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     citation: ClassVar[str] = "MacQueen, 1967"
 
     def fit(self, features: Tensor, clusters: tuple[int, ...], rng: Rng) -> Clustering:
-        centroids = tuple(features[:k] for k in clusters)
+        centroids = tuple(features[:k] * torch.nan for k in clusters)
         own = torch.stack([(features @ c.T).argmax(dim=1) for c in centroids])
         return Clustering(centroids, own, torch.ones(own.shape), (0.0,) * len(clusters), {})
 
@@ -348,8 +348,8 @@ class Colourless:
 
 
 OTHERS = [
-    ("target", Longwinded, "fits_every_number_of_clusters"),
-    ("target", Longwinded, "confidence_is_the_cosine_to_the_own_centroid"),
+    ("target", Undefined, "fits_every_number_of_clusters"),
+    ("target", Undefined, "confidence_is_the_cosine_to_the_own_centroid"),
     ("view", Jumbled, "is_random_only_through_the_rng"),
     ("view", Jumbled, "rows_are_independent"),
     ("view", Jumbled, "keeps_its_range"),

@@ -1,0 +1,61 @@
+"""How many positives and negatives an anchor has on average: at a step, and over an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from robustcl import ranks
+from robustcl.errors import UsageError
+from robustcl.train.plan import TermPlan
+from robustcl.types import Scene
+
+
+def counts(scenes: Sequence[tuple[TermPlan, Scene]]) -> dict[str, float]:
+    """Return each side's mean over the anchors of all ranks, for each term that reads pairs."""
+    masks = {
+        f"pairs/{term.name}/{side}": mask
+        for term, scene in scenes
+        if scene.has("pairs")
+        for side, mask in (("positive", scene.pairs.positive), ("negative", scene.pairs.negative))
+    }
+    if not masks:
+        return {}
+    chosen = torch.stack([(mask > 0).sum() for mask in masks.values()]).double()
+    anchors = torch.tensor([len(mask) for mask in masks.values()], dtype=chosen.dtype, device=chosen.device)
+    means = ranks.total(chosen) / ranks.total(anchors)
+    return dict(zip(masks, means.tolist(), strict=True))
+
+
+class EpochMeans:
+    """The means over the steps of the epoch in progress. ``sums`` and ``steps`` go into the checkpoint."""
+
+    def __init__(self, sums: Mapping[str, float] | None = None, steps: int = 0) -> None:
+        self.sums, self.steps = dict(sums or {}), steps
+
+    def add(self, numbers: Mapping[str, float]) -> None:
+        """Take in one step's counts."""
+        self.steps += 1
+        for name, value in numbers.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def take(self) -> dict[str, float]:
+        """Return the means, ``pairs-of-epoch/TERM/SIDE``, and begin the next epoch."""
+        means = {name.replace("pairs/", "pairs-of-epoch/", 1): value / self.steps for name, value in self.sums.items()}
+        self.sums, self.steps = {}, 0
+        return means
+
+
+def refuse_without_positives(means: Mapping[str, float], stage: str) -> None:
+    """Raise UsageError where no anchor of a term had a positive in a whole epoch: such a term is 0 and teaches nothing.
+
+    ``means`` are those of an epoch.
+    """
+    for name, mean in means.items():
+        _, term, side = name.split("/")
+        if side == "positive" and mean == 0:
+            raise UsageError(
+                f"stage.{stage}.term.{term}: no anchor had a positive in a whole epoch, so nothing was learnt from it; "
+                "bind two views of each image to it, or take a selector that keeps an anchor's own other views"
+            )
