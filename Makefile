@@ -20,7 +20,7 @@ demo: $(VENV)/installed ## train NCP with DeACL's objective on digits, judge it 
 	$(VENV)/bin/robustcl compose --generator ncp --objective deacl $(ARGS)
 
 test: $(VENV)/installed-test ## run the tests; ARGS="-k silhouette" chooses some
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 format: $(VENV)/installed-dev ## rewrite the sources in the house's format
 	$(RUN) -m ruff check --fix .
@@ -47,7 +47,7 @@ docs: $(VENV)/installed $(DOCS)/installed ## build the documentation into site/
 	$(DOCS)/bin/python -m mkdocs build --strict
 
 clean: ## remove what was built; environments, runs and data stay
-	rm -rf build dist site docs/kinds *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site docs/kinds docs/methods *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find robustcl plugins tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
 # The install is editable: sources are used where they lie, and only new metadata asks for a new install.

@@ -1,6 +1,7 @@
-"""Write a page for every kind of plugin from what is registered: ``python docs/generate.py``, before mkdocs.
+"""Write a page for every kind of plugin and every recipe: ``python docs/generate.py``, before mkdocs.
 
-The pages lie in docs/kinds and are never committed; a plugin's docstring, options, needs and citation are its page.
+The pages lie in docs/kinds and docs/methods and are never committed; a plugin's docstring, options, needs and citation
+are its page, and so is what a recipe says of itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import inspect
 import re
 from pathlib import Path
 from typing import Any
+
+import method_pages
 
 from robustcl import options, protocols, registry
 from robustcl.errors import RobustclError
@@ -35,11 +38,11 @@ SECTIONS = {
 
 
 def main() -> None:
-    """Write one page a kind."""
+    """Write one page a kind and one a recipe."""
     FOLDER.mkdir(exist_ok=True)
     for kind, protocol in protocols.KINDS.items():
         (FOLDER / f"{kind}.md").write_text(page(kind, protocol), encoding="utf-8")
-    print(f"{len(protocols.KINDS)} pages in {FOLDER}")
+    print(f"{len(protocols.KINDS)} kinds and {method_pages.write()} methods")
 
 
 def page(kind: str, protocol: type) -> str:

@@ -9,6 +9,8 @@ and adaptations are joined path by path, deviations one after the other; what a 
 from __future__ import annotations
 
 import copy
+import functools
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -35,15 +37,26 @@ def whole(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
     return _whole(tables, where, ())
 
 
+def summary(about: str) -> str:
+    """Return the first sentence of what a recipe says of itself, on one line and without its full stop."""
+    return re.split(r"(?<! al)\. ", " ".join(about.split()))[0].removesuffix(".")
+
+
 def _installed(name: str, children: tuple[str, ...]) -> dict[str, Any]:
     if name in children:
         raise UsageError(f"the recipes {' -> '.join((*children, name))} extend each other in a circle")
     text = registry.recipe_text(name)
     try:
-        tables = tomllib.loads(text)
+        tables = _parsed(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the recipe {name!r} of {registry.recipes()[name]} is not TOML: {error}") from None
     return _whole(tables, f"the recipe {name!r}", (*children, name))
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> Mapping[str, Any]:
+    """Composing looks through all recipes for the fitting one; each is read once."""
+    return tomllib.loads(text)
 
 
 def _whole(tables: Mapping[str, Any], where: str, children: tuple[str, ...]) -> dict[str, Any]:
@@ -60,7 +73,7 @@ def _whole(tables: Mapping[str, Any], where: str, children: tuple[str, ...]) -> 
         joined.pop(key, None)
     joined |= {key: copy.deepcopy(tables[key]) for key in _OWN if key in tables}
     for path in tables.get("drop", []):
-        _drop(joined, str(path), f"drop of {where}")
+        drop(joined, str(path), f"drop of {where}")
     for path, value in tables.get("set", {}).items():
         override.put(joined, path, copy.deepcopy(value), f"set of {where}")
     for key in ("deviations", "stage"):
@@ -72,7 +85,7 @@ def _whole(tables: Mapping[str, Any], where: str, children: tuple[str, ...]) -> 
     return joined
 
 
-def _drop(tables: dict[str, Any], path: str, where: str) -> None:
+def drop(tables: dict[str, Any], path: str, where: str) -> None:
     """Take out what stands at a path, and what budgets and adaptations would do to it."""
     override.remove(tables, path, where)
     for key in ("budget", "adapt"):

@@ -1,7 +1,8 @@
 """Dotted overrides of a recipe's tables: ``stage.robust.generator.steps=10``.
 
 ``stage.NAME`` finds the stage of that name. Below ``generator`` and ``term`` the name may be left out where there is
-only one. What the path's last key means is checked later, with everything else.
+only one; a table with ``use`` under a new name there is another one. What the path's last key means is checked later,
+with everything else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import tomllib
 from typing import Any
 
 from robustcl.errors import UsageError
+from robustcl.recipe import GeneratorTable, Term
 
 
 def apply(tables: dict[str, Any], assignment: str, flag: str = "--set") -> None:
@@ -30,7 +32,7 @@ def put(tables: dict[str, Any], path: str, value: Any, where: str) -> None:
     node: Any = tables
     for key in way:
         node = _descend(node, key, path, where)
-    if isinstance(node, dict) and _is_plural(node) and last not in node:
+    if isinstance(node, dict) and _is_plural(node) and last not in node and not _is_new_entry(last, value):
         node = _only(node, path, where)
     if not isinstance(node, dict):
         raise UsageError(f"{where}: {path!r} leads to a value, not to a table")
@@ -81,6 +83,11 @@ def _name(entry: dict[str, Any]) -> Any:
 def _is_plural(node: dict[str, Any]) -> bool:
     """Tell a table of named plugin tables (``generator``, ``term``) from one plugin's table."""
     return bool(node) and "use" not in node and all(isinstance(e, dict) and "use" in e for e in node.values())
+
+
+def _is_new_entry(key: str, value: Any) -> bool:
+    """Tell another generator or term from an option of the only one, such as ``selector = { use = "all" }``."""
+    return isinstance(value, dict) and "use" in value and key not in {*Term.model_fields, *GeneratorTable.model_fields}
 
 
 def _only(node: dict[str, Any], path: str, where: str) -> Any:

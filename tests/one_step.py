@@ -58,6 +58,13 @@ def one_step(
     compared as well.
     """
     composition = compose(recipe=recipe, budget="paper", overrides=[*TINY, *overrides])
+    return step_of(composition, stage, progress=progress, images=images)
+
+
+def step_of(
+    composition: api.Composition, stage: str | None = None, *, progress: float = 0.0, images: int = IMAGES
+) -> Seen:
+    """Take one step of a composition, as ``one_step`` does."""
     plan = next(p for p in composition.stages if stage in (None, p.name) and p.epochs > 0)
     with tempfile.TemporaryDirectory() as folder:
         run = _stage_run(composition, plan, Path(folder))

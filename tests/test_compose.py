@@ -71,7 +71,7 @@ def named(generator: str | None, objective: str) -> str:
 @pytest.mark.parametrize(
     ("generator", "objective", "name"),
     [
-        ("ncp", "deacl", "ncp-deacl"),
+        ("ncp", "deacl", "ncp"),
         ("deacl", "deacl", "deacl"),
         (None, "info-nce", "simclr"),
         ("none", "info-nce", "simclr"),
@@ -289,11 +289,20 @@ def test_a_borrowing_generator_maximises_the_term_that_reads_it() -> None:
 
 def test_a_generator_may_maximise_what_no_term_is() -> None:
     own = 'stage.only.generator.maximise={use="cross-entropy", views=["a_adv"]}'
-    composition = attacked(own)
+    taught = 'stage.only.term.ce={use="cross-entropy", views=["a"]}'
+    composition = attacked(own, taught)
     (generator,) = composition.stages[0].generators
     assert generator.maximise is not None
     assert generator.maximise.objective.name == "cross-entropy"
     assert "maximises stage.only.generator.a_adv.maximise" in composition.explain()
+
+
+def test_what_reads_predictions_wants_a_classifier_that_has_learnt() -> None:
+    said = refusal('stage.only.term.pull.selector="hard-ls"', kind=NeedNotMet)
+    assert said.startswith("stage.only.term.pull.selector: hard-ls reads a classifier's logits, but nothing trains")
+    own = 'stage.only.generator.a_adv={use="pgd", reads=["a"], maximise={use="cross-entropy", views=["a_adv"]}}'
+    bound = 'stage.only.term.pull.views=["a_adv", "b"]'
+    assert "nothing trains the classifier" in refusal(own, bound, kind=NeedNotMet)
 
 
 def test_a_generator_may_choose_its_own_pairs() -> None:
@@ -361,7 +370,7 @@ def test_a_generator_whose_output_nothing_reads_is_refused() -> None:
     said = refusal('stage.only.generator={x={use="noise", reads=["a"]}}')
     assert "nothing reads the view 'x'" in said
     # Reading it in order to make it is not reading it.
-    own = 'x={use="pgd", reads=["a"], maximise={use="cross-entropy", views=["x"]}}'
+    own = 'x={use="pgd", reads=["a"], maximise={use="info-nce", views=["x", "b"]}}'
     assert "nothing reads the view 'x'" in refusal(f"stage.only.generator={{{own}}}")
     # Another generator that starts from it does read it.
     more = f'stage.only.generator={{{own}, y={{use="noise", reads=["x"]}}}}'

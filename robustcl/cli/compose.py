@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -23,6 +25,7 @@ from robustcl.cli.parts import machine, setting
 @machine
 @click.option("--save", type=click.Path(dir_okay=False), help="Keep the composed recipe in this file.")
 @click.option("--dry-run", is_flag=True, help="Print the composition and stop: nothing is trained.")
+@click.option("--matrix", is_flag=True, help="Print which installed parts compose with which, and why others do not.")
 def command(
     recipe: str | None,
     generator: str | None,
@@ -42,12 +45,16 @@ def command(
     as_json: bool,
     save: str | None,
     dry_run: bool,
+    matrix: bool,
 ) -> None:
     """Compose a method from plugins, train it and judge it.
 
     `robustcl compose --generator ncp --objective deacl` trains SimCLR, then NCP adversarial training, evaluates the
     encoder and writes a report.
     """
+    if matrix:
+        _print_matrix(as_json)
+        return
     from robustcl.cli.runs import save_recipe, train
     from robustcl.composition import compose
 
@@ -70,3 +77,13 @@ def command(
         click.echo(composition.explain())
         return
     train(composition, out, device=device, devices=devices, precision=precision, as_json=as_json)
+
+
+def _print_matrix(as_json: bool) -> None:
+    from robustcl.composition import matrix
+
+    tables = matrix.pairs()
+    if as_json:
+        click.echo(json.dumps({title: [asdict(cell) for cell in cells] for title, cells in tables.items()}, indent=1))
+    else:
+        click.echo(matrix.markdown(tables), nl=False)

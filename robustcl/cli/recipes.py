@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import click
 import tomli_w
 
 from robustcl import inherit, registry
+from robustcl.errors import UsageError
+from robustcl.inherit import summary
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,10 +21,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for tools.")
 def list_(as_json: bool) -> None:
     """List the recipes with what they are and their origin."""
-    rows = [
-        {"name": name, "about": _first_sentence(inherit.installed(name)), "origin": str(origin)}
-        for name, origin in registry.recipes().items()
-    ]
+    rows = [{"name": name, "about": _about(name), "origin": str(origin)} for name, origin in registry.recipes().items()]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
@@ -40,5 +38,8 @@ def show(name: str, whole: bool) -> None:
     click.echo(tomli_w.dumps(inherit.installed(name)) if whole else registry.recipe_text(name), nl=False)
 
 
-def _first_sentence(tables: dict[str, Any]) -> str:
-    return " ".join(str(tables.get("about", "")).split()).partition(". ")[0].removesuffix(".")
+def _about(name: str) -> str:
+    try:
+        return summary(inherit.installed(name).get("about", ""))
+    except UsageError as error:
+        return f"broken: {error}"

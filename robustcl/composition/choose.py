@@ -71,19 +71,24 @@ def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
     if flags.objective is None:
         raise UsageError("nothing says what to train: give --objective NAME or --recipe NAME")
     registry.find("objective", flags.objective, "--objective")
-    if flags.generator is not None:
-        registry.find("generator", flags.generator, "--generator")
+    for kind in ("generator", "selector"):
+        if (asked := getattr(flags, kind)) is not None:
+            registry.find(kind, asked, f"--{kind}")
     fitting: list[tuple[int, str, dict[str, Any]]] = []
+    broken: list[str] = []
     for name in registry.recipes():
-        tables = inherit.installed(name)
+        try:
+            tables = inherit.installed(name)
+        except UsageError as error:  # a stranger's broken recipe takes no other one down
+            broken.append(str(error))
+            continue
         base = tables.get("base", {})
-        if base.get("objective") == flags.objective:
-            score = _fit(base.get("generator"), flags.generator)
-            if score:
-                fitting.append((score, name, tables))
+        if score := _fit(base, flags):
+            fitting.append((score, name, tables))
     if not fitting:
         raise UsageError(
             f"no recipe is a base for {_asked(flags)}; choose one with --recipe NAME: {', '.join(registry.recipes())}"
+            + "".join(f"; passed over: {sentence}" for sentence in broken)
         )
     best = max(score for score, _, _ in fitting)
     names = [(name, tables) for score, name, tables in fitting if score == best]
@@ -94,16 +99,24 @@ def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
     return names[0]
 
 
-def _fit(offered: str | None, asked: str | None) -> int:
-    """Score how well a base recipe's generator fits: the very one, any, or (0) another one."""
-    if offered == (asked or "none"):
-        return 2
-    return 1 if offered is None else 0
+def _fit(base: Mapping[str, Any], flags: Flags) -> int:
+    """Score how well a recipe is a base: for this very generator and selector, for any, or (0) for others."""
+    offered = {"generator": base.get("generator"), "selector": base.get("selector")}
+    asked = {"generator": flags.generator or "none", "selector": flags.selector}
+    if base.get("objective") != flags.objective:
+        return 0
+    if any(offered[kind] not in (None, asked[kind]) for kind in offered):
+        return 0
+    return 1 + (offered["generator"] is not None) + 2 * (offered["selector"] is not None)
 
 
 def _asked(flags: Flags) -> str:
-    parts = [f"{kind} {value}" for kind in ("generator", "objective") if (value := getattr(flags, kind)) is not None]
-    return " and ".join(parts)
+    parts = [
+        f"{kind} {value}"
+        for kind in ("generator", "objective", "selector")
+        if (value := getattr(flags, kind)) is not None
+    ]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 2 else parts)
 
 
 def _adapt(recipe: dict[str, Any]) -> list[str]:

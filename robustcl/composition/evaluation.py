@@ -48,14 +48,14 @@ class Evaluation:
         test: Images | None = None
         for plan in self.composition.evaluations:
             for route in plan.table.route:
-                encoder = self._prepared(plan, route)
+                encoder = self.prepared(plan, route)
                 test = test or open_test(self.composition, self.run.engine.device)
                 if ranks.rank() == 0:
                     self._judge(plan, route, encoder, test)
                 ranks.wait()
         return {"rows": self.rows, "security": self.security}
 
-    def _prepared(self, plan: EvaluationPlan, route: str) -> Encoder:
+    def prepared(self, plan: EvaluationPlan, route: str) -> Encoder:
         """Run the protocol's stages on a copy of the judged encoder."""
         judged = plan.table.stage or self.composition.stages[-1].name
         suffix = "" if plan.table.encoder == "online" else f"@{plan.table.encoder}"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from robustcl import registry
-from robustcl.errors import UsageError
-from robustcl.options import describe
+from robustcl.errors import OptionError, UsageError
+from robustcl.options import describe, resolve
 from robustcl.protocols import Need
 
 
@@ -79,6 +79,8 @@ def selector(recipe: dict[str, Any], name: str) -> list[str]:
         raise UsageError(f"--selector {name}: nothing in {where} reads pairs ({there}); leave the flag out")
     stage = recipe["stage"][-1]
     for key, table in readers:
+        if isinstance(table, Mapping) and used(table.get("selector")) == name:
+            continue  # with the options that the recipe gives it
         box = stage if key == "objective" and "objective" in stage else stage["term"]
         box[key] = {**({"use": table} if isinstance(table, str) else table), "selector": {"use": name}}
     return [f"selector {name} in {where}"]
@@ -116,8 +118,8 @@ def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where:
         return []
     before = table["use"]
     mine = {option.name for option in describe(registry.get(kind, table["use"]))}
-    theirs = {option.name for option in describe(registry.find(kind, name, f"--{kind}").cls)}
-    dropped = [option for option in table if option in mine - theirs]
+    cls = registry.find(kind, name, f"--{kind}").cls
+    dropped = [option for option, value in table.items() if option in mine and not _accepts(cls, option, value)]
     kept = {option: value for option, value in table.items() if option not in dropped} | {"use": name}
     if key is None:
         box.clear()
@@ -126,6 +128,18 @@ def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where:
         box[key] = kept
     lost = f", without {', '.join(dropped)}" if dropped else ""
     return [f"{where}: {before} replaced by {name}{lost}"]
+
+
+def _accepts(cls: type, option: str, value: Any) -> bool:
+    """Say whether a plugin has this option and can take this value of another plugin's."""
+    if option not in {known.name for known in describe(cls)}:
+        return False
+    required = [known.name for known in describe(cls) if known.required and known.name != option]
+    try:
+        resolve(cls, {option: value}, option)
+    except OptionError:
+        return bool(required)  # what else is missing is told when the plugin is made
+    return True
 
 
 def _last_terms(recipe: dict[str, Any]) -> tuple[list[tuple[str, Any]], str]:

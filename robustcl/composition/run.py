@@ -42,7 +42,7 @@ def start(
     say: Say,
 ) -> Run:
     """Create the run directory and run; see ``Composition.train``."""
-    _check_device(device)
+    check_device(device)
     engine = Engine(device, devices, precision)
     engine.launch()
     folder = ranks.from_first(folder_of.free(composition, out) if ranks.rank() == 0 else None)
@@ -94,7 +94,8 @@ def execute(
     return Run(folder, results)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuse a device of a name that means nothing, or that is not there."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise UsageError(f'--device {device!r} is not known; write "auto", "cpu", "cuda" or "cuda:1"')
     number = device.partition(":")[2]
