@@ -55,8 +55,8 @@ class Entry:
 
 @functools.cache
 def scan() -> Mapping[str, tuple[Entry, ...]]:
-    """Return kind -> entries by name and distribution; packages of recipes are the kind ``recipe``."""
-    groups = {f"robustcl.{kind}s": kind for kind in (*KINDS, "recipe")}
+    """Return kind -> entries by name and distribution; packages of TOML files are of the kinds recipe and study."""
+    groups = {f"robustcl.{kind}s": kind for kind in (*KINDS, "recipe")} | {"robustcl.studies": "study"}
     found: dict[str, list[Entry]] = {}
     for distribution in _distributions():
         try:

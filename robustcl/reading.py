@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,11 +25,11 @@ def parse(tables: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
-        raise UsageError(_sentence(error, where, plain)) from None
+        raise UsageError(sentence(error, where, plain)) from None
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read a recipe file into plain tables.
+def read(path: Path, noun: str = "recipe") -> dict[str, Any]:
+    """Read a recipe file into plain tables; ``noun`` says in errors what else the file is.
 
     Raises:
         UsageError: the file is missing or is not TOML.
@@ -37,11 +37,11 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"there is no recipe file {path}") from None
+        raise UsageError(f"there is no {noun} file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the recipe file {path} cannot be read: {error}") from None
+        raise UsageError(f"the {noun} file {path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the recipe file {path} is not TOML: {error}") from None
+        raise UsageError(f"the {noun} file {path} is not TOML: {error}") from None
 
 
 def _desugar(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,8 +68,11 @@ def _protocol(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {("use" if key == "protocol" else key): value for key, value in entry.items()}
 
 
-def _sentence(error: ValidationError, where: str, tables: Mapping[str, Any]) -> str:
-    """Return the deepest fault: where a value may be of several types, its own fault and not that of the others."""
+def sentence(error: ValidationError, where: str, tables: Mapping[str, Any], root: type[BaseModel] = Recipe) -> str:
+    """Return the deepest fault: where a value may be of several types, its own fault and not that of the others.
+
+    ``root`` is the model of the whole file, whose keys are near to a misspelt one.
+    """
     found = [(_place(fault, tables), fault) for fault in error.errors(include_url=False)]
     depth = max(len(place) for place, _ in found)
     deepest = [(place, fault) for place, fault in found if len(place) == depth]
@@ -79,7 +82,7 @@ def _sentence(error: ValidationError, where: str, tables: Mapping[str, Any]) -> 
     more = f" (and {others} more)" if others else ""
     path = ".".join(place)
     if first["type"] == "extra_forbidden":
-        return f"{where}: unknown key {path!r}{_near(place)}; remove or correct it{more}"
+        return f"{where}: unknown key {path!r}{_near(place, root)}; remove or correct it{more}"
     if first["type"] == "missing":
         return f"{where}: the key {path!r} is missing; add it{more}"
     wanted = " or ".join(dict.fromkeys(_wanted(fault["msg"]) for other, fault in found if other == place))
@@ -114,9 +117,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _near(place: list[str]) -> str:
+def _near(place: list[str], root: type[BaseModel]) -> str:
     *above, key = place
-    section = _section(above)
+    section = _section(above) if root is Recipe else _listed(above, root)
     near = difflib.get_close_matches(key, sorted(section.model_fields), n=1)
     if near:
         return f", did you mean {near[0]!r}?"
@@ -133,3 +136,12 @@ def _section(above: list[str]) -> type[BaseModel]:
         "threat": Threat, "projector": Projector, "run": Settings, "of": Of, "ball": BallTable
     }  # fmt: skip
     return Ema if "encoders" in above[-2:] else sections.get(above[-1], Use)
+
+
+def _listed(above: list[str], root: type[BaseModel]) -> type[BaseModel]:
+    """Return the section that holds a key in a file of another model: the file itself, or an entry of its lists."""
+    if not above:
+        return root
+    field = root.model_fields.get(above[0])
+    inner = get_args(field.annotation) if field is not None else ()
+    return inner[0] if len(above) == 2 and inner and isinstance(inner[0], type) else Use

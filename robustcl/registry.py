@@ -1,7 +1,7 @@
 """Entry points to plugins: lazy, isolated, clash-aware, with their origin. Names are read without imports.
 
-Each kind has a group, ``robustcl.generators`` and so on; ``robustcl.recipes`` names packages of TOML files. A
-plugin is asked for as ``name``, as ``distribution/name`` where two distributions offer the name, and as
+Each kind has a group, ``robustcl.generators`` and so on; ``robustcl.recipes`` and ``robustcl.studies`` name packages of
+TOML files. A plugin is asked for as ``name``, as ``distribution/name`` where two distributions offer the name, and as
 ``name:VALUE`` where the class says with ``preset = "attack"`` which option the part after the colon fills.
 """
 
@@ -46,6 +46,8 @@ __all__ = [
     "recipe_text",
     "recipes",
     "refresh",
+    "studies",
+    "study_text",
 ]
 
 LOCAL: Final = "local"
@@ -100,21 +102,27 @@ def origin(kind: str, name: str) -> Origin:
 
 def recipes() -> Mapping[str, Origin]:
     """Return the names of all recipes with their origin; packages that cannot be read are left out."""
-    return dict(sorted((label, entry.origin) for label, entry in labels(_recipes()[0]).items()))
+    return _named("recipe")
 
 
 def recipe_text(name: str) -> str:
     """Return the TOML text of a recipe, ``name`` or ``distribution/name``."""
-    files, broken = _recipes()
-    try:
-        return str(choose("recipe", name, files).source.read_text(encoding="utf-8"))
-    except UnknownPlugin as error:
-        raise UnknownPlugin("; ".join(map(str, [error, *broken]))) from None
+    return _text("recipe", name)
 
 
 def broken_recipes() -> list[BrokenPlugin]:
-    """Return what is wrong with each package of recipes that cannot be read."""
-    return _recipes()[1]
+    """Return what is wrong with each package of recipes or studies that cannot be read."""
+    return [*_files("recipe")[1], *_files("study")[1]]
+
+
+def studies() -> Mapping[str, Origin]:
+    """Return the names of all studies with their origin; packages that cannot be read are left out."""
+    return _named("study")
+
+
+def study_text(name: str) -> str:
+    """Return the TOML text of a study, ``name`` or ``distribution/name``."""
+    return _text("study", name)
 
 
 @contextmanager
@@ -189,25 +197,38 @@ def choose(kind: str, name: str, rows: list[Entry]) -> Entry:
 
 
 @functools.cache
-def _recipe_files(package: Entry) -> tuple[Entry, ...]:
+def _files_of(package: Entry) -> tuple[Entry, ...]:
     from importlib.resources import files  # not needed to list plugins
 
     return tuple(
-        Entry("recipe", file.name.removesuffix(".toml"), package.origin, file)
+        Entry(package.kind, file.name.removesuffix(".toml"), package.origin, file)
         for file in files(package.origin.target).iterdir()
         if file.name.endswith(".toml")
     )
 
 
-def _recipes() -> tuple[list[Entry], list[BrokenPlugin]]:
+def _files(kind: str) -> tuple[list[Entry], list[BrokenPlugin]]:
+    """Return the files of a kind that is made of TOML, and what is wrong with the packages that cannot be read."""
     found: list[Entry] = []
     broken: list[BrokenPlugin] = []
-    for package in scan().get("recipe", ()):
+    for package in scan().get(kind, ()):
         try:
-            found.extend(_recipe_files(package))
+            found.extend(_files_of(package))
         except (Exception, SystemExit) as error:
             broken.append(_broken(package, error))
     return found, broken
+
+
+def _named(kind: str) -> dict[str, Origin]:
+    return dict(sorted((label, entry.origin) for label, entry in labels(_files(kind)[0]).items()))
+
+
+def _text(kind: str, name: str) -> str:
+    files, broken = _files(kind)
+    try:
+        return str(choose(kind, name, files).source.read_text(encoding="utf-8"))
+    except UnknownPlugin as error:
+        raise UnknownPlugin("; ".join(map(str, [error, *broken]))) from None
 
 
 def _unknown(kind: str, name: str, plain: str, rows: list[Entry]) -> str:

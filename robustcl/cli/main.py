@@ -15,6 +15,7 @@ COMMANDS = {
     "resume": ("robustcl.cli.resume:command", "Go on with an interrupted run."),
     "evaluate": ("robustcl.cli.evaluate:command", "Judge a trained encoder."),
     "report": ("robustcl.cli.report:report", "Write the report page of one or several runs."),
+    "study": ("robustcl.cli.study:command", "Make a table or figure of a paper anew."),
     "recipes": ("robustcl.cli.recipes:command", "List and show the recipes of all distributions."),
     "plugins": ("robustcl.cli.plugins:command", "List, show and check plugins."),
     "doctor": ("robustcl.cli.doctor:command", "Load every plugin and say what works on this machine."),

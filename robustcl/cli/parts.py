@@ -10,22 +10,27 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+device = click.option("--device", default="auto", show_default=True, help='"auto", "cpu", "cuda" or "cuda:1".')
+precision = click.option(
+    "--precision",
+    type=click.Choice(["32-true", "bf16-mixed", "64-true"]),
+    default="32-true",
+    show_default=True,
+    help="Precision of the encoders; losses and verdicts stay in float32.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools.")
+
+
 def machine(function: Command) -> Command:
     """Add the flags that say where a run computes."""
     options = [
-        click.option("--device", default="auto", show_default=True, help='"auto", "cpu", "cuda" or "cuda:1".'),
+        device,
         click.option(
             "--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes that train together."
         ),
-        click.option(
-            "--precision",
-            type=click.Choice(["32-true", "bf16-mixed", "64-true"]),
-            default="32-true",
-            show_default=True,
-            help="Precision of the encoders; losses and verdicts stay in float32.",
-        ),
+        precision,
         click.option("--out", help="Run directory  [default: a new one below runs/]"),
-        click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools."),
+        as_json,
     ]
     for option in reversed(options):
         function = option(function)

@@ -36,7 +36,7 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
     classes = [str(name) for name in (run.results.get("data") or {}).get("classes") or ()]
     panels = composition.panels(run.results)
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             run=run,
@@ -60,7 +60,7 @@ def render_comparison(runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the page that lays several runs side by side, label -> results."""
     comparison = tables.compare(runs)
     return (
-        _environment()
+        environment()
         .get_template("compare.html.j2")
         .render(
             comparison=comparison,
@@ -169,7 +169,8 @@ def _strip(run: FinishedRun, classes: Sequence[str]) -> Strip | str:
     return f"Left out: {made}." if isinstance(made, str) else made
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return where templates are found, with the filters that they use."""
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

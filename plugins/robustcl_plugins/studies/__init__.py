@@ -1,0 +1,1 @@
+"""Studies: tables and figures of the papers, one TOML file each."""

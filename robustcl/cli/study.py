@@ -1,0 +1,105 @@
+"""``robustcl study``: a table or figure of a paper, made anew on your data and budget."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import click
+
+from robustcl import registry
+from robustcl.cli.parts import as_json, device, precision
+from robustcl.inherit import summary
+
+
+class RunByDefault(click.Group):
+    """A group whose command is ``run`` where none is named: ``robustcl study NAME`` runs NAME."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``run`` before what is no command and no plea for help."""
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Make a table or figure of a paper anew: `robustcl study NAME`, or `robustcl study my.toml`."""
+
+
+@command.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """List the studies with what they are and their origin."""
+    rows = [{"name": name, "about": _about(name), "origin": str(origin)} for name, origin in registry.studies().items()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        click.echo(f"{row['name']:<{width}}  {row['about']}  [{row['origin']}]")
+
+
+@command.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print the study NAME as TOML."""
+    click.echo(registry.study_text(name), nl=False)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--dataset", help="Data set of all rows, e.g. digits, cifar10, npz:FILE  [default: the recipes']")
+@click.option("--data-dir", help="File or folder of the data set.")
+@click.option("--budget", default="small", show_default=True, help="smoke, small, or paper: as published.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Seeds 0 to N - 1 for every row.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change anything in the recipes of all rows."
+)
+@device
+@precision
+@click.option("--out", help="Directory of the study and its runs  [default: studies/NAME-BUDGET]")
+@as_json
+@click.option("--dry-run", is_flag=True, help="Compose every row, print the runs and stop: nothing is trained.")
+def run(
+    name: str,
+    dataset: str | None,
+    data_dir: str | None,
+    budget: str,
+    seeds: int,
+    overrides: tuple[str, ...],
+    device: str,
+    precision: str,
+    out: str | None,
+    as_json: bool,
+    dry_run: bool,
+) -> int:
+    """Run the study NAME, or a study file; the same command goes on where it was cut off.
+
+    Exit code 1 where a run's loss became infinite: its line of the table is empty then.
+    """
+    from robustcl.cli.runs import Progress
+    from robustcl.study import api
+    from robustcl.study.grid import Setting
+
+    composed = api.compose(name, Setting(dataset, data_dir, budget, seeds, overrides))
+    if dry_run:
+        click.echo(composed.explain())
+        return 0
+    with Progress() as progress:
+        outcome = api.run(composed, out, device=device, precision=precision, watcher=progress.watch, say=progress.say)
+    if as_json:
+        whole = {"study": composed.study.name, "out": str(outcome.path), "notes": outcome.notes,
+                 "failed": dict(outcome.failed), "rows": outcome.records()}  # fmt: skip
+        click.echo(json.dumps(whole))
+    else:
+        click.echo(outcome.markdown())
+        click.echo(f"study   {outcome.path / 'study.html'}")
+    return int(bool(outcome.failed))
+
+
+def _about(name: str) -> str:
+    try:
+        return summary(str(tomllib.loads(registry.study_text(name)).get("about", "")))
+    except tomllib.TOMLDecodeError as error:
+        return f"broken: {error}"

@@ -1,0 +1,76 @@
+"""Whether the runs of a study can have its columns and figures, asked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustcl.composition.api import Composition
+from robustcl.errors import UsageError, near
+from robustcl.study import measures
+from robustcl.study.columns import evaluation, stage
+from robustcl.study.grammar import Accuracy, Clusters, Column, Epochs, Lines, Metric, Silhouettes, Study
+from robustcl.study.grid import Planned
+from robustcl.train.plan import StagePlan
+
+
+def check(study: Study, planned: Sequence[Planned]) -> None:
+    """Refuse a column or a figure that some run of the grid cannot have.
+
+    Raises:
+        UsageError: which row lacks what, and what it has.
+    """
+    for run in planned:
+        where = f"the study {study.name}, row {run.label!r}"
+        for column in study.columns_of(run.row):
+            _check_column(column, run.composition, f"{where}, column {column.name!r}")
+        for figure in study.figure:
+            if isinstance(figure, Epochs):
+                plan = stage(run.composition, figure.stage, f"{where}, figure epochs")
+                for metric in figure.metrics:
+                    _check_metric(plan, metric, f"{where}, figure epochs")
+            elif isinstance(figure, Silhouettes):
+                _check_silhouette(run.composition, f"{where}, figure silhouette")
+            elif isinstance(figure, Lines):
+                _check_numbers(study, figure.axis)
+
+
+def _check_column(column: Column, composition: Composition, where: str) -> None:
+    if isinstance(column, Accuracy):
+        plan, _ = evaluation(composition, column.protocol, column.route, where)
+        names = [part.name for part in plan.attacks]
+        if column.attack == "first" and not names:
+            raise UsageError(f"{where}: the recipe evaluates under no attack")
+        if column.attack not in (None, "first", *names):
+            raise UsageError(
+                f"{where}: the recipe is not judged under {column.attack!r}{near(column.attack, names)}; "
+                f"it is under {', '.join(names) or 'nothing'}"
+            )
+    elif isinstance(column, Metric):
+        _check_metric(stage(composition, column.stage, where), column.metric, where)
+    elif isinstance(column, Clusters):
+        if stage(composition, column.stage, where, targets=True).targets is None:
+            raise UsageError(f"{where}: the stage {column.stage} clusters nothing")
+    else:
+        measures.check(column, composition, evaluation(composition, column.protocol, column.route, where), where)
+
+
+def _check_metric(plan: StagePlan, metric: str, where: str) -> None:
+    known = ["loss", "lr", "epoch", "seconds"]
+    known += [f"term/{term.name}/{name}" for term in plan.terms for name in term.weights]
+    known += [f"{kind}/{term.name}/{side}" for term in plan.terms if term.selector is not None
+              for kind in ("pairs", "pairs-of-epoch") for side in ("positive", "negative")]  # fmt: skip
+    if metric not in known:
+        raise UsageError(
+            f"{where}: stage {plan.name} logs no {metric!r}{near(metric, known)}; it logs {', '.join(known)}"
+        )
+
+
+def _check_silhouette(composition: Composition, where: str) -> None:
+    if not any(plan.targets is not None and plan.targets.clusters is None for plan in composition.stages):
+        raise UsageError(f'{where}: no stage chooses its clusters; set stage.NAME.targets.clusters = "silhouette"')
+
+
+def _check_numbers(study: Study, name: str) -> None:
+    axis = next(axis for axis in study.axis if axis.name == name)
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in axis.values):
+        raise UsageError(f"the study {study.name}: figure lines: the axis {name!r} has values that are no numbers")

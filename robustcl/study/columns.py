@@ -1,0 +1,119 @@
+"""The columns of a study: where each is found in a composition, and its number in a finished run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustcl.composition import store
+from robustcl.composition.api import Composition, EvaluationPlan
+from robustcl.errors import UsageError, near
+from robustcl.study import measures
+from robustcl.study.grammar import Accuracy, Clusters, Column, Metric
+from robustcl.study.grid import Planned
+from robustcl.study.observer import Reading
+from robustcl.train.plan import StagePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points of one line of a figure."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    mark: float | None = None
+
+
+def evaluation(
+    composition: Composition, protocol: str | None, route: str | None, where: str
+) -> tuple[EvaluationPlan, str]:
+    """Return a composition's evaluation by its protocol and the route to read; the first ones where none is named."""
+    plans = composition.evaluations
+    fitting = [plan for plan in plans if protocol in (None, plan.table.use)]
+    if not fitting:
+        known = [plan.table.use for plan in plans]
+        raise UsageError(f"{where}: the recipe is not judged by {protocol or 'anything'}{near(protocol, known)}")
+    if route is None:
+        return fitting[0], fitting[0].table.route[0]
+    routes = [other for plan in fitting for other in plan.table.route]
+    for plan in fitting:
+        if route in plan.table.route:
+            return plan, route
+    raise UsageError(f"{where}: the route {route!r} is not judged{near(route, routes)}; {', '.join(routes)} are")
+
+
+def stage(composition: Composition, name: str | None, where: str, *, targets: bool = False) -> StagePlan:
+    """Return a stage by its name, or the last one (with targets)."""
+    names = [plan.name for plan in composition.stages]
+    if name is None:
+        fitting = [plan for plan in composition.stages if not targets or plan.targets is not None]
+        if not fitting:
+            raise UsageError(f"{where}: no stage of the recipe clusters anything")
+        return fitting[-1]
+    if name not in names:
+        raise UsageError(f"{where}: the recipe has no stage {name!r}{near(name, names)}; it has {', '.join(names)}")
+    return composition.stages[names.index(name)]
+
+
+def read(column: Column, run: Planned, folder: Path) -> Reading | None:
+    """Return a column's number in a finished run; ``None`` where there is none."""
+    if isinstance(column, Accuracy):
+        return _accuracy(column, run, folder)
+    if isinstance(column, Metric):
+        curve = _by_epoch(folder, stage(run.composition, column.stage, "").name, column.metric)
+        if not curve.y:
+            return None
+        chosen = {"first epoch": curve.y[:1], "last epoch": curve.y[-1:], "all epochs": curve.y}[column.over]
+        return Reading(sum(chosen) / len(chosen))
+    if isinstance(column, Clusters):
+        facts = store.facts(folder, stage(run.composition, column.stage, "", targets=True).name) or {}
+        return Reading(float(facts["chosen"][0])) if facts.get("chosen") else None
+    return measures.measured(column, evaluation(run.composition, column.protocol, column.route, ""), folder)
+
+
+def epochs(run: Planned, folder: Path, name: str | None, metric: str) -> Curve:
+    """Return a metric of a stage by epoch."""
+    return _by_epoch(folder, stage(run.composition, name, "").name, metric)
+
+
+def silhouettes(folder: Path) -> list[Curve]:
+    """Return the silhouette scores of each stage that chose its clusters by them."""
+    return [
+        Curve(str(entry["stage"]), tuple(map(float, entry["grid"])), tuple(map(float, entry["score"])), entry["chosen"])
+        for entry in _results(folder).get("silhouette") or ()
+    ]
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _accuracy(column: Accuracy, run: Planned, folder: Path) -> Reading | None:
+    plan, route = evaluation(run.composition, column.protocol, column.route, "")
+    attack = plan.attacks[0].name if column.attack == "first" else column.attack
+    wanted = {"protocol": plan.table.use, "route": route, "split": column.split, "attack": attack}
+    stage, encoder = plan.table.stage or "", plan.table.encoder
+    for row in _results(folder)["rows"]:
+        spec: Mapping[str, Any] = row.get("spec") or {}
+        same = spec.get("stage", "") == stage and spec.get("encoder", "online") == encoder
+        if same and all(row[key] == value for key, value in wanted.items()):
+            return Reading(row["value"], row["low"], row["high"], row["n"])
+    return None
+
+
+def _by_epoch(folder: Path, stage: str, metric: str) -> Curve:
+    """Average what is logged within each epoch; epoch 1 is the first."""
+    values: dict[int, list[float]] = {}
+    path = folder / "metrics.jsonl"
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        line = json.loads(text)
+        if line["stage"] == stage and metric in line:
+            values.setdefault(math.ceil(line["epoch"] - 1e-9), []).append(line[metric])
+    found = sorted(values)
+    return Curve(metric, tuple(map(float, found)), tuple(sum(values[e]) / len(values[e]) for e in found))

@@ -1,0 +1,43 @@
+"""The files of a finished study: study.md, study.csv, study.html, and its figures as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from robustcl.report.page import environment, store
+from robustcl.study import table
+from robustcl.study.figure import Drawn
+from robustcl.study.grammar import Study
+from robustcl.study.table import Line
+
+
+def markdown(study: Study, lines: Sequence[Line], data: str, notes: Sequence[str]) -> str:
+    """Return the table, and below it what differs from the paper."""
+    parts = [table.markdown(lines, data, study.axis[0].name if _alone(study) else "")] if study.column else []
+    parts.append("\n".join(f"- {note}" for note in notes))
+    return "\n\n".join(parts)
+
+
+def write(
+    study: Study, lines: Sequence[Line], data: str, notes: Sequence[str], drawings: Sequence[Drawn], folder: Path
+) -> None:
+    """Write every file whole or not at all. Raises ``UsageError`` where the place cannot be written."""
+    text = [f"# {study.name}", study.about.strip(), study.cite, markdown(study, lines, data, notes)]
+    for number, drawing in enumerate(drawings, 1):
+        store(f"{drawing.svg}\n", folder / f"figure-{number}.svg")
+        text.append(f"![{drawing.caption}](figure-{number}.svg)\n\n{drawing.caption}")
+    store("\n\n".join(part for part in text if part) + "\n", folder / "study.md")
+    records = table.records(lines, data)
+    store(pd.DataFrame(records).to_csv(index=False), folder / "study.csv")
+    html = environment().get_template("study.html.j2").render(
+        study=study, lines=lines, data=data, notes=notes, drawings=drawings, rows=records,
+        reported={cell.column for line in lines for cell in line.cells if cell.paper is not None},
+    )  # fmt: skip
+    store(html, folder / "study.html")
+
+
+def _alone(study: Study) -> bool:
+    return len(study.axis) == 1 and len(study.row) == 1

@@ -1,0 +1,156 @@
+"""Running a study: every run of the grid in a directory of its own, each only as far as it is not there yet."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustcl.composition import folder as folder_of
+from robustcl.composition import preflight, store
+from robustcl.composition.data import Splits, open_splits
+from robustcl.composition.lock import digest
+from robustcl.composition.run import check_device, resume
+from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageError
+from robustcl.study.grid import Planned
+from robustcl.train.engine import Engine
+from robustcl.train.log import Watcher, watch_nothing
+
+Say = Callable[[str], None]
+
+RUNS = "runs"
+"""The folder of a study that holds its runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where the runs compute."""
+
+    device: str = "auto"
+    precision: str = "32-true"
+
+
+def preflight_all(planned: Sequence[Planned], machine: Machine, out: Path) -> None:
+    """Hold every row against its data and its directory before anything is made.
+
+    Raises:
+        UsageError: data or weights that do not fit, or a directory that holds something else.
+    """
+    check_device(machine.device)
+    engine = Engine(machine.device, 1, machine.precision)
+    seen: set[str] = set()
+    opened: dict[str, Splits] = {}
+    for run in planned:
+        try:
+            _there(run, out / RUNS / run.folder)
+            if run.label not in seen:  # the seeds of a row differ in nothing that could be refused
+                data = repr(run.composition.lock()["data"])
+                opened[data] = opened.get(data) or open_splits(run.composition, engine.device)
+                preflight.check(run.composition, opened[data])
+        except RobustclError as error:
+            raise type(error)(f"row {run.label!r}: {error}") from error.__cause__
+        seen.add(run.label)
+
+
+def execute(
+    planned: Sequence[Planned], out: Path, machine: Machine, *, watcher: Watcher = watch_nothing, say: Say
+) -> dict[str, str]:
+    """Run what is not finished; returns folder -> why, for runs whose loss became infinite.
+
+    Equal compositions are one run, and a run takes the first stages that it shares with an earlier one from there.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the same call goes on.
+    """
+    unique = list({run.folder: run for run in planned}.values())
+    failed: dict[str, str] = {}
+    donors: list[tuple[Planned, Mapping[str, Any]]] = []
+    for number, run in enumerate(unique, 1):
+        folder = out / RUNS / run.folder
+        lock = run.composition.lock()
+        said = f"[{number}/{len(unique)}] {run.label}, seed {run.seed}"
+        if _there(run, folder) == "finished":
+            say(f"{said}: finished already")
+        else:
+            say(said)
+            try:
+                _one(run, folder, lock, donors, out, machine, watcher, say)
+            except NonFiniteLoss as error:
+                say(f"{said}: {error}")
+                failed[run.folder] = str(error)
+            except Interrupted as error:
+                raise Interrupted(f"row {run.label!r}: {error} by giving the same command again") from None
+        donors.append((run, lock))
+    return failed
+
+
+def _one(
+    run: Planned,
+    folder: Path,
+    lock: Mapping[str, Any],
+    donors: Sequence[tuple[Planned, Mapping[str, Any]]],
+    out: Path,
+    machine: Machine,
+    watcher: Watcher,
+    say: Say,
+) -> None:
+    if _there(run, folder) == "free":
+        options = {"device": machine.device, "devices": 1, "precision": machine.precision}
+        folder_of.create(run.composition, folder, options)
+        for donor, theirs in donors:
+            for stage in shared_stages(lock, theirs):
+                if _lend(out / RUNS / donor.folder, folder, stage):
+                    say(f"stage {stage}: the same as in {donor.folder}, taken from there")
+    resume(folder, watcher=watcher, say=say)
+
+
+def _there(run: Planned, folder: Path) -> str:
+    """Say whether a run's directory is "free", "begun" or "finished".
+
+    Raises:
+        UsageError: it holds another run, or something else.
+    """
+    if not (folder / "recipe.lock.toml").is_file():
+        if not folder.is_dir() or not {file.name for file in folder.iterdir()} <= {"recipe.toml", "run.json"}:
+            folder_of.free(run.composition, folder)  # what is written before the lock is nobody's yet
+        return "free"
+    results = folder / "results.json"
+    if results.is_file() and json.loads(results.read_text(encoding="utf-8")).get("recipe_hash") == run.digest:
+        return "finished"
+    if digest(folder_of.reopen(folder)[0]) != run.digest:
+        raise UsageError(
+            f"{folder} holds a run with other settings (data set, budget, --set, or another version of the study); "
+            "choose another --out"
+        )
+    return "begun"
+
+
+def shared_stages(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return the names of the first stages whose outcome is the same in two runs, by their locks."""
+    if any(mine.get(key) != theirs.get(key) for key in ("seed", "data", "threat", "encoder")):
+        return []
+    names: list[str] = []
+    for one, other in zip(mine["stage"], theirs["stage"], strict=False):
+        if one != other:
+            break
+        names.append(str(one["name"]))
+    return names
+
+
+def _lend(donor: Path, folder: Path, stage: str) -> bool:
+    """Copy a finished stage and what it logged, whole or not at all; ``False`` where there is nothing to do."""
+    if store.facts(donor, stage) is None or store.facts(folder, stage) is not None:
+        return False
+    target = store.stage_folder(folder, stage)
+    aside = target.with_name(f".{stage}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(store.stage_folder(donor, stage), aside)
+    lines = (donor / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        log.writelines(f"{line}\n" for line in lines if json.loads(line)["stage"] == stage)
+    aside.replace(target)
+    return True

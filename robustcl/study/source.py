@@ -1,0 +1,70 @@
+"""Where a study comes from: an installed one or a file, scaled to a data set and a budget."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from robustcl import inherit, override, reading, registry
+from robustcl.composition import exchange
+from robustcl.errors import UsageError
+from robustcl.study.grammar import Study
+from robustcl.study.parsing import parse
+
+
+def tables(name: str) -> dict[str, Any]:
+    """Return the tables of an installed study, or of a file where the name ends with ``.toml``.
+
+    Raises:
+        UsageError: it is unknown, cannot be read, or is no TOML.
+    """
+    if name.endswith(".toml"):
+        return reading.read(Path(name), "study")
+    text = registry.study_text(name)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the study {name!r} of {registry.studies()[name]} is not TOML: {error}") from None
+
+
+def read(name: str, *, dataset: str | None = None, budget: str = "small") -> Study:
+    """Return a study as a data set and a budget change it: ``[adapt.DATASET]`` first, then ``[budget.NAME]``.
+
+    Both are tables of dotted paths and values of the study itself; their table ``set`` is joined with the study's.
+    """
+    changed = copy.deepcopy(tables(name))
+    adaptations, budgets = changed.pop("adapt", {}), changed.pop("budget", {})
+    where = f"the study {name}"
+    plain = parse(changed, where)
+    use = (dataset or _dataset(plain, name)).partition(":")[0]
+    for place, changes in ((f"adapt.{use}", adaptations.get(use, {})), (f"budget.{budget}", budgets.get(budget, {}))):
+        _change(changed, changes, f"{place} of {where}")
+    return parse(changed, where)
+
+
+def recipe(use: str, study: str) -> dict[str, Any]:
+    """Return the whole tables of the recipe that a row names; a file is looked for beside the study's."""
+    if not use.endswith(".toml"):
+        return inherit.installed(use)
+    path = Path(study).parent / use if study.endswith(".toml") else Path(use)
+    return inherit.whole(reading.read(path), str(path))
+
+
+def _dataset(study: Study, name: str) -> str:
+    try:
+        return exchange.used(recipe(study.row[0].recipe, name).get("data", {"use": "digits"}))
+    except UsageError as error:
+        raise type(error)(f"the study {name}, row {study.row[0].name!r}: {error}") from None
+
+
+def _change(changed: dict[str, Any], changes: Any, where: str) -> None:
+    if not isinstance(changes, Mapping):
+        raise UsageError(f"{where}: write a table of paths and values")
+    for path, value in changes.items():
+        if path == "set":
+            changed.setdefault("set", {}).update(copy.deepcopy(value))
+        else:
+            override.put(changed, path, copy.deepcopy(value), where)
