@@ -12,19 +12,21 @@ from robustcl_plugins.generators.pgd import PGD
 
 
 class PGDAttack:
-    """One PGD on the cross-entropy from a uniform start; by default 20 steps of 2/255, as ACL and DeACL.
+    """PGD with 20 steps on the cross-entropy from a uniform start; by default of 2/255, as ACL and DeACL.
 
-    steps, step_size: of each restart, in the norm of the ball.
+    For another number of steps name the generator as the attack, { use = "pgd", steps = 250 }: a figure called pgd-20
+    has 20 of them.
+
+    step_size: of each step, in the norm of the ball.
     restarts: each sample keeps the one with the largest loss.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
     citation: ClassVar[str] = PGD.citation
 
-    def __init__(self, *, steps: Count = 20, step_size: Ratio = 2 / 255, restarts: Count = 1) -> None:
-        self.steps = steps
+    def __init__(self, *, step_size: Ratio = 2 / 255, restarts: Count = 1) -> None:
         self.step_size = step_size
         self.restarts = restarts
 
     def members(self, classes: int, ball: Ball) -> Sequence[tuple[str, PerturbationGenerator]]:
-        return [(f"pgd-{self.steps}", PGD(steps=self.steps, step_size=self.step_size, restarts=self.restarts))]
+        return [("pgd-20", PGD(steps=20, step_size=self.step_size, restarts=self.restarts))]

@@ -1,0 +1,48 @@
+"""Every installed recipe from its first stage to its report page, at the smallest budget."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robustcl import compose, inherit, registry, report
+
+NAMES = sorted(registry.recipes())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_trains_and_is_judged_and_reported(name: str, tmp_path: Path) -> None:
+    run = compose(recipe=name, budget="smoke").train(out=tmp_path / "run", device="cpu")
+    lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert all(math.isfinite(value) for line in lines for key, value in json.loads(line).items() if key != "stage")
+    rows = run.results.tables["rows"]
+    assert {row["attack"] for row in rows} > {None}, "clean and attacked"
+    assert all(0 <= row["value"] <= 1 for row in rows)
+    page = Path(report.write(run.path)).read_text(encoding="utf-8")
+    assert compose(recipe=name).recipe.name in page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_says_what_it_is(name: str) -> None:
+    tables = inherit.installed(name)
+    assert tables["name"] == name
+    assert inherit.summary(tables["about"]), "the first sentence of about stands in the list of recipes"
+    assert len(tables["about"]) > 100, "about is the method's page"
+    assert any(year in tables["cite"] for year in map(str, range(1990, 2027))) or "no source" in tables["cite"]
+
+
+def test_recipes_are_listed_with_what_they_are() -> None:
+    def printed(*arguments: str) -> str:
+        command = [sys.executable, "-m", "robustcl", "recipes", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    rows = json.loads(printed("list", "--json"))
+    assert [row["name"] for row in rows] == list(registry.recipes())
+    assert inherit.summary(inherit.installed("simclr")["about"]) in printed("list")
+    assert 'extends = "acl-ds"' in printed("show", "a-acl")
+    assert "extends" not in printed("show", "a-acl", "--whole")
