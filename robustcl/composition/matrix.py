@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -102,7 +103,7 @@ def tried(generator: str | None, objective: str, selector: str | None = None, ta
 
 
 def markdown(tables: dict[str, list[Combination]]) -> str:
-    """Return the tables with a numbered list of the sentences that refuse."""
+    """Return the tables with a numbered list of the reasons why parts do not compose."""
     sentences: list[str] = []
     parts = []
     for title, cells in tables.items():
@@ -121,7 +122,14 @@ def _mark(cell: Combination, title: str, sentences: list[str]) -> str:
     if cell.refused is None:
         further = {axis: getattr(cell, axis) for axis in AXES if axis not in title}
         return next((f"with {name}" for name in further.values() if name), "yes")
-    sentence = cell.refused.replace("\n", " ")
+    sentence = _reason(cell.refused)
     if sentence not in sentences:
         sentences.append(sentence)
     return f"no ({sentences.index(sentence) + 1})"
+
+
+def _reason(refused: str) -> str:
+    """Return a sentence without the place in the base recipe, so that one reason stands once in the list."""
+    _, _, reason = refused.partition(": ")
+    reason = re.sub(r"in stage\.\S+ reads pairs \([^)]*\)", "there reads pairs", reason)
+    return re.sub(r"(?<!\[)stage\.[\w.-]+", "the stage", reason).replace("\n", " ")
