@@ -21,9 +21,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 from pydantic.errors import PydanticUserError
 
 from robustcl import signature, wording
+from robustcl.duration import Progress
 from robustcl.errors import NotAPlugin, OptionError, near
 from robustcl.ratio import ratio
-from robustcl.schedule import Constant, Piecewise, Progress, Ramp, Schedule, is_schedule, parse
+from robustcl.schedule import Constant, Piecewise, Ramp, Schedule, is_schedule, parse
 
 Ratio = Annotated[float, BeforeValidator(ratio)]
 """A float that may be written as a ratio, "8/255"."""

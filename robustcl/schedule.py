@@ -19,23 +19,17 @@ import contextlib
 import difflib
 import itertools
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from robustcl.duration import Duration as Duration
+from robustcl.duration import Progress as Progress
+from robustcl.duration import duration
 from robustcl.errors import OptionError
 from robustcl.ratio import ratio
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a stage stands: ``step`` of ``steps``, ``epoch`` (fractional, from 0) of ``epochs``."""
-
-    step: int
-    steps: int
-    epoch: float
-    epochs: float
+_NONE, _WHOLE = Duration(0), Duration(1.0, "fraction")
 
 
 class Schedule(abc.ABC):
@@ -80,26 +74,6 @@ def parse(value: object, where: str) -> float | Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Duration:
-    """A length of time within a stage: ``amount`` epochs, steps, or a fraction of the stage."""
-
-    amount: float
-    unit: str = "epochs"
-
-    def epochs(self, progress: Progress) -> float:
-        """Return the duration in epochs of this stage."""
-        whole = {
-            "epochs": 1.0,
-            "fraction": progress.epochs,
-            "steps": progress.epochs / max(progress.steps, 1),
-        }
-        return self.amount * whole[self.unit]
-
-    def __str__(self) -> str:
-        return f"{self.amount:.6g} {self.unit}" if self.unit != "fraction" else f"{100 * self.amount:.6g}%"
-
-
-@dataclass(frozen=True, slots=True)
 class Constant(Schedule):
     """The same number throughout."""
 
@@ -120,11 +94,11 @@ class Ramp(Schedule):
     end: float
     shape: Callable[[float], float]
     name: str
-    warmup: Duration = Duration(0)
+    warmup: Duration = _NONE
     warmup_from: float = 0.0
-    until: Duration = Duration(1.0, "fraction")
+    until: Duration = _WHOLE
     every: Duration | None = None
-    offset: Duration = Duration(0)
+    offset: Duration = _NONE
 
     def at(self, progress: Progress) -> float:
         time = progress.epoch + self.offset.epochs(progress)
@@ -239,23 +213,6 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], str, str], Schedule]] = {
     "piecewise": _piecewise,
     "stepped": _ramp,
 }
-
-
-def duration(value: object, where: str) -> Duration:
-    """Read ``"10 epochs"``, ``"500 steps"``, ``"5%"``, whole epochs, or a fraction below 1 of the stage."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(epochs?|steps?|%)\s*", value)
-        if match:
-            amount, unit = float(match[1]), match[2]
-            return Duration(amount / 100, "fraction") if unit == "%" else Duration(amount, unit.rstrip("s") + "s")
-    elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return Duration(value)
-    elif isinstance(value, float) and (0 <= value < 1 or (value > 1 and math.isfinite(value))):
-        return Duration(value, "fraction" if value < 1 else "epochs")
-    raise OptionError(
-        f'{where} is {value!r}: write a duration as "10 epochs", "500 steps", "5%", whole epochs, '
-        f"or a fraction of the stage below 1"
-    )
 
 
 def _number(value: object, where: str) -> float:

@@ -67,7 +67,7 @@ def step_of(
     """Take one step of a composition, as ``one_step`` does."""
     plan = next(p for p in composition.stages if stage in (None, p.name) and p.epochs > 0)
     with tempfile.TemporaryDirectory() as folder:
-        run = _stage_run(composition, plan, Path(folder))
+        run = stage_run(composition, plan, Path(folder))
         rng = Rng(0, "step")
         rows = torch.arange(100, 100 + images)
         total = 1000
@@ -82,7 +82,8 @@ def step_of(
         return Seen(losses, {term.name: scene for term, scene in run.step.scenes}, run)
 
 
-def _stage_run(composition: api.Composition, plan: StagePlan, folder: Path) -> StageRun:
+def stage_run(composition: api.Composition, plan: StagePlan, folder: Path) -> StageRun:
+    """Return a stage ready to take steps in float64, with the encoders that ``one_step`` describes."""
     engine = Engine("cpu", 1, "64-true")
     splits = open_splits(composition, engine.device)
     online = _encoder(composition, splits, api.routes_until([plan]), "online")
@@ -111,6 +112,8 @@ def _encoder(composition: api.Composition, splits: Splits, routes: tuple[str, ..
         routes=routes,
         rng=Rng(0, "encoder", name),
     )
+    # Branches that differ, as after training: on equal ones an adversarial view starts where its loss has gradient 0,
+    # and the sign of what rounding leaves of it decides.
     for number, (key, parameter) in enumerate(encoder.named_parameters()):
         if parameter.dim() == 1:
             parameter.data += Rng(2, key, number).uniform(parameter.shape, -0.3, 0.3)

@@ -16,22 +16,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from one_step import stage_run
+from torch import nn
 
 from robustcl import registry
 from robustcl.composition import api
-from robustcl.composition.data import open_splits
 from robustcl.errors import RobustclError
-from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.options import describe
 from robustcl.protocols import Need
-from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
 from robustcl.schedule import Progress
-from robustcl.train.encoders import Encoders
-from robustcl.train.engine import Engine
-from robustcl.train.log import Log
-from robustcl.train.loop import Keeping, StageRun
-from robustcl.train.plan import StagePlan
 from robustcl.train.refresh import refresh
 from robustcl.train.step import Moment
 
@@ -206,7 +200,9 @@ def compute(stage: dict[str, Any], mode: str, rank: int, world: int, folder: Pat
     for generator in table.get("generator", {}).values():
         generator.setdefault("mode", "batch") if mode == "train" else generator.update(mode="eval")
     composition = api.from_tables({**_TABLES, "stage": [_FIRST, table]}, "ranks")
-    run = _stage_run(composition, composition.stages[1], folder)
+    run = stage_run(composition, composition.stages[1], folder)
+    for encoder in (run.encoders.online, *run.encoders.frozen.values(), *run.encoders.ema.values()):
+        _move_statistics(encoder)
     rng = Rng(0, "step")
     share = BATCH // world
     rows = torch.arange(100, 100 + BATCH)[rank * share : (rank + 1) * share]
@@ -235,45 +231,13 @@ def compute(stage: dict[str, Any], mode: str, rank: int, world: int, folder: Pat
     }
 
 
-def _stage_run(composition: api.Composition, plan: StagePlan, folder: Path) -> StageRun:
-    engine = Engine("cpu", 1, "64-true")
-    splits = open_splits(composition, engine.device)
-    routes = api.routes_until([plan])
-    online = _encoder(composition, splits, routes, "online")
-    online.reset_classifier(len(splits.classes), init="default", rng=Rng(0, "classifier"))
-    frozen = {name: _encoder(composition, splits, (MAIN_ROUTE,), name) for name in plan.frozen}
-    encoders = Encoders(online, frozen, plan.ema)
-    keeping = Keeping(folder / "checkpoints", "hash", None)
-    images = splits.of("train", plan)
-    run = StageRun(plan, encoders, images, engine, Rng(0, "stage"), keeping, Log(folder, plan.name), print)
-    run.step.double()
-    return run
-
-
-def _encoder(composition: api.Composition, splits: Any, routes: tuple[str, ...], name: str) -> Encoder:
-    assert composition.recipe.encoder is not None
-    encoder = build_encoder(
-        composition.encoder.plugin,
-        name=composition.recipe.encoder.use,
-        item=splits.train.item,
-        classes=0,
-        projector=composition.projector,
-        mean=splits.mean,
-        std=splits.std,
-        routes=routes,
-        rng=Rng(0, "encoder", name),
-    )
-    # Branches that differ, as after training: on equal ones an adversarial view starts where its loss has gradient 0,
-    # and the sign of what rounding leaves of it decides.
-    for number, (key, parameter) in enumerate(encoder.named_parameters()):
-        if parameter.dim() == 1:
-            parameter.data += Rng(2, key, number).uniform(parameter.shape, -0.3, 0.3)
+def _move_statistics(encoder: nn.Module) -> None:
+    """Give every norm running statistics as after training."""
     for number, (key, buffer) in enumerate(encoder.named_buffers()):
         if key.endswith("running_mean"):
             buffer.copy_(Rng(1, number).uniform(buffer.shape, -0.2, 0.2))
         if key.endswith("running_var"):
             buffer.copy_(Rng(1, number).uniform(buffer.shape, 0.5, 1.5))
-    return encoder.double()
 
 
 def main(rank: int, world: int, folder: Path) -> int:

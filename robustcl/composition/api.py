@@ -12,12 +12,12 @@ from robustcl.composition import classifier, needs, store
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import Flags, choose
 from robustcl.composition.parts import Parts
+from robustcl.duration import duration
 from robustcl.errors import UsageError, near
 from robustcl.evaluate.solo import Solo
 from robustcl.nn import weights
 from robustcl.nn.projector import Projector
 from robustcl.recipe import MAIN_ROUTE, Ema, EncoderTable, Evaluate, Recipe, Stage, Use
-from robustcl.schedule import duration
 from robustcl.threat import Ball
 from robustcl.train.encoders import ONLINE
 from robustcl.train.log import Watcher, watch_nothing
@@ -152,9 +152,13 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
     for number, stage in enumerate(recipe.stage):
         plan = build_stage(stage, parts, ball, recipe.data.batch)
         plans.append(plan)
-        taught = classifier.taught_by(recipe.stage[: number + 1], plans) is not None
-        met |= needs.check(stage, plan, taught=taught)
         _check_origins(stage, recipe.stage[:number])
+        untaught = frozenset(
+            part
+            for part in ("backbone", "projector", "classifier")
+            if classifier.taught_by(recipe.stage[: number + 1], plans, part) is None
+        )
+        met |= needs.check(stage, plan, untaught=untaught)
     _refuse_twins(recipe.evaluate)
     evaluations = tuple(_evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
     return Composition(
@@ -166,7 +170,7 @@ def _check_origins(stage: Stage, earlier: Sequence[Stage]) -> None:
     names = [other.name for other in earlier]
     if stage.name in names:
         raise UsageError(f"two stages are named {stage.name!r}; rename one")
-    origins = {"init": stage.init} if stage.init else {}
+    origins = {"init": stage.init} if stage.init is not None else {}
     if stage.targets is not None and stage.targets.init is not None:
         origins["targets.init"] = stage.targets.init
     origins |= {f"encoders.{name}": origin for name, origin in stage.encoders.items() if isinstance(origin, str)}

@@ -53,7 +53,7 @@ class Attacks:
                 f'name one view for each, e.g. reads = ["{there[0] if there else "w"}"]'
             )
         part = self.parts.make("generator", table, place)
-        _refuse_unbound_constants(table, part, place)
+        _check_constants(table, part, place)
         then = [*there, *writes]
         return GeneratorPlan(
             name=name,
@@ -133,12 +133,20 @@ def _refuse_unseen(
         ) from None
 
 
-def _refuse_unbound_constants(table: GeneratorTable, part: Part, where: str) -> None:
-    for name in getattr(part.plugin, "constants", ()):
+def _check_constants(table: GeneratorTable, part: Part, where: str) -> None:
+    """Refuse a constant that the generator reads and nothing binds, and one that is bound and nothing reads."""
+    read: tuple[str, ...] = getattr(part.plugin, "constants", ())
+    for name in read:
         if name not in table.constants:
             raise NeedNotMet(
                 f"{where}: {table.use} reads the constant {name!r}, which is not bound{near(name, table.constants)}; "
                 f'add constants = {{ {name} = "VIEW@ENCODER" }}, e.g. "w@teacher"'
+            )
+    for name in table.constants:
+        if name not in read:
+            raise UsageError(
+                f"{where}.constants: {table.use} does not read the constant {name!r}{near(name, read)}; it reads "
+                f"{', '.join(read) or 'none'}: remove it"
             )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from robustcl import schedule
 from robustcl.composition.attacks import Attacks
 from robustcl.composition.parts import Parts
 from robustcl.composition.terms import make_term, number
+from robustcl.duration import duration
 from robustcl.errors import UsageError, near
 from robustcl.recipe import Ema, Stage, Targets, Use
 from robustcl.threat import Ball
@@ -108,7 +108,7 @@ def _targets(table: Targets, parts: Parts, where: str) -> TargetPlan:
     clusters = table.clusters
     every = None
     if table.refresh is not None and table.refresh != "never":
-        length = schedule.duration(table.refresh, f"{where}.refresh")
+        length = duration(table.refresh, f"{where}.refresh")
         if length.unit != "epochs":
             raise UsageError(f'{where}.refresh = {table.refresh!r}: write epochs, e.g. "1 epoch", or "never"')
         every = length.amount

@@ -1,4 +1,4 @@
-"""Protocols that judge a run's own classifier (they need predictions): is there one, and is it one of the labels?"""
+"""Who trained the parts of an encoder; protocols that judge a run's own classifier need one, and one of the labels."""
 
 from __future__ import annotations
 
@@ -60,12 +60,15 @@ def check_classes(composition: Composition, evaluation: EvaluationPlan, classes:
         )
 
 
-def taught_by(stages: Sequence[Stage], plans: Sequence[StagePlan]) -> Stage | str | None:
-    """Return the stage that trained the last one's classifier, or the weights from outside that brought it."""
+def taught_by(stages: Sequence[Stage], plans: Sequence[StagePlan], part: str = "classifier") -> Stage | str | None:
+    """Return the stage that trained a part of the last one's encoder, or the weights from outside that brought it.
+
+    ``part`` is "classifier", "projector" or "backbone"; None where nobody has trained it.
+    """
     stage, plan = stages[-1], plans[-1]
-    if _learns(plan):
+    if _learns(plan, part):
         return stage
-    if stage.classifier != "keep" or stage.init is None:
+    if (part == "classifier" and stage.classifier != "keep") or stage.init is None:
         return None
     if not stage.init.startswith("stage:"):
         return stage.init
@@ -74,18 +77,27 @@ def taught_by(stages: Sequence[Stage], plans: Sequence[StagePlan]) -> Stage | st
     if name not in names:
         return None
     earlier = names.index(name) + 1
-    return taught_by(stages[:earlier], plans[:earlier])
+    return taught_by(stages[:earlier], plans[:earlier], part)
 
 
-def _learns(plan: StagePlan) -> bool:
-    """Say whether the stage trains the online encoder's classifier."""
-    whole = {ONLINE, "classifier", f"{ONLINE}.classifier"}
+_NEEDS = {
+    "classifier": frozenset({Need.PREDICTIONS}),
+    "projector": frozenset({Need.PROJECTION}),
+    "backbone": frozenset({Need.FEATURES, Need.PROJECTION, Need.PREDICTIONS}),
+}
+"""Which needs of an objective let its gradient reach a part."""
+
+
+def _learns(plan: StagePlan, part: str) -> bool:
+    """Say whether the stage trains this part of the online encoder."""
+    whole = {ONLINE, part, f"{ONLINE}.{part}"}
     trained = not whole.isdisjoint(plan.trainable) and whole.isdisjoint(plan.freeze)
-    return trained and plan.epochs > 0 and any(_predicts(term) for term in plan.terms)
+    return trained and plan.epochs > 0 and any(_reads(term, part) for term in plan.terms)
 
 
-def _predicts(term: TermPlan) -> bool:
-    return Need.PREDICTIONS in term.objective.needs and any(ref.encoder == ONLINE for _, ref in term.roles)
+def _reads(term: TermPlan, part: str) -> bool:
+    through = not _NEEDS[part].isdisjoint(term.objective.needs) or (part == "backbone" and bool(term.taps))
+    return through and any(ref.encoder == ONLINE for _, ref in term.roles)
 
 
 def _classes(origin: str) -> int:

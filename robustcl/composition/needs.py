@@ -11,10 +11,12 @@ from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Part, StagePlan, TermPlan
 
 
-def check(stage: Stage, plan: StagePlan, where: str | None = None, *, taught: bool = True) -> dict[str, str]:
+def check(
+    stage: Stage, plan: StagePlan, where: str | None = None, *, untaught: frozenset[str] = frozenset()
+) -> dict[str, str]:
     """Return, for each need of each plugin, who meets it.
 
-    ``taught``: the classifier has been trained before, or is by this stage.
+    ``untaught``: the parts of the encoder that neither this stage nor what it starts from has trained.
 
     Raises:
         NeedNotMet: what is missing, who provides it, and the line to add.
@@ -30,9 +32,21 @@ def check(stage: Stage, plan: StagePlan, where: str | None = None, *, taught: bo
     if plan.epochs > 0 and "optimizer" not in stage.model_fields_set:
         raise UsageError(f'{where}: no optimizer is named; add optimizer = {{ use = "sgd", lr = 0.1 }}')
     _refuse_unread(stage, plan, where)
-    if not taught:
+    if "classifier" in untaught:
         _refuse_untaught(plan, where)
+    _refuse_frozen_untaught(plan, where, untaught)
     return met
+
+
+def _refuse_frozen_untaught(plan: StagePlan, where: str, untaught: frozenset[str]) -> None:
+    """A part that is kept as it is must have been trained: frozen random weights distort whatever passes them."""
+    for name in plan.freeze:
+        part = name.removeprefix(f"{ONLINE}.").partition(".")[0]
+        if ("backbone" if part == ONLINE else part) in untaught and plan.epochs > 0:
+            raise NeedNotMet(
+                f"{where}.freeze: {name!r} keeps random weights, because nothing has trained the {part} before; start "
+                f'from a stage that has, init = "stage:NAME" ("run:FOLDER", "file:FOLDER"), or take {name!r} out'
+            )
 
 
 def _refuse_untaught(plan: StagePlan, where: str) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from robustcl import ranks
 from robustcl.composition import origins, store
 from robustcl.composition.lock import digest
+from robustcl.duration import duration
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
 from robustcl.recipe import Stage
 from robustcl.rng import Rng
-from robustcl.schedule import duration
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log, Watcher
 from robustcl.train.loop import Keeping, StageRun

@@ -15,10 +15,10 @@ from robustcl import protocols, ranks
 from robustcl.data.draw import draw_views, drawable
 from robustcl.data.order import epoch_batches
 from robustcl.data.subset import Images
+from robustcl.duration import Progress
 from robustcl.errors import CheckpointError, Interrupted, UsageError
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.train import checkpoint, pairs, state
 from robustcl.train.encoders import Encoders, freeze_idle
 from robustcl.train.engine import Engine

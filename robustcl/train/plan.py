@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from robustcl.data.draw import ViewSpec
+from robustcl.duration import Progress
 from robustcl.protocols import Need
-from robustcl.schedule import Progress, Schedule
+from robustcl.schedule import Schedule
 from robustcl.threat import Ball
 
 Number: TypeAlias = float | Schedule

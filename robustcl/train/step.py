@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from robustcl import guard, ranks
 from robustcl.data.draw import draw_views, drawable
+from robustcl.duration import Progress
 from robustcl.errors import NonFiniteLoss
 from robustcl.protocols import Need
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.train.attack import Attacker
 from robustcl.train.derived import resting_on
 from robustcl.train.encoders import Encoders

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustcl import ranks
+from robustcl.duration import Progress
 from robustcl.errors import NeedNotMet, UsageError
 from robustcl.nn.modes import locked
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.threat import Ball
 from robustcl.train.encoders import at_least_float32
 from robustcl.train.plan import StagePlan
