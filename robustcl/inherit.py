@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustcl import override, registry
-from robustcl.errors import UsageError
+from robustcl.errors import UnknownPlugin, UsageError
 
 _OWN = ("name", "about", "cite", "base")
 """What a recipe says of itself."""
@@ -32,6 +32,14 @@ def installed(name: str) -> dict[str, Any]:
     return _installed(name, ())
 
 
+def own(name: str) -> Mapping[str, Any]:
+    """Return what an installed recipe itself says, without what it extends; errors as in ``installed``."""
+    try:
+        return _parsed(registry.recipe_text(name))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the recipe {name!r} of {registry.recipes()[name]} is not TOML: {error}") from None
+
+
 def whole(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the tables of a recipe with those that it extends filled in; ``where`` names it in errors."""
     return _whole(tables, where, ())
@@ -45,12 +53,7 @@ def summary(about: str) -> str:
 def _installed(name: str, children: tuple[str, ...]) -> dict[str, Any]:
     if name in children:
         raise UsageError(f"the recipes {' -> '.join((*children, name))} extend each other in a circle")
-    text = registry.recipe_text(name)
-    try:
-        tables = _parsed(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the recipe {name!r} of {registry.recipes()[name]} is not TOML: {error}") from None
-    return _whole(tables, f"the recipe {name!r}", (*children, name))
+    return _whole(own(name), f"the recipe {name!r}", (*children, name))
 
 
 @functools.lru_cache(maxsize=256)
@@ -68,7 +71,8 @@ def _whole(tables: Mapping[str, Any], where: str, children: tuple[str, ...]) -> 
                 f"{where} extends another recipe and cannot have a table {key!r} of its own: "
                 f'change the other one\'s by [set], e.g. "{key}.KEY" = value'
             )
-    joined = _installed(str(tables["extends"]), children)
+    _refuse_other_types(tables, where)
+    joined = _extended(tables["extends"], where, children)
     for key in _OWN:
         joined.pop(key, None)
     joined |= {key: copy.deepcopy(tables[key]) for key in _OWN if key in tables}
@@ -83,6 +87,30 @@ def _whole(tables: Mapping[str, Any], where: str, children: tuple[str, ...]) -> 
         for name, changes in tables.get(key, {}).items():
             joined.setdefault(key, {}).setdefault(name, {}).update(copy.deepcopy(changes))
     return joined
+
+
+def _extended(name: str, where: str, children: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        return _installed(name, children)
+    except UnknownPlugin as error:
+        raise type(error)(f"extends of {where}: {error}") from None
+
+
+def _refuse_other_types(tables: Mapping[str, Any], where: str) -> None:
+    """What is joined must be a table or a list; the rest is checked with the whole recipe."""
+    wanted = {"extends": (str, "the name of an installed recipe"), "set": (dict, "a table of paths and values")}
+    wanted |= dict.fromkeys(("drop", "deviations"), (list, "a list of texts"))
+    wanted |= {"stage": (list, "tables [[stage]]")}
+    wanted |= {key: (dict, f"tables of paths and values, e.g. [{key}.NAME]") for key in ("budget", "adapt")}
+    for key, (kind, said) in wanted.items():
+        if key in tables and not isinstance(tables[key], kind):
+            raise UsageError(f"{where}: {key} = {tables[key]!r} is not accepted; give {said}")
+    for key in ("budget", "adapt"):
+        for name, changes in tables.get(key, {}).items():
+            if not isinstance(changes, dict):
+                raise UsageError(
+                    f"{where}: {key}.{name} = {changes!r} is not accepted; give a table of paths and values"
+                )
 
 
 def drop(tables: dict[str, Any], path: str, where: str) -> None:

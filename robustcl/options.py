@@ -106,12 +106,17 @@ def resolve(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def describe(cls: type) -> list[Option]:
     """Return the options of a plugin class in the order of its ``__init__``."""
+    return list(_described(cls))
+
+
+@functools.cache
+def _described(cls: type) -> tuple[Option, ...]:
     annotations, defaults = signature.hints(cls), signature.defaults(cls)
     text = wording.docs(cls, annotations)
-    return [
+    return tuple(
         Option(name, wording.type_of(kind), defaults[name], wording.bounds_of(kind), text.get(name, ""))
         for name, kind in annotations.items()
-    ]
+    )
 
 
 @functools.cache

@@ -10,7 +10,9 @@ buffers of an ``nn.Module``. ``available()`` returns ``None``, or a sentence say
 ``rows = True`` on an objective asks for rows and columns where no pairs are read. ``preset`` names the option that
 ``name:VALUE`` fills. ``constants`` on a generator names the embeddings that the recipe must bind for it.
 ``known_clusters = True`` on an objective: its parameters depend on the numbers of clusters, so they cannot be chosen
-by silhouette.
+by silhouette. ``check_clusters(sizes)`` on a plugin that reads clusters, and ``check_images(labels, batch)`` on a
+sampler, raise ``UsageError`` before anything is trained where it cannot work with clusterings of these sizes, or with
+these labels (n,) and this batch.
 """
 
 from __future__ import annotations

@@ -106,9 +106,16 @@ def _place(fault: Mapping[str, Any], tables: Mapping[str, Any]) -> list[str]:
 
 
 def _wanted(message: str) -> str:
+    if tag := re.fullmatch(r"Input tag .* found using (.*) does not match any of the expected tags: (.*)", message):
+        return f"{tag[1].strip(chr(39))} = one of {tag[2]}"
     said = re.sub(r"^\w+ should (be )?", "", message).partition(" or instance of ")[0].partition(" after ")[0]
     said = re.sub(r"^(greater|less)", r"a number \1", said).replace("have at least", "at least")
-    said = said.replace("match pattern", "a text like").replace("valid dictionary", "table").replace("valid ", "")
+    said = (
+        said.replace("match pattern", "a text like")
+        .replace("valid dictionary", "table")
+        .removesuffix(" or object to extract fields from")
+        .replace("valid ", "")
+    )
     return said.replace("a integer", "an integer")
 
 

@@ -40,7 +40,8 @@ def constructor(cls: type) -> Any:
     return getattr(cls, "__init__")  # noqa: B009 - mypy takes ``cls.__init__`` for an instance's
 
 
-def _parameters(cls: type) -> dict[str, inspect.Parameter]:
+@functools.cache
+def _parameters(cls: type) -> Mapping[str, inspect.Parameter]:
     found = list(inspect.signature(constructor(cls)).parameters.values())[1:]
     gathers = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     if "__init__" not in vars(cls) and all(parameter.kind in gathers for parameter in found):

@@ -19,6 +19,8 @@ import pytest
 import tiny
 import torch
 
+from robustcl.composition import again
+
 RECIPE = """
 name = "small"
 [data]
@@ -130,7 +132,32 @@ CASES: Mapping[str, Case] = {
     ),
     "no labels": Case(
         run("small.toml", "--set data.use=npz", "--set data.path=unlabelled.npz"),
-        ("stage.only: it needs labels, and the split 'train' has none",),
+        ("stage.only: it needs labels, and the split 'train' has none; take a data set that has labels",),
+    ),
+    "no labels for the judge": Case(
+        "compose --recipe simclr --budget smoke --device cpu --out new --dataset npz:unlabelled.npz --set data.batch=16"
+        " --set stage.pretrain.batch=16 --set evaluate.slf.batch=16",
+        ("evaluate.slf: it needs labels, and the split 'train' has none; take a data set that has labels",),
+    ),
+    "supervised method without labels": Case(
+        "compose --recipe at --budget smoke --device cpu --out new --dataset npz:unlabelled.npz",
+        ("stage.train: it needs labels, and the split 'train' has none",),
+    ),
+    "more labels than there are": Case(
+        "compose --recipe vat --budget smoke --device cpu --out new --set stage.train.labelled=100000",
+        ("stage.train.labelled: 100000 labels are asked for", "ask for 1293 or less"),
+    ),
+    "mixed batches of another size": Case(
+        "compose --recipe vat --budget smoke --device cpu --out new --set stage.train.batch=7",
+        ("stage.train.sampler: its batches hold 32 + 128 images, but the stage's batch is 7; write batch = 160",),
+    ),
+    "no unlabelled images to mix": Case(
+        "compose --recipe vat --budget smoke --device cpu --out new --set stage.train.labelled=1.0",
+        ("stage.train.sampler.unlabelled = 128: there are only 0 unlabelled images",),
+    ),
+    "a neighbour beyond the clusters": Case(
+        "compose --recipe ncp --budget smoke --device cpu --out new --set stage.robust.generator.neighbour=99",
+        ("stage.robust.generator.w_adv: ncp: neighbour = 99 needs as many clusters",),
     ),
     "one class to tell apart": Case(
         run("judged.toml", "--set data.use=npz", "--set data.path=one.npz", "--set data.batch=16"),
@@ -253,12 +280,12 @@ def _data(folder: Path) -> None:
     draw = np.random.default_rng(0)
     images, labels = draw.integers(0, 256, (40, 8, 8), dtype=np.uint8), np.arange(40) % 2
 
-    def archive(name: str, x: object = images, y: object = labels) -> None:
-        np.savez(folder / f"{name}.npz", x_train=x, y_train=y, x_test=x, y_test=labels * 0)
+    def archive(name: str, x: object = images, y: object = labels, tested: object = labels * 0) -> None:
+        np.savez(folder / f"{name}.npz", x_train=x, y_train=y, x_test=x, y_test=tested)
 
     archive("one", y=labels * 0)
     archive("wide", x=images.astype(np.float32))
-    archive("unlabelled", y=labels * 0 - 1)
+    archive("unlabelled", y=labels * 0 - 1, tested=labels)
     archive("none-in", x=images[:0], y=labels[:0])
     archive("objects", x=np.array([{}] * 40, dtype=object))
     archive("colour", x=draw.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8))
@@ -354,6 +381,17 @@ def test_nothing_was_unpickled(outcome: Outcome) -> None:
     pickle.loads((outcome.folder / "pickled/model.safetensors").read_bytes())
     assert canary.read_text(encoding="utf-8") == "sang", "the canary can sing"
     canary.unlink()
+
+
+def test_judging_by_what_the_recipe_does_not_name_is_said(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(again, "execute", lambda composition, *_: composition)
+    monkeypatch.chdir(outcome.folder)
+    said: list[str] = []
+    again.evaluate_again(Path("started"), say=said.append)
+    assert said == ["the recipe of started has no [[evaluate]] table: judging by slf; --protocol NAME takes another"]
+    again.evaluate_again(Path("started"), "slf", say=said.append)
+    again.evaluate_again(Path("done"), say=said.append)
+    assert len(said) == 1
 
 
 # --- as started by hand

@@ -143,6 +143,12 @@ def test_a_budget_changes_what_it_names_and_paper_changes_nothing() -> None:
     assert any(line.startswith("budget smoke: stage.pretrain.epochs=") for line in how.how)
 
 
+def test_a_recipe_adapts_to_the_data_set_however_it_is_named() -> None:
+    named = compose(recipe="ncp", budget="paper", overrides=["data.use=cifar10"])
+    assert named.recipe == compose(recipe="ncp", budget="paper", dataset="cifar10").recipe
+    assert named.recipe.threat.eps == "8/255"
+
+
 def test_a_recipe_adapts_to_the_data_set() -> None:
     digits = compose(recipe="ncp", budget="paper")
     assert digits.recipe.threat.eps == "32/255"
@@ -356,6 +362,18 @@ def test_a_generator_may_choose_its_own_pairs() -> None:
         (["threat.eps='-1/255'"], "threat: eps"),
         (["threat.eps='8/0'"], "threat: eps '8/0': a ratio over zero"),
         (["threat.norm='Lp'"], "threat: the norm 'Lp' is not known: write one of Linf, L2, L1"),
+        (["stage.robust.init=''"], 'write "stage:NAME", "run:FOLDER" or "file:FOLDER"'),
+        (["stage.robust.forward=[['w', 'w_adv'], ['w']]"], "stage.robust.forward: the view 'w' is named twice"),
+        (["stage.pretrain.objective.views=['a', 'a']"], "info-nce compares views of an image, and 'a' is named twice"),
+        (["stage.robust.encoders.slow.momentum=1.5"], "stage.robust.encoders.slow.momentum = 1.5: not accepted"),
+        (["stage.robust.encoders.slow.momentum={linear=[0.9, -1]}"], "the schedule reaches -1, outside"),
+        (["stage.robust.generator.neighbour=6"], "generator.w_adv: ncp: neighbour = 6 needs as many clusters"),
+        (["stage.robust.generator.clustering=1"], "generator.w_adv: ncp: clustering = 1, but there are 1, from 0 on"),
+        (
+            ["stage.robust.targets.clusters='silhouette'", "stage.robust.generator.neighbour=6"],
+            "lower neighbour or raise the targets' clusters; the silhouette may choose 5, the least in targets.grid",
+        ),
+        (["stage.robust.targets.init='stage:pretrain'"], "stage pretrain clusters nothing; name a stage that has"),
         (["stage.robust.generator.stepsize=1"], "has no option 'stepsize', did you mean 'step_size'"),
         (["data.use='cifr10'"], "'cifr10', did you mean 'cifar10'"),
         (["encoder.widht=3"], "did you mean 'width'"),
@@ -442,10 +460,54 @@ def test_a_joint_generator_reads_and_writes_several_views() -> None:
 
 
 def test_constants_name_a_view_through_an_encoder() -> None:
-    plan = composed('stage.robust.generator.constants={target="w@teacher"}', text=tiny.RECIPE).stages[1]
-    assert str(plan.generators[0].constants["target"]) == "w@teacher"
-    assert "no encoder 'x'" in robust('stage.robust.generator.constants={target="w@x"}')
-    assert "no view 'x'" in robust('stage.robust.generator.constants={target="x@teacher"}')
+    reads = 'stage.robust.generator={w_adv={use="profeat", reads=["w"]}}'
+    plan = composed(reads, 'stage.robust.generator.constants={target="w@teacher"}', *NO_CLUSTERS, text=tiny.RECIPE)
+    assert str(plan.stages[1].generators[0].constants["target"]) == "w@teacher"
+    assert "no encoder 'x'" in robust(reads, 'stage.robust.generator.constants={target="w@x"}')
+    assert "no view 'x'" in robust(reads, 'stage.robust.generator.constants={target="x@teacher"}')
+
+
+NO_CLUSTERS = ["stage.robust.labels='targets:0'"]
+"""Something that reads the clusters where no generator does."""
+
+
+def test_a_schedule_that_its_stage_is_too_short_for_is_told() -> None:
+    late = 'stage.only.optimizer.lr={cosine=[0.1, 0.0], warmup="2 epochs"}'
+    told = [line for line in composed(late).how if "the stage has 1 epochs" in line]
+    assert len(told) == 1
+    assert told[0].startswith("stage.only: sgd.lr = cosine 0.1 to 0 after a warm-up of 2 epochs")
+    assert told[0].endswith("so its warm-up does not end")
+    assert composed(late, "stage.only.epochs=2").how == ()
+    steps = 'stage.only.term.weight={piecewise=[1.0, 0.5], at=["3 epochs"]}'
+    assert "its last values are not reached" in composed(steps).how[0]
+
+
+def test_a_constant_that_nothing_reads_is_refused() -> None:
+    said = robust('stage.robust.generator.constants={target="w@teacher"}')
+    assert said == (
+        "stage.robust.generator.w_adv.constants: ncp does not read the constant 'target'; it reads none: remove it"
+    )
+    reads = 'stage.robust.generator={w_adv={use="profeat", reads=["w"]}}'
+    said = robust(reads, 'stage.robust.generator.constants={target="w@teacher", targte="w@teacher"}')
+    assert "profeat does not read the constant 'targte', did you mean 'target'?; it reads target: remove it" in said
+
+
+@pytest.mark.parametrize("part", ["projector", "online.projector", "classifier"])
+def test_a_part_that_nobody_has_trained_cannot_be_frozen(part: str) -> None:
+    said = refusal(f"stage.only.freeze=['{part}']", kind=NeedNotMet)
+    assert said.startswith(f"stage.only.freeze: {part!r} keeps random weights, because nothing has trained the ")
+    assert f'init = "stage:NAME" ("run:FOLDER", "file:FOLDER"), or take {part!r} out' in said
+
+
+def test_a_part_that_an_earlier_stage_has_trained_can_be_frozen() -> None:
+    frozen = "stage.robust.freeze=['projector']"
+    assert composed(frozen, text=tiny.RECIPE).stages[1].freeze == ("projector",)
+    for fresh in ("stage.robust.init='stage:pretrain'", "stage.pretrain.epochs=0"):
+        untouched = [fresh, "stage.pretrain.freeze=['projector']"] if "init" in fresh else [fresh]
+        assert "has trained the projector before" in robust(frozen, *untouched)
+    labelled = 'stage.pretrain.objective={use="cross-entropy", views=["a"]}'
+    said = robust(frozen, labelled, "stage.pretrain.views={a='weak'}", "stage.pretrain.split='train'")
+    assert "has trained the projector before" in said, "a classifier's loss does not reach the projector"
 
 
 def test_followers() -> None:

@@ -88,6 +88,12 @@ def test_a_file_may_extend_and_the_other_recipe_stays_as_it_is(recipes: dict[str
     ("text", "said"),
     [
         ('extends = "nobody"', "no recipe nobody"),
+        ('extends = ["parent"]', r"extends = \['parent'\] is not accepted; give the name of an installed recipe"),
+        ('extends = "parent"\nset = "x"', "set = 'x' is not accepted; give a table of paths and values"),
+        ('extends = "parent"\ndrop = "stage.first"', "drop = 'stage.first' is not accepted; give a list of texts"),
+        ('extends = "parent"\ndeviations = "one"', "deviations = 'one' is not accepted; give a list of texts"),
+        ('extends = "parent"\nbudget = "small"', "budget = 'small' is not accepted; give tables of paths"),
+        ('extends = "parent"\n[adapt]\ndigits = 3', "adapt.digits = 3 is not accepted; give a table of paths"),
         ('extends = "parent"\ndrop = ["stage.first.term.none"]', "nothing at 'stage.first.term.none'"),
         ('extends = "parent"\n[data]\nbatch = 3', "cannot have a table 'data' of its own"),
         ('extends = "loop"', "child -> loop -> child extend each other"),

@@ -103,6 +103,9 @@ def test_what_ncp_table_5_holds() -> None:
             {"row": [{"name": "x", "recipe": "a", "paper": {"cifar10": {"AS": 1.0}}}]},
             "row.x.paper.cifar10: there is no column 'AS'; there is SA",
         ),
+        ({"name": "../elsewhere"}, "name = '../elsewhere' is not accepted"),
+        ({"figure": [{"kind": "pie"}]}, "give kind = one of 'bars', 'lines', 'epochs', 'silhouette'"),
+        ({"row": "a"}, "row = 'a' is not accepted; give a list"),
         (
             {"row": [{"name": "x", "recipe": "a", "column": {"SA": {"split": "tset"}}}]},
             "row.x.column.SA: split = 'tset' is not accepted",
@@ -136,6 +139,19 @@ def test_the_data_set_changes_a_study_before_the_budget(tmp_path: Path) -> None:
     assert source.read(name, budget="small", dataset="cifar10").axis[0].values == [5]
     assert source.read(name, budget="small", dataset="npz:some.npz").axis[0].values == [2, 3, 4, 5]
     assert source.read(name, budget="small").set == {"data.batch": 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"adapt": "x"}, r"adapt = 'x' is not accepted; give tables \[adapt.NAME\]"),
+        ({"budget": {"small": 3}}, "budget.small of the study .*: write a table of paths and values"),
+        ({"budget": {"small": {"set": 3}}}, "budget.small of the study .*: set = 3 is not accepted; give a table"),
+    ],
+)
+def test_changes_that_are_no_tables_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        source.read(written(tmp_path, **changes))
 
 
 def test_studies_of_other_distributions_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +240,15 @@ def test_a_row_that_does_not_compose_is_named_with_its_study(tmp_path: Path) -> 
         ({"use": "clusters", "stage": "pretrain"}, "the stage pretrain clusters nothing"),
         ({"use": "perturbed", "value": "fooled", "attack": "ncp"}, "ncp reads "),
         ({"use": "perturbed", "value": "fooled", "attack": "deacl"}, "deacl reads "),
+        (
+            {
+                "use": "perturbed",
+                "value": "fooled",
+                "attack": {"use": "ncp", "neighbour": 9},
+                "targets": {"use": "spherical-kmeans", "clusters": 3},
+            },
+            "column 'x'.attack: ncp: neighbour = 9 needs as many clusters, but there are 3",
+        ),
         ({"use": "perturbed", "value": "fooled", "attack": "pgx"}, "pgx"),
     ],
 )

@@ -14,6 +14,9 @@ from robustcl.errors import UsageError
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 
+_DEFAULT = "slf"
+"""The protocol where neither the recipe nor the caller names one."""
+
 
 def evaluate_again(
     folder: Path,
@@ -35,7 +38,10 @@ def evaluate_again(
         if store.facts(folder, stage.name) is None:
             raise UsageError(f"{folder}: stage {stage.name} is not finished; continue it with robustcl resume {folder}")
     tables: dict[str, Any] = reading.read(folder / "recipe.lock.toml")
-    entries = tables.get("evaluate") or [{"use": protocol or "slf"}]
+    entries = tables.get("evaluate") or []
+    if not entries and protocol is None:
+        say(f"the recipe of {folder} has no [[evaluate]] table: judging by {_DEFAULT}; --protocol NAME takes another")
+    entries = entries or [{"use": protocol or _DEFAULT}]
     if protocol is not None:
         entries = [entry for entry in entries if entry["use"] == protocol] or [{"use": protocol}]
     for entry in entries:

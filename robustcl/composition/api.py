@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustcl import inherit, reading, registry
-from robustcl.composition import classifier, needs, store
+from robustcl.composition import classifier, needs, remarks, store
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import Flags, choose
 from robustcl.composition.parts import Parts
@@ -152,15 +152,16 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
     for number, stage in enumerate(recipe.stage):
         plan = build_stage(stage, parts, ball, recipe.data.batch)
         plans.append(plan)
-        _check_origins(stage, recipe.stage[:number])
         untaught = frozenset(
             part
             for part in ("backbone", "projector", "classifier")
             if classifier.taught_by(recipe.stage[: number + 1], plans, part) is None
         )
         met |= needs.check(stage, plan, untaught=untaught)
+        _check_origins(stage, recipe.stage[:number])
     _refuse_twins(recipe.evaluate)
     evaluations = tuple(_evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
+    how = [*how, *remarks.unreached(plans)]
     return Composition(
         recipe, dict(tables), tuple(how), parts, dataset, encoder, projector, ball, tuple(plans), evaluations, met
     )
@@ -183,10 +184,29 @@ def _check_origins(stage: Stage, earlier: Sequence[Stage]) -> None:
         if kind == "stage" and name not in names:
             known = ", ".join(names) or "none"
             raise UsageError(f"{where}: no earlier stage is named {name!r}{near(name, names)}; there is {known}")
+        if key == "targets.init":
+            _check_clusters(stage, earlier[names.index(name)], where)
         if kind == "stage" and encoder:
             _check_encoder(encoder, earlier[names.index(name)], where)
         if kind != "stage" and not Path(name).is_dir():
             raise UsageError(f"{where}: there is no folder {name}")
+
+
+def _check_clusters(stage: Stage, earlier: Stage, where: str) -> None:
+    """Clusters that an earlier stage ended with are as many as it made; another number here would be ignored."""
+    assert stage.targets is not None
+    if earlier.targets is None:
+        raise UsageError(f"{where}: stage {earlier.name} clusters nothing; name a stage that has targets")
+    asked, made = stage.targets.clusters, earlier.targets.clusters
+    if "clusters" in stage.targets.model_fields_set and _listed(asked) != _listed(made):
+        raise UsageError(
+            f"stage.{stage.name}.targets.clusters = {asked!r}: the clusters are those of stage {earlier.name}, whose "
+            f"number is {made!r}; write the same, or remove init"
+        )
+
+
+def _listed(clusters: int | list[int] | str) -> int | list[int] | str:
+    return [clusters] if isinstance(clusters, int) else clusters
 
 
 def _check_encoder(name: str, stage: Stage, where: str) -> None:

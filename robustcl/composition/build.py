@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from robustcl import options
 from robustcl.composition.attacks import Attacks
 from robustcl.composition.parts import Parts
-from robustcl.composition.terms import make_term, number
+from robustcl.composition.terms import make_term
 from robustcl.duration import duration
 from robustcl.errors import UsageError, near
+from robustcl.options import Fraction
 from robustcl.recipe import Ema, Stage, Targets, Use
 from robustcl.threat import Ball
 from robustcl.train.plan import (
     EmaPlan,
+    Number,
     SamplerPlan,
     StagePlan,
     TargetPlan,
@@ -58,7 +61,7 @@ def build_stage(stage: Stage, parts: Parts, ball: Ball, batch: int, where: str |
         ema={
             name: EmaPlan(
                 origin.of,
-                number(origin.momentum, f"{where}.encoders.{name}.momentum"),
+                _momentum(origin, f"{where}.encoders.{name}"),
                 origin.update == "before-optimiser",
                 origin.buffers == "copied",
             )
@@ -102,6 +105,19 @@ def _refuse_unknown_clusters(stage: Stage, terms: tuple[TermPlan, ...], where: s
                 f'{where}.targets.clusters = "silhouette": {term.objective.name} makes a head for each clustering and '
                 "must know their sizes beforehand; write a number or a list, e.g. [2, 10, 50]"
             )
+
+
+class _Follow:
+    """The number with which an average follows; it has an option's bounds, and those of a schedule's ends."""
+
+    def __init__(self, *, momentum: Fraction) -> None:
+        self.momentum = momentum
+
+
+def _momentum(table: Ema, where: str) -> Number:
+    built = options.build(_Follow, {"momentum": table.momentum}, where)
+    number: Number = built.schedules.get("momentum", built.instance.momentum)
+    return number
 
 
 def _targets(table: Targets, parts: Parts, where: str) -> TargetPlan:

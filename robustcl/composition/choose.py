@@ -49,6 +49,9 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
     recipe: dict[str, Any] = copy.deepcopy(dict(tables))
     if flags.dataset is not None:
         how += exchange.dataset(recipe, flags.dataset)
+    names_data = [said for said in flags.overrides if said.partition("=")[0].strip() == "data.use"]
+    for assignment in names_data:  # before the rest: the recipe adapts to the data set, however it is named
+        override.apply(recipe, assignment)
     how += _adapt(recipe)
     how += _apply_budget(recipe, flags.budget)
     for kind, replace in exchange.REPLACE.items():
@@ -60,7 +63,8 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
     if flags.seed is not None:
         recipe["seed"] = flags.seed
     for assignment in flags.overrides:
-        override.apply(recipe, assignment)
+        if assignment not in names_data:
+            override.apply(recipe, assignment)
     recipe.pop("base", None)
     return recipe, how
 
@@ -74,29 +78,26 @@ def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
     for kind in ("generator", "selector"):
         if (asked := getattr(flags, kind)) is not None:
             registry.find(kind, asked, f"--{kind}")
-    fitting: list[tuple[int, str, dict[str, Any]]] = []
+    fitting: list[tuple[int, str]] = []
     broken: list[str] = []
     for name in registry.recipes():
         try:
-            tables = inherit.installed(name)
+            base = inherit.own(name).get("base", {})
         except UsageError as error:  # a stranger's broken recipe takes no other one down
             broken.append(str(error))
             continue
-        base = tables.get("base", {})
         if score := _fit(base, flags):
-            fitting.append((score, name, tables))
+            fitting.append((score, name))
     if not fitting:
         raise UsageError(
             f"no recipe is a base for {_asked(flags)}; choose one with --recipe NAME: {', '.join(registry.recipes())}"
             + "".join(f"; passed over: {sentence}" for sentence in broken)
         )
-    best = max(score for score, _, _ in fitting)
-    names = [(name, tables) for score, name, tables in fitting if score == best]
+    best = max(score for score, _ in fitting)
+    names = [name for score, name in fitting if score == best]
     if len(names) > 1:
-        raise UsageError(
-            f"{_asked(flags)} fits several recipes, {', '.join(n for n, _ in names)}; choose with --recipe"
-        )
-    return names[0]
+        raise UsageError(f"{_asked(flags)} fits several recipes, {', '.join(names)}; choose with --recipe")
+    return names[0], inherit.installed(names[0])
 
 
 def _fit(base: Mapping[str, Any], flags: Flags) -> int:

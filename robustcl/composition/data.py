@@ -33,18 +33,21 @@ class Splits:
     std: tuple[float, ...]
     seed: int = 0
 
-    def of(self, split: str, plan: StagePlan) -> Images:
-        """Return a stage's images, with as many labels as it asks for.
+    def of(self, split: str, plan: StagePlan, where: str | None = None) -> Images:
+        """Return a stage's images, with as many labels as it asks for; ``where`` is its place in the recipe.
 
         Raises:
             UsageError: the stage needs labels, or more of them, than its images have.
         """
         images = self.train if split == "train" else self.pretrain
+        where = where or f"stage.{plan.name}"
         wants = plan.labels is None and any(Need.LABELS in part.needs for part in plan.parts())
         if wants and bool((images.labels == UNLABELED).all()):
+            elsewhere = split != "train" and bool((self.train.labels != UNLABELED).any())
             raise UsageError(
-                f'stage.{plan.name}: it needs labels, and the split {split!r} has none; set split = "train" or '
-                "take an objective without labels"
+                f"{where}: it needs labels, and the split {split!r} has none; "
+                + ('set split = "train"' if elsewhere else "take a data set that has labels")
+                + ", or parts that read none"
             )
         if plan.labelled is None:
             return images
@@ -52,7 +55,7 @@ class Splits:
             # Not keyed by the stage: stages that ask for the same number keep the same labels.
             return Labelled(images, chosen(images.labels, plan.labelled, Rng(self.seed, "labelled")))
         except UsageError as error:
-            raise UsageError(f"stage.{plan.name}.labelled: {error}") from None
+            raise UsageError(f"{where}.labelled: {error}") from None
 
 
 def open_splits(composition: Composition, device: torch.device) -> Splits:

@@ -8,7 +8,7 @@ from robustcl.errors import NeedNotMet, UsageError, near
 from robustcl.protocols import Need
 from robustcl.recipe import Stage
 from robustcl.train.encoders import ONLINE
-from robustcl.train.plan import Part, StagePlan, TermPlan
+from robustcl.train.plan import Part, StagePlan, TargetPlan, TermPlan
 
 
 def check(
@@ -32,10 +32,30 @@ def check(
     if plan.epochs > 0 and "optimizer" not in stage.model_fields_set:
         raise UsageError(f'{where}: no optimizer is named; add optimizer = {{ use = "sgd", lr = 0.1 }}')
     _refuse_unread(stage, plan, where)
+    for place, part in _placed(plan, where):
+        if plan.targets is not None and plan.targets.init is None:  # else as many as the earlier stage chose
+            check_clusters(part.plugin, plan.targets, place)
     if "classifier" in untaught:
         _refuse_untaught(plan, where)
     _refuse_frozen_untaught(plan, where, untaught)
     return met
+
+
+def check_clusters(plugin: object, targets: TargetPlan, place: str) -> None:
+    """Ask a plugin, if it has an answer, whether as many clusters as there will be, or may be chosen, suffice.
+
+    Raises:
+        UsageError: its answer, with its place.
+    """
+    check = getattr(plugin, "check_clusters", None)
+    if check is None:
+        return
+    fewest = targets.clusters or (min(targets.grid),)
+    choice = "" if targets.clusters else f"; the silhouette may choose {fewest[0]}, the least in targets.grid"
+    try:
+        check(fewest)
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}{choice}") from None
 
 
 def _refuse_frozen_untaught(plan: StagePlan, where: str, untaught: frozenset[str]) -> None:
@@ -159,6 +179,8 @@ def _refuse_unknown_names(stage: Stage, plan: StagePlan, made: list[str], where:
         for name in names:
             if name not in made:
                 raise UsageError(f"{where}.{key}: there is no view {name!r}{near(name, made)}; {', '.join(made)}")
+            if names.count(name) > 1:
+                raise UsageError(f"{where}.{key}: the view {name!r} is named twice; name it once")
     for key, names in (("trainable", stage.trainable), ("freeze", stage.freeze)):
         for name in names:
             part = name.removeprefix(f"{ONLINE}.").partition(".")[0]

@@ -17,6 +17,8 @@ from robustcl.recipe import Stage
 from robustcl.train.plan import StagePlan
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from robustcl.composition.api import Composition
 
 
@@ -36,9 +38,11 @@ def check(composition: Composition, splits: Splits) -> None:
             )
         classifier.check_classes(composition, evaluation, len(splits.classes))
     for where, stage, plan in _stages(composition):
-        images = splits.of(stage.split, plan)
+        images = splits.of(stage.split, plan, where)
         if stage.epochs > 0 and plan.sampler is None:
             _check_batch(plan, images.samples, where)
+        if stage.epochs > 0 and plan.sampler is not None:
+            _check_sampler(plan, images.labels, where)
         if plan.targets is not None:
             _check_clusters(plan, images.samples, where)
     for stage in composition.recipe.stage:
@@ -64,6 +68,17 @@ def _check_batch(plan: StagePlan, samples: int, where: str) -> None:
         epoch_batches(samples, plan.batch, None, rank=ranks.rank(), world=ranks.world(), drop_last=plan.drop_last)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def _check_sampler(plan: StagePlan, labels: Tensor, where: str) -> None:
+    """Ask the sampler, if it has an answer, whether it can choose from these images."""
+    assert plan.sampler is not None
+    check = getattr(plan.sampler.part.plugin, "check_images", None)
+    if check is not None:
+        try:
+            check(labels, plan.batch)
+        except UsageError as error:
+            raise UsageError(f"{where}.{error}") from None
 
 
 def _check_clusters(plan: StagePlan, samples: int, where: str) -> None:

@@ -58,7 +58,9 @@ def ref_to(text: str, views: list[str], stage: Stage, where: str) -> Ref:
     """
     view, at, encoder = text.partition("@")
     if view not in views:
-        raise UsageError(f"{where}: there is no view {view!r}{near(view, views)}; the stage has {', '.join(views) or 'none'}")
+        raise UsageError(
+            f"{where}: there is no view {view!r}{near(view, views)}; the stage has {', '.join(views) or 'none'}"
+        )
     encoder = encoder if at else stage.encode.get(view, ONLINE)
     known = [ONLINE, *stage.encoders]
     if encoder not in known:

@@ -10,7 +10,7 @@ from robustcl.composition.roles import bind, ref_to
 from robustcl.errors import UsageError, near
 from robustcl.protocols import Need
 from robustcl.recipe import Stage, Term, Use
-from robustcl.train.plan import Number, TermPlan
+from robustcl.train.plan import Number, Ref, TermPlan
 
 
 def make_term(name: str, table: Term, views: list[str], stage: Stage, parts: Parts, where: str) -> TermPlan:
@@ -35,10 +35,22 @@ def make_term(name: str, table: Term, views: list[str], stage: Stage, parts: Par
         selector = parts.make("selector", Use(use=default), f"{where}.selector")
     weights = {term: _product(weight, table.mix.get(term, 1.0), f"{where}.mix.{term}") for term in terms}
     roles = bind(objective.plugin.views, table.views, views, stage, where, table.use)
+    if selector is not None:
+        _refuse_twins([ref for _, ref in roles], where, table.use)
     if table.support and selector is None:
         raise UsageError(f"{where}.support: {table.use} has no selector, so nothing would read the support views")
     support = tuple(ref_to(text, views, stage, f"{where}.support") for text in table.support)
     return TermPlan(name, objective, roles, selector, weights, table.group, support)
+
+
+def _refuse_twins(refs: list[Ref], where: str, use: str) -> None:
+    """The same embedding twice is its own positive, at no distance."""
+    for ref in refs:
+        if refs.count(ref) > 1:
+            raise UsageError(
+                f"{where}.views: {use} compares views of an image, and {ref.view!r} is named twice; draw a second "
+                'view, e.g. views = { a = "strong", b = "strong" }, or count = 2'
+            )
 
 
 def number(value: Any, where: str) -> Number:

@@ -132,7 +132,7 @@ Figure = Annotated[Bars | Lines | Epochs | Silhouettes, Field(discriminator="kin
 class Study(Section):
     """A whole study. ``data`` names the data set of the paper's numbers that stand beside ours by default."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
     about: str = ""
     cite: str = ""
     setting: str = ""

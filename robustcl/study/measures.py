@@ -56,7 +56,9 @@ def check(column: Perturbed, composition: Composition, judged: tuple[EvaluationP
         raise NeedNotMet(f'{where}: {part.name} reads clusters; add targets = {{ use = "spherical-kmeans" }}')
     _ball(composition, column.times)
     if column.targets is not None:
-        _targets(column.targets, judged[1], composition, Parts())
+        targets = _targets(column.targets, judged[1], composition, Parts())
+        plugin = part.plugin.generator if isinstance(part.plugin, Solo) else part.plugin
+        needs.check_clusters(plugin, targets, f"{where}.attack")
 
 
 def measured(column: Perturbed, judged: tuple[EvaluationPlan, str], folder: Path) -> Reading | None:

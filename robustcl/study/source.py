@@ -38,6 +38,9 @@ def read(name: str, *, dataset: str | None = None, budget: str = "small") -> Stu
     changed = copy.deepcopy(tables(name))
     adaptations, budgets = changed.pop("adapt", {}), changed.pop("budget", {})
     where = f"the study {name}"
+    for key, found in (("adapt", adaptations), ("budget", budgets)):
+        if not isinstance(found, Mapping):
+            raise UsageError(f"{where}: {key} = {found!r} is not accepted; give tables [{key}.NAME]")
     plain = parse(changed, where)
     use = (dataset or _dataset(plain, name)).partition(":")[0]
     for place, changes in ((f"adapt.{use}", adaptations.get(use, {})), (f"budget.{budget}", budgets.get(budget, {}))):
@@ -64,6 +67,8 @@ def _change(changed: dict[str, Any], changes: Any, where: str) -> None:
     if not isinstance(changes, Mapping):
         raise UsageError(f"{where}: write a table of paths and values")
     for path, value in changes.items():
+        if path == "set" and not isinstance(value, Mapping):
+            raise UsageError(f"{where}: set = {value!r} is not accepted; give a table of paths and values")
         if path == "set":
             changed.setdefault("set", {}).update(copy.deepcopy(value))
         else:

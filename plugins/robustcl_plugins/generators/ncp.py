@@ -73,17 +73,25 @@ class NCP:
             start=self.start,
         )
 
+    def check_clusters(self, clusters: tuple[int, ...]) -> None:
+        """Refuse clusterings of these sizes where the one to use, or the neighbour in it, does not exist.
+
+        Raises:
+            UsageError: what does not exist.
+        """
+        if self.clustering >= len(clusters):
+            raise UsageError(f"ncp: clustering = {self.clustering}, but there are {len(clusters)}, from 0 on")
+        if self.neighbour > clusters[self.clustering]:
+            raise UsageError(
+                f"ncp: neighbour = {self.neighbour} needs as many clusters, but there are {clusters[self.clustering]}:"
+                " lower neighbour or raise the targets' clusters"
+            )
+
     def _targets(self, attack: Attack) -> tuple[Tensor, Tensor]:
         """Return each row's own centroid and its n-th nearest one, (R, F) each."""
         clusters = attack.clusters
-        if self.clustering >= len(clusters.centroids):
-            raise UsageError(f"ncp: clustering = {self.clustering}, but there are {len(clusters.centroids)}, from 0 on")
+        self.check_clusters(tuple(len(centroids) for centroids in clusters.centroids))
         centroids = clusters.centroids[self.clustering]
-        if self.neighbour > len(centroids):
-            raise UsageError(
-                f"ncp: neighbour = {self.neighbour} needs as many clusters, but there are {len(centroids)}:"
-                " lower neighbour or raise the targets' clusters"
-            )
         own = clusters.assignment[self.clustering].to(attack.index.device)[attack.index]
         nearness = cosine(attack.clean().h, centroids).scatter(1, own[:, None], -torch.inf)
         other = nearness.topk(self.neighbour - 1, dim=1).indices[:, -1]

@@ -36,9 +36,32 @@ class Mixed:
         self.unlabelled = unlabelled
         self.batches = batches
 
+    def check_images(self, labels: Tensor, batch: int) -> None:
+        """Refuse labels (n,) of which no batch can be made, and a stage whose batch is of another size.
+
+        Raises:
+            UsageError: which images are too few, or how large the batches are.
+        """
+        self._pools(labels)
+        if batch != self.labelled + self.unlabelled:
+            raise UsageError(
+                f"sampler: its batches hold {self.labelled} + {self.unlabelled} images, but the stage's batch is "
+                f"{batch}; write batch = {self.labelled + self.unlabelled}, or other numbers for the sampler"
+            )
+
     def select(self, survey: Survey, epoch: int) -> Tensor:
         """Return the epoch's batches, (batches, labelled + unlabelled) int64."""
-        labels = survey.labels.cpu()
+        pools = self._pools(survey.labels)
+        count = self.batches or len(pools["unlabelled"]) // self.unlabelled
+        parts = [
+            _rounds(pools["labelled"], self.labelled, count, survey.rng.child("labelled")),
+            _rounds(pools["unlabelled"], self.unlabelled, count, survey.rng.child("unlabelled")),
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _pools(self, labels: Tensor) -> dict[str, Tensor]:
+        """Return the images with and those without a label; refuse fewer than a batch takes."""
+        labels = labels.cpu()
         pools = {"labelled": (labels >= 0).nonzero()[:, 0], "unlabelled": (labels < 0).nonzero()[:, 0]}
         for name, asked in (("labelled", self.labelled), ("unlabelled", self.unlabelled)):
             if len(pools[name]) < asked:
@@ -46,12 +69,7 @@ class Mixed:
                     f"sampler.{name} = {asked}: there are only {len(pools[name])} {name} images; take fewer a batch, "
                     "or say with the stage's key labelled how many images keep their labels"
                 )
-        count = self.batches or len(pools["unlabelled"]) // self.unlabelled
-        parts = [
-            _rounds(pools["labelled"], self.labelled, count, survey.rng.child("labelled")),
-            _rounds(pools["unlabelled"], self.unlabelled, count, survey.rng.child("unlabelled")),
-        ]
-        return torch.cat(parts, dim=1)
+        return pools
 
 
 def _rounds(pool: Tensor, size: int, count: int, rng: Rng) -> Tensor:
