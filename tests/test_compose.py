@@ -492,6 +492,12 @@ def test_a_constant_that_nothing_reads_is_refused() -> None:
     assert "profeat does not read the constant 'targte', did you mean 'target'?; it reads target: remove it" in said
 
 
+def test_a_replaced_generator_takes_its_constants_along() -> None:
+    kept = compose(recipe="profeat", generator="deacl", budget="smoke")
+    assert dict(kept.stages[1].generators[0].constants) == {}
+    assert any("without the constants target, which nothing reads any more" in line for line in kept.how)
+
+
 @pytest.mark.parametrize("part", ["projector", "online.projector", "classifier"])
 def test_a_part_that_nobody_has_trained_cannot_be_frozen(part: str) -> None:
     said = refusal(f"stage.only.freeze=['{part}']", kind=NeedNotMet)

@@ -22,14 +22,26 @@ def generator(recipe: dict[str, Any], name: str) -> list[str]:
             return []
         raise UsageError(f"--generator {name}: the recipe has no generator to replace; choose another with --recipe")
     notes: list[str] = []
-    borrows = Need.OBJECTIVE in registry.find("generator", name, "--generator").cls.needs  # type: ignore[attr-defined]
+    cls = registry.find("generator", name, "--generator").cls
+    borrows = Need.OBJECTIVE in cls.needs  # type: ignore[attr-defined]
     for stage in stages:
         for key, table in stage["generator"].items():
             if not borrows and isinstance(table, dict):
                 table.pop("maximise", None)
-            notes += _exchange(stage["generator"], key, "generator", name, f"stage.{stage['name']}.generator.{key}")
+            where = f"stage.{stage['name']}.generator.{key}"
+            notes += _exchange(stage["generator"], key, "generator", name, where)
+            notes += _drop_unread_constants(stage["generator"][key], cls, where)
         notes += _drop_unread_targets(stage)
     return notes
+
+
+def _drop_unread_constants(table: dict[str, Any], cls: type, where: str) -> list[str]:
+    """Remove the constants that only the replaced generator read."""
+    bound = table.get("constants", {})
+    unread = [key for key in bound if key not in getattr(cls, "constants", ())]
+    for key in unread:
+        del bound[key]
+    return [f"{where}: without the constants {', '.join(unread)}, which nothing reads any more"] if unread else []
 
 
 def _drop_unread_targets(stage: dict[str, Any]) -> list[str]:

@@ -516,7 +516,8 @@ def test_own_is_refused_where_nothing_trained_a_classifier() -> None:
     reset = supervised(name="new", **CONTRAST, init="stage:train", classifier="zero")
     assert "stage new ends without" in refused(with_own(supervised(), reset))
     assert "stage pretrain" in refused(with_own(contrast, supervised(), stage="pretrain"))
-    assert "ends without" in refused(with_own(supervised(freeze=["classifier"])))
+    assert "ends without" in refused(with_own(supervised(trainable=["backbone"])))
+    assert "nothing has trained the classifier before" in refused(with_own(supervised(freeze=["classifier"])))
     clusters = {"use": "spherical-kmeans", "clusters": 4}
     assert "clusters" in refused(with_own(supervised(labels="targets:0", targets=clusters)))
 
