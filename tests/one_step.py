@@ -25,7 +25,7 @@ from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log
 from robustcl.train.loop import Keeping, StageRun
-from robustcl.train.plan import StagePlan
+from robustcl.train.plan import StagePlan, routes_until
 from robustcl.train.refresh import refresh
 from robustcl.train.step import Moment
 from robustcl.types import Batch, Scene
@@ -86,7 +86,7 @@ def stage_run(composition: api.Composition, plan: StagePlan, folder: Path) -> St
     """Return a stage ready to take steps in float64, with the encoders that ``one_step`` describes."""
     engine = Engine("cpu", 1, "64-true")
     splits = open_splits(composition, engine.device)
-    online = _encoder(composition, splits, api.routes_until([plan]), "online")
+    online = _encoder(composition, splits, routes_until([plan]), "online")
     online.reset_classifier(len(splits.classes), init="default", rng=Rng(0, "classifier"))
     online.double()
     frozen = {name: _encoder(composition, splits, (MAIN_ROUTE,), name) for name in plan.frozen}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from robustcl import registry
 from robustcl.composition import store
+from robustcl.composition.judging import attack_of
 from robustcl.errors import NeedNotMet, NonFiniteLoss, UnknownPlugin, UsageError
 from robustcl.protocols import Need
 from robustcl.study import api, columns, figure, grid, measures, source, table
@@ -580,7 +581,7 @@ def test_steps_grow_with_the_ball() -> None:
     column = study(
         column=[{"name": "x", "use": "perturbed", "value": "accuracy", "attack": {"use": "pgd", "step_size": 0.01}}]
     )
-    part = measures._attack(column.column[0].attack, measures.Parts(), "x")  # type: ignore[union-attr]
+    part = attack_of(column.column[0].attack, measures.Parts(), "x")  # type: ignore[union-attr]
     ((_, moved),) = measures._members(part, 2.0, 10, Ball.checked("Linf", "16/255"))
     assert moved.step_size == 0.02  # type: ignore[attr-defined]
     assert part.plugin.generator.step_size == 0.01

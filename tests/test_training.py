@@ -201,7 +201,7 @@ def test_what_is_frozen_or_unread_keeps_its_parameters_to_the_bit(
     table: dict[str, Any], still: str, tmp_path: Path
 ) -> None:
     decay = {"use": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
-    first = stage(name="first", epochs=0)
+    first = stage(name="first", term={"pull": {"use": "info-nce", "views": ["w", "w_adv"]}})
     run = train(tmp_path / "run", first, stage(init="stage:first", optimizer=decay, **table))
     before, after = weights(run, "first"), weights(run)
     parameters = dict(store.load(run.path / "stages/it").named_parameters())

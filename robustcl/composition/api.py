@@ -7,19 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustcl import inherit, reading, registry
-from robustcl.composition import classifier, needs, remarks, store
+from robustcl import inherit, reading
+from robustcl.composition import classifier, judging, lineage, needs, remarks
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import Flags, choose
 from robustcl.composition.parts import Parts
 from robustcl.duration import duration
-from robustcl.errors import UsageError, near
-from robustcl.evaluate.solo import Solo
-from robustcl.nn import weights
+from robustcl.errors import UsageError
 from robustcl.nn.projector import Projector
-from robustcl.recipe import MAIN_ROUTE, Ema, EncoderTable, Evaluate, Recipe, Stage, Use
+from robustcl.recipe import EncoderTable, Recipe
 from robustcl.threat import Ball
-from robustcl.train.encoders import ONLINE
 from robustcl.train.log import Watcher, watch_nothing
 from robustcl.train.plan import Part, StagePlan
 
@@ -27,16 +24,6 @@ if TYPE_CHECKING:
     from robustcl.composition.run import Run
 
 DEFAULT_BUDGET = "small"
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationPlan:
-    """One protocol: its training stages per route, and its attacks."""
-
-    table: Evaluate
-    protocol: Part
-    stages: Mapping[str, tuple[tuple[Stage, StagePlan], ...]]
-    attacks: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +39,7 @@ class Composition:
     projector: Projector
     ball: Ball
     stages: tuple[StagePlan, ...]
-    evaluations: tuple[EvaluationPlan, ...]
+    evaluations: tuple[judging.EvaluationPlan, ...]
     met: Mapping[str, str] = field(default_factory=dict)
 
     def explain(self) -> str:
@@ -133,7 +120,7 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
     """Compose from a recipe's tables."""
     recipe = reading.parse(tables, where)
     parts = Parts()
-    ball = _ball(recipe.threat.norm, recipe.threat.eps, "threat")
+    ball = judging.ball_of(recipe.threat.norm, recipe.threat.eps, "threat")
     if duration(recipe.run.checkpoint, "run.checkpoint").unit == "fraction":
         raise UsageError(f'run.checkpoint = {recipe.run.checkpoint!r}: write "1 epoch" or "50 steps"')
     dataset = parts.make("dataset", recipe.data, "data")
@@ -158,139 +145,10 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
             if classifier.taught_by(recipe.stage[: number + 1], plans, part) is None
         )
         met |= needs.check(stage, plan, untaught=untaught)
-        _check_origins(stage, recipe.stage[:number])
-    _refuse_twins(recipe.evaluate)
-    evaluations = tuple(_evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
+        lineage.check(stage, recipe.stage[:number])
+    judging.refuse_twins(recipe.evaluate)
+    evaluations = tuple(judging.evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
     how = [*how, *remarks.unreached(plans)]
     return Composition(
         recipe, dict(tables), tuple(how), parts, dataset, encoder, projector, ball, tuple(plans), evaluations, met
     )
-
-
-def _check_origins(stage: Stage, earlier: Sequence[Stage]) -> None:
-    names = [other.name for other in earlier]
-    if stage.name in names:
-        raise UsageError(f"two stages are named {stage.name!r}; rename one")
-    origins = {"init": stage.init} if stage.init is not None else {}
-    if stage.targets is not None and stage.targets.init is not None:
-        origins["targets.init"] = stage.targets.init
-    origins |= {f"encoders.{name}": origin for name, origin in stage.encoders.items() if isinstance(origin, str)}
-    for key, origin in origins.items():
-        kind, _, rest = origin.partition(":")
-        where = f"stage.{stage.name}.{key} = {origin!r}"
-        if kind not in ("stage", "run", "file") or not rest:
-            raise UsageError(f'{where}: write "stage:NAME", "run:FOLDER" or "file:FOLDER"')
-        name, _, encoder = rest.partition("@")
-        if kind == "stage" and name not in names:
-            known = ", ".join(names) or "none"
-            raise UsageError(f"{where}: no earlier stage is named {name!r}{near(name, names)}; there is {known}")
-        if key == "targets.init":
-            _check_clusters(stage, earlier[names.index(name)], where)
-        if kind == "stage" and encoder:
-            _check_encoder(encoder, earlier[names.index(name)], where)
-        if kind != "stage" and not Path(name).is_dir():
-            raise UsageError(f"{where}: there is no folder {name}")
-
-
-def _check_clusters(stage: Stage, earlier: Stage, where: str) -> None:
-    """Clusters that an earlier stage ended with are as many as it made; another number here would be ignored."""
-    assert stage.targets is not None
-    if earlier.targets is None:
-        raise UsageError(f"{where}: stage {earlier.name} clusters nothing; name a stage that has targets")
-    asked, made = stage.targets.clusters, earlier.targets.clusters
-    if "clusters" in stage.targets.model_fields_set and _listed(asked) != _listed(made):
-        raise UsageError(
-            f"stage.{stage.name}.targets.clusters = {asked!r}: the clusters are those of stage {earlier.name}, whose "
-            f"number is {made!r}; write the same, or remove init"
-        )
-
-
-def _listed(clusters: int | list[int] | str) -> int | list[int] | str:
-    return [clusters] if isinstance(clusters, int) else clusters
-
-
-def _check_encoder(name: str, stage: Stage, where: str) -> None:
-    """Only the online encoder and its followers are kept at the end of a stage."""
-    kept = [ONLINE, *(key for key, origin in stage.encoders.items() if isinstance(origin, Ema))]
-    if name not in kept:
-        raise UsageError(
-            f"{where}: stage {stage.name} leaves no encoder {name!r}{near(name, kept)}; it leaves {', '.join(kept)}"
-        )
-
-
-def _ball(norm: str, eps: str | float, where: str) -> Ball:
-    try:
-        return Ball.checked(norm, eps)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
-
-
-def _evaluation(
-    table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans: Sequence[StagePlan]
-) -> EvaluationPlan:
-    where = f"evaluate.{table.use}"
-    protocol = parts.make("protocol", table, where)
-    names = [plan.name for plan in plans]
-    if table.stage is not None and table.stage not in names:
-        raise UsageError(f"{where}.stage: no stage is named {table.stage!r}{near(table.stage, names)}")
-    judged = names.index(table.stage) if table.stage is not None else len(names) - 1
-    routes = tuple(dict.fromkeys([*routes_until(plans[: judged + 1]), *_outside_routes(recipe.stage[: judged + 1])]))
-    for route in table.route:
-        if route not in routes:
-            raise UsageError(f"{where}.route: the encoder has no route {route!r}; it has {', '.join(routes)}")
-    for eps in table.curve:
-        _ball(ball.norm, eps, f"{where}.curve")
-    _check_encoder(table.encoder, recipe.stage[judged], f"{where}.encoder = {table.encoder!r}")
-    classifier.check(table, protocol, recipe.stage[: judged + 1], plans[: judged + 1])
-    stages = {
-        route: tuple(_protocol_stage(entry, parts, ball, recipe, f"{where}({route})")
-                     for entry in protocol.plugin.stages(route))
-        for route in table.route
-    }  # fmt: skip
-    attacks = tuple(_attack(attack, parts, f"{where}.attacks") for attack in table.attacks)
-    return EvaluationPlan(table, protocol, stages, attacks)
-
-
-def _refuse_twins(tables: Sequence[Evaluate]) -> None:
-    """Two tables of one protocol, stage, encoder and route would judge one classifier under two settings."""
-    seen: set[tuple[str | None, ...]] = set()
-    for table in tables:
-        for route in table.route:
-            question = (table.use, table.stage, table.encoder, route)
-            if question in seen:
-                raise UsageError(
-                    f"evaluate.{table.use}: route {route} is judged twice; put all attacks into one [[evaluate]] table"
-                )
-            seen.add(question)
-
-
-def _attack(table: Use, parts: Parts, where: str) -> Part:
-    """Return an attack by name, or a generator (``pgd``, ``torchattacks:PGD``) as an attack of its own."""
-    head = table.use.partition(":")[0]
-    if head in registry.names("attack") or head not in registry.names("generator"):
-        return parts.make("attack", table, where)
-    part = parts.make("generator", table, where)
-    return Part(table.use, Solo(name=table.use, generator=part.plugin))
-
-
-def _protocol_stage(
-    entry: Mapping[str, Any], parts: Parts, ball: Ball, recipe: Recipe, where: str
-) -> tuple[Stage, StagePlan]:
-    stage = reading.parse({"name": "protocol", "stage": [entry]}, where).stage[0]
-    plan = build_stage(stage, parts, ball, recipe.data.batch, where)
-    needs.check(stage, plan, where)
-    return stage, plan
-
-
-def _outside_routes(stages: Sequence[Stage]) -> list[str]:
-    """Return the branches that weights from outside bring along."""
-    outside = [stage.init for stage in stages if stage.init is not None and not stage.init.startswith("stage:")]
-    return [route for origin in outside for route in weights.read_config(store.resolve(origin, Path()))["routes"]]
-
-
-def routes_until(plans: Sequence[StagePlan]) -> tuple[str, ...]:
-    """Return the batch-norm branches of the online encoder after these stages, the main one first."""
-    found = [MAIN_ROUTE]
-    for plan in plans:
-        found += [*plan.routes.values(), *([plan.targets.route] if plan.targets else [])]
-    return tuple(dict.fromkeys(found))

@@ -15,7 +15,8 @@ from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Part, StagePlan, TermPlan
 
 if TYPE_CHECKING:
-    from robustcl.composition.api import Composition, EvaluationPlan
+    from robustcl.composition.api import Composition
+    from robustcl.composition.judging import EvaluationPlan
 
 
 def check(table: Evaluate, protocol: Part, stages: Sequence[Stage], plans: Sequence[StagePlan]) -> None:

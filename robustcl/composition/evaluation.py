@@ -25,7 +25,7 @@ from robustcl.threat import Ball
 from robustcl.train.plan import Part
 
 if TYPE_CHECKING:
-    from robustcl.composition.api import EvaluationPlan
+    from robustcl.composition.judging import EvaluationPlan
 
 _SHOWN = 8
 """Images in the report's strip."""

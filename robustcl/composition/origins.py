@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robustcl.composition import api, store
+from robustcl.composition import store
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.recipe import MAIN_ROUTE, Stage
 from robustcl.rng import Rng
 from robustcl.train.encoders import Encoders
-from robustcl.train.plan import StagePlan
+from robustcl.train.plan import StagePlan, routes_until
 
 if TYPE_CHECKING:
     from robustcl.composition.stages import Stages
@@ -53,7 +53,7 @@ def _pseudo_classes(run: Stages, plan: StagePlan) -> int:
 
 def _initial(run: Stages, stage: Stage, plan: StagePlan) -> Encoder:
     """Return the online encoder that a stage starts from, with all routes that the stage uses."""
-    routes = api.routes_until([plan])
+    routes = routes_until([plan])
     if stage.init is not None:
         loaded = store.load(store.resolve(stage.init, run.folder))
         if stage.init_route is not None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.composition import store
-from robustcl.composition.api import Composition, EvaluationPlan
+from robustcl.composition.api import Composition
+from robustcl.composition.judging import EvaluationPlan
 from robustcl.errors import UsageError, near
 from robustcl.study import measures
 from robustcl.study.grammar import Accuracy, Clusters, Column, Metric

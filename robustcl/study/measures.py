@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from robustcl import registry
 from robustcl.composition import needs
-from robustcl.composition.api import Composition, EvaluationPlan
+from robustcl.composition.api import Composition
 from robustcl.composition.build import build_stage
 from robustcl.composition.data import open_splits, open_test
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import reopen
+from robustcl.composition.judging import EvaluationPlan, attack_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
@@ -28,7 +28,7 @@ from robustcl.evaluate.judge import Members
 from robustcl.evaluate.solo import Solo
 from robustcl.nn.encoder import Encoder
 from robustcl.protocols import Need
-from robustcl.recipe import Stage, Targets, Use
+from robustcl.recipe import Stage, Targets
 from robustcl.rng import Rng
 from robustcl.study.grammar import Perturbed
 from robustcl.study.observer import Observer, Reading, nearest, observe
@@ -48,7 +48,7 @@ _FILE = "measures.json"
 
 def check(column: Perturbed, composition: Composition, judged: tuple[EvaluationPlan, str], where: str) -> None:
     """Refuse what could not be measured: an unknown attack, or one that needs what test images cannot offer."""
-    part = _attack(column.attack, Parts(), f"{where}.attack")
+    part = attack_of(column.attack, Parts(), f"{where}.attack")
     wanted = part.plugin.generator.needs if isinstance(part.plugin, Solo) else part.needs
     for need in sorted(wanted - _GIVEN, key=str):
         raise NeedNotMet(f"{where}: {part.name} reads {need.value}, which no test image has")
@@ -105,21 +105,13 @@ def _measure(column: Perturbed, plan: EvaluationPlan, route: str, folder: Path) 
         targets = _targets(column.targets, route, composition, Parts())
         clusters = _clusters(targets, encoder, splits.pretrain, rng)
         judge.clusters = nearest(clusters, judge, test, index, own.table.block)
-    part = _attack(column.attack, Parts(), "attack")
+    part = attack_of(column.attack, Parts(), "attack")
     members = _members(part, column.times, len(splits.classes), ball)
     return observe(judge, test, index, part.name, members, own.table.block)
 
 
 def _ball(composition: Composition, times: float) -> Ball:
     return Ball.checked(composition.ball.norm, float(composition.ball.eps) * times)
-
-
-def _attack(table: Use, parts: Parts, where: str) -> Part:
-    """Return an attack by its name, or any generator as an attack of its own."""
-    head = table.use.partition(":")[0]
-    if head in registry.names("attack") or head not in registry.names("generator"):
-        return parts.make("attack", table, where)
-    return Part(table.use, Solo(name=table.use, generator=parts.make("generator", table, where).plugin))
 
 
 def _members(part: Part, times: float, classes: int, ball: Ball) -> Members:

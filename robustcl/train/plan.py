@@ -5,13 +5,14 @@ Compose builds plans from recipes; nothing here knows a recipe's grammar.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from robustcl.data.draw import ViewSpec
 from robustcl.duration import Progress
-from robustcl.protocols import Need
+from robustcl.need import Need
+from robustcl.recipe import MAIN_ROUTE
 from robustcl.schedule import Schedule
 from robustcl.threat import Ball
 
@@ -197,6 +198,14 @@ class StagePlan:
     def route_of(self, view: str, main: str) -> str:
         """Return the batch-norm branch of a view."""
         return self.routes.get(view, main)
+
+
+def routes_until(plans: Sequence[StagePlan]) -> tuple[str, ...]:
+    """Return the batch-norm branches of the online encoder after these stages, the main one first."""
+    found = [MAIN_ROUTE]
+    for plan in plans:
+        found += [*plan.routes.values(), *([plan.targets.route] if plan.targets else [])]
+    return tuple(dict.fromkeys(found))
 
 
 def layers_of(needs: frozenset[Need]) -> frozenset[str]:
