@@ -50,6 +50,8 @@ def main(
     command = shlex.join(["python", "benchmarks/methods.py", *sys.argv[1:]])
     for seed in range(seeds):
         for recipe in chosen:
+            if _known(name, recipe, seed, command):
+                continue
             try:
                 row = _row(recipe, seed, dataset, passes, overrides, precision, RUNS / name)
             except Exception as error:  # one recipe that fails must not end a run of hours
@@ -137,6 +139,13 @@ def _counting(counted: dict[str, float], images: dict[str, int]) -> Iterator[Non
         yield
     finally:
         loop.StageRun.train, Encoders.embed = train, embed  # type: ignore[method-assign]
+
+
+def _known(name: str, recipe: str, seed: int, command: str) -> bool:
+    """Say whether this very command has filled this place of the table already, be it on another machine."""
+    path = RESULTS / f"{name}.json"
+    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"recipes": {}}
+    return bool(table["recipes"].get(recipe, {}).get(str(seed), {}).get("command") == command)
 
 
 def _keep(name: str, recipe: str, seed: int, row: dict[str, Any]) -> None:
