@@ -16,7 +16,8 @@ What has been run so far, by `benchmarks/methods.py`, with the command of each t
 images, RA under PGD-20 in the ball that the table names, both in percent with the standard deviation over seeds. Every
 recipe had the same number of passes over the training images; see the script for what a pass is. These are small
 budgets: they show that methods run and compare on equal terms, not what they reach in a thousand epochs. Nothing was
-tuned on these figures.
+tuned on these figures. Seconds are of training alone, on two cores that did other work beside it. A table may hold
+fewer recipes and seeds than its command names: it is filled one after the other.
 """
 
 
