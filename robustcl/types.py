@@ -192,7 +192,8 @@ class Attack(Present):
     what to maximise, where the generator borrows it: (R,) if ``separable`` (row i depends on row i alone), else a
     scalar of which only the whole has meaning. ``clean`` is the embedding of x itself, ``teacher`` the teacher's:
     attack mode, no gradient, computed once. ``constants`` are the recipe's named embeddings of other views.
-    ``clusters`` is the newest clustering; ``fooled`` the verdict on an embedding (R,) bool, at evaluation.
+    ``clusters`` is the newest clustering. At evaluation ``fooled`` is the verdict on an embedding, ``breaks`` the
+    judge's own verdict on candidates, in float32: (R,) bool each.
 
     The functions behind them take the rows' places in the original batch, so that ``take`` only selects rows.
     """
@@ -210,6 +211,7 @@ class Attack(Present):
     constants: Mapping[str, Embedding] = ABSENT
     clusters: Clustering = ABSENT
     verdict: Callable[[Embedding, Tensor], Tensor] = ABSENT
+    confirmation: Callable[[Tensor, Tensor], Tensor] = ABSENT
 
     def encode(self, x: Tensor) -> Embedding:
         """Embed candidates (R, *item), with gradient toward them."""
@@ -226,6 +228,13 @@ class Attack(Present):
     def fooled(self, embedding: Embedding) -> Tensor:
         """Return the verdict (R,) bool."""
         return self.verdict(embedding, self.places)
+
+    def breaks(self, x: Tensor) -> Tensor:
+        """Return the judge's own verdict on candidates (R, *item), in float32 and without a graph: (R,) bool.
+
+        ``fooled`` sees logits in the attack's precision: ask this before a row is left alone for good.
+        """
+        return self.confirmation(x, self.places)
 
     def take(self, rows: Tensor) -> Attack:
         """Return the attack on some rows, (S,) int64."""

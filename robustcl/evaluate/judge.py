@@ -136,4 +136,5 @@ class Judge:
             loss=loss,
             unperturbed=clean,
             verdict=lambda embedding, places: embedding.logits.argmax(1) != label[places],
+            confirmation=lambda candidates, places: self.predict(candidates) != label[places],
         )
