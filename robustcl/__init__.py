@@ -2,6 +2,7 @@
 
 ``recipe = robustcl.compose(generator="ncp", objective="deacl", dataset="digits")``, ``run = recipe.train()`` and
 ``run.results.to_frame()`` are the whole of it; ``robustcl.registry`` names the parts, ``robustcl.testing`` judges them.
+For models from elsewhere: ``robustcl.attacks.PGD(model, eps="8/255")``, ``robustcl.AutoAttack``, ``robustcl.guard``.
 Nothing heavy is imported before it is used.
 """
 
@@ -10,28 +11,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robustcl import attacks as attacks
+    from robustcl.attacks import AutoAttack
     from robustcl.composition import Composition, compose
     from robustcl.composition.run import Run, resume
+    from robustcl.guarding import GuardWarning, guard
     from robustcl.rng import Rng
     from robustcl.threat import Ball
 
-__all__ = ["Ball", "Composition", "Rng", "Run", "compose", "resume"]
+__all__ = ["AutoAttack", "Ball", "Composition", "GuardWarning", "Rng", "Run", "attacks", "compose", "guard", "resume"]
 
 _HOMES = {
+    "AutoAttack": "robustcl.attacks",
     "Ball": "robustcl.threat",
     "Composition": "robustcl.composition",
+    "GuardWarning": "robustcl.guarding",
     "Rng": "robustcl.rng",
     "Run": "robustcl.composition.run",
     "compose": "robustcl.composition",
+    "guard": "robustcl.guarding",
     "resume": "robustcl.composition.run",
 }
+_ROOMS = {"attacks": "robustcl.attacks"}
+"""Modules that are reached as attributes without an import of their own."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name in _ROOMS:
+        return importlib.import_module(_ROOMS[name])
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

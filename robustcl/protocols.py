@@ -124,7 +124,9 @@ class Source(Protocol):
 class DatasetPlugin(Plugin, Protocol):
     """Opens a data set's splits.
 
-    ``encoder``: the encoder plugin that suits its images, taken where the recipe names none.
+    ``encoder``: the encoder plugin that suits its images, taken where the recipe names none. ``corrupted`` (optional):
+    the folder, beside its own in the option ``path``, of stored corrupted copies of its test split as
+    ``robustcl.corruption.load`` reads them, "CIFAR-10-C".
     """
 
     encoder: ClassVar[str]
@@ -226,12 +228,20 @@ class Attacks(Plugin, Protocol):
 
 @runtime_checkable
 class EvaluationProtocol(Plugin, Protocol):
-    """How an encoder is judged: training stages in the recipe's own grammar, then attacks on the result."""
+    """How an encoder is judged: training stages in the recipe's own grammar, then attacks on the result.
+
+    ``version`` (optional, the name and "-v0"): what its author calls what it does, "slf-v1"; it changes whenever the
+    same options come to mean something else, so that numbers measured by different versions are told apart.
+    ``head(features, label, classes)`` (optional): a classifier that is made and not trained. After the stages it gets
+    the features (n, F) of the labelled training images as they are, through the judged route in eval mode, their
+    labels (n,) and L, and returns an ``nn.Module`` h (R, F) -> logits (R, L), differentiable in h and without
+    parameters to train; it takes the place of the encoder's classifier.
+    """
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the stage tables that prepare the classifier, for features through ``route``.
 
-        None of them where the run's own classifier is judged; such a protocol needs ``PREDICTIONS``.
+        None of them where the run's own classifier is judged; such a protocol needs ``PREDICTIONS``, or a ``head``.
         """
         ...
 

@@ -190,8 +190,24 @@ class Stage(Section):
     clip: float | None = Field(None, gt=0)
 
 
+class Corruptions(Section):
+    """``corruptions`` of an evaluation: which, how severe, and the folder of stored copies (made here without one)."""
+
+    names: list[str] = Field(default_factory=list)
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=lambda: [1, 2, 3, 4, 5], min_length=1)
+    path: str | None = None
+
+
+def _corruptions(value: Any) -> Any:
+    return {} if value is True else value
+
+
 class Evaluate(Use):
-    """``[[evaluate]]``: a protocol (``use``), the routes to judge, the attacks, and the budgets of the curve."""
+    """``[[evaluate]]``: a protocol (``use``), the routes to judge, the attacks, the budgets of the curve, corruptions.
+
+    ``corruptions = true`` takes the benchmark's, made from the test images as far as they can be. ``convergence`` are
+    growing numbers of steps of the first attack, each judged anew.
+    """
 
     route: list[str] = Field(default_factory=lambda: [MAIN_ROUTE])
     attacks: list[PluginTable] = Field(default_factory=lambda: [Use(use="pgd-20")])
@@ -200,6 +216,8 @@ class Evaluate(Use):
     block: int = Field(250, ge=1)
     samples: int | None = Field(None, ge=1)
     curve: list[str | float | int] = Field(default_factory=list)
+    corruptions: Annotated[Corruptions, BeforeValidator(_corruptions)] | None = None
+    convergence: list[int] | None = None
 
 
 class Settings(Section):

@@ -16,6 +16,7 @@ from torch import Tensor
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
+from robustcl.types import Attack
 
 Objective = Callable[[Tensor], Tensor]
 """Maps candidates (R, *item) to what is to be maximised: (R,), or a scalar of the whole batch."""
@@ -59,6 +60,75 @@ def ascend(
         best = torch.where(better.reshape(-1, *[1] * (x.dim() - 1)), rival, best)
         score = torch.where(better, value, score)
     return best
+
+
+def pursue(
+    x: Tensor,
+    attack: Attack,
+    *,
+    steps: int,
+    step_size: float,
+    start: Start = "uniform",
+    restarts: int = 1,
+    deviation: float = 0.001,
+) -> Tensor:
+    """Return what ``ascend`` makes of x, except that a row that the judge gets wrong keeps that input and leaves.
+
+    For evaluations of separable losses: a row never depends on its neighbours, so the others go on as they would
+    have. The logits of which the gradient is taken also say which rows are fooled; nothing more is computed. Of
+    several ``restarts``, a row that still stands after all of them returns the one of the largest loss.
+    """
+    if restarts > 1 and start == "none":
+        raise UsageError(f"{restarts} restarts from x itself are all the same: take start = 'uniform'")
+    x, rows = x.detach(), torch.arange(len(x), device=x.device)
+    result, score = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
+    for number in range(restarts):
+        part = attack.take(rows)
+        rng = part.rng if number == 0 else part.rng.child("restart", number)
+        adv = _chase(x[rows], part, steps, step_size, _STARTS[start](x[rows], part.ball, rng, deviation))
+        if restarts == 1:
+            return adv
+        with torch.no_grad():
+            embedding = part.encode(adv)
+            fooled, value = part.fooled(embedding), part.objective(embedding).float()
+        better = fooled | (value > score[rows])
+        result[rows[better]], score[rows[better]] = adv[better], value[better]
+        rows = rows[~fooled]
+        if len(rows) == 0:
+            break
+    return result
+
+
+def _chase(x: Tensor, attack: Attack, steps: int, step_size: float, start: Tensor) -> Tensor:
+    """Climb from ``start``; rows (R,) leave at the first iterate of which the judge says that it fools."""
+    result, adv, rows = start.clone(), start, torch.arange(len(x), device=x.device)
+    for _ in range(steps):
+        here = attack.take(rows)
+        with torch.enable_grad():
+            leaf = adv.detach().requires_grad_()
+            embedding = here.encode(leaf)
+            (toward,) = torch.autograd.grad(here.objective(embedding).sum(), leaf)
+        fooled = here.fooled(embedding)
+        if bool(fooled.any()):
+            fooled = confirmed(here, adv, fooled)
+            result[rows[fooled]] = adv[fooled]
+            rows, adv, toward = rows[~fooled], adv[~fooled], toward[~fooled]
+            if len(rows) == 0:
+                break
+        ball = attack.ball.take(rows)
+        adv = ball.project(ball.ascend(adv, toward, step_size), x[rows])
+    result[rows] = adv
+    return result
+
+
+def confirmed(attack: Attack, x: Tensor, fooled: Tensor) -> Tensor:
+    """Return which of the ``fooled`` rows (R,) bool of x the judge itself gets wrong, if it can be asked."""
+    if not attack.has("confirmation") or not bool(fooled.any()):
+        return fooled
+    asked = fooled.nonzero()[:, 0]
+    sure = fooled.clone()
+    sure[asked] = attack.take(asked).breaks(x[asked].detach())
+    return sure
 
 
 def gradient(objective: Objective, at: Tensor) -> Tensor:

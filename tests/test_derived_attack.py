@@ -10,7 +10,7 @@ import torch
 from one_step import Seen, step_of
 from torch import Tensor
 
-from robustcl import guard, registry
+from robustcl import promises, registry
 from robustcl.composition import api
 from robustcl.data.draw import ViewSpec
 from robustcl.errors import NeedNotMet, PluginMisbehaved, UsageError
@@ -201,10 +201,10 @@ def test_a_view_that_lets_no_gradient_through_is_found_out() -> None:
 
     rng = Rng(0, "view").for_rows(torch.arange(3))
     with pytest.raises(PluginMisbehaved, match="the view 'c' must be differentiable where a gradient is asked"):
-        guard.draw(Cut(), "c", x, rng, graph=True)
-    assert not guard.draw(Cut(), "c", x, rng)[0].requires_grad
+        promises.draw(Cut(), "c", x, rng, graph=True)
+    assert not promises.draw(Cut(), "c", x, rng)[0].requires_grad
     with torch.no_grad():
-        assert not guard.draw(Dimmed(), "d", x, rng, graph=True)[0].requires_grad
+        assert not promises.draw(Dimmed(), "d", x, rng, graph=True)[0].requires_grad
 
 
 def test_pixels_on_the_border_of_the_range_keep_their_gradient() -> None:
@@ -213,7 +213,7 @@ def test_pixels_on_the_border_of_the_range_keep_their_gradient() -> None:
             return 2 * x
 
     x = torch.tensor([[0.0, 0.25, 0.5, 0.75]], requires_grad=True)
-    seen, _ = guard.draw(Same(), "s", x, Rng(0), graph=True)
+    seen, _ = promises.draw(Same(), "s", x, Rng(0), graph=True)
     assert seen.tolist() == [[0.0, 0.5, 1.0, 1.0]]
     assert torch.autograd.grad(seen.sum(), x)[0].tolist() == [[2.0, 2.0, 2.0, 0.0]]
 

@@ -58,26 +58,19 @@ def test_it_prints_the_table_and_the_page(finished: tuple[Path, subprocess.Compl
 
 def test_every_sample_is_in_the_journal(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     out, _ = finished
-    outcomes = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    asked = {line["question"]: json.loads(line["spec"]) for line in lines if "question" in line}
+    outcomes = [line for line in lines if "question" not in line]
     rows = json.loads((out / "results.json").read_text())["rows"]
     for row in rows:
-        same = [
-            o
+        last = {
+            o["index"]: o["correct"]
             for o in outcomes
             if (o["route"], o["split"], o["attack"]) == (row["route"], row["split"], row["attack"])
-            and o["spec"] == outcomes_spec(outcomes, row)
-        ]
-        assert len(same) == row["n"]
-        assert sum(o["correct"] for o in same) == row["correct"]
-
-
-def outcomes_spec(outcomes: list[dict[str, object]], row: dict[str, object]) -> object:
-    """Return the digest under which a row's outcomes stand: the first one written for it."""
-    return next(
-        o["spec"]
-        for o in outcomes
-        if (o["route"], o["split"], o["attack"]) == (row["route"], row["split"], row["attack"])
-    )
+            and asked[o["spec"]] == row["spec"] | {"model": row["model"]}
+        }
+        assert len(last) == row["n"]
+        assert sum(last.values()) == row["correct"]
 
 
 def test_the_library_says_the_same(finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:

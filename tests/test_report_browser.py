@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fixtures.finished_run import write_run
 
-from robustcl import report
+from robustcl import comparison, report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -142,7 +142,7 @@ def test_details_open_by_keyboard(load: Any) -> None:
 
 def test_comparison_page_fits_too(load: Any, run: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", name="another-method-with-a-long-name", seed=3)
-    browser = load(400, report.compare([run, other], tmp_path / "all.html"))
+    browser = load(400, comparison.write(comparison.compare([run, other]), tmp_path / "all.html"))
     assert browser.get_log("browser") == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
 

@@ -19,6 +19,7 @@ from robustcl import registry
 from robustcl.composition import store
 from robustcl.composition.judging import attack_of
 from robustcl.errors import NeedNotMet, NonFiniteLoss, UnknownPlugin, UsageError
+from robustcl.evaluate import scaled
 from robustcl.protocols import Need
 from robustcl.study import api, columns, figure, grid, measures, source, table
 from robustcl.study import run as running
@@ -502,7 +503,8 @@ class Images:
 class Table(Observer):
     """A judge whose answers are written down: p(class 1) is the pixel, and an attack adds 0.5 where it is right."""
 
-    def __init__(self) -> None: ...
+    def __init__(self) -> None:
+        self.classifier: Any = self
 
     def predict(self, x: Tensor) -> Tensor:
         return (x[:, 0] > 0.5).long()
@@ -582,7 +584,7 @@ def test_steps_grow_with_the_ball() -> None:
         column=[{"name": "x", "use": "perturbed", "value": "accuracy", "attack": {"use": "pgd", "step_size": 0.01}}]
     )
     part = attack_of(column.column[0].attack, measures.Parts(), "x")  # type: ignore[union-attr]
-    ((_, moved),) = measures._members(part, 2.0, 10, Ball.checked("Linf", "16/255"))
+    ((_, moved),) = scaled.members(part.plugin, 10, Ball.checked("Linf", "16/255"), 2.0)
     assert moved.step_size == 0.02  # type: ignore[attr-defined]
     assert part.plugin.generator.step_size == 0.01
 

@@ -1,33 +1,141 @@
-"""``robustcl evaluate``: judge the encoder of a finished run again, e.g. under another attack."""
+"""``robustcl evaluate``: judge the encoder of a finished run again, or a model that somebody else has trained."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from robustcl.cli.parts import as_json
+from robustcl.errors import UsageError
+
+if TYPE_CHECKING:
+    from robustcl.cli.runs import Progress
+    from robustcl.composition.run import Run
+    from robustcl.evaluate.work import Work
+
+_OF_RUN = ("protocol", "route", "corruptions", "curve", "convergence")
+_OF_MODEL = ("weights", "norm", "eps", "block", "seed", "device", "precision")
+_ELSEWHERE = ("data_dir", "out")
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run", type=click.Path(file_okay=False))
-@click.option("--protocol", help="Protocol  [default: the recipe's]")
-@click.option("--route", multiple=True, help="Batch-norm branch to judge; may be given several times.")
+@click.argument("run", type=click.Path(file_okay=False), required=False)
+@click.option("--protocol", help="Protocol for RUN  [default: the recipe's]")
+@click.option("--route", multiple=True, help="Batch-norm branch of RUN; may be given several times.")
+@click.option(
+    "--corruptions",
+    metavar="made|FOLDER",
+    help='Judge RUN on corrupted images too: "made" from the test images, or the folder that holds CIFAR-10-C.',
+)
+@click.option("--curve", metavar="EPS,...", help="Budgets of a security curve of RUN, e.g. 4/255,8/255,16/255.")
+@click.option("--convergence", metavar="STEPS,...", help="Judge RUN after so many attack steps, e.g. 1,2,5,10,20,50.")
+@click.option("--model", help="Instead of RUN: module:function that returns a classifier, or torchvision:NAME.")
+@click.option("--weights", type=click.Path(dir_okay=False), help="Weights of --model: a safetensors file.")
+@click.option("--dataset", help="Data set for --model, or another one for the encoder of RUN, e.g. cifar10.")
+@click.option("--data-dir", help="File or folder of --dataset.")
+@click.option("--norm", help="Norm of the threat for --model  [default: Linf]")
+@click.option("--eps", help="Size of the threat for --model  [default: 8/255]")
+@click.option("--block", type=click.IntRange(1), help="Images of --model attacked together  [default: 250]")
+@click.option("--seed", type=int, help="Seed of the attacks on --model  [default: 0]")
+@click.option("--device", help='For --model: "auto", "cpu", "cuda" or "cuda:1"  [default: auto]')
+@click.option("--precision", type=click.Choice(["32-true", "bf16-mixed", "64-true"]), help="Of attacks on --model.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    help="Folder for the results of --dataset  [default for RUN: RUN/transfer-DATASET]",
+)
 @click.option("--attack", "attacks", multiple=True, help="Attack; may be given several times.")
 @click.option("--samples", type=click.IntRange(1), help="Judge only the first so many test images.")
-@click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools.")
-def command(
-    run: str,
-    protocol: str | None,
-    route: tuple[str, ...],
-    attacks: tuple[str, ...],
-    samples: int | None,
-    as_json: bool,
-) -> None:
-    """Judge the encoder of a finished RUN; what its journal knows already is not computed again."""
+@click.option("--shard", help='Judge one share, e.g. "1/4"; robustcl merge joins the shares.')
+@click.option("--budget", help='Stop after a time, e.g. "10m", and give bounds instead of a number.')
+@as_json
+def command(shard: str | None, budget: str | None, as_json: bool, run: str | None, **given: Any) -> None:
+    """Judge the encoder of a finished RUN, or any --model; what its journal knows already is not computed again."""
     from robustcl.cli.runs import Progress, conclude
-    from robustcl.composition.again import evaluate_again
+    from robustcl.evaluate.work import Work, parse_shard, parse_time
 
+    if (run is None) == (given["model"] is None):
+        raise UsageError("name what is to be judged: the folder of a finished run, or --model module:function")
+    _refuse_others(given, _OF_MODEL if run is not None else _OF_RUN, run is not None)
+    _check_elsewhere(given, run, shard)
+    share = parse_shard(shard) if shard else (0, 1)
+    work = Work(shard=share, deadline=time.monotonic() + parse_time(budget) if budget else None)
     with Progress() as progress:
-        finished = evaluate_again(
-            Path(run), protocol, route, attacks, samples, watcher=progress.watch, say=progress.say
+        finished = _run(run, given, work, progress) if run is not None else _model(given, work, progress)
+    if share == (0, 1):
+        conclude(finished, as_json)
+        return
+    click.echo(f"share {shard} of {finished.path} is judged; when all are: robustcl merge {finished.path}")
+
+
+def _run(run: str, given: dict[str, Any], work: Work, progress: Progress) -> Run:
+    from robustcl.composition.again import Wanted, evaluate_again
+    from robustcl.composition.other_data import evaluate_elsewhere
+
+    corruptions = given["corruptions"] or False
+    asked: dict[str, Any] = {
+        "protocol": given["protocol"],
+        "routes": given["route"],
+        "attacks": given["attacks"],
+        "samples": given["samples"],
+        "corruptions": True if corruptions == "made" else corruptions,
+        "curve": [part.strip() for part in given["curve"].split(",")] if given["curve"] else (),
+        "convergence": _steps(given["convergence"]) if given["convergence"] else (),
+    }
+    told: dict[str, Any] = {"work": work, "watcher": progress.watch, "say": progress.say}
+    if given["dataset"] is None:
+        return evaluate_again(Path(run), **asked, **told)
+    out = Path(given["out"]) if given["out"] else None
+    wanted = Wanted(**asked)
+    return evaluate_elsewhere(Path(run), given["dataset"], wanted, data_dir=given["data_dir"], out=out, **told)
+
+
+def _steps(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--convergence {text}: write growing numbers of steps, e.g. 1,2,5,10,20,50") from None
+
+
+def _model(given: dict[str, Any], work: Work, progress: Progress) -> Run:
+    from robustcl.composition.bare import Asked, judge_model
+
+    for flag in ("dataset", "out"):
+        if given[flag] is None:
+            raise UsageError(f"--model needs --{flag} as well")
+    words = {
+        key: given[key] for key in ("data_dir", "norm", "eps", "samples", "block", "seed") if given[key] is not None
+    }
+    if given["attacks"]:
+        words["attacks"] = given["attacks"]
+    weights = Path(given["weights"]) if given["weights"] else None
+    machine = {key: given[key] for key in ("device", "precision") if given[key] is not None}
+    asked = Asked(given["model"], given["dataset"], weights, **words)
+    return judge_model(asked, Path(given["out"]), work=work, watcher=progress.watch, say=progress.say, **machine)
+
+
+def _check_elsewhere(given: dict[str, Any], run: str | None, shard: str | None) -> None:
+    """Refuse flags that only another data set for a run would read, and shares of what is not trained yet."""
+    if run is None:
+        return
+    for name in _ELSEWHERE if given["dataset"] is None else ():
+        if given[name]:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for --model or --dataset, not for a run by itself: leave it out"
+            )
+    if given["dataset"] is not None and shard:
+        raise UsageError(
+            "--shard: the first evaluation on another data set trains its classifiers in one process; leave it out, "
+            "and share out later ones with robustcl evaluate RUN/transfer-DATASET --shard"
         )
-    conclude(finished, as_json)
+
+
+def _refuse_others(given: dict[str, Any], names: tuple[str, ...], of_run: bool) -> None:
+    """Refuse a flag that the other kind of subject alone would read."""
+    for name in names:
+        if given[name]:
+            subject, other = ("a run", "--model") if of_run else ("--model", "a run")
+            raise UsageError(f"--{name.replace('_', '-')} is for {other}, not for {subject}: leave it out")

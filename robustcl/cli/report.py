@@ -24,7 +24,8 @@ import click
 def report(runs: tuple[Path, ...], out: Path | None, projection: str) -> None:
     """Write the report of a finished run, or compare several.
 
-    One RUN gives one self-contained page, RUN/report.html. Several print a table, and --out makes it a page.
+    One RUN gives one self-contained page, RUN/report.html. Several print the table of robustcl compare, with columns
+    that may be mixed, and --out makes it a page.
     """
     from robustcl import report as pages  # pandas, matplotlib and scikit-learn take a second to import
 
@@ -32,6 +33,9 @@ def report(runs: tuple[Path, ...], out: Path | None, projection: str) -> None:
         written = pages.write(runs[0], out=out, projection="pca" if projection == "pca" else "t-sne")
         click.echo(f"report: {written}")
         return
-    click.echo(pages.table(runs))
+    from robustcl import comparison
+
+    made = comparison.compare(runs, allow_mixed=True)
+    click.echo(comparison.render(made), nl=False)
     if out:
-        click.echo(f"report: {pages.compare(runs, out)}")
+        click.echo(f"report: {comparison.write(made, out, 'html', force=True)}")

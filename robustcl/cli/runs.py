@@ -63,7 +63,7 @@ class Progress:
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=steps, loss="")
-        self._bars.update(self._tasks[stage], completed=step, loss=f"loss {numbers['loss']:.4f}")
+        self._bars.update(self._tasks[stage], completed=step, loss=_loss(numbers))
 
     def _line(self, stage: str, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         started, first = self._since.setdefault(stage, (time.monotonic(), step))
@@ -72,7 +72,12 @@ class Progress:
             return
         self._told[stage] = part
         rate = (time.monotonic() - started) / max(step - first, 1)
-        self.say(f"{stage} {step}/{steps} loss {numbers['loss']:.4f} about {rate * (steps - step):.0f} s left")
+        self.say(" ".join(f"{stage} {step}/{steps} {_loss(numbers)} about {rate * (steps - step):.0f} s left".split()))
+
+
+def _loss(numbers: Mapping[str, float]) -> str:
+    """Return the loss, if there is one: an evaluation has none."""
+    return f"loss {numbers['loss']:.4f}" if "loss" in numbers else ""
 
 
 def train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from robustcl.composition import api, store
 from robustcl.composition.folder import reopen
 from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
+from robustcl.evaluate.work import WHOLE, Work
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 
@@ -24,34 +26,74 @@ def evaluate_again(
     routes: Sequence[str] = (),
     attacks: Sequence[str] = (),
     samples: int | None = None,
+    corruptions: bool | str = False,
     *,
+    curve: Sequence[str] = (),
+    convergence: Sequence[int] = (),
+    work: Work = WHOLE,
     watcher: Watcher = watch_nothing,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Run:
-    """Evaluate a finished run; ``results.json`` then holds these numbers.
+    """Evaluate a finished run; ``results.json`` then holds these numbers, unless ``work`` is one share of several.
+
+    The other arguments are those of ``Wanted``.
 
     Raises:
         UsageError: the run has an unfinished stage, or something asked for does not exist.
     """
-    composition, options = reopen(folder)
-    for stage in composition.recipe.stage:
-        if store.facts(folder, stage.name) is None:
-            raise UsageError(f"{folder}: stage {stage.name} is not finished; continue it with robustcl resume {folder}")
-    tables: dict[str, Any] = reading.read(folder / "recipe.lock.toml")
-    entries = tables.get("evaluate") or []
-    if not entries and protocol is None:
-        say(f"the recipe of {folder} has no [[evaluate]] table: judging by {_DEFAULT}; --protocol NAME takes another")
-    entries = entries or [{"use": protocol or _DEFAULT}]
-    if protocol is not None:
-        entries = [entry for entry in entries if entry["use"] == protocol] or [{"use": protocol}]
-    for entry in entries:
-        if routes:
-            entry["route"] = list(routes)
-        if attacks:
-            entry["attacks"] = list(attacks)
-        if samples is not None:
-            entry["samples"] = samples
-    tables["evaluate"] = entries
+    wanted = Wanted(protocol, routes, attacks, samples, corruptions, curve, convergence)
+    tables, options = wanted.tables(folder, say)
     judged = api.from_tables(tables, str(folder))
     engine = Engine(options["device"], 1, options["precision"])
-    return execute(judged, folder, engine, watcher, say)
+    return execute(judged, folder, engine, watcher, say, None, work)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of a finished run's encoder; what is left out stays as its recipe has it.
+
+    corruptions: whether to judge on corrupted images too; a folder that holds stored copies, or True to make them.
+    curve: budgets of the security curve; convergence: numbers of steps of the first attack.
+    """
+
+    protocol: str | None = None
+    routes: Sequence[str] = ()
+    attacks: Sequence[str] = ()
+    samples: int | None = None
+    corruptions: bool | str = False
+    curve: Sequence[str] = ()
+    convergence: Sequence[int] = ()
+
+    def tables(self, folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the run's recipe with the evaluations that are asked for, and the device options of the run.
+
+        Raises:
+            UsageError: no run, or one with an unfinished stage.
+        """
+        composition, options = reopen(folder)
+        for stage in composition.recipe.stage:
+            if store.facts(folder, stage.name) is None:
+                raise UsageError(
+                    f"{folder}: stage {stage.name} is not finished; continue it with robustcl resume {folder}"
+                )
+        tables: dict[str, Any] = reading.read(folder / "recipe.lock.toml")
+        entries = tables.get("evaluate") or []
+        if not entries and self.protocol is None:
+            taken = f"judging by {_DEFAULT}; --protocol NAME takes another"
+            say(f"the recipe of {folder} has no [[evaluate]] table: {taken}")
+        entries = entries or [{"use": self.protocol or _DEFAULT}]
+        if self.protocol is not None:
+            entries = [entry for entry in entries if entry["use"] == self.protocol] or [{"use": self.protocol}]
+        tables["evaluate"] = [entry | self._changes() for entry in entries]
+        return tables, options
+
+    def _changes(self) -> dict[str, Any]:
+        asked: dict[str, Any] = {
+            "route": list(self.routes),
+            "attacks": list(self.attacks),
+            "samples": self.samples,
+            "corruptions": {"path": self.corruptions} if isinstance(self.corruptions, str) else self.corruptions,
+            "curve": list(self.curve),
+            "convergence": list(self.convergence),
+        }
+        return {key: value for key, value in asked.items() if value}

@@ -63,14 +63,18 @@ def reopen(folder: Path) -> tuple[api.Composition, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Refuse a second process on the same run directory; the lock dies with its process."""
+def only_one(folder: Path, shard: tuple[int, int] = (0, 1)) -> Iterator[None]:
+    """Refuse a second process on the same run directory, or on the same share of its evaluation.
+
+    The lock dies with its process.
+    """
     if ranks.rank() != 0:
         yield
         return
     import fcntl
 
-    with (folder / ".lock").open("w") as file:
+    share = "" if shard == (0, 1) else f".{shard[0] + 1}-of-{shard[1]}"
+    with (folder / f".lock{share}").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

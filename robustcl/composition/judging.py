@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from robustcl import reading, registry
-from robustcl.composition import classifier, lineage, needs, store
+from robustcl.composition import classifier, convergence, corrupt, lineage, needs, store
 from robustcl.composition.build import build_stage
+from robustcl.composition.identify import identify
 from robustcl.composition.parts import Parts
 from robustcl.errors import UsageError, near
+from robustcl.evaluate.identity import Identity
 from robustcl.evaluate.solo import Solo
 from robustcl.nn import weights
 from robustcl.recipe import Evaluate, Recipe, Stage, Use
@@ -27,16 +29,20 @@ class EvaluationPlan:
     protocol: Part
     stages: Mapping[str, tuple[tuple[Stage, StagePlan], ...]]
     attacks: tuple[Part, ...]
+    identity: Identity
 
 
 def evaluation(table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans: Sequence[StagePlan]) -> EvaluationPlan:
     """Return the plan of one evaluation.
 
     Raises:
-        UsageError: a stage, route or encoder that is not there, or a classifier that the protocol needs.
+        UsageError: a stage, route or encoder that is not there, a classifier that the protocol needs, or a schedule.
     """
     where = f"evaluate.{table.use}"
     protocol = parts.make("protocol", table, where)
+    if protocol.schedules:
+        option = min(protocol.schedules)
+        raise UsageError(f"{where}.{option}: a protocol has no steps of its own to schedule by; give one number")
     names = [plan.name for plan in plans]
     if table.stage is not None and table.stage not in names:
         raise UsageError(f"{where}.stage: no stage is named {table.stage!r}{near(table.stage, names)}")
@@ -45,6 +51,9 @@ def evaluation(table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans:
     for route in table.route:
         if route not in routes:
             raise UsageError(f"{where}.route: the encoder has no route {route!r}; it has {', '.join(routes)}")
+    if table.corruptions is not None:
+        dataset = parts.make("dataset", recipe.data, "data").plugin
+        corrupt.check(table.corruptions, dataset, f"{where}.corruptions")
     for eps in table.curve:
         ball_of(ball.norm, eps, f"{where}.curve")
     lineage.check_encoder(table.encoder, recipe.stage[judged], f"{where}.encoder = {table.encoder!r}")
@@ -54,8 +63,12 @@ def evaluation(table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans:
                      for entry in protocol.plugin.stages(route))
         for route in table.route
     }  # fmt: skip
+    for plan in (plan for pairs in stages.values() for _, plan in pairs):
+        _refuse_unknown_routes(plan, routes, f"{where}.{plan.name}")
     attacks = tuple(attack_of(attack, parts, f"{where}.attacks") for attack in table.attacks)
-    return EvaluationPlan(table, protocol, stages, attacks)
+    if table.convergence is not None:
+        convergence.check(table.convergence, attacks, ball, f"{where}.convergence")
+    return EvaluationPlan(table, protocol, stages, attacks, identify(protocol, ball, recipe, where))
 
 
 def refuse_twins(tables: Sequence[Evaluate]) -> None:
@@ -81,11 +94,14 @@ def attack_of(table: Use, parts: Parts, where: str) -> Part:
 
 
 def ball_of(norm: str, eps: str | float, where: str) -> Ball:
-    """Return a threat's ball; ``where`` is its place in errors."""
+    """Return a threat's ball; ``where`` is its place in errors. A ball without room holds no threat."""
     try:
-        return Ball.checked(norm, eps)
+        ball = Ball.checked(norm, eps)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+    if ball.eps == 0:
+        raise UsageError(f"{where}: an eps of 0 leaves nothing to attack; clean accuracy is judged in any case")
+    return ball
 
 
 def _protocol_stage(
@@ -95,6 +111,14 @@ def _protocol_stage(
     plan = build_stage(stage, parts, ball, recipe.data.batch, where)
     needs.check(stage, plan, where)
     return stage, plan
+
+
+def _refuse_unknown_routes(plan: StagePlan, routes: Sequence[str], where: str) -> None:
+    """A branch that pre-training did not leave would have to be made up."""
+    for view, route in plan.routes.items():
+        if route not in routes:
+            known = ", ".join(routes)
+            raise UsageError(f"{where}: the view {view!r} takes the route {route!r}, and the encoder has {known}")
 
 
 def _outside_routes(stages: Sequence[Stage]) -> list[str]:

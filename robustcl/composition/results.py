@@ -14,6 +14,8 @@ import torch
 from robustcl.composition import store
 from robustcl.composition.data import Splits
 from robustcl.composition.lock import digest, own_version
+from robustcl.composition.parts import Parts
+from robustcl.recipe import Recipe
 from robustcl.train.engine import Engine
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def describe_run(
         "schema": 1,
         "name": recipe.name,
         "seed": recipe.seed,
+        "pretrained": _pretrained(recipe),
         "recipe_hash": digest(composition),
         "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "threat": {
@@ -70,6 +73,8 @@ def describe_run(
         "composition": composition_of(composition),
         "rows": measured["rows"],
         "security": measured["security"],
+        "convergence": measured["convergence"],
+        "corruptions": measured["corruptions"],
         "silhouette": [
             {
                 "stage": name,
@@ -84,8 +89,14 @@ def describe_run(
             "train_seconds": sum(float(fact.get("seconds", 0.0)) for fact in facts.values()),
             "evaluate_seconds": evaluate_seconds,
         },
-        "environment": environment(composition, engine),
+        "environment": environment(composition.parts, engine),
     }
+
+
+def _pretrained(recipe: Recipe) -> str | None:
+    """Return the weights from outside that the run starts from: "run:FOLDER" or "file:FOLDER"."""
+    origins = [stage.init for stage in recipe.stage if stage.init is not None]
+    return next((origin for origin in origins if not origin.startswith("stage:")), None)
 
 
 def composition_of(composition: Composition) -> dict[str, Any]:
@@ -118,9 +129,9 @@ def composition_of(composition: Composition) -> dict[str, Any]:
     return {"stages": stages}
 
 
-def environment(composition: Composition, engine: Engine) -> dict[str, Any]:
+def environment(parts: Parts, engine: Engine) -> dict[str, Any]:
     """Return the facts of the machine and the software that produced a number."""
-    distributions = {origin.distribution: origin.version for origin in composition.parts.origins.values()}
+    distributions = {origin.distribution: origin.version for origin in parts.origins.values()}
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),

@@ -18,6 +18,7 @@ from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.stages import Say, Stages
 from robustcl.errors import UsageError
+from robustcl.evaluate.work import WHOLE, Work
 from robustcl.train.checkpoint import write_atomically
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -75,9 +76,13 @@ def execute(
     watcher: Watcher,
     say: Say,
     splits: Splits | None = None,
+    work: Work = WHOLE,
 ) -> Run:
-    """Do whatever a run directory still lacks; the data are opened where ``splits`` does not bring them."""
-    with folder_of.only_one(folder):
+    """Do whatever a run directory still lacks; the data are opened where ``splits`` does not bring them.
+
+    ``work`` is this process's part of the evaluation. One share of several writes a journal and no results.json.
+    """
+    with folder_of.only_one(folder, work.shard):
         splits = splits or open_splits(composition, engine.device)
         stages = Stages(composition, folder, engine, watcher, say, splits)
         for number, (stage, plan) in enumerate(zip(composition.recipe.stage, composition.stages, strict=True)):
@@ -85,10 +90,10 @@ def execute(
                 say(f"stage {stage.name}: {stage.epochs} epochs")
                 stages.train(stage, plan, number=number)
         started = time.monotonic()
-        measured = Evaluation(stages).measure()
+        measured = Evaluation(stages, work).measure()
         seconds = time.monotonic() - started
         results = Results(describe_run(composition, folder, splits, measured, seconds, engine))
-        if ranks.rank() == 0:
+        if ranks.rank() == 0 and work.shard == (0, 1):
             write_atomically(folder / "results.json", json.dumps(results.tables, indent=1))
         ranks.wait()
     return Run(folder, results)

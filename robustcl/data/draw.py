@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from robustcl import guard
+from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.protocols import View
 from robustcl.rng import Rng
@@ -59,7 +59,7 @@ def draw_views(
         source = images if spec.of is None else available[spec.of]
         for repeat, output in enumerate(_names(name, spec)):
             stream = rng.child("view", name, repeat).for_rows(index)
-            value, target = guard.draw(spec.view, name, source, stream, graph=graph)
+            value, target = promises.draw(spec.view, name, source, stream, graph=graph)
             drawn.views[output] = available[output] = value
             if target is not None:
                 drawn.target[output] = target

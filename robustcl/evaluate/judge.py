@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustcl import guard
+from robustcl import promises
 from robustcl.data.subset import Images
-from robustcl.evaluate.journal import Journal, Key, Outcome, fingerprint
-from robustcl.nn.encoder import Encoder
-from robustcl.nn.fast import frozen_for_attack
-from robustcl.nn.modes import locked
+from robustcl.evaluate.classifier import Classifier
+from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
+from robustcl.evaluate.work import Work
 from robustcl.protocols import PerturbationGenerator
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -24,109 +23,98 @@ Members = Sequence[tuple[str, PerturbationGenerator]]
 
 
 class Judge:
-    """Judges an encoder and its classifier on one batch-norm route, in eval mode.
+    """Judges a classifier.
 
-    Attacks run in the engine's precision; every verdict is taken in float32 on the final input.
+    Attacks run in the engine's precision; every verdict is taken in the model's own on the final input.
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        route: str,
-        ball: Ball,
-        rng: Rng,
-        autocast: Callable[[], AbstractContextManager[object]],
+        self, classifier: Classifier, ball: Ball, rng: Rng, autocast: Callable[[], AbstractContextManager[object]]
     ) -> None:
-        self.encoder, self.route, self.ball = encoder, route, ball
+        self.classifier, self.ball = classifier, ball
         self.rng, self.autocast = rng, autocast
 
     def judge(
-        self,
-        images: Images,
-        index: Tensor,
-        key: Key,
-        members: Members,
-        journal: Journal,
-        block: int,
-        seed: int,
-        progress: Callable[[int], None] = lambda done: None,
+        self, images: Images, index: Tensor, key: Key, members: Members, journal: Journal, seed: int, work: Work
     ) -> list[Outcome]:
-        """Return the outcome of every sample; members attack in turn what the earlier ones left standing.
+        """Return what became of every sample that is judged by now, in the order of ``index``.
 
         Args:
             images: the split to judge on.
             index: (n,) int64, which of its images.
             key: the question, under which outcomes are kept in the journal.
-            members: the attack; none of them for clean accuracy.
+            members: the attack, of which each member meets what the earlier ones left; none for clean accuracy.
             journal: what is known already is not computed again.
-            block: how many samples are attacked together; never changes a sample's outcome.
             seed: written into each outcome.
-            progress: called with the number of samples done.
+            work: which blocks, and until when.
         """
-        for part in torch.split(index, block):
-            rows = part.to(images.device)
-            if not all(int(i) in journal.known(key) for i in rows):
-                x = images.fetch(rows)
-                label = images.labels[rows]
-                adversarial, prediction = self.attack(x, label, rows, key.attack or "clean", members)
-                hashes = fingerprint(adversarial)
-                journal.append(
-                    key,
-                    [
-                        Outcome(int(i), int(y), int(p), bool(p == y), seed, digest)
-                        for i, y, p, digest in zip(rows, label, prediction, hashes, strict=True)
-                    ],
-                )
-            progress(len(rows))
+        names = [name for name, _ in members]
+        done, blocks = 0, work.blocks(index)
+        total = sum(len(block) for block in blocks)
+        for block in blocks:
+            if work.over:
+                break
+            self._block(images, block, key, members, journal, seed)
+            done += len(block)
+            work.told(f"{key.attack or CLEAN} {key.route} {key.split}", done, total)
+        finished = journal.finished(key, names)
+        return [finished[int(i)] for i in index if int(i) in finished]
+
+    def _block(self, images: Images, block: Tensor, key: Key, members: Members, journal: Journal, seed: int) -> None:
+        """Send a block through the members that it has not met."""
         known = journal.known(key)
-        return [known[int(i)] for i in index]
+        x: Tensor | None = None
+        for name, generator in [(CLEAN, None), *members]:
+            met = [any(o.member == name or not o.correct for o in known.get(int(i), [])) for i in block]
+            places = (~torch.tensor(met, dtype=torch.bool)).nonzero()[:, 0].to(images.device)
+            if len(places) == 0:
+                continue
+            rows = block.to(images.device)[places]
+            x = images.fetch(block.to(images.device)) if x is None else x
+            clean, label = x[places], images.labels[rows]
+            adversarial = clean if generator is None else self.perturb(clean, label, rows, key.attack, name, generator)
+            prediction = self.classifier.predict(adversarial)
+            lines = zip(rows, label, prediction, fingerprint(adversarial), strict=True)
+            journal.append(key, [
+                Outcome(int(i), int(y), int(p), bool(p == y), seed, digest, name) for i, y, p, digest in lines
+            ])  # fmt: skip
 
     def attack(self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> tuple[Tensor, Tensor]:
         """Return the adversarial inputs and the predictions (R,) on them; fooled samples are not attacked again."""
-        prediction = self.predict(x)
+        prediction = self.classifier.predict(x)
         adversarial = x.clone()
         for member, generator in members:
             standing = (prediction == label).nonzero()[:, 0]
             if len(standing) == 0:
                 break
-            rng = self.rng.child("attack", name, member).for_rows(index)
-            with self.autocast(), frozen_for_attack(self.encoder):
-                moved = guard.perturb(
-                    generator, member, x[standing], self._attack(x, label, index, rng).take(standing),
-                    modules=[self.encoder],
-                )  # fmt: skip
+            moved = self.perturb(x[standing], label[standing], index[standing], name, member, generator)
             adversarial[standing] = moved
-            prediction[standing] = self.predict(moved)
+            prediction[standing] = self.classifier.predict(moved)
         return adversarial, prediction
 
-    @torch.no_grad()
-    def predict(self, x: Tensor) -> Tensor:
-        """Return the predicted classes (R,); logits that are not finite predict nothing (-1)."""
-        logits = self._embed(x, frozenset({"logits"})).logits.float()
-        return torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
+    def perturb(
+        self, x: Tensor, label: Tensor, index: Tensor, name: str | None, member: str, generator: PerturbationGenerator
+    ) -> Tensor:
+        """Return what one generator makes of inputs x (R, *item), whose randomness is keyed by ``index`` (R,)."""
+        rng = self.rng.child("attack", name or CLEAN, member).for_rows(index)
+        with self.autocast(), self.classifier.attacked():
+            return promises.perturb(
+                generator, member, x, self.task(x, label, index, rng), modules=[self.classifier.module]
+            )
 
-    @torch.no_grad()
-    def features(self, x: Tensor) -> Tensor:
-        """Return features (R, F)."""
-        return self._embed(x, frozenset({"h"})).h.float()
-
-    def _embed(self, x: Tensor, layers: frozenset[str]) -> Embedding:
-        with locked(self.encoder, "eval"):
-            embedding: Embedding = self.encoder(x, self.route, layers)
-        return embedding
-
-    def _attack(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
-        layers = frozenset({"h", "logits"})
+    def task(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
+        """Return what a generator needs to attack inputs x (R, *item): by default, it maximises the cross-entropy."""
+        embed, layers = self.classifier.embed, self.classifier.layers
 
         def loss(embedding: Embedding, places: Tensor) -> Tensor:
             return F.cross_entropy(embedding.logits.float(), label[places], reduction="none")
 
         def clean(places: Tensor) -> Embedding:
             with torch.no_grad():
-                return self._embed(x[places], layers)
+                return embed(x[places], layers)
 
         return Attack(
-            encoder=lambda candidates, places: self._embed(candidates, layers),
+            encoder=lambda candidates, places: embed(candidates, layers),
             ball=self.ball,
             rng=rng,
             label=label,
@@ -136,5 +124,5 @@ class Judge:
             loss=loss,
             unperturbed=clean,
             verdict=lambda embedding, places: embedding.logits.argmax(1) != label[places],
-            confirmation=lambda candidates, places: self.predict(candidates) != label[places],
+            confirmation=lambda candidates, places: self.classifier.predict(candidates) != label[places],
         )

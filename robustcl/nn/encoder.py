@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
+from robustcl.nn.layout import channels_last
 from robustcl.nn.projector import Projector
 from robustcl.nn.routing import Router, convert, reroute
 from robustcl.protocols import EncoderPlugin
@@ -117,7 +118,7 @@ class Encoder(nn.Module):
         if not layers and not taps:
             return Embedding()
         with self._tapped(taps) as maps:
-            h = self.backbone(_channels_last((x - self.mean) / self.std))
+            h = self.backbone(channels_last((x - self.mean) / self.std))
         if "h" in layers:
             found["h"] = h
         if "z" in layers:
@@ -215,11 +216,6 @@ class Encoder(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """Images lie channels-last: convolutions run up to 1.6 times as fast on CPUs, and on tensor cores."""
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def options_of(plugin: object) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from robustcl.errors import WeightsError
 from robustcl.nn.card import card
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.files import check_whole, write
+from robustcl.nn.strict import fill
 
 MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = "robustcl-encoder-1"
@@ -60,7 +61,7 @@ def load(encoder: Encoder, path: Path | str, *, skip: Collection[str] = ()) -> N
         tensors = safetensors.torch.load(data)
     except SafetensorError as error:
         raise WeightsError(f"{model} is damaged: {error}; copy it again") from error
-    _fill(encoder, tensors, model, skip)
+    fill(encoder, tensors, model, "encoder", skip)
 
 
 def read_config(path: Path | str) -> dict[str, Any]:
@@ -119,34 +120,9 @@ def _compare(config: Mapping[str, Any], encoder: Encoder, model: Path, skip: Col
         raise WeightsError(f"{model} is of another encoder: it has {'; '.join(found)}; build it as its {CONFIG} says")
 
 
-def _fill(encoder: Encoder, tensors: dict[str, Tensor], model: Path, skip: Collection[str]) -> None:
-    own = encoder.state_dict()
-    kept = {name for name in own if name.split(".")[0] in skip}
-    offered = {name: value for name, value in tensors.items() if name.split(".")[0] not in skip}
-    wanted = {name: value for name, value in own.items() if name not in kept}
-    shapes = [
-        f"{name} {tuple(offered[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & offered.keys())
-        if offered[name].shape != wanted[name].shape
-    ]
-    faults = {
-        "missing": sorted(wanted.keys() - offered.keys()),
-        "unexpected": sorted(offered.keys() - wanted.keys()),
-        "of another shape": shapes,
-    }
-    if any(faults.values()):
-        words = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in faults.items() if names)
-        raise WeightsError(f"the tensors of {model} are not this encoder's: {words}")
-    encoder.load_state_dict({**{name: own[name] for name in kept}, **offered})
-
-
 def _short(values: Tensor) -> list[float]:
     """Return numbers as they were written, 0.2 for its float32; the exact ones are in the file."""
     return [float(f"{value:.7g}") for value in values.flatten().tolist()]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _say(value: Any) -> str:

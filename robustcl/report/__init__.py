@@ -1,4 +1,4 @@
-"""Reports of finished runs: one self-contained page, data frames, and comparison tables."""
+"""Reports of finished runs: one self-contained page, data frames, and tables for a terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pandas as pd
 
 from robustcl.evaluate.interval import wilson
 from robustcl.report import page, tables
+from robustcl.report.heat import matrix
 from robustcl.report.load import FinishedRun, load, load_results
 from robustcl.report.representation import Projection
 from robustcl.report.tables import frame
 
-__all__ = ["FinishedRun", "compare", "frame", "load", "table", "wilson", "write"]
+__all__ = ["FinishedRun", "frame", "load", "matrix", "table", "wilson", "write"]
 
 
 def write(run: Path, *, out: Path | None = None, projection: Projection = "t-sne") -> Path:
@@ -26,17 +27,12 @@ def write(run: Path, *, out: Path | None = None, projection: Projection = "t-sne
     return page.store(page.render(load(run), projection), Path(out) if out else run / "report.html")
 
 
-def compare(runs: Sequence[Path], out: Path) -> Path:
-    """Write one page that lays several runs side by side, and return its path. Raises as ``write``."""
-    return page.store(page.render_comparison(_read(runs)), Path(out))
-
-
 def table(runs: Sequence[Path] | Mapping[str, pd.DataFrame]) -> str:
     """Return a Markdown table of runs, or of frames by label; it is aligned, for a terminal."""
     if isinstance(runs, Mapping):
         named = {label: {"rows": tables.records(data)} for label, data in runs.items()}
-        return tables.markdown(tables.compare(named))
-    return tables.markdown(tables.compare(_read(runs)))
+        return tables.markdown(named)
+    return tables.markdown(_read(runs))
 
 
 def _read(runs: Sequence[Path]) -> dict[str, Mapping[str, Any]]:

@@ -19,6 +19,9 @@ from robustcl.report.representation import class_name
 SHOWN = 12
 """At most so many images are shown."""
 
+SMALL = 64
+"""The largest side of a thumbnail, in pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -78,6 +81,15 @@ def strip(arrays: Arrays, classes: Sequence[str]) -> Strip | str:
             )
         )
     return Strip(tuple(samples), factor, clean.shape[3], clean.shape[2])
+
+
+def thumbnails(arrays: Arrays) -> dict[int, str]:
+    """Return the clean images of the strip as data URIs by index, at most ``SMALL`` pixels wide and high."""
+    if "index" not in arrays or arrays["clean"].ndim != 4 or 0 in arrays["clean"].shape:
+        return {}
+    step = math.ceil(max(arrays["clean"].shape[2:]) / SMALL)
+    pairs = zip(arrays["index"][:SHOWN], arrays["clean"][:SHOWN], strict=False)
+    return {int(index): png(image[:, ::step, ::step]) for index, image in pairs}
 
 
 def png(image: NDArray[Any]) -> str:

@@ -95,7 +95,7 @@ def _check_rows(file: Path, rows: object) -> None:
     for place, row in enumerate(rows):
         if not isinstance(row, dict) or not isinstance(row.get("metric"), str):
             raise DataError(f"{file}: row {place} names no metric: evaluate the run again")
-        for key in ("value", "low", "high", "n", "correct"):
+        for key in ("value", "low", "high", "n", "correct", "samples", "upper"):
             number = row.get(key)
             if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
                 raise DataError(f"{file}: {key} of row {place} is {number!r}, not a number: evaluate the run again")

@@ -2,133 +2,77 @@
 
 from __future__ import annotations
 
-import json
-import os
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from robustcl.errors import UsageError
-from robustcl.report import composition, figures, picture, tables
+from robustcl.report import composition, curves, figures, picture, tables
+from robustcl.report.audits import audits, badge
 from robustcl.report.canvas import Drawing
+from robustcl.report.corruptions import grids
+from robustcl.report.entries import is_number
+from robustcl.report.facts import facts
+from robustcl.report.headline import rows, verdict
+from robustcl.report.heat import matrix
 from robustcl.report.images import Strip, strip
 from robustcl.report.load import FinishedRun
+from robustcl.report.rendering import TEMPLATES, environment, store
 from robustcl.report.representation import Projection, representation
+from robustcl.report.samples import samples
+from robustcl.report.standing import standing
+from robustcl.report.unmeasured import unmeasured
+
+__all__ = ["environment", "render", "store"]
 
 Part = Drawing | str
 """A drawing, or the sentence that says why there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The headline: the clean row and the hardest attacked row of the first protocol and route."""
-
-    clean: Mapping[str, Any] | None
-    attacked: Mapping[str, Any] | None
 
 
 def render(run: FinishedRun, method: Projection = "t-sne") -> str:
     """Return a run's page as HTML; ``method`` draws the map of representations."""
     classes = [str(name) for name in (run.results.get("data") or {}).get("classes") or ()]
     panels = composition.panels(run.results)
+    made, told, head = rows(run.results), audits(run.results), verdict(run.results)
+    view = samples(run, classes)
+    script = Markup((TEMPLATES / "filter.js").read_text(encoding="utf-8")) if view else None
     return (
         environment()
         .get_template("page.html.j2")
         .render(
             run=run,
             results=run.results,
-            rows=rows(run.results),
-            verdict=verdict(run.results),
+            outside=run.results["model"] if isinstance(run.results.get("model"), Mapping) else None,
+            rows=made,
+            verdict=head,
+            badge=badge(head.attacked, told, run.results) if head.attacked else None,
+            audits=told,
+            standing=standing(made),
             pictures=[picture.picture(panels, columns) for columns in (4, 2, 1)],
             words=composition.words(run.results),
             training=_training(run),
             silhouettes=_silhouettes(run.results),
             security=_security(run.results, classes),
+            convergence=curves.convergence(run.results),
+            corruptions=grids(run.results),
+            transfer=_transfer(run.results),
+            view=view,
+            script=script,
+            script_hash=_hash(script) if script else None,
             map=_map(run, classes, method),
             strip=_strip(run, classes),
             environment=tables.flat(run.results.get("environment") or {}),
             facts=facts(run.results),
+            unmeasured=unmeasured(run, made),
         )
     )
 
 
-def render_comparison(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page that lays several runs side by side, label -> results."""
-    comparison = tables.compare(runs)
-    return (
-        environment()
-        .get_template("compare.html.j2")
-        .render(
-            comparison=comparison,
-            runs=runs,
-            rows=[{"run": label, **row} for label, results in runs.items() for row in results["rows"]],
-        )
-    )
-
-
-def store(text: str, file: Path) -> Path:
-    """Write a page whole or not at all. Raises ``UsageError`` where the place cannot be written."""
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(file)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise UsageError(f"{file} cannot be written ({error.strerror}): name another file with --out") from error
-    return file
-
-
-def rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the result rows for the table: the frame's columns and each row's own spec."""
-    made = tables.records(tables.frame(results))
-    return [{**row, "spec": tables.spec(raw)} for row, raw in zip(made, results["rows"], strict=True)]
-
-
-def verdict(results: Mapping[str, Any]) -> Verdict:
-    """Choose the headline without looking for the best number: the first test row's protocol and route.
-
-    Of several attacks the one that leaves the least counts: robust accuracy is what survives the hardest.
-    """
-    accuracies = [row for row in rows(results) if is_accuracy(row) and row["value"] is not None]
-    tested = [row for row in accuracies if row["split"] == "test"] or accuracies
-    if not tested:
-        return Verdict(None, None)
-    where = [tested[0][key] for key in ("protocol", "route", "split")]
-    same = [row for row in tested if [row[key] for key in ("protocol", "route", "split")] == where]
-    clean = [row for row in same if row["attack"] is None]
-    attacked = sorted((row for row in same if row["attack"] is not None), key=lambda row: row["value"])
-    return Verdict(clean[0] if clean else None, attacked[0] if attacked else None)
-
-
-def is_accuracy(row: Mapping[str, Any]) -> bool:
-    """Say whether a row is a share of images, shown as percent, rather than another measure."""
-    return row.get("correct") is not None or str(row["metric"]).endswith("_acc")
-
-
-def facts(results: Mapping[str, Any]) -> dict[str, str]:
-    """Return what else identifies the run: seed, hash, times, sizes, threat."""
-    data, threat, timing = (results.get(key) or {} for key in ("data", "threat", "timing"))
-    found: dict[str, Any] = {
-        "seed": results.get("seed"),
-        "finished": results.get("finished"),
-        "data set": data.get("use"),
-        "images (train / validation / test)": _joined(data, ("train", "validation", "test")),
-        "threat": f"{threat.get('norm')}, eps {threat.get('eps')}" if threat else None,
-        "recipe hash": results.get("recipe_hash"),
-        **{
-            key.replace("_", " "): f"{value:.1f}" if isinstance(value, float) else value
-            for key, value in timing.items()
-        },
-    }
-    return {key: str(value) for key, value in found.items() if value is not None}
-
-
-def _joined(data: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    return " / ".join(str(data.get(key, tables.MISSING)) for key in keys) if any(key in data for key in keys) else None
+def _hash(script: str) -> str:
+    """Return what the page's policy says of the one script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
 def _training(run: FinishedRun) -> list[Part]:
@@ -155,6 +99,24 @@ def _security(results: Mapping[str, Any], classes: Sequence[str]) -> Part:
     return drawn or "Left out: this run was attacked with one budget only."
 
 
+def _transfer(results: Mapping[str, Any]) -> Markup | None:
+    """Return the table of a transfer attack, ``None`` where there is none that is square."""
+    found = results.get("transfer")
+    if not isinstance(found, Mapping):
+        return None
+    names, values = found.get("runs"), found.get("accuracy")
+    if not isinstance(names, list) or not isinstance(values, list) or not names:
+        return None
+    if not all(isinstance(row, list) for row in values):
+        return None
+    n = f", n = {found['n']}" if is_number(found.get("n")) else ""
+    caption = f"Percent right under adversaries of {composition.say(found.get('attack') or 'an attack')}{n}."
+    try:
+        return matrix([str(each["name"] if isinstance(each, Mapping) else each) for each in names], values, caption)
+    except (ValueError, KeyError):
+        return None
+
+
 def _map(run: FinishedRun, classes: Sequence[str], method: Projection) -> Part:
     if run.representation is None:
         return f"Left out: {run.absent['representation']}."
@@ -167,24 +129,3 @@ def _strip(run: FinishedRun, classes: Sequence[str]) -> Strip | str:
         return f"Left out: {run.absent['strip']}."
     made = strip(run.strip, classes)
     return f"Left out: {made}." if isinstance(made, str) else made
-
-
-def environment() -> Environment:
-    """Return where templates are found, with the filters that they use."""
-    made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"percent": tables.percent, "say": composition.say, "exact": exact, "flat": tables.flat}
-    made.tests |= {"accuracy": is_accuracy, "text": lambda part: isinstance(part, str)}
-    made.globals |= {"interval": tables.interval, "missing": tables.MISSING, "width": picture.WIDTH}
-    made.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
-    return made
-
-
-def exact(value: object) -> str:
-    """Return a number as JSON writes it, "" for none: what ``data-value`` holds."""
-    return "" if value is None or (isinstance(value, float) and pd.isna(value)) else json.dumps(value)

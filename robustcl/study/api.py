@@ -30,7 +30,8 @@ class Composed:
         for run in self.planned:
             stages = ", ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in run.composition.stages)
             lines.append(f"  {run.label}, seed {run.seed}, runs/{run.folder}: {stages}")
-        lines.append(f"columns: {', '.join(column.name for column in self.study.column) or 'none'}")
+        columns = self.study.columns_of(self.study.row[0])
+        lines.append(f"columns: {', '.join(column.name for column in columns) or 'none'}")
         return "\n".join(lines)
 
 
@@ -106,7 +107,9 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str]) -> O
     lines = []
     for label, row, point in grid.points(study):
         mine = [(run, place) for run, place in done if run.label == label]
-        readings = [[columns.read(column, run, place) for column in study.columns_of(row)] for run, place in mine]
+        beside = study.columns_of(row)
+        readings = [[columns.read(column, run, place, beside=beside, runs=done) for column in beside]
+                    for run, place in mine]  # fmt: skip
         lines.append(table.line(study, label, row, point, readings, data))
     outcome = Outcome(folder, study, tuple(lines), data, tuple(_notes(composed, lines, failed)), failed)
     drawings = figure.drawn(study, lines, done, data)

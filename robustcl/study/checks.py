@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustcl.composition import corrupt
 from robustcl.composition.api import Composition
 from robustcl.errors import UsageError, near
-from robustcl.study import measures
+from robustcl.study import measures, transfer
 from robustcl.study.columns import evaluation, stage
-from robustcl.study.grammar import Accuracy, Clusters, Column, Epochs, Lines, Metric, Silhouettes, Study
+from robustcl.study.drawings import Epochs, Landscape, Lines, Map, Silhouettes
+from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Study, Transferred
 from robustcl.study.grid import Planned
 from robustcl.train.plan import StagePlan
 
@@ -22,7 +24,7 @@ def check(study: Study, planned: Sequence[Planned]) -> None:
     for run in planned:
         where = f"the study {study.name}, row {run.label!r}"
         for column in study.columns_of(run.row):
-            _check_column(column, run.composition, f"{where}, column {column.name!r}")
+            _check_column(column, run.composition, planned, f"{where}, column {column.name!r}")
         for figure in study.figure:
             if isinstance(figure, Epochs):
                 plan = stage(run.composition, figure.stage, f"{where}, figure epochs")
@@ -30,11 +32,13 @@ def check(study: Study, planned: Sequence[Planned]) -> None:
                     _check_metric(plan, metric, f"{where}, figure epochs")
             elif isinstance(figure, Silhouettes):
                 _check_silhouette(run.composition, f"{where}, figure silhouette")
+            elif isinstance(figure, Landscape | Map):
+                evaluation(run.composition, None, None, f"{where}, figure {figure.kind}")
             elif isinstance(figure, Lines):
                 _check_numbers(study, figure.axis)
 
 
-def _check_column(column: Column, composition: Composition, where: str) -> None:
+def _check_column(column: AnyColumn, composition: Composition, planned: Sequence[Planned], where: str) -> None:
     if isinstance(column, Accuracy):
         plan, _ = evaluation(composition, column.protocol, column.route, where)
         names = [part.name for part in plan.attacks]
@@ -50,6 +54,17 @@ def _check_column(column: Column, composition: Composition, where: str) -> None:
     elif isinstance(column, Clusters):
         if stage(composition, column.stage, where, targets=True).targets is None:
             raise UsageError(f"{where}: the stage {column.stage} clusters nothing")
+    elif isinstance(column, Corrupted):
+        table = evaluation(composition, column.protocol, column.route, where)[0].table.corruptions
+        known = () if table is None else ("mean", *corrupt.chosen(table))
+        if column.corruption not in known:
+            raise UsageError(
+                f"{where}: the recipe is not judged on {column.corruption!r}{near(column.corruption, known)}; set "
+                "evaluate.PROTOCOL.corruptions"
+            )
+    elif isinstance(column, Transferred):
+        evaluation(composition, column.protocol, column.route, where)
+        transfer.check(column, composition, planned, where)
     else:
         measures.check(column, composition, evaluation(composition, column.protocol, column.route, where), where)
 

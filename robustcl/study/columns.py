@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from robustcl.composition import store
 from robustcl.composition.api import Composition
 from robustcl.composition.judging import EvaluationPlan
 from robustcl.errors import UsageError, near
-from robustcl.study import measures
-from robustcl.study.grammar import Accuracy, Clusters, Column, Metric
+from robustcl.study import measures, transfer
+from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.observer import Reading
 from robustcl.train.plan import StagePlan
@@ -22,12 +22,13 @@ from robustcl.train.plan import StagePlan
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points of one line of a figure."""
+    """Points of one line of a figure; ``mark`` is the x of a chosen one, ``paper`` are points that a paper reports."""
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     mark: float | None = None
+    paper: tuple[tuple[float, float], ...] = ()
 
 
 def evaluation(
@@ -61,10 +62,17 @@ def stage(composition: Composition, name: str | None, where: str, *, targets: bo
     return composition.stages[names.index(name)]
 
 
-def read(column: Column, run: Planned, folder: Path) -> Reading | None:
-    """Return a column's number in a finished run; ``None`` where there is none."""
+def read(
+    column: AnyColumn, run: Planned, folder: Path, *, beside: Sequence[AnyColumn] = (), runs: transfer.Runs = ()
+) -> Reading | None:
+    """Return a column's number in a finished run; ``None`` where there is none.
+
+    ``beside``: all columns of the row. ``runs``: all finished ones, and their folders.
+    """
     if isinstance(column, Accuracy):
         return _accuracy(column, run, folder)
+    if isinstance(column, Corrupted):
+        return _corrupted(column, run, folder)
     if isinstance(column, Metric):
         curve = _by_epoch(folder, stage(run.composition, column.stage, "").name, column.metric)
         if not curve.y:
@@ -74,7 +82,10 @@ def read(column: Column, run: Planned, folder: Path) -> Reading | None:
     if isinstance(column, Clusters):
         facts = store.facts(folder, stage(run.composition, column.stage, "", targets=True).name) or {}
         return Reading(float(facts["chosen"][0])) if facts.get("chosen") else None
-    return measures.measured(column, evaluation(run.composition, column.protocol, column.route, ""), folder)
+    judged = evaluation(run.composition, column.protocol, column.route, "")
+    if isinstance(column, Transferred):
+        return transfer.measured(column, judged, run, folder, runs)
+    return measures.measured(column, judged, folder, beside)
 
 
 def epochs(run: Planned, folder: Path, name: str | None, metric: str) -> Curve:
@@ -105,6 +116,15 @@ def _accuracy(column: Accuracy, run: Planned, folder: Path) -> Reading | None:
         same = spec.get("stage", "") == stage and spec.get("encoder", "online") == encoder
         if same and all(row[key] == value for key, value in wanted.items()):
             return Reading(row["value"], row["low"], row["high"], row["n"])
+    return None
+
+
+def _corrupted(column: Corrupted, run: Planned, folder: Path) -> Reading | None:
+    plan, route = evaluation(run.composition, column.protocol, column.route, "")
+    for entry in _results(folder).get("corruptions") or ():
+        if (entry["protocol"], entry["route"]) == (plan.table.use, route):
+            found = [entry["mean"]] if column.corruption == "mean" else entry["accuracy"][column.corruption]
+            return Reading(sum(found) / len(found))
     return None
 
 

@@ -1,24 +1,22 @@
-"""The figures of a study: bars, lines along an axis, metrics by epoch, silhouette curves, each as one SVG."""
+"""The figures of a study, each as one SVG: of its numbers here, of pictures in ``robustcl.study.pictures``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
 
-from robustcl.report.canvas import DASHES, INK, PALETTE, draw
-from robustcl.study import columns
+from robustcl.report.canvas import INK, PALETTE, draw
+from robustcl.study import columns, panels, pictures
 from robustcl.study.columns import Curve
-from robustcl.study.grammar import Bars, Epochs, Figure, Lines, Silhouettes, Study
+from robustcl.study.drawings import Bars, Epochs, Figure, Landscape, Lines, Map, Scatter, Silhouettes, Sweeps
+from robustcl.study.grammar import Study, swept
 from robustcl.study.grid import Planned
-from robustcl.study.table import Line
-
-_MARKS = ("o", "s", "^", "D", "v", "P")
+from robustcl.study.panels import Panel
+from robustcl.study.table import Cell, Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +29,35 @@ class Drawn:
 
 def drawn(study: Study, lines: Sequence[Line], runs: Sequence[tuple[Planned, Path]], data: str) -> list[Drawn]:
     """Draw every figure of a study; ``runs`` are the finished ones and their folders, ``data`` is the paper's."""
-    return [_one(f"figure-{number}", figure, lines, runs, data) for number, figure in enumerate(study.figure, 1)]
-
-
-def _one(name: str, figure: Figure, lines: Sequence[Line], runs: Sequence[tuple[Planned, Path]], data: str) -> Drawn:
-    if isinstance(figure, Bars):
-        return Drawn(draw(name, _alt(figure.columns, lines), _wide(lines, figure), _bars(figure, lines, data)),
-                     figure.caption)  # fmt: skip
-    if isinstance(figure, Lines):
-        panels = {column: _along(column, figure.axis, lines) for column in figure.columns}
-        return Drawn(_panels(name, panels, figure.axis, ""), figure.caption)
     first = [(run, folder) for run, folder in runs if run.seed == 0]
+    return [Drawn(_one(f"figure-{number}", study, figure, lines, first, data), figure.caption)
+            for number, figure in enumerate(study.figure, 1)]  # fmt: skip
+
+
+def _one(
+    name: str, study: Study, figure: Figure, lines: Sequence[Line], runs: Sequence[tuple[Planned, Path]], data: str
+) -> Markup:
+    if isinstance(figure, Bars):
+        return draw(name, _alt(figure.columns, lines), _wide(lines, figure), _bars(figure, lines, data))
+    if isinstance(figure, Lines):
+        along = [Panel(column, _along(column, figure.axis, lines), figure.axis) for column in figure.columns]
+        return panels.drawn(name, along)
+    if isinstance(figure, Sweeps):
+        return panels.drawn(name, [_swept(study, column, lines) for column in figure.columns], data)
+    if isinstance(figure, Scatter):
+        return panels.drawn(name, [_against(study, figure, lines)])
     if isinstance(figure, Silhouettes):
-        scores = [Curve(run.label if len(first) > 1 else curve.name, curve.x, curve.y, curve.mark)
-                  for run, folder in first for curve in columns.silhouettes(folder)]  # fmt: skip
-        return Drawn(_panels(name, {"silhouette score": scores}, "number of clusters", ""), figure.caption)
-    return Drawn(_panels(name, _by_epoch(figure, first), "epoch", ""), figure.caption)
+        scores = [Curve(run.label if len(runs) > 1 else curve.name, curve.x, curve.y, curve.mark)
+                  for run, folder in runs for curve in columns.silhouettes(folder)]  # fmt: skip
+        return panels.drawn(name, [Panel("silhouette score", scores, "number of clusters")])
+    if isinstance(figure, Landscape | Map):
+        return pictures.drawn(name, figure, runs)
+    return panels.drawn(name, [_by_epoch(figure, metric, runs) for metric in figure.metrics])
 
 
-def _by_epoch(figure: Epochs, runs: Sequence[tuple[Planned, Path]]) -> dict[str, list[Curve]]:
-    panels: dict[str, list[Curve]] = {}
-    for metric in figure.metrics:
-        curves = [(run.label, columns.epochs(run, folder, figure.stage, metric)) for run, folder in runs]
-        panels[metric] = [Curve(label, curve.x, curve.y) for label, curve in curves if curve.y]
-    return panels
+def _by_epoch(figure: Epochs, metric: str, runs: Sequence[tuple[Planned, Path]]) -> Panel:
+    curves = [(run.label, columns.epochs(run, folder, figure.stage, metric)) for run, folder in runs]
+    return Panel(metric, [Curve(label, curve.x, curve.y) for label, curve in curves if curve.y], "epoch")
 
 
 def _along(column: str, axis: str, lines: Sequence[Line]) -> list[Curve]:
@@ -62,7 +65,7 @@ def _along(column: str, axis: str, lines: Sequence[Line]) -> list[Curve]:
     groups: dict[str, list[tuple[float, float]]] = {}
     for one in lines:
         rest = ", ".join(part for part in one.label.split(", ") if part != f"{axis} = {one.point[axis]}")
-        cell = next(cell for cell in one.cells if cell.column == column)
+        cell = _cell(one, column)
         if cell.mean is not None:
             groups.setdefault(rest or column, []).append((float(one.point[axis]), cell.mean))
     return [
@@ -71,38 +74,40 @@ def _along(column: str, axis: str, lines: Sequence[Line]) -> list[Curve]:
     ]
 
 
-def _panels(name: str, panels: Mapping[str, Sequence[Curve]], x: str, alt: str) -> Markup:
-    """Draw one panel for each metric, one line for each row."""
-    labels = list(dict.fromkeys(curve.name for curves in panels.values() for curve in curves))
-
-    def paint(canvas: Canvas) -> None:
-        axes = canvas.subplots(1, len(panels), squeeze=False)[0]
-        for ax, (title, curves) in zip(axes, panels.items(), strict=True):
-            for curve in curves:
-                place = labels.index(curve.name)
-                _line(ax, curve, place)
-            ax.set_title(title, fontsize=9.5)
-            ax.set_xlabel(x)
-            whole = all(float(value).is_integer() for curve in curves for value in curve.x)
-            ax.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
-            ax.yaxis.set_major_locator(MaxNLocator(5))
-        _legend(canvas, axes[0], len(labels))
-
-    said = "; ".join(f"{title}: " + ", ".join(
-        f"{curve.name} from {curve.y[0]:.3g} to {curve.y[-1]:.3g}" for curve in curves if curve.y)
-        for title, curves in panels.items())  # fmt: skip
-    return draw(name, alt or f"Curves along {x}. {said}", (3.6 * len(panels) + 0.6, 3.0 + 0.22 * len(labels)), paint)
+def _swept(study: Study, column: str, lines: Sequence[Line]) -> Panel:
+    """Return the panel of a swept column: a curve for each line of the table."""
+    values = _values(study, column)
+    names = [] if all(isinstance(value, int | float) for value in values) else list(map(str, values))
+    places = [float(place) if names else float(value) for place, value in enumerate(values)]
+    curves = []
+    for one in lines:
+        cells = [(x, _cell(one, swept(column, value))) for x, value in zip(places, values, strict=True)]
+        found = sorted((x, cell.mean) for x, cell in cells if cell.mean is not None)
+        paper = tuple((x, cell.paper) for x, cell in cells if cell.paper is not None)
+        curves.append(Curve(one.label, tuple(x for x, _ in found), tuple(y for _, y in found), paper=paper))
+    before, _, after = column.partition("{}")
+    return Panel(before.strip(" ,:"), curves, after.strip(), names=names)
 
 
-def _line(ax: Axes, curve: Curve, place: int) -> None:
-    colour, dash = PALETTE[place % len(PALETTE)], DASHES[place // len(PALETTE) % len(DASHES)]
-    style = (0, tuple(map(float, dash.split()))) if dash else "-"
-    ax.plot(curve.x, curve.y, color=colour, linestyle=style, marker=_MARKS[place % len(_MARKS)], markersize=4,
-            label=curve.name)  # fmt: skip
-    if curve.mark is not None and curve.mark in curve.x:
-        score = curve.y[curve.x.index(curve.mark)]
-        ax.plot([curve.mark], [score], color=INK, marker="o", markersize=9, fillstyle="none", linestyle="none")
-        ax.annotate(f"K = {curve.mark:g}", (curve.mark, score), textcoords="offset points", xytext=(6, 6))
+def _against(study: Study, figure: Scatter, lines: Sequence[Line]) -> Panel:
+    """Return the panel of one column against another: a point for each line, or one for each value of the sweep."""
+    curves = []
+    for one in lines:
+        pairs = [(_cell(one, swept(figure.x, value)).mean, _cell(one, swept(figure.y, value)).mean)
+                 for value in _values(study, figure.x) or [""]]  # fmt: skip
+        found = [(x, y) for x, y in pairs if x is not None and y is not None]
+        curves.append(Curve(one.label, tuple(x for x, _ in found), tuple(y for _, y in found)))
+    x, y = (name.replace("{}", "").strip() for name in (figure.x, figure.y))
+    return Panel("", curves, x, y)
+
+
+def _values(study: Study, column: str) -> list[float | int | str]:
+    sweep = next(other.sweep for other in study.column if other.name == column)
+    return [] if sweep is None else sweep.values
+
+
+def _cell(line: Line, column: str) -> Cell:
+    return next(cell for cell in line.cells if cell.column == column)
 
 
 def _bars(figure: Bars, lines: Sequence[Line], data: str) -> Callable[[Canvas], None]:
@@ -113,7 +118,7 @@ def _bars(figure: Bars, lines: Sequence[Line], data: str) -> Callable[[Canvas], 
         ax.set_axisbelow(True)
         width = 0.8 / len(figure.columns)
         for place, column in enumerate(figure.columns):
-            cells = [next(cell for cell in one.cells if cell.column == column) for one in lines]
+            cells = [_cell(one, column) for one in lines]
             x = [group + (place - (len(figure.columns) - 1) / 2) * width for group in range(len(lines))]
             here = [(at, cell) for at, cell in zip(x, cells, strict=True) if cell.mean is not None]
             colour = PALETTE[place % len(PALETTE)]
@@ -128,15 +133,9 @@ def _bars(figure: Bars, lines: Sequence[Line], data: str) -> Callable[[Canvas], 
                 ax.plot(*zip(*paper, strict=True), color=INK, marker="_", markersize=14, linestyle="none", label=label)
         ax.set_xticks(range(len(lines)), [one.label for one in lines], rotation=20 if len(lines) > 3 else 0,
                       ha="right" if len(lines) > 3 else "center")  # fmt: skip
-        _legend(canvas, ax, len(figure.columns) + 1)
+        panels.legend(canvas, ax, len(figure.columns) + 1)
 
     return paint
-
-
-def _legend(canvas: Canvas, ax: Axes, entries: int) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    if entries > 1 and handles:
-        canvas.legend(handles, labels, loc="outside lower left", frameon=False, ncols=min(len(labels), 3), fontsize=8)
 
 
 def _wide(lines: Sequence[Line], figure: Bars) -> tuple[float, float]:

@@ -1,16 +1,19 @@
 """Studies: a grid of recipes, what is measured on each, the paper's own numbers, and figures. TOML in, checked tables.
 
-Rows times axes times seeds are runs; columns are numbers of a run. No key of a study calls code, and nothing here
-trains.
+Rows times axes times seeds are runs; columns are numbers of a run, and a swept column is one for each value of one of
+its keys. No key of a study calls code, and nothing here trains.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from robustcl.recipe import PluginTable, Section, Targets
+from robustcl import override
+from robustcl.recipe import PluginTable, Section, Targets, Threat, Use
+from robustcl.study.drawings import Figure
 
 Published = dict[str, dict[str, float]]
 """Data set -> column -> the paper's number, in the column's unit."""
@@ -37,13 +40,26 @@ class Axis(Section):
     """The value as text -> what the paper reports there."""
 
 
-class Accuracy(Section):
+class Sweep(Section):
+    """``sweep`` of a column: one column for each value of a key of it, written where its name has ``{}``."""
+
+    key: str
+    values: list[float | int | str] = Field(min_length=1)
+
+
+class Measured(Section):
+    """What every column has."""
+
+    name: str
+    sweep: Sweep | None = None
+
+
+class Accuracy(Measured):
     """A number of results.json: accuracy, clean or under an attack; the recipe's first protocol and route by default.
 
     attack: a name as the recipe's evaluation has it, or ``first`` for its first one.
     """
 
-    name: str
     use: Literal["accuracy"] = "accuracy"
     protocol: str | None = None
     route: str | None = None
@@ -51,82 +67,94 @@ class Accuracy(Section):
     split: Literal["test", "validation"] = "test"
 
 
-class Metric(Section):
+class Metric(Measured):
     """A number of metrics.jsonl, averaged over the logged steps of the first, of the last, or of all epochs."""
 
-    name: str
     use: Literal["metric"]
     metric: str
     stage: str | None = None
     over: Literal["first epoch", "last epoch", "all epochs"] = "last epoch"
 
 
-class Clusters(Section):
+class Clusters(Measured):
     """The number of clusters that a stage chose, or was given."""
 
-    name: str
     use: Literal["clusters"]
     stage: str | None = None
 
 
-class Perturbed(Section):
-    """Test images moved by any attack or generator, judged by the run's own classifier.
+class Corrupted(Measured):
+    """A number of results.json: accuracy on corrupted test images, the mean over the severities of the evaluation.
 
-    value: ``accuracy`` on what was moved; ``fooled``, the share of the correctly classified images that are not any
-    more; ``drop``, by how much the probability of the true class falls on average on these images.
-    times: the size of the ball in radii of the threat; step sizes grow with it. targets: clusters of the training
-    images under the judged encoder, for generators that read them; a test image belongs to the nearest centroid.
+    corruption: a name as the recipe's evaluation has it, or ``mean`` for the mean over all of them.
     """
 
-    name: str
-    use: Literal["perturbed"]
-    value: Literal["accuracy", "fooled", "drop"]
+    use: Literal["corrupted"]
+    corruption: str = "mean"
+    protocol: str | None = None
+    route: str | None = None
+
+
+class Moved(Measured):
+    """Test images moved by any attack or generator, seen by the run's own classifier.
+
+    threat: the ball, the run's own where it is left out. times: the ball's size in its radii; step sizes grow with it.
+    targets: clusters of the training images under the judged encoder, for generators that read them; a test image
+    belongs to the nearest centroid.
+    """
+
     attack: PluginTable
+    threat: Threat | None = None
     times: float = Field(1.0, gt=0)
     targets: Targets | None = None
     protocol: str | None = None
     route: str | None = None
 
 
-Column = Annotated[Accuracy | Metric | Clusters | Perturbed, Field(discriminator="use")]
-COLUMN: TypeAdapter[Accuracy | Metric | Clusters | Perturbed] = TypeAdapter(Column)
+class Perturbed(Moved):
+    """What moved test images do to the run's own classifier.
+
+    value: ``accuracy`` on what was moved; ``relative-drop``, the share of the clean accuracy that is lost; ``fooled``,
+    the share of the correctly classified images that are not any more; ``drop``, by how much the probability of the
+    true class falls on average on these images.
+    """
+
+    use: Literal["perturbed"]
+    value: Literal["accuracy", "relative-drop", "fooled", "drop"]
+
+
+class Representation(Moved):
+    """A measure of the features h of moved test images, or of clean ones where nothing moves them.
+
+    value: a function of ``robustcl.measures`` by what it says, see ``robustcl.study.representation``.
+    """
+
+    use: Literal["representation"]
+    value: Literal[
+        "relative-divergence", "intra-divergence", "inter-divergence", "feature-divergence", "alignment", "uniformity",
+        "class-ratio", "silhouette", "silhouette-drop", "effective-rank", "entropy", "linear-separability",
+    ]  # fmt: skip
+    attack: PluginTable = Use(use="none")
+
+
+class Transferred(Measured):
+    """Accuracy on adversarial test images that were made against the run of another row, of the same seed and point.
+
+    source: that row; the attack sees the classifier of its first protocol and route. A row against itself has none.
+    """
+
+    use: Literal["transferred"]
+    source: str
+    attack: PluginTable
+    times: float = Field(1.0, gt=0)
+    protocol: str | None = None
+    route: str | None = None
+
+
+AnyColumn = Accuracy | Metric | Clusters | Corrupted | Perturbed | Representation | Transferred
+Column = Annotated[AnyColumn, Field(discriminator="use")]
+COLUMN: TypeAdapter[AnyColumn] = TypeAdapter(Column)
 """Checks the table of one column."""
-
-
-class Bars(Section):
-    """A bar for each row and column, the paper's numbers as marks."""
-
-    kind: Literal["bars"]
-    columns: list[str] = Field(min_length=1)
-    caption: str = ""
-
-
-class Lines(Section):
-    """A line for each row and column along an axis."""
-
-    kind: Literal["lines"]
-    axis: str
-    columns: list[str] = Field(min_length=1)
-    caption: str = ""
-
-
-class Epochs(Section):
-    """Metrics of a stage, averaged over the logged steps of each epoch."""
-
-    kind: Literal["epochs"]
-    metrics: list[str] = Field(min_length=1)
-    stage: str | None = None
-    caption: str = ""
-
-
-class Silhouettes(Section):
-    """The silhouette score of each number of clusters that was tried; the chosen one is marked."""
-
-    kind: Literal["silhouette"]
-    caption: str = ""
-
-
-Figure = Annotated[Bars | Lines | Epochs | Silhouettes, Field(discriminator="kind")]
 
 
 class Study(Section):
@@ -144,12 +172,31 @@ class Study(Section):
     column: list[Column] = Field(default_factory=list)
     figure: list[Figure] = Field(default_factory=list)
 
-    def columns_of(self, row: Row) -> list[Accuracy | Metric | Clusters | Perturbed]:
-        """Return the columns as a row has them."""
-        return [COLUMN.validate_python(merged(column, row)) for column in self.column]
+    def columns_of(self, row: Row) -> list[AnyColumn]:
+        """Return the columns as a row has them, a swept one as one for each value."""
+        tables = (merged(column, row) for column in self.column)
+        return [COLUMN.validate_python(plain) for table in tables for plain in spread(table)]
 
 
 def merged(column: Section, row: Row) -> dict[str, Any]:
     """Return the table of a column as a row has it."""
     own: dict[str, Any] = column.model_dump(exclude_unset=True)
     return {**own, **row.column.get(own["name"], {})}
+
+
+def spread(column: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a swept column's table once for each value, with that value at its key and in its name."""
+    if column.get("sweep") is None:
+        return [column]
+    sweep = Sweep.model_validate(column["sweep"])
+    tables = []
+    for value in sweep.values:
+        table: dict[str, Any] = copy.deepcopy({key: held for key, held in column.items() if key != "sweep"})
+        override.put(table, sweep.key, value, f"column.{column['name']}.sweep.key")
+        tables.append(table | {"name": swept(column["name"], value)})
+    return tables
+
+
+def swept(name: str, value: float | str) -> str:
+    """Return the name of a swept column at a value."""
+    return name.replace("{}", f"{value:g}" if isinstance(value, float) else str(value))

@@ -1,129 +1,127 @@
 """What a study measures itself on a finished run: test images perturbed by any attack, judged by the run's classifier.
 
-The same attack engine as in evaluation: guard, keyed randomness, eval mode, verdicts in float32.
+The same attack engine as in evaluation: checked promises, keyed randomness, eval mode, verdicts in float32.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from robustcl.composition import needs
 from robustcl.composition.api import Composition
 from robustcl.composition.build import build_stage
-from robustcl.composition.data import open_splits, open_test
-from robustcl.composition.evaluation import Evaluation
-from robustcl.composition.folder import reopen
-from robustcl.composition.judging import EvaluationPlan, attack_of
+from robustcl.composition.judging import EvaluationPlan, attack_of, ball_of
 from robustcl.composition.parts import Parts
-from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
 from robustcl.errors import NeedNotMet
-from robustcl.evaluate.judge import Members
+from robustcl.evaluate import scaled
 from robustcl.evaluate.solo import Solo
 from robustcl.nn.encoder import Encoder
 from robustcl.protocols import Need
-from robustcl.recipe import Stage, Targets
+from robustcl.recipe import Section, Stage, Targets, Use
 from robustcl.rng import Rng
-from robustcl.study.grammar import Perturbed
-from robustcl.study.observer import Observer, Reading, nearest, observe
+from robustcl.study import finished, representation
+from robustcl.study.finished import Finished
+from robustcl.study.grammar import Moved
+from robustcl.study.observer import Reading, Seen, nearest, observe
+from robustcl.study.representation import Views
 from robustcl.threat import Ball
-from robustcl.train.checkpoint import write_atomically
 from robustcl.train.encoders import Encoders
-from robustcl.train.engine import Engine
-from robustcl.train.log import watch_nothing
 from robustcl.train.plan import Part, TargetPlan
 from robustcl.train.refresh import ClusterState, refresh
 from robustcl.types import Clustering
 
-_GIVEN = frozenset({Need.FEATURES, Need.PREDICTIONS, Need.LABELS, Need.INDEX, Need.OBJECTIVE, Need.CLUSTERS})
+_GIVEN = frozenset({Need.FEATURES, Need.PREDICTIONS, Need.LABELS, Need.INDEX, Need.OBJECTIVE})
 """What test images and their classifier can offer an attack."""
-_FILE = "measures.json"
 
 
-def check(column: Perturbed, composition: Composition, judged: tuple[EvaluationPlan, str], where: str) -> None:
+def check(column: Moved, composition: Composition, judged: tuple[EvaluationPlan, str], where: str) -> None:
     """Refuse what could not be measured: an unknown attack, or one that needs what test images cannot offer."""
-    part = attack_of(column.attack, Parts(), f"{where}.attack")
-    wanted = part.plugin.generator.needs if isinstance(part.plugin, Solo) else part.needs
-    for need in sorted(wanted - _GIVEN, key=str):
-        raise NeedNotMet(f"{where}: {part.name} reads {need.value}, which no test image has")
+    part = check_attack(column.attack, where, frozenset({Need.CLUSTERS}))
+    plugin = part.plugin.generator if isinstance(part.plugin, Solo) else part.plugin
+    wanted = plugin.needs if isinstance(part.plugin, Solo) else part.needs
     if Need.CLUSTERS in wanted and column.targets is None:
         raise NeedNotMet(f'{where}: {part.name} reads clusters; add targets = {{ use = "spherical-kmeans" }}')
-    _ball(composition, column.times)
+    _ball(column, composition.ball, where)
     if column.targets is not None:
-        targets = _targets(column.targets, judged[1], composition, Parts())
-        plugin = part.plugin.generator if isinstance(part.plugin, Solo) else part.plugin
-        needs.check_clusters(plugin, targets, f"{where}.attack")
+        needs.check_clusters(plugin, _targets(column.targets, judged[1], composition, Parts()), f"{where}.attack")
 
 
-def measured(column: Perturbed, judged: tuple[EvaluationPlan, str], folder: Path) -> Reading | None:
+def check_attack(table: Use, where: str, more: frozenset[Need] = frozenset()) -> Part:
+    """Return an attack; refuse one that reads what test images and their classifier, with ``more``, cannot offer."""
+    part = attack_of(table, Parts(), f"{where}.attack")
+    wanted = part.plugin.generator.needs if isinstance(part.plugin, Solo) else part.needs
+    for need in sorted(wanted - _GIVEN - more, key=str):
+        raise NeedNotMet(f"{where}: {part.name} reads {need.value}, which no test image has")
+    return part
+
+
+def measured(
+    column: Moved, judged: tuple[EvaluationPlan, str], folder: Path, beside: Sequence[Section] = ()
+) -> Reading | None:
     """Return the number, measured once for each setting and then read from ``measures.json`` in the run.
 
-    ``None`` where no image was classified correctly, of which there would be a share.
+    ``beside``: the columns of the same row; what they ask of the same images is measured with it. ``None`` where there
+    is nothing to measure, as a share of the images that were classified correctly when none was.
     """
     plan, route = judged
-    question = {**column.model_dump(mode="json", exclude={"name", "value"}), "route": route, "protocol": plan.table.use}
-    key = hashlib.blake2b(json.dumps(question, sort_keys=True).encode(), digest_size=8).hexdigest()
-    known = _known(folder / _FILE)
-    if key not in known:
-        known[key] = {"question": question, **_measure(column, plan, route, folder)}
-        write_atomically(folder / _FILE, json.dumps(known, indent=1))
-    found = known[key].get(column.value)
-    return None if found is None else Reading(**found)
+    question = _question(column, plan, route)
+    found = finished.known(folder, question)
+    value = _value(column)
+    if value not in found:
+        others = {_value(other) for other in beside if isinstance(other, Moved)
+                  and _question(other, plan, route) == question}  # fmt: skip
+        found = finished.keep(
+            folder, question, _measure(column, {value, *others}, finished.opened(folder, plan, route))
+        )
+    return None if found[value] is None else Reading(**found[value])
 
 
-def _judged(plan: EvaluationPlan) -> tuple[str | None, ...]:
-    return plan.table.use, plan.table.stage, plan.table.encoder
+def _value(column: Moved) -> str:
+    return str(getattr(column, "value", ""))
 
 
-def _known(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found
+def _question(column: Moved, plan: EvaluationPlan, route: str) -> dict[str, Any]:
+    """Return what makes the moved images; two columns with the same look at the same ones."""
+    table = column.model_dump(mode="json", include=set(Moved.model_fields) - {"name", "sweep"})
+    if table["threat"] is None:
+        del table["threat"]
+    return {**table, "use": "perturbed", "route": route, "protocol": plan.table.use}
 
 
-def _measure(column: Perturbed, plan: EvaluationPlan, route: str, folder: Path) -> dict[str, Any]:
-    composition, options = reopen(folder)
-    engine = Engine(options["device"], 1, options["precision"])
-    splits = open_splits(composition, engine.device)
-    run = Stages(composition, folder, engine, watch_nothing, lambda sentence: None, splits)
-    own = next(other for other in composition.evaluations if _judged(other) == _judged(plan))
-    encoder = Evaluation(run).prepared(own, route)
-    test = open_test(composition, engine.device)
-    ball = _ball(composition, column.times)
-    rng = Rng(composition.recipe.seed, "study", own.table.use, route)
-    judge = Observer(encoder, route, ball, rng, engine.autocast)
-    index = torch.arange(min(test.samples, own.table.samples or test.samples), device=test.device)
+def _measure(column: Moved, values: Set[str], run: Finished) -> dict[str, Any]:
+    ball = _ball(column, run.composition.ball, column.name)
+    judge = run.observer(ball)
     if column.targets is not None:
-        targets = _targets(column.targets, route, composition, Parts())
-        clusters = _clusters(targets, encoder, splits.pretrain, rng)
-        judge.clusters = nearest(clusters, judge, test, index, own.table.block)
+        targets = _targets(column.targets, run.route, run.composition, Parts())
+        clusters = _clusters(targets, run.encoder, run.splits.pretrain, run.rng)
+        judge.clusters = nearest(clusters, judge, run.test, run.index, run.block)
     part = attack_of(column.attack, Parts(), "attack")
-    members = _members(part, column.times, len(splits.classes), ball)
-    return observe(judge, test, index, part.name, members, own.table.block)
+    members = scaled.members(part.plugin, len(run.splits.classes), ball, column.times)
+    asked = sorted(values & representation.VALUES.keys())
+    seen = Seen() if asked else None
+    found = observe(judge, run.test, run.index, part.name, members, run.block, seen)
+    answers: dict[str, Any] = {**dict.fromkeys(values), **found}
+    if seen is not None:
+        answers |= representation.measured(asked, Views(seen, lambda: _training(run)))
+    return answers
 
 
-def _ball(composition: Composition, times: float) -> Ball:
-    return Ball.checked(composition.ball.norm, float(composition.ball.eps) * times)
+def _training(run: Finished) -> tuple[Tensor, Tensor]:
+    """Return the clean features (n, F) and the labels (n,) of the training images."""
+    blocks = torch.split(torch.arange(run.splits.train.samples), run.block)
+    features = [run.classifier.features(images) for _, images in run.splits.train.batches(blocks)]
+    return torch.cat(features), run.splits.train.labels
 
 
-def _members(part: Part, times: float, classes: int, ball: Ball) -> Members:
-    """Return the attack's members, their steps as much longer as the ball is larger."""
-    plugin = copy.copy(part.plugin)
-    if isinstance(plugin, Solo):
-        plugin.generator = copy.copy(plugin.generator)
-    moved = plugin.generator if isinstance(plugin, Solo) else plugin
-    if hasattr(moved, "step_size"):
-        moved.step_size = moved.step_size * times
-    members: Members = plugin.members(classes, ball)
-    return members
+def _ball(column: Moved, own: Ball, where: str) -> Ball:
+    ball = own if column.threat is None else ball_of(column.threat.norm, column.threat.eps, f"{where}.threat")
+    return Ball.checked(ball.norm, float(ball.eps) * column.times)
 
 
 def _targets(table: Targets, route: str, composition: Composition, parts: Parts) -> TargetPlan:

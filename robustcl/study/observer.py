@@ -10,8 +10,10 @@ from torch import Tensor
 
 from robustcl import contrast
 from robustcl.data.subset import Images
+from robustcl.evaluate.classifier import FEATURES, LOGITS
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.judge import Judge, Members
+from robustcl.measures import relative_drop
 from robustcl.rng import Rng
 from robustcl.types import ABSENT, Attack, Clustering
 
@@ -31,24 +33,61 @@ class Observer(Judge):
 
     clusters: Clustering = ABSENT
 
-    def _attack(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
-        attack = super()._attack(x, label, index, rng)
+    def task(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
+        """Return the attack without a verdict: it goes on where it has fooled already, as in training."""
+        attack = super().task(x, label, index, rng).but(verdict=ABSENT, confirmation=ABSENT)
         return attack if self.clusters is ABSENT else attack.but(clusters=self.clusters)
 
     @torch.no_grad()
     def probability(self, x: Tensor, label: Tensor) -> Tensor:
         """Return the probability of the true class (R,)."""
-        logits = self._embed(x, frozenset({"logits"})).logits.float()
+        logits = self.classifier.embed(x, LOGITS).logits.float()
         return logits.softmax(1).gather(1, label[:, None])[:, 0]
 
 
-def observe(
-    judge: Observer, images: Images, index: Tensor, name: str, members: Members, block: int
-) -> dict[str, dict[str, Any]]:
-    """Return ``accuracy``, ``fooled`` and ``drop`` over some images, each as the fields of a ``Reading``.
+class Seen:
+    """What the classifier saw of images before and after, block by block.
 
-    fooled and drop are over the images that are classified correctly before: a share, and a mean of
-    p(y | x) - p(y | x + d). Where there are none, both are left out.
+    clean, moved: (n, F) features h of both. logits: (n, L) on the moved ones. label: (n,).
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def add(self, judge: Judge, x: Tensor, moved: Tensor, label: Tensor) -> None:
+        """Look at images x (R, *item) and at what became of them."""
+        after = judge.classifier.embed(moved, FEATURES | LOGITS)
+        self._parts.append((judge.classifier.features(x), after.h.float(), after.logits.float(), label))
+
+    @property
+    def clean(self) -> Tensor:
+        return self._joined(0)
+
+    @property
+    def moved(self) -> Tensor:
+        return self._joined(1)
+
+    @property
+    def logits(self) -> Tensor:
+        return self._joined(2)
+
+    @property
+    def label(self) -> Tensor:
+        return self._joined(3)
+
+    def _joined(self, place: int) -> Tensor:
+        return torch.cat([part[place] for part in self._parts])
+
+
+def observe(
+    judge: Observer, images: Images, index: Tensor, name: str, members: Members, block: int, seen: Seen | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return ``accuracy``, ``relative-drop``, ``fooled`` and ``drop`` of some images, as the fields of a ``Reading``.
+
+    relative-drop is the share of the clean accuracy that is lost. fooled and drop are over the images that are
+    classified correctly before: a share, and a mean of p(y | x) - p(y | x + d). Where there are none, all three are
+    left out. ``seen`` is shown every block.
     """
     right: list[Tensor] = []
     after: list[Tensor] = []
@@ -56,28 +95,32 @@ def observe(
     for rows in torch.split(index, block):
         x, label = images.fetch(rows), images.labels[rows]
         adversarial, prediction = judge.attack(x, label, rows, name, members)
-        right.append(judge.predict(x) == label)
+        right.append(judge.classifier.predict(x) == label)
         after.append(prediction == label)
         drops.append(judge.probability(x, label) - judge.probability(adversarial, label))
+        if seen is not None:
+            seen.add(judge, x, adversarial, label)
     before, kept, drop = torch.cat(right), torch.cat(after), torch.cat(drops)
     judged, fooled = int(before.sum()), int((before & ~kept).sum())
-    accuracy = {"accuracy": asdict(_share(int(kept.sum()), len(kept)))}
+    accuracy = {"accuracy": asdict(share(int(kept.sum()), len(kept)))}
     if judged == 0:
         return accuracy
     return accuracy | {
-        "fooled": asdict(_share(fooled, judged)),
+        "relative-drop": asdict(Reading(relative_drop(judged, int(kept.sum())), n=len(kept))),
+        "fooled": asdict(share(fooled, judged)),
         "drop": asdict(Reading(float(drop[before].double().mean()), n=judged)),
     }
 
 
-def _share(count: int, n: int) -> Reading:
+def share(count: int, n: int) -> Reading:
+    """Return a share of n images with its interval."""
     return Reading(count / n, *wilson(count, n), n)
 
 
 @torch.no_grad()
 def nearest(clusters: Clustering, judge: Judge, images: Images, index: Tensor, block: int) -> Clustering:
     """Return the same centroids with the test images assigned to the nearest, by the cosine."""
-    features = torch.cat([judge.features(images.fetch(rows)) for rows in torch.split(index, block)])
+    features = torch.cat([judge.classifier.features(images.fetch(rows)) for rows in torch.split(index, block)])
     nearness = [contrast.cosine(features, centroids.to(features)) for centroids in clusters.centroids]
     return Clustering(
         centroids=clusters.centroids,

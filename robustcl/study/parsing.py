@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from robustcl.errors import UsageError, near
 from robustcl.reading import sentence
-from robustcl.study.grammar import COLUMN, Bars, Lines, Study, merged
+from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
+from robustcl.study.grammar import COLUMN, Study, Transferred, merged, spread
 
 
 def parse(tables: dict[str, Any], where: str) -> Study:
@@ -26,10 +27,13 @@ def parse(tables: dict[str, Any], where: str) -> Study:
     for row in study.row:
         for column in study.column:
             changed = merged(column, row)
+            place = f"{where}: row.{row.name}.column.{column.name}"
             try:
                 COLUMN.validate_python(changed)
+                for plain in spread(changed):
+                    changed = plain
+                    COLUMN.validate_python(plain)
             except ValidationError as error:
-                place = f"{where}: row.{row.name}.column.{column.name}"
                 raise UsageError(sentence(error, place, changed, type(column))) from None
     _check_names(study, where)
     return study
@@ -46,20 +50,58 @@ def _check_names(study: Study, where: str) -> None:
             raise UsageError(f"{where}: two {noun} tables are named {min(twins)!r}; rename one")
     if not study.column and not study.figure:
         raise UsageError(f"{where}: nothing is measured; add a [[column]] or a [[figure]]")
-    columns, axes = [column.name for column in study.column], [axis.name for axis in study.axis]
-    read = [(f"row.{row.name}.column", name) for row in study.row for name in row.column]
-    read += [(f"row.{row.name}.paper.{d}", name) for row in study.row for d, p in row.paper.items() for name in p]
-    read += [(f"axis.{axis.name}.paper.{value}.{data}", name) for axis in study.axis
-             for value, papers in axis.paper.items() for data, paper in papers.items() for name in paper]  # fmt: skip
-    read += [(f"figure.{figure.kind}.columns", name) for figure in study.figure
-             if isinstance(figure, Bars | Lines) for name in figure.columns]  # fmt: skip
-    for place, name in read:
-        if name not in columns:
-            known = near(name, columns) or f"; there is {', '.join(columns) or 'none'}"
-            raise UsageError(f"{where}: {place}: there is no column {name!r}{known}")
-    for figure in study.figure:
-        if isinstance(figure, Lines) and figure.axis not in axes:
-            raise UsageError(f"{where}: figure.lines.axis: there is no axis {figure.axis!r}{near(figure.axis, axes)}")
+    for column in study.column:
+        if ("{}" in column.name) != (column.sweep is not None):
+            raise UsageError(
+                f"{where}: column.{column.name}: a column with a sweep, and no other, has {{}} in its name"
+            )
+    _check_references(study, where)
     for row in study.row:
         if study.axis and row.paper:
             raise UsageError(f"{where}: row.{row.name}.paper: with an axis, write what the paper reports as axis.paper")
+        names = [column.name for column in study.columns_of(row)]
+        if names != [column.name for column in study.columns_of(study.row[0])] or len(set(names)) < len(names):
+            raise UsageError(f"{where}: row.{row.name}: its columns are not those of the first row, each once")
+
+
+def _check_references(study: Study, where: str) -> None:
+    """Refuse names of columns, axes and rows that stand for nothing."""
+    written, axes = [column.name for column in study.column], [axis.name for axis in study.axis]
+    single = [column.name for column in study.columns_of(study.row[0])]
+    sweeps = [column.name for column in study.column if column.sweep is not None]
+    read = [(f"row.{row.name}.column", name, written) for row in study.row for name in row.column]
+    read += [(f"row.{row.name}.paper.{d}", name, single) for row in study.row for d, p in row.paper.items()
+             for name in p if not any(_fits(name, swept) for swept in sweeps)]  # fmt: skip
+    read += [(f"axis.{axis.name}.paper.{value}.{data}", name, single) for axis in study.axis
+             for value, papers in axis.paper.items() for data, paper in papers.items() for name in paper]  # fmt: skip
+    for figure in study.figure:
+        place = f"figure.{figure.kind}"
+        if isinstance(figure, Bars | Lines):
+            read += [(f"{place}.columns", name, single) for name in figure.columns]
+        elif isinstance(figure, Sweeps):
+            read += [(f"{place}.columns", name, sweeps) for name in figure.columns]
+        elif isinstance(figure, Scatter):
+            read += [(f"{place}.{key}", name, written) for key, name in (("x", figure.x), ("y", figure.y))]
+            values = [column.sweep and column.sweep.values for column in study.column
+                      if column.name in (figure.x, figure.y)]  # fmt: skip
+            if len(values) == 2 and values[0] != values[1]:
+                raise UsageError(f"{where}: {place}: {figure.x!r} and {figure.y!r} are not swept over the same values")
+    for place, name, known in read:
+        if name not in known:
+            others = near(name, known) or f"; there is {', '.join(known) or 'none'}"
+            raise UsageError(f"{where}: {place}: there is no column {name!r}{others}")
+    for figure in study.figure:
+        if isinstance(figure, Lines) and figure.axis not in axes:
+            raise UsageError(f"{where}: figure.lines.axis: there is no axis {figure.axis!r}{near(figure.axis, axes)}")
+    rows = [row.name for row in study.row]
+    for row in study.row:
+        for column in study.columns_of(row):
+            if isinstance(column, Transferred) and column.source not in rows:
+                place = f"column.{column.name}.source"
+                raise UsageError(f"{where}: {place}: there is no row {column.source!r}{near(column.source, rows)}")
+
+
+def _fits(name: str, sweep: str) -> bool:
+    """Say whether a name is that of a swept column at some value, one that is not swept over now included."""
+    before, _, after = sweep.partition("{}")
+    return name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustcl.report.tables import MISSING
-from robustcl.study.grammar import Accuracy, Column, Perturbed, Row, Study
+from robustcl.study.grammar import (
+    Accuracy,
+    AnyColumn,
+    Corrupted,
+    Perturbed,
+    Representation,
+    Row,
+    Study,
+    Transferred,
+)
 from robustcl.study.observer import Reading
 
 
@@ -91,9 +100,9 @@ def _published(study: Study, row: Row, point: Mapping[str, Any], data: str, colu
     return None
 
 
-def _cell(column: Column, readings: Sequence[Reading | None], paper: float | None) -> Cell:
+def _cell(column: AnyColumn, readings: Sequence[Reading | None], paper: float | None) -> Cell:
     found = [reading for reading in readings if reading is not None]
-    percent = isinstance(column, Accuracy | Perturbed)
+    percent = _is_share(column)
     if not found:
         return Cell(column.name, None, None, None, None, None, 0, paper, percent)
     unit = 100.0 if percent else 1.0
@@ -105,6 +114,12 @@ def _cell(column: Column, readings: Sequence[Reading | None], paper: float | Non
         return Cell(column.name, mean, std, None, None, alone.n, len(values), paper, percent)
     low, high = (None if edge is None else edge * unit for edge in (alone.low, alone.high))
     return Cell(column.name, mean, None, low, high, alone.n, 1, paper, percent)
+
+
+def _is_share(column: AnyColumn) -> bool:
+    if isinstance(column, Representation):
+        return column.value == "linear-separability"
+    return isinstance(column, Accuracy | Corrupted | Perturbed | Transferred)
 
 
 def markdown(lines: Sequence[Line], data: str, corner: str = "") -> str:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import tomli_w
+import torch
+from torch import nn
 
 from robustcl.errors import UsageError
 from robustcl.protocols import Need
+from robustcl.rng import Rng
 from robustcl.testing.builders import DIMS
 from robustcl.testing.generators import EPS
-from robustcl.testing.subject import Check, Subject
+from robustcl.testing.subject import Check, Skip, Subject
 from robustcl.threat import Ball
+
+_IMAGES = 400
+"""Training images of which a head is made."""
 
 
 def has_members(subject: Subject) -> None:
@@ -34,11 +40,12 @@ def has_members(subject: Subject) -> None:
 
 
 def has_stages(subject: Subject) -> None:
-    """Each stage is a table that TOML can hold; none at all only where it needs a run's own predictions."""
+    """Each stage is a table that TOML can hold; none only where it makes a head or needs a run's own predictions."""
     plugin = subject.make()
     for route in ("clean", "adv"):
         stages = plugin.stages(route)
-        assert len(stages) > 0 or Need.PREDICTIONS in plugin.needs, "has no stages, and needs no predictions"
+        bare = Need.PREDICTIONS not in plugin.needs and not hasattr(plugin, "head")
+        assert len(stages) > 0 or not bare, "has no stages, makes no head, and needs no predictions"
         for stage in stages:
             assert isinstance(stage, Mapping), f"a stage is a {type(stage).__name__}, not a table"
             assert stage, "a stage is empty"
@@ -48,5 +55,31 @@ def has_stages(subject: Subject) -> None:
                 raise AssertionError(f"a stage holds what TOML cannot: {error}") from error
 
 
+def its_head_classifies(subject: Subject) -> None:
+    """``head``, where there is one, gives finite logits (R, L) through which a gradient reaches the features."""
+    plugin = subject.make()
+    if not hasattr(plugin, "head"):
+        raise Skip("it makes no head")
+    rng = Rng(0, "head")
+    features, label = rng.normal((_IMAGES, DIMS.features)), torch.arange(_IMAGES) % DIMS.classes
+    head = plugin.head(features, label, DIMS.classes)
+    assert isinstance(head, nn.Module), f"the head is a {type(head).__name__}, not a module"
+    assert not list(head.parameters()), "the head has parameters, which nobody trains"
+    h = rng.normal((5, DIMS.features)).requires_grad_()
+    logits = head(h)
+    assert logits.shape == (5, DIMS.classes), f"the logits of 5 features have the shape {tuple(logits.shape)}"
+    assert bool(logits.isfinite().all()), "the logits are not finite"
+    assert logits.requires_grad, "no gradient reaches the features"
+    alone = head(h[3:4])
+    assert torch.allclose(alone, logits[3:4], atol=1e-5), "a row's logits depend on the other rows"
+
+
+def its_version_is_text(subject: Subject) -> None:
+    """``version``, where there is one, is text that is not empty."""
+    version = getattr(subject.cls, "version", "v0")
+    assert isinstance(version, str), f"version is a {type(version).__name__}, not text"
+    assert version, "version is empty"
+
+
 ATTACK: tuple[Check, ...] = (has_members,)
-PROTOCOL: tuple[Check, ...] = (has_stages,)
+PROTOCOL: tuple[Check, ...] = (has_stages, its_head_classifies, its_version_is_text)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robustcl import guard, ranks
+from robustcl import promises, ranks
 from robustcl.errors import UsageError
 from robustcl.nn.fast import frozen_for_attack
 from robustcl.protocols import Need
@@ -42,7 +42,7 @@ class Attacker:
         x = torch.cat([batch.views[name] for name in generator.reads])
         attack = self._attack(generator, x, batch)
         with frozen_for_attack(self.encoders.online):
-            adversarial = guard.perturb(
+            adversarial = promises.perturb(
                 generator.part.plugin,
                 generator.part.name,
                 x,
@@ -182,7 +182,7 @@ class Attacker:
             views = {role: fixed[role] if role in fixed else block[ref.view] for role, ref in term.roles}
             with torch.autocast(places.device.type, enabled=False):
                 scene = compose_scene(term, views, seen, self.clusters, frozen, support)
-                values = guard.per_sample(term.objective.plugin, term.objective.name, scene)
+                values = promises.per_sample(term.objective.plugin, term.objective.name, scene)
             if separable:
                 return torch.stack([weights[name] * value for name, value in values.items()]).sum(0)
             return _over_ranks(values, weights)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustcl import clustering, guard, ranks
+from robustcl import clustering, promises, ranks
 from robustcl.data.draw import ViewSpec, draw_views
 from robustcl.data.subset import Images
 from robustcl.rng import Rng
@@ -60,7 +60,7 @@ def refresh(state: ClusterState, plan: TargetPlan, encoders: Encoders, images: I
     features = embed_all(plan, encoders, images, rng)
     if state.chosen is None:
         state.chosen, state.curve = _clusters(plan, features, rng.child("choice"))
-    fitted = guard.fit(plan.part.plugin, plan.part.name, features, state.chosen, rng.child("fit", f"{epoch:.6f}"))
+    fitted = promises.fit(plan.part.plugin, plan.part.name, features, state.chosen, rng.child("fit", f"{epoch:.6f}"))
     state.clustering = ranks.from_first(fitted)
     state.epoch = epoch
 
@@ -82,7 +82,7 @@ def _clusters(plan: TargetPlan, features: Tensor, rng: Rng) -> tuple[tuple[int, 
         return plan.clusters, ()
 
     def assign(clusters: int) -> Tensor:
-        fitted = guard.fit(plan.part.plugin, plan.part.name, features, (clusters,), rng.child(clusters))
+        fitted = promises.fit(plan.part.plugin, plan.part.name, features, (clusters,), rng.child(clusters))
         return fitted.assignment[0]
 
     choice = clustering.choose(features, plan.grid, assign)

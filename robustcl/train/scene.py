@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from robustcl import guard, ranks
+from robustcl import promises, ranks
 from robustcl.protocols import Need
 from robustcl.train.plan import TermPlan
 from robustcl.types import Batch, Clustering, Embedding, Rows, Scene
@@ -41,7 +41,7 @@ def compose_scene(
     if support:
         scene = scene.but(support=_stack(list(support), batch))
     if term.selector is not None:
-        scene = scene.but(pairs=guard.select(term.selector.plugin, term.selector.name, scene))
+        scene = scene.but(pairs=promises.select(term.selector.plugin, term.selector.name, scene))
     return scene
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustcl import guard, ranks
+from robustcl import promises, ranks
 from robustcl.data.draw import draw_views, drawable
 from robustcl.duration import Progress
 from robustcl.errors import NonFiniteLoss
@@ -85,7 +85,7 @@ class Step(nn.Module):
                 if Need.VALUES in term.objective.needs:
                     scene = scene.but(values=dict(earlier))
                 self.scenes.append((term, scene))
-                values = guard.per_sample(term.objective.plugin, term.objective.name, scene)
+                values = promises.per_sample(term.objective.plugin, term.objective.name, scene)
                 earlier |= {f"{term.name}/{name}": value for name, value in values.items()}
                 for name, value in values.items():
                     losses[f"{term.name}/{name}"] = weights[term.name][name] * _mean_over_ranks(value)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcl import guard
+from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -72,7 +72,7 @@ def linear_drop(generator: Any, ball: Ball) -> Tensor:
         places=rows,
         loss=lambda e, places: nn.functional.cross_entropy(e.logits, label[places], reduction="none"),
     )
-    adv = guard.perturb(generator, "it", x, attack, modules=[])
+    adv = promises.perturb(generator, "it", x, attack, modules=[])
     toward = weight[label] - weight[1 - label]
     dual = {"Linf": 1.0, "L2": 2.0, "L1": math.inf}[ball.norm]
     return ((x - adv) * toward).sum(1) / (ball.eps * torch.linalg.vector_norm(toward, ord=dual, dim=1))
@@ -106,8 +106,8 @@ def test_torchattacks_pgd_is_ours_without_a_random_start():
     pytest.importorskip("torchattacks")
     x, _, attack, net = setting(Ball("Linf", EPS))
     options = {"alpha": "2/255", "steps": 5, "random_start": False}
-    theirs = guard.perturb(Torchattacks(attack="PGD", options=options), "it", x, attack, modules=[net])
-    ours = guard.perturb(PGD(steps=5, start="none"), "it", x, attack, modules=[net])
+    theirs = promises.perturb(Torchattacks(attack="PGD", options=options), "it", x, attack, modules=[net])
+    ours = promises.perturb(PGD(steps=5, start="none"), "it", x, attack, modules=[net])
     torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-6)
 
 
@@ -118,9 +118,9 @@ def test_torchattacks_attacks_stay_inside_and_leave_no_traces(name):
     x, label, attack, net = setting(Ball("L2", 0.5) if name == "CW" else Ball("Linf", EPS))
     options = {"n_queries": 50} if name == "Square" else None
     generator = Torchattacks(attack=name, options=options)
-    adv = guard.perturb(generator, "it", x, attack, modules=[net])
+    adv = promises.perturb(generator, "it", x, attack, modules=[net])
     assert losses(net, adv, label).sum() > losses(net, x, label).sum()
-    again = guard.perturb(generator, "it", x, setting(attack.ball)[2], modules=[net])
+    again = promises.perturb(generator, "it", x, setting(attack.ball)[2], modules=[net])
     assert torch.equal(adv, again), "the same stream must give the same attack"
 
 
@@ -146,8 +146,8 @@ def test_art_pgd_is_as_strong_as_ours(norm, eps):
     pytest.importorskip("art")
     x, label, attack, net = setting(Ball(norm, eps))
     options = {"eps_step": eps / 4, "max_iter": 20}
-    theirs = guard.perturb(ART(attack="ProjectedGradientDescent", options=options), "it", x, attack, modules=[net])
-    ours = guard.perturb(PGD(steps=20, step_size=eps / 4), "it", x, attack, modules=[net])
+    theirs = promises.perturb(ART(attack="ProjectedGradientDescent", options=options), "it", x, attack, modules=[net])
+    ours = promises.perturb(PGD(steps=20, step_size=eps / 4), "it", x, attack, modules=[net])
     clean = losses(net, x, label).sum()
     gain, expected = losses(net, theirs, label).sum() - clean, losses(net, ours, label).sum() - clean
     assert gain > 0
@@ -159,7 +159,7 @@ def test_art_pgd_is_as_strong_as_ours(norm, eps):
 def test_art_fgsm_is_ours():
     pytest.importorskip("art")
     x, _, attack, net = setting(Ball("Linf", EPS))
-    theirs = guard.perturb(ART(attack="FastGradientMethod"), "it", x, attack, modules=[net])
+    theirs = promises.perturb(ART(attack="FastGradientMethod"), "it", x, attack, modules=[net])
     ((_, fgsm),) = FGSMAttack().members(4, attack.ball)
     torch.testing.assert_close(theirs, fgsm.perturb(x, attack), rtol=0, atol=1e-6)
 
@@ -174,9 +174,9 @@ def test_art_attacks_stay_inside_and_leave_no_traces(name):
         name, {"eps_step": "2/255", "max_iter": 5, "nb_random_init": 1}
     )
     generator = ART(attack=name, options=options)
-    adv = guard.perturb(generator, "it", x, attack, modules=[net])
+    adv = promises.perturb(generator, "it", x, attack, modules=[net])
     assert losses(net, adv, label).sum() > losses(net, x, label).sum()
-    again = guard.perturb(generator, "it", x, setting(attack.ball)[2], modules=[net])
+    again = promises.perturb(generator, "it", x, setting(attack.ball)[2], modules=[net])
     assert torch.equal(adv, again), "the same stream must give the same attack"
 
 

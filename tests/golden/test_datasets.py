@@ -144,7 +144,7 @@ PIXELS = arrays()["x_train"]
         ({"x_train": None}, r"has no array 'x_train', only y_train, x_test, y_test"),
         ({"y_train": None}, r"has no array 'y_train'"),
         ({"x_train": PIXELS[:, 0, 0]}, r"x_train has the shape \(6, 9\): give \(N, C, H, W\)"),
-        ({"x_train": PIXELS[:, None]}, r"x_train has the shape \(6, 1, 3, 8, 9\)"),
+        ({"x_train": PIXELS[:, None, None]}, r"x_train has the shape \(6, 1, 1, 3, 8, 9\)"),
         ({"x_train": PIXELS[:, :, :0]}, r"x_train has the shape"),
         ({"x_train": PIXELS[:0], "y_train": np.array([], dtype=int)}, r"x_train holds no images"),
         ({"x_train": PIXELS.astype(np.float32)}, r"values from 0 to 255: floats must lie in \[0, 1\]"),
@@ -396,3 +396,16 @@ def test_imagefolder_names_its_faults(tmp_path: Path) -> None:
     (root / "train" / "empty").mkdir()
     with pytest.raises(DataError, match=r"cannot be used .*empty"):
         ImageFolder(path=str(root)).open("train")
+
+
+def test_npz_holds_clips_and_test_arrays_alone_are_enough_to_judge_on(tmp_path: Path) -> None:
+    label = np.arange(6) % 3
+    last = np.random.default_rng(0).integers(0, 256, (6, 5, 8, 9, 3), dtype=np.uint8)
+    np.savez(tmp_path / "clips.npz", x_test=last, y_test=label)
+    clips = Npz(path=str(tmp_path / "clips.npz"))
+    source = clips.open("test")
+    assert source.item == (3, 5, 8, 9)
+    assert torch.equal(source.fetch(torch.tensor([4])), torch.from_numpy(last[4:5]).movedim(-1, 1))
+    assert clips.classes() == ("0", "1", "2")
+    with pytest.raises(DataError, match="no array 'x_train'"):
+        clips.open("train")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustcl import guard
+from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -55,7 +55,7 @@ def attack(ball: Ball | None = None, **changes: Any) -> Attack:
 
 
 def perturb(generator: Any, given: Attack) -> Tensor:
-    return guard.perturb(generator, "it", X, given, modules=[])
+    return promises.perturb(generator, "it", X, given, modules=[])
 
 
 def cosine(a: list[float], b: list[float]) -> float:

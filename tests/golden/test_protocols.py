@@ -1,4 +1,4 @@
-"""SLF and ALF against closed forms: what they freeze, what they fit, and the schedule that the papers print."""
+"""Protocols against closed forms: what they freeze, what they fit, and the schedules that the papers print."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from torch import nn
 
+from robustcl import compose, reading
 from robustcl.composition.api import from_tables
-from robustcl.composition.store import load, stage_folder
+from robustcl.composition.store import facts, load, stage_folder
+from robustcl.errors import UsageError
+from robustcl.nn.encoder import Encoder
+from robustcl.nn.routing import RoutedNorm
 from robustcl.schedule import Progress, Schedule, parse
+from robustcl.testing.survey import TinySurvey
+from robustcl_plugins.protocols.aff import AdversarialFull
+from robustcl_plugins.protocols.fsf import StandardFull
 from robustcl_plugins.protocols.linear import AdversarialLinear, StandardLinear
+from robustcl_plugins.protocols.semi_supervised import SemiSupervisedLinear
+from robustcl_plugins.samplers.labelled import Labelled
 
 
 @pytest.mark.golden("protocol", "slf")
@@ -72,3 +82,130 @@ def test_the_encoder_stays_and_the_classifier_fits(tmp_path: Path) -> None:
     best = LogisticRegression(max_iter=3000, C=1e4).fit(*features(train)).score(*features(test))
     assert rows["slf", "test", None] > best - 0.12
     assert rows["slf", "test", "fgsm"] <= rows["slf", "test", None]
+
+
+@pytest.mark.golden("protocol", "aff")
+def test_aff_is_the_papers_schedule() -> None:
+    (stage,) = AdversarialFull().stages("adv")
+    rate = parse(stage["optimizer"]["lr"], "lr")
+    assert isinstance(rate, Schedule)
+    at = [rate.at(Progress(0, 25, epoch, 25.0)) for epoch in (0, 14.9, 15, 19.9, 20, 24.9)]
+    assert at == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert (stage["epochs"], stage["batch"], stage["trainable"], stage["mode"]) == (25, 128, ["online"], "train")
+    assert (stage["optimizer"]["momentum"], stage["optimizer"]["weight_decay"]) == (0.9, 2e-4)
+    assert stage["classifier"] == "zero"
+    assert stage["routes"] == {"w": "adv", "w_adv": "adv"}
+    (two_branches,) = AdversarialFull(clean_route="clean").stages("adv")
+    assert two_branches["routes"] == {"w": "clean", "w_adv": "adv"}
+
+
+@pytest.mark.golden("protocol", "aff")
+def test_aff_is_the_stage_of_the_recipe_trades() -> None:
+    """TRADES itself is held against the paper elsewhere; a protocol in its numbers is its stage."""
+    options = {"batch": 128, "epochs": 76, "decay_at": (74,), "step_size": 0.007}
+    (stage,) = AdversarialFull(**options).stages("clean")
+    parsed = reading.parse({"name": "aff", "stage": [stage]}, "aff").stage[0]
+    trades = compose(recipe="trades", dataset="cifar10", data_dir=".", budget="paper").recipe.stage[0]
+    for key in ("term", "forward", "views", "split", "mode", "trainable"):
+        assert getattr(parsed, key) == getattr(trades, key), key
+    mine, theirs = parsed.generator["w_adv"], trades.generator["w_adv"]
+    assert mine.options == theirs.options
+    assert (mine.reads, mine.maximise, mine.mode) == (theirs.reads, theirs.maximise, theirs.mode)
+
+
+@pytest.mark.golden("protocol", "fsf")
+def test_fsf_is_slf_with_everything_learning() -> None:
+    (full,) = StandardFull(batch=512).stages("adv")
+    (linear,) = StandardLinear().stages("adv")
+    different = {key for key in linear if full[key] != linear[key]}
+    assert different == {"name", "trainable", "mode"}
+    assert (full["trainable"], full["mode"]) == (["online"], "train")
+
+
+@pytest.mark.golden("protocol", "semi-supervised")
+def test_semi_supervised_is_slf_with_fewer_labels() -> None:
+    (few,) = SemiSupervisedLinear(fraction=0.01).stages("adv")
+    (linear,) = StandardLinear().stages("adv")
+    assert {key: few[key] for key in linear if key != "name"} == {key: linear[key] for key in linear if key != "name"}
+    assert set(few) - set(linear) == {"labelled", "sampler"}
+    assert few["labelled"] == 0.01
+
+
+@pytest.mark.golden("sampler", "labelled")
+def test_the_labelled_images_and_no_others_are_gone_through() -> None:
+    survey = TinySurvey()
+    survey.labels = torch.tensor([3, -1, 0, -1, -1, 7])
+    assert Labelled().select(survey, 1).tolist() == [0, 2, 5]
+    with pytest.raises(UsageError, match="no image has a label"):
+        Labelled().check_images(torch.tensor([-1, -1]), 8)
+
+
+@pytest.mark.golden("protocol", "aff")
+@pytest.mark.golden("protocol", "fsf")
+@pytest.mark.golden("protocol", "semi-supervised")
+def test_full_tuning_moves_its_own_branches_and_few_labels_take_few_steps(tmp_path: Path) -> None:
+    tables = tiny.tables()
+    common = {"epochs": 1, "decay_at": [], "view": "none", "attacks": ["fgsm"], "samples": 16}
+    tables["evaluate"] = [
+        {"use": "aff", "route": ["clean", "adv"], "clean_route": "clean", "steps": 1, "batch": 400, **common},
+        {"use": "fsf", "route": ["clean"], "batch": 400, **common},
+        {"use": "semi-supervised", "route": ["clean"], "batch": 64, **common},
+    ]
+    composition = from_tables(tables, "tiny")
+    run = composition.train(tmp_path / "run", device="cpu")
+    last = composition.recipe.stage[-1].name
+    judged = load(stage_folder(run.path, last))
+
+    def moved(protocol: str, route: str) -> set[str]:
+        tuned = load(stage_folder(run.path, f"evaluate-{protocol}-{route}-{last}"))
+        return _moved(judged, tuned)
+
+    assert moved("aff", "clean") == {"weights", "clean"}
+    assert moved("aff", "adv") == {"weights", "clean", "adv"}
+    assert moved("fsf", "clean") == {"weights", "clean"}
+    assert moved("semi-supervised", "clean") == set()
+    labelled = round(0.1 * _trained_on(composition))
+    steps = facts(run.path, f"evaluate-semi-supervised-clean-{last}")["steps"]  # type: ignore[index]
+    assert steps == -(-labelled // 64)
+
+
+def test_a_branch_that_the_encoder_lacks_is_refused() -> None:
+    tables = tiny.tables(evaluate=[{"use": "aff", "route": ["adv"], "clean_route": "normal"}])
+    with pytest.raises(UsageError, match=r"evaluate\.aff\.aff: the view 'w' takes the route 'normal'"):
+        from_tables(tables, "tiny")
+
+
+def test_a_schedule_is_refused_where_nothing_would_follow_it() -> None:
+    tables = tiny.tables(evaluate=[{"use": "slf", "lr": {"cosine": [0.1, 0.01]}}])
+    with pytest.raises(UsageError, match=r"evaluate\.slf\.lr: .* give one number"):
+        from_tables(tables, "tiny")
+
+
+def _moved(before: Encoder, after: Encoder) -> set[str]:
+    """Return what changed in the backbone: the branches of its norms, and "weights" for what they share."""
+    assert not _differing(before.projector, after.projector), "a protocol that reads no projections moved the projector"
+    norms = [module for module in before.backbone.modules() if isinstance(module, RoutedNorm)]
+    others = [module for module in after.backbone.modules() if isinstance(module, RoutedNorm)]
+    found = {
+        route
+        for route in before.routes
+        for norm, other in zip(norms, others, strict=True)
+        if _differing(norm.branch(route), other.branch(route))
+    }
+    weights = before.backbone.state_dict()
+    kernels = [name for name in _differing(before.backbone, after.backbone) if weights[name].dim() == 4]
+    return found | ({"weights"} if kernels else set())
+
+
+def _differing(before: nn.Module, after: nn.Module) -> list[str]:
+    """Return the tensors that differ; the main branch of a norm holds the others, which are not counted to it."""
+    tensors = after.state_dict()
+    own = isinstance(before, RoutedNorm)
+    names = [name for name in tensors if not (own and name.startswith("others."))]
+    return [name for name in names if not torch.equal(before.state_dict()[name], tensors[name])]
+
+
+def _trained_on(composition: object) -> int:
+    from robustcl.composition.data import open_splits
+
+    return open_splits(composition, torch.device("cpu")).train.samples  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ class Cifar10:
     citation: ClassVar[str] = _CITATION
     title: ClassVar[str] = "CIFAR-10"
     reader: ClassVar[Any] = datasets.CIFAR10
+    corrupted: ClassVar[str] = "CIFAR-10-C"
 
     def __init__(self, *, path: str = "data", download: bool = False) -> None:
         self.path = path
@@ -66,6 +67,7 @@ class Cifar100(Cifar10):
 
     title: ClassVar[str] = "CIFAR-100"
     reader: ClassVar[Any] = datasets.CIFAR100
+    corrupted: ClassVar[str] = "CIFAR-100-C"
 
     def classes(self) -> tuple[str, ...]:
         """Return the names of the hundred fine classes, in the order of their labels."""

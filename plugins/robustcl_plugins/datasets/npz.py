@@ -30,10 +30,11 @@ Layout = Literal["auto", "channels-first", "channels-last"]
 class Npz:
     """The arrays ``x_train``, ``y_train``, ``x_test``, ``y_test`` of ``path``, and ``x_pretrain`` if there.
 
-    Images are uint8, or floats in [0, 1]: (N, H, W), (N, C, H, W) or (N, H, W, C). With ``layout = "auto"``
-    the channel axis is the one of the two with four entries or fewer; where both or neither have,
-    ``layout`` must say it. Labels are integers (N,) from 0; -1 in ``y_train`` marks an image without one.
-    ``x_pretrain`` has no labels; without it the train split pretrains. Archives are read without pickle.
+    Images are uint8, or floats in [0, 1]: (N, H, W), (N, C, H, W) or (N, H, W, C); clips have T frames before H. With
+    ``layout = "auto"`` the channel axis is the second or the last, the one of the two with four entries or fewer; where
+    both or neither have, ``layout`` must say it. Labels are integers (N,) from 0; -1 in ``y_train`` marks an image
+    without one. ``x_pretrain`` has no labels; without it the train split pretrains. For an evaluation alone, the test
+    arrays are enough. Archives are read without pickle.
     Every fault of the file is a DataError that names the array and the remedy.
 
     path: the archive.
@@ -60,7 +61,8 @@ class Npz:
                 name = "test" if split == "test" else "train"
                 images = self._images(arrays, f"x_{name}")
                 source = ArraySource(images, self._labels(arrays, name, len(images)))
-            if split != "train" and source.item != (train := self._images(arrays, "x_train").shape[1:]):
+            alone = split == "test" and "x_train" not in arrays
+            if split != "train" and not alone and source.item != (train := self._images(arrays, "x_train").shape[1:]):
                 raise DataError(
                     f"{self.path}: the images of {split} have the shape {source.item} but those of x_train "
                     f"{tuple(train)}: all splits must agree"
@@ -70,7 +72,8 @@ class Npz:
     def classes(self) -> tuple[str, ...]:
         """Return the numbers 0 .. the highest label, as names. Raises DataError."""
         with _archive(expanded(self.path)) as arrays:
-            highest = max(int(self._labels(arrays, split, None).max()) for split in ("train", "test"))
+            splits = [split for split in ("train", "test") if split == "test" or "y_train" in arrays]
+            highest = max(int(self._labels(arrays, split, None).max()) for split in splits)
         return tuple(str(label) for label in range(highest + 1))
 
     def statistics(self) -> Statistics:
@@ -80,8 +83,11 @@ class Npz:
 
     def _images(self, arrays: Mapping[str, Any], key: str) -> Tensor:
         array, where = _array(arrays, key, self.path), f"{self.path}: {key}"
-        if array.ndim not in (3, 4) or 0 in array.shape[1:]:
-            raise DataError(f"{where} has the shape {array.shape}: give (N, C, H, W), (N, H, W, C) or (N, H, W)")
+        if array.ndim not in (3, 4, 5) or 0 in array.shape[1:]:
+            raise DataError(
+                f"{where} has the shape {array.shape}: give (N, C, H, W), (N, H, W, C) or (N, H, W), or clips "
+                "(N, C, T, H, W) or (N, T, H, W, C)"
+            )
         if len(array) == 0:
             raise DataError(f"{where} holds no images: give at least one")
         if array.dtype != np.uint8:
@@ -100,7 +106,7 @@ class Npz:
         return images.movedim(-1, 1).contiguous() if self._channels_last(images.shape, where) else images
 
     def _channels_last(self, shape: tuple[int, ...], where: str) -> bool:
-        first, last = shape[1] <= 4, shape[3] <= 4
+        first, last = shape[1] <= 4, shape[-1] <= 4
         if self.layout == "auto" and first == last:
             raise DataError(
                 f"{where} has the shape {tuple(shape)}, in which the channel axis cannot be told: "

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from robustcl.options import Count, Fraction, NonNegative, Positive, Ratio
 from robustcl.protocols import Need
+from robustcl_plugins.protocols.stage import tuning_stage
 
 
 class StandardLinear:
@@ -21,6 +22,7 @@ class StandardLinear:
     view: the view plugin, with its options.
     """
 
+    version: ClassVar[str] = "slf-v1"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
         "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, "
@@ -55,7 +57,7 @@ class StandardLinear:
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the one stage that trains the classifier on features through ``route``."""
-        return [linear_stage(self, "slf", route)]
+        return [tuning_stage(self, "slf", route, trainable="classifier", mode=self.mode)]
 
 
 class AdversarialLinear:
@@ -70,6 +72,7 @@ class AdversarialLinear:
     steps, step_size: of the PGD attack, in the recipe's ball.
     """
 
+    version: ClassVar[str] = "alf-v1"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
         "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, "
@@ -107,33 +110,8 @@ class AdversarialLinear:
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the one stage that trains the classifier on adversaries through ``route``."""
-        stage = linear_stage(self, "alf", route)
+        stage = tuning_stage(self, "alf", route, trainable="classifier", mode=self.mode)
         stage["routes"] = {"w": route, "w_adv": route}
         stage["generator"] = {"w_adv": {"use": "pgd", "reads": ["w"], "steps": self.steps, "step_size": self.step_size}}
         stage["term"]["ce"]["views"] = ["w_adv"]
         return [stage]
-
-
-def linear_stage(options: StandardLinear | AdversarialLinear, name: str, route: str) -> dict[str, Any]:
-    """Return a stage table that trains only the classifier, on the view ``w`` through ``route``."""
-    decays = [epoch for epoch in options.decay_at if epoch < options.epochs]
-    rates = [options.lr * options.decay**number for number in range(len(decays) + 1)]
-    return {
-        "name": name,
-        "epochs": options.epochs,
-        "batch": options.batch,
-        "drop_last": False,
-        "split": "train",
-        "trainable": ["classifier"],
-        "classifier": options.initial,
-        "mode": options.mode,
-        "views": {"w": options.view},
-        "routes": {"w": route},
-        "term": {"ce": {"use": "cross-entropy", "views": ["w"]}},
-        "optimizer": {
-            "use": "sgd",
-            "lr": {"piecewise": rates, "at": decays} if decays else options.lr,
-            "momentum": options.momentum,
-            "weight_decay": options.weight_decay,
-        },
-    }

@@ -15,6 +15,7 @@ class Own:
     trained on its features with the protocol ``slf``.
     """
 
+    version: ClassVar[str] = "own-v1"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS, Need.PREDICTIONS})
     citation: ClassVar[str] = (
         "Madry, Makelov, Schmidt, Tsipras and Vladu, Towards Deep Learning Models Resistant to Adversarial Attacks, "

@@ -1,4 +1,4 @@
-"""Every promise of a plugin, broken on purpose: the guard names the plugin, the promise and the row."""
+"""Every promise of a plugin, broken on purpose: the core names the plugin, the promise and the row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcl import guard
+from robustcl import promises
 from robustcl.errors import DataError, PluginMisbehaved
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -54,7 +54,9 @@ def run(change: Callable[[Tensor, Attack, Net], Any], ball: Ball | None = None, 
     net = Net().eval()
     x = torch.rand(4, 6) * 0.8 + 0.1
     generator = Generator(lambda v, attack: change(v, attack, net))
-    return guard.perturb(generator, "mine", x, attack_on(net, 4, ball or Ball("Linf", 0.05)), modules=[net], **options)
+    return promises.perturb(
+        generator, "mine", x, attack_on(net, 4, ball or Ball("Linf", 0.05)), modules=[net], **options
+    )
 
 
 def test_an_honest_generator_passes():
@@ -185,7 +187,7 @@ def test_gradients_of_the_training_step_may_be_there_already():
     net, x = Net().eval(), torch.rand(4, 6)
     net(x).sum().backward()
     generator = Generator(lambda v, attack: v)
-    guard.perturb(generator, "mine", x, attack_on(net, 4, Ball("Linf", 0.1)), modules=[net])
+    promises.perturb(generator, "mine", x, attack_on(net, 4, Ball("Linf", 0.1)), modules=[net])
 
 
 def test_images_outside_the_range_are_the_users_mistake():
@@ -193,15 +195,15 @@ def test_images_outside_the_range_are_the_users_mistake():
     x[2, 0] = 2.5
     generator = Generator(lambda v, attack: v)
     with pytest.raises(DataError, match=r"within 0 .. 1, but row 2 spans .* .. 2.5.*inside the model"):
-        guard.perturb(generator, "mine", x, attack_on(net, 4, Ball("Linf", 0.1)), modules=[net])
-    guard.perturb(generator, "mine", x, attack_on(net, 4, Ball("Linf", 0.1, None)), modules=[net])
+        promises.perturb(generator, "mine", x, attack_on(net, 4, Ball("Linf", 0.1)), modules=[net])
+    promises.perturb(generator, "mine", x, attack_on(net, 4, Ball("Linf", 0.1, None)), modules=[net])
 
 
 def test_an_empty_batch_passes():
     net = Net().eval()
     generator = Generator(lambda v, attack: v)
     attack = attack_on(net, 0, Ball("Linf", 0.1))
-    assert guard.perturb(generator, "mine", torch.rand(0, 6), attack, modules=[net]).shape == (0, 6)
+    assert promises.perturb(generator, "mine", torch.rand(0, 6), attack, modules=[net]).shape == (0, 6)
 
 
 def scene() -> Scene:
@@ -226,7 +228,7 @@ class Objective:
 
 def test_terms_come_in_order_and_in_single_precision():
     given = {"second": torch.tensor(1.0, dtype=torch.bfloat16), "first": torch.rand(3, dtype=torch.float64)}
-    terms = guard.per_sample(Objective(given), "mine", scene())
+    terms = promises.per_sample(Objective(given), "mine", scene())
     assert list(terms) == ["first", "second"]
     assert terms["second"].dtype == torch.float32
     assert terms["first"].dtype == torch.float64
@@ -245,7 +247,7 @@ def test_terms_come_in_order_and_in_single_precision():
 )
 def test_terms_are_checked(values, words):
     with pytest.raises(PluginMisbehaved, match=words):
-        guard.per_sample(Objective(values), "mine", scene())
+        promises.per_sample(Objective(values), "mine", scene())
 
 
 class Selector:
@@ -271,13 +273,13 @@ def extended(scene: Scene, start: int = 0) -> Rows:
 
 
 def test_masks_and_weights_pass():
-    one = guard.select(Selector(lambda s: Pairs(positive=OTHERS, negative=OTHERS.float() * 0.5)), "mine", scene())
+    one = promises.select(Selector(lambda s: Pairs(positive=OTHERS, negative=OTHERS.float() * 0.5)), "mine", scene())
     assert torch.equal(one.positive, OTHERS)
     wide = torch.cat([OTHERS, torch.ones(4, 2, dtype=torch.bool)], 1)
-    guard.select(Selector(lambda s: Pairs(positive=wide, negative=wide, columns=extended(s))), "mine", scene())
+    promises.select(Selector(lambda s: Pairs(positive=wide, negative=wide, columns=extended(s))), "mine", scene())
     other = torch.ones(4, 6, dtype=torch.bool)
     replaced = Selector(lambda s: Pairs(positive=other, negative=other, columns=extended(s, start=1)))
-    guard.select(replaced, "mine", scene())
+    promises.select(replaced, "mine", scene())
 
 
 @pytest.mark.parametrize(
@@ -302,7 +304,7 @@ def test_masks_and_weights_pass():
 )
 def test_pairs_are_checked(make, words):
     with pytest.raises(PluginMisbehaved, match=words):
-        guard.select(Selector(make), "mine", scene())
+        promises.select(Selector(make), "mine", scene())
 
 
 FEATURES = torch.eye(3).repeat(2, 1)
@@ -341,9 +343,9 @@ class Target:
     ],
 )
 def test_clusterings_are_checked(changes, words):
-    guard.fit(Target(), "mine", FEATURES, (2, 3), Rng(0))
+    promises.fit(Target(), "mine", FEATURES, (2, 3), Rng(0))
     with pytest.raises(PluginMisbehaved, match=words):
-        guard.fit(Target(**changes), "mine", FEATURES, (2, 3), Rng(0))
+        promises.fit(Target(**changes), "mine", FEATURES, (2, 3), Rng(0))
 
 
 class View:
@@ -360,10 +362,10 @@ class View:
 
 def test_views_are_clamped_unless_they_declare_no_range():
     x = torch.rand(3, 1, 4, 4)
-    image, target = guard.draw(View(lambda v: v * 3 - 1), "mine", x, Rng(0))
+    image, target = promises.draw(View(lambda v: v * 3 - 1), "mine", x, Rng(0))
     assert (image.min(), image.max()) == (0, 1)
     assert target is None
-    free, target = guard.draw(View(lambda v: (v * 3 - 1, torch.arange(3)), None), "mine", x, Rng(0))
+    free, target = promises.draw(View(lambda v: (v * 3 - 1, torch.arange(3)), None), "mine", x, Rng(0))
     assert torch.equal(free, x * 3 - 1)
     assert torch.equal(target, torch.arange(3))
 
@@ -382,4 +384,4 @@ def test_views_are_clamped_unless_they_declare_no_range():
 )
 def test_views_are_checked(make, words):
     with pytest.raises(PluginMisbehaved, match=words):
-        guard.draw(View(make), "mine", torch.rand(3, 1, 4, 4), Rng(0))
+        promises.draw(View(make), "mine", torch.rand(3, 1, 4, 4), Rng(0))

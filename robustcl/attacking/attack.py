@@ -1,0 +1,160 @@
+"""An attack bound to a model: called like other libraries' attacks, run by the project's one engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from torch import Tensor, nn
+
+from robustcl.attacking import evaluation, given
+from robustcl.attacking.names import Made
+from robustcl.attacking.subject import JUDGING, Subject
+from robustcl.errors import NeedNotMet, UsageError
+from robustcl.evaluate.journal import Outcome
+from robustcl.evaluate.judge import Judge, Members
+from robustcl.protocols import Need
+from robustcl.rng import Rng
+from robustcl.threat import Ball
+from robustcl.types import Attack
+
+_MET = frozenset({Need.OBJECTIVE, Need.PREDICTIONS, Need.LABELS, Need.INDEX})
+
+
+class ModelAttack:
+    """``attack(x, y)`` returns adversarial inputs; ``run_standard_evaluation(x, y)`` judges as well.
+
+    A generator perturbs every input and maximises the cross-entropy where it borrows a loss, as in training; with
+    ``stop_early`` it leaves inputs that are wrong, from the start or on the way, as evaluations do. An evaluation
+    attack always does; what stands comes back as the last member left it. The model, its gradients and the global
+    random generators stay as they were. The same sample gets the same adversary in any batch, unless the mode is not
+    "eval" or the model draws at random.
+    """
+
+    def __init__(
+        self, made: Made, model: nn.Module, ball: Ball, *, seed: int, mode: str | None, stop_early: bool, verbose: bool
+    ) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise UsageError(f"seed = {seed!r}: give a whole number, by which the attack can be repeated")
+        self.made, self.ball, self.seed, self.verbose = made, ball, seed, verbose
+        # The path of the command line's evaluation of a model: the same seed gives the same adversaries there.
+        self.stream = Rng(seed, "evaluate", "as-is")
+        self.subject = Subject(model, mode, self.stream)
+        self.judged = stop_early or made.kind == "attack"
+        if self.judged and self.subject.mode != JUDGING:
+            raise UsageError(
+                f'{made.name}: mode = "{mode}" makes each verdict depend on the rest of the batch: evaluate in "eval", '
+                "or take a generator without stop_early"
+            )
+        self._refuse_needs(made.plugin, made.name)
+
+    def __call__(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
+        """Return adversarial inputs (R, *item) of x, detached, in the ball and the range.
+
+        Args:
+            x: inputs in the range, floating point, on the model's device.
+            y: (R,) int64, their labels.
+            index: (R,) int64, which names each input's random stream; left out: its place in the batch.
+
+        Raises:
+            DataError: inputs, labels or logits that cannot be attacked.
+            UsageError: a model in train mode, or one that returns no logits.
+        """
+        who = f"robustcl.attacks {self.made.name}"
+        clean = given.inputs(x, y, self.ball, who)
+        given.same_device(clean, self.subject.model, who)
+        rows = given.row_names(index, clean, who)
+        if len(clean) == 0:
+            return clean.clone()
+        members = self.members(self.subject.look(clean, y))
+        judge = _Judge(self)
+        if self.judged:
+            return judge.attack(clean, y, rows, self.made.name, members)[0]
+        ((member, generator),) = members
+        return judge.perturb(clean, y, rows, self.made.name, member, generator)
+
+    @overload
+    def run_standard_evaluation(
+        self,
+        x: Tensor,
+        y: Tensor,
+        bs: int = ...,
+        return_labels: Literal[False] = ...,
+        journal: Path | str | None = ...,
+    ) -> Tensor: ...
+
+    @overload
+    def run_standard_evaluation(
+        self, x: Tensor, y: Tensor, bs: int, return_labels: Literal[True], journal: Path | str | None = ...
+    ) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def run_standard_evaluation(
+        self, x: Tensor, y: Tensor, bs: int = ..., *, return_labels: Literal[True], journal: Path | str | None = ...
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def run_standard_evaluation(
+        self,
+        x: Tensor,
+        y: Tensor,
+        bs: int = 250,
+        return_labels: bool = False,
+        journal: Path | str | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Judge a model on inputs x (n, *item) with labels y (n,); return adversarial inputs, x where none was found.
+
+        Args:
+            x: inputs in the range; on any device, the model's takes a block at a time.
+            y: (n,) int64.
+            bs: inputs attacked together; the outcome does not depend on it.
+            return_labels: return the classes (n,) predicted for the returned inputs as well.
+            journal: a file that keeps each verdict; called again with the same model, data and attack, it goes on
+                where it was cut off. Other questions may share the file.
+
+        Raises:
+            DataError: inputs, labels, logits or a journal that cannot be read.
+            UsageError: a model in train mode or without logits, or a mode other than "eval".
+        """
+        found = evaluation.run(self, x, y, bs, journal)
+        adversarial, labels = evaluation.adversarial(self, found)
+        return (adversarial, labels) if return_labels else adversarial
+
+    def outcomes(self, x: Tensor, y: Tensor, bs: int = 250, journal: Path | str | None = None) -> Sequence[Outcome]:
+        """Return what became of each sample, as ``run_standard_evaluation`` but without the inputs."""
+        return evaluation.run(self, x, y, bs, journal).outcomes
+
+    def members(self, classes: int) -> Members:
+        """Return the generators that each sample meets, with their names, for a model of so many classes."""
+        if self.made.kind != "attack":
+            return [(self.made.name, self.made.plugin)]
+        members: Members = self.made.plugin.members(classes, self.ball)
+        for name, generator in members:
+            self._refuse_needs(generator, name)
+        return members
+
+    def __repr__(self) -> str:
+        said = "".join(f", {name}={value!r}" for name, value in self.made.options.items())
+        model = type(self.subject.model).__name__
+        return f"{self.made.name}({model}, eps={self.ball.eps:.6g}, norm={self.ball.norm!r}, seed={self.seed}{said})"
+
+    def _refuse_needs(self, plugin: Any, name: str) -> None:
+        met = _MET | ({Need.FEATURES} if "h" in self.subject.layers else frozenset())
+        missing = sorted(need.value for need in plugin.needs - met)
+        constants = ", ".join(getattr(plugin, "constants", ()))
+        if missing or constants:
+            what = " and ".join([*missing, *([f"the recipe's constants {constants}"] if constants else [])])
+            raise NeedNotMet(f"{name} needs {what}, which a bare model does not bring: use it in a recipe")
+
+
+class _Judge(Judge):
+    """The engine's judge; for a generator that is only to perturb, without verdicts, so that no row leaves early."""
+
+    def __init__(self, attack: ModelAttack) -> None:
+        super().__init__(attack.subject.classifier, attack.ball, attack.stream, contextlib.nullcontext)
+        self._judged = attack.judged
+
+    def task(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
+        task = super().task(x, label, index, rng)
+        return task if self._judged else task.but(verdict=None, confirmation=None)

@@ -1,0 +1,226 @@
+"""The evaluation behind ``run_standard_evaluation``: verdicts into a journal, and the inputs that fooled."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from robustcl.attacking import given
+from robustcl.attacking.subject import JUDGING
+from robustcl.errors import DataError, UsageError
+from robustcl.evaluate import soundness
+from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, model_hash
+from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.rows import per_member
+from robustcl.evaluate.work import Work
+from robustcl.protocols import PerturbationGenerator
+
+if TYPE_CHECKING:
+    from robustcl.attacking.attack import ModelAttack
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an evaluation found: the outcome of each input x (n, *item), in order, and the inputs that fooled.
+
+    ``pending`` are outcomes that an earlier call wrote into the journal, whose inputs are not in ``adversarial``.
+    """
+
+    outcomes: Sequence[Outcome]
+    adversarial: Tensor
+    pending: Sequence[Outcome]
+    images: _Given
+    members: Members
+
+
+def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None) -> Found:
+    """Judge every input that the journal does not know yet."""
+    if attack.subject.mode != JUDGING:
+        raise UsageError(f'verdicts in mode = "{attack.subject.mode}" depend on the batch: evaluate in "eval"')
+    if isinstance(bs, bool) or not isinstance(bs, int) or bs < 1:
+        raise UsageError(f"bs = {bs!r}: give the number of inputs that are attacked together, 1 or more")
+    who = f"robustcl.attacks {attack.made.name}"
+    clean = given.inputs(x, y, attack.ball, who)
+    if len(clean) == 0:
+        raise DataError(f"{who}: there are no inputs to judge")
+    images = _Given(clean, y, given.device_of(attack.subject.model) or clean.device)
+    first = torch.arange(min(bs, len(clean)), device=images.device)
+    classes = attack.subject.look(images.fetch(first), images.labels[first])
+    soundness.check_labels(images.labels, classes)
+    members = attack.members(classes)
+    if attack.subject.draws and not any(getattr(generator, "eot", 1) > 1 for _, generator in members):
+        warnings.warn(
+            "the model draws at random: each verdict is that of one draw, and gradients of single passes understate "
+            "the attack; take one that averages passes (its option eot)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    journal, judge = (_Unwritten() if path is None else _opened(Path(path))), _Keeping(attack, images)
+    key = _key(attack, images)
+    pending: list[Outcome] = []
+    outcomes: list[Outcome] = []
+    for block in Work(bs).blocks(torch.arange(len(clean))):
+        found = judge.judge(images, block, key, members, journal, attack.seed, Work(bs))
+        outcomes += found
+        pending += judge.settle(found)
+        if attack.verbose:
+            print(f"{attack.made.name}: {len(outcomes)} of {len(clean)} inputs judged")
+    if attack.verbose:
+        _tell(journal, key, outcomes, [name for name, _ in members])
+    return Found(outcomes, judge.adversarial, pending, images, members)
+
+
+def adversarial(attack: ModelAttack, found: Found) -> tuple[Tensor, Tensor]:
+    """Return adversarial inputs (n, *item) and the classes (n,) predicted for them.
+
+    The journal keeps verdicts and no inputs: those of ``pending`` are made again by the member that found them.
+    """
+    result = found.adversarial
+    labels = torch.tensor([outcome.prediction for outcome in found.outcomes], device=result.device)
+    generators = dict(found.members)
+    standing = 0
+    for name, rows in _by_member(found.pending):
+        for block in torch.split(rows, 250):
+            moved, classes = _again(attack, found.images, block, name, generators[name])
+            result[block.to(result.device)] = moved.to(result.device)
+            labels[block.to(result.device)] = classes.to(result.device)
+            standing += int((classes == found.images.labels[block.to(found.images.device)]).sum())
+    if standing:
+        warnings.warn(
+            f"{standing} inputs that the journal says were fooled are not fooled by the same attack here: another "
+            "machine, thread count or version; their verdicts stand, but their adversarial inputs are lost",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return result, labels
+
+
+class _Given:
+    """Inputs and labels that a caller holds, as the judge sees images; blocks go to the model's device."""
+
+    def __init__(self, x: Tensor, y: Tensor, device: torch.device) -> None:
+        self.x, self.device = x, device
+        self.labels, self.samples, self.item = y.to(device), len(x), tuple(x.shape[1:])
+
+    def fetch(self, index: Tensor) -> Tensor:
+        """Return inputs (B, *item) for index (B,) int64."""
+        return self.x[index.to(self.x.device)].to(self.device)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through batches of indices: (index, inputs)."""
+        for index in order:
+            yield index.to(self.device), self.fetch(index)
+
+
+class _Keeping(Judge):
+    """A judge that keeps what its generators made, until ``settle`` has taken from it what fooled."""
+
+    def __init__(self, attack: ModelAttack, images: _Given) -> None:
+        super().__init__(attack.subject.classifier, attack.ball, attack.stream, contextlib.nullcontext)
+        self.adversarial = images.x.clone()
+        self._made: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def perturb(
+        self, x: Tensor, label: Tensor, index: Tensor, name: str | None, member: str, generator: PerturbationGenerator
+    ) -> Tensor:
+        moved = super().perturb(x, label, index, name, member, generator)
+        self._made[member] = index, moved
+        return moved
+
+    def settle(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Keep the inputs that fooled; return the outcomes whose inputs were not made by this judge."""
+        pending, places = (
+            [],
+            {member: {int(row): place for place, row in enumerate(index)} for member, (index, _) in self._made.items()},
+        )
+        for outcome in outcomes:
+            if outcome.correct or outcome.member == CLEAN:
+                continue
+            place = places.get(outcome.member, {}).get(outcome.index)
+            if place is None:
+                pending.append(outcome)
+            else:
+                self.adversarial[outcome.index] = self._made[outcome.member][1][place].to(self.adversarial.device)
+        self._made.clear()
+        return pending
+
+
+class _Unwritten(Journal):
+    """A journal in memory alone."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(os.devnull))
+
+    def append(self, key: Key, outcomes: Iterable[Outcome]) -> None:
+        known = self.known(key)
+        for outcome in outcomes:
+            known.setdefault(outcome.index, []).append(outcome)
+
+
+def _opened(path: Path) -> Journal:
+    if path.is_dir():
+        raise UsageError(
+            f"journal = {str(path)!r} is a folder: name a file, for example {str(path / 'journal.jsonl')!r}"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Journal(path)
+
+
+def _key(attack: ModelAttack, images: _Given) -> Key:
+    """Return the question: another model, other data, another setting is another one."""
+    model = attack.subject.model
+    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    data = hashlib.blake2b(images.x.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(), digest_size=8)
+    data.update(images.labels.cpu().numpy().tobytes())
+    spec = {
+        "protocol": "as-is",
+        "model": model_hash(state),
+        "architecture": hashlib.blake2b(_described(model).encode(), digest_size=8).hexdigest(),
+        "data": data.hexdigest(),
+        "attack": {"use": attack.made.name, **attack.made.options},
+        "norm": attack.ball.norm,
+        "eps": float(attack.ball.eps),
+        "range": attack.ball.range,
+        "seed": attack.seed,
+    }
+    return Key("as-is", "", "given", attack.made.name, json.dumps(spec, sort_keys=True))
+
+
+def _described(model: nn.Module) -> str:
+    return f"{type(model).__module__}.{type(model).__qualname__} {model!r}"
+
+
+def _by_member(outcomes: Iterable[Outcome]) -> list[tuple[str, Tensor]]:
+    rows: dict[str, list[int]] = {}
+    for outcome in outcomes:
+        rows.setdefault(outcome.member, []).append(outcome.index)
+    return [(member, torch.tensor(places)) for member, places in rows.items()]
+
+
+def _again(
+    attack: ModelAttack, images: _Given, rows: Tensor, member: str, generator: PerturbationGenerator
+) -> tuple[Tensor, Tensor]:
+    judge, here = (
+        Judge(attack.subject.classifier, attack.ball, attack.stream, contextlib.nullcontext),
+        rows.to(images.device),
+    )
+    moved = judge.perturb(images.fetch(rows), images.labels[here], here, attack.made.name, member, generator)
+    return moved, attack.subject.classifier.predict(moved)
+
+
+def _tell(journal: Journal, key: Key, outcomes: Sequence[Outcome], members: Sequence[str]) -> None:
+    known = journal.known(key)
+    clean = sum(known[outcome.index][0].correct for outcome in outcomes) / len(outcomes)
+    print(f"clean accuracy: {clean:.2%}")
+    for name, share in per_member(journal, key, outcomes, members).items():
+        print(f"robust accuracy after {name}: {share:.2%}")

@@ -1,0 +1,139 @@
+"""The model under attack: who may be attacked in which mode, what it returns, and what it draws."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustcl.errors import UsageError
+from robustcl.evaluate import soundness
+from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier, of_model
+from robustcl.nn.encoder import Encoder
+from robustcl.nn.logits import Logits
+from robustcl.nn.modes import MODES, locked
+from robustcl.rng import Rng
+from robustcl.snapshot import differ, random_states, set_random_states
+from robustcl.types import Embedding
+
+JUDGING = "eval"
+"""The mode in which verdicts mean something: no sample looks at another, and nothing is drawn."""
+
+
+class Subject:
+    """A model held in a mode for each of its forward passes, which leave it and the global generators as they were.
+
+    mode: "eval", "batch" (batch statistics) or "train" (batch statistics and dropout; the running statistics that
+    torch would move are thrown away); ``None`` is "eval" for a model that is in eval mode, and refused for another.
+    A model that draws from global generators gets states of its own, seeded by ``rng``.
+    """
+
+    def __init__(self, model: nn.Module, mode: str | None, rng: Rng) -> None:
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"the model is a {type(model).__name__}: give a torch.nn.Module that returns logits")
+        if isinstance(model, Encoder):
+            raise UsageError("an encoder returns no logits by itself: attack robustcl.nn.logits.Logits(encoder, route)")
+        if mode is not None and mode not in MODES:
+            raise UsageError(f"mode = {mode!r} is unknown: write one of {', '.join(MODES)}")
+        self.model, self._asked, self.mode = model, mode, mode or JUDGING
+        self.layers = LOGITS | FEATURES if isinstance(model, Logits) else LOGITS
+        self.classifier = Classifier(model, self._embed, self.layers)
+        self._seed = rng.child("model")
+        self._drawn: dict[str, Any] | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether the model was seen to draw from a global generator."""
+        return self._drawn is not None
+
+    def look(self, x: Tensor, y: Tensor) -> int:
+        """Return the number of outputs L, after one pass over inputs x (R, *item), R > 0, with labels y (R,).
+
+        Raises ``UsageError`` or ``DataError`` for a model in train mode without a choice of mode, for what
+        ``evaluate.soundness`` refuses, and for a model that cannot take these inputs.
+        """
+        self._refuse_train_mode()
+        before = random_states()
+        try:
+            with torch.no_grad():
+                seen = self._embed(x, LOGITS)
+        except RuntimeError as error:
+            raise _explained(error, self.model, x) from error
+        if self._drawn is None and differ(before, random_states()):
+            set_random_states(before)
+            self._drawn = _seeded(self._seed)
+        return soundness.check(replace(self.classifier, embed=lambda x, layers: seen), x, y)
+
+    def _embed(self, x: Tensor, layers: frozenset[str]) -> Embedding:
+        with self._randomness(), _spare_buffers(self.model, self.mode):
+            if not isinstance(self.model, Logits):
+                return of_model(self.model, self.mode).embed(x, layers)
+            with locked(self.model, self.mode):
+                embedding: Embedding = self.model.encoder(x, self.model.route, layers)
+            return embedding
+
+    def _refuse_train_mode(self) -> None:
+        if self._asked is not None:
+            return
+        for name, module in self.model.named_modules():
+            if module.training:
+                who = f"the model's part {name} ({type(module).__name__})" if name else "the model"
+                raise UsageError(
+                    f'{who} is in train mode: call model.eval(), or say with mode = "eval", "batch" or "train" '
+                    "in which mode it is to be attacked"
+                )
+
+    @contextmanager
+    def _randomness(self) -> Iterator[None]:
+        """Let a model that draws do so from states of its own."""
+        if self._drawn is None:
+            yield
+            return
+        before = random_states()
+        set_random_states(self._drawn)
+        try:
+            yield
+            self._drawn = random_states()
+        finally:
+            set_random_states(before)
+
+
+@contextmanager
+def _spare_buffers(model: nn.Module, mode: str) -> Iterator[None]:
+    """Lend the model copies of its buffers for one forward pass in a mode that writes into them."""
+    if mode != "train":
+        yield
+        return
+    own = [(module, dict(module._buffers)) for module in model.modules()]
+    try:
+        for module, buffers in own:
+            module._buffers.update({n: None if b is None else b.detach().clone() for n, b in buffers.items()})
+        yield
+    finally:
+        for module, buffers in own:
+            module._buffers.update(buffers)
+
+
+def _seeded(rng: Rng) -> dict[str, Any]:
+    before, seed = random_states(), rng.seed()
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the model draws from it
+    random.seed(seed)
+    own = random_states()
+    set_random_states(before)
+    return own
+
+
+def _explained(error: RuntimeError, model: nn.Module, x: Tensor) -> Exception:
+    """Return the sentence for inputs of another type than the weights, or else the model's own error."""
+    kinds = {tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()}
+    if len(kinds) == 1 and x.dtype not in kinds:
+        (kind,) = kinds
+        return UsageError(f"the inputs are {x.dtype} and the model's weights {kind}: give x.to({kind})")
+    return error

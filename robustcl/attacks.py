@@ -1,0 +1,177 @@
+"""Attacks on any model, by name: ``robustcl.attacks.PGD(model, eps="8/255", steps=20)(x, y)``.
+
+Every registered generator and evaluation attack is an attribute here, under its name without hyphens and in any case:
+``PGD``, ``APGD``, ``MultiTargetedPGD``. Where a generator and an evaluation attack share a name, it is the generator.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Protocol
+
+from robustcl import registry, signature
+from robustcl.attacking import names
+from robustcl.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robustcl.attacking.attack import ModelAttack
+    from robustcl.threat import Range
+
+__all__ = ["AutoAttack", "make"]
+
+
+class Factory(Protocol):
+    """What an attribute of this module is."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        *,
+        eps: float | str,
+        norm: str = "Linf",
+        range: Range = (0.0, 1.0),
+        seed: int = 0,
+        mode: str | None = None,
+        **options: Any,
+    ) -> ModelAttack:
+        """Bind the attack to a model; see ``make``."""
+        ...
+
+
+def make(
+    name: str,
+    model: nn.Module,
+    *,
+    eps: float | str,
+    norm: str = "Linf",
+    range: Range = (0.0, 1.0),
+    seed: int = 0,
+    mode: str | None = None,
+    **options: Any,
+) -> ModelAttack:
+    """Return a registered attack bound to a model.
+
+    Args:
+        name: as it is registered, "pgd", "torchattacks:MIFGSM", "distribution/name".
+        model: maps inputs (R, *item) to logits (R, L).
+        eps: the radius, a number or a ratio such as "8/255".
+        norm: "Linf", "L2" or "L1".
+        range: lowest and highest value of an input; ``None`` where every value is valid.
+        seed: of the attack's own random streams.
+        mode: in which mode the model is attacked: "eval", "batch" (batch statistics) or "train"; left out, the model
+            must be in eval mode.
+        options: the plugin's own, as ``robustcl plugins show`` lists them. For generators also ``stop_early``: leave
+            inputs alone once they are wrong, as evaluations do.
+
+    Raises:
+        UsageError: a name, option, threat or mode that is none, or a plugin that needs more than a model.
+    """
+    return _bind(names.kind_of(name), name, f"robustcl.attacks {name}", model, eps, norm, range, seed, mode, options)
+
+
+def AutoAttack(
+    model: nn.Module,
+    norm: str = "Linf",
+    eps: float | str | None = None,
+    seed: int = 0,
+    *,
+    version: str = "standard",
+    attacks_to_run: list[str] | tuple[str, ...] | None = None,
+    verbose: bool = False,
+    range: Range = (0.0, 1.0),
+    mode: str | None = None,
+) -> ModelAttack:
+    """Return the registered attack "autoattack" with the arguments of the library of that name.
+
+    Args:
+        model: maps inputs (R, *item) to logits (R, L).
+        norm: "Linf", "L2" or "L1".
+        eps: the radius; left out, 8/255, which is for Linf alone.
+        seed: of the attack's own random streams.
+        version: as the plugin's option.
+        attacks_to_run: some of the version's members; left out or empty, all of them.
+        verbose: print the accuracy after each member.
+        range: lowest and highest value of an input.
+        mode: "eval" attacks a model in eval mode that is left in train mode.
+
+    Raises:
+        UsageError: as ``make``, and for another norm without eps.
+    """
+    from robustcl.threat import parse_norm
+
+    if eps is None and parse_norm(norm) != "Linf":
+        raise UsageError(f'AutoAttack in {norm} needs eps: the usual 8/255 is for Linf, in L2 "0.5" is common')
+    options = {"version": version} | ({"attacks_to_run": list(attacks_to_run)} if attacks_to_run else {})
+    radius = "8/255" if eps is None else eps
+    attack = _bind("attack", "autoattack", "AutoAttack", model, radius, norm, range, seed, mode, options)
+    attack.verbose = verbose
+    return attack
+
+
+def _bind(
+    kind: str,
+    name: str,
+    where: str,
+    model: nn.Module,
+    eps: float | str,
+    norm: str,
+    range: Range,
+    seed: int,
+    mode: str | None,
+    options: dict[str, Any],
+) -> ModelAttack:
+    from robustcl.attacking.attack import ModelAttack
+    from robustcl.threat import Ball
+
+    stop_early = options.pop("stop_early", False) if kind == "generator" else False
+    if not isinstance(stop_early, bool):
+        raise UsageError(f"{where}: stop_early = {stop_early!r}; give True or False")
+    made = names.build(kind, name, options, where)
+    ball = Ball.checked(norm, eps, range)
+    return ModelAttack(made, model, ball, seed=seed, mode=mode, stop_early=stop_early, verbose=False)
+
+
+def __getattr__(attribute: str) -> Factory:
+    if attribute.startswith("__"):
+        raise AttributeError(attribute)
+    kind, name = names.resolve(attribute)
+    where = f"robustcl.attacks.{attribute}"
+    cls = registry.find(kind, name, where).cls
+
+    def factory(
+        model: nn.Module,
+        *,
+        eps: float | str,
+        norm: str = "Linf",
+        range: Range = (0.0, 1.0),
+        seed: int = 0,
+        mode: str | None = None,
+        **options: Any,
+    ) -> ModelAttack:
+        return _bind(kind, name, where, model, eps, norm, range, seed, mode, options)
+
+    factory.__name__ = factory.__qualname__ = attribute
+    factory.__doc__ = inspect.getdoc(cls)
+    factory.__signature__ = _signature(factory, cls, kind)  # type: ignore[attr-defined]
+    return factory
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *names.spelled()})
+
+
+def _signature(factory: Any, cls: type, kind: str) -> inspect.Signature:
+    """Return the factory's signature with the plugin's options written out, for help and completion."""
+    own = list(inspect.signature(factory).parameters.values())[:-1]
+    taken = {parameter.name for parameter in own}  # names.build refuses such a plugin with a sentence
+    more = {name: (signature.hints(cls)[name], default) for name, default in signature.defaults(cls).items()}
+    if kind == "generator":
+        more["stop_early"] = (bool, False)
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in more.items()
+        if name not in taken
+    ]
+    return inspect.signature(factory).replace(parameters=[*own, *options])

@@ -1,0 +1,112 @@
+"""``robustcl audit``: ask whether a robustness number may be due to an attack that failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robustcl.cli.parts import as_json
+from robustcl.errors import UsageError
+
+if TYPE_CHECKING:
+    from robustcl.audit import Audit
+    from robustcl.audit.opened import Opened
+    from robustcl.cli.runs import Progress
+
+FAILED = 3
+"""The exit code where a check failed."""
+
+_OF_RUN = ("protocol", "route")
+_OF_MODEL = (
+    "weights", "dataset", "data_dir", "norm", "eps", "seed", "device", "surrogate", "surrogate_weights",
+)  # fmt: skip
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("run", type=click.Path(file_okay=False), required=False)
+@click.option("--protocol", help="Audit only this protocol of RUN  [default: all that judged it]")
+@click.option("--route", multiple=True, help="Batch-norm branch of RUN; may be given several times.")
+@click.option("--model", help="Instead of RUN: module:function that returns a classifier, or torchvision:NAME.")
+@click.option("--weights", type=click.Path(dir_okay=False), help="Weights of --model: a safetensors file.")
+@click.option("--dataset", help="Data set for --model, e.g. cifar10 or npz:FILE.")
+@click.option("--data-dir", help="File or folder of the data set for --model.")
+@click.option("--norm", help="Norm of the threat for --model  [default: Linf]")
+@click.option("--eps", help="Size of the threat for --model  [default: 8/255]")
+@click.option("--seed", type=int, help="Seed of the attacks on --model  [default: 0]")
+@click.option("--device", help='For --model: "auto", "cpu", "cuda" or "cuda:1"  [default: auto]')
+@click.option("--surrogate", help="Another model of the same task, as --model: its adversarial images are tried too.")
+@click.option("--surrogate-weights", type=click.Path(dir_okay=False), help="Weights of --surrogate.")
+@click.option("--samples", type=click.IntRange(1), help="Audit the first so many test images  [default: 200]")
+@click.option("--deep", is_flag=True, help="Hard-label attack, 10,000 draws of noise, more queries, steps, restarts.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Keep the audit as JSON in this file.")
+@as_json
+def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out: str | None, **given: Any) -> int:
+    """Audit the encoder of a finished RUN, or any --model: could its attack have failed for a wrong reason?
+
+    Exit code 3 where a check fails.
+    """
+    from robustcl.audit.opened import of_outside, of_run
+    from robustcl.cli.runs import Progress
+
+    if (run is None) == (given["model"] is None):
+        raise UsageError("name what is to be audited: the folder of a finished run, or --model module:function")
+    _refuse_others(given, _OF_MODEL if run is not None else _OF_RUN, run is not None)
+    with Progress() as progress:
+        if run is not None:
+            with of_run(Path(run), given["protocol"], given["route"], progress.say) as subjects:
+                audits = [(each.name, _audit(each, samples, deep, progress)) for each in subjects]
+        else:
+            subject = of_outside(_asked(given), given["device"] or "auto")
+            audits = [(subject.name, _audit(subject, samples, deep, progress))]
+    return _tell(audits, as_json, Path(out) if out else None)
+
+
+def _audit(subject: Opened, samples: int | None, deep: bool, progress: Progress) -> Audit:
+    def told(what: str, done: int, total: int) -> None:
+        progress.watch(f"audit {subject.name}", done, total, {})
+
+    return subject.audit(samples, deep=deep, told=told)
+
+
+def _tell(audits: list[tuple[str, Audit]], as_json: bool, out: Path | None) -> int:
+    """Print the audits and keep them; return the exit code."""
+    from robustcl import audit
+    from robustcl.audit.shown import lines
+    from robustcl.train.checkpoint import write_atomically
+
+    whole = {name: audit.as_json(found) for name, found in audits}
+    if out is not None:
+        try:
+            write_atomically(out, json.dumps(whole, indent=1))
+        except OSError as error:
+            raise UsageError(f"--out {out} cannot be written: {error.strerror}; choose another file") from None
+    if as_json:
+        click.echo(json.dumps(whole))
+    for name, found in [] if as_json else audits:
+        click.echo(f"{name}, {found.threat['norm']} eps {found.threat['eps']:.4g}")
+        for line in lines(found):
+            click.echo(line)
+    return FAILED if any(found.verdict == "fail" for _, found in audits) else 0
+
+
+def _asked(given: dict[str, Any]) -> Any:
+    from robustcl.audit.opened import Model
+
+    if given["dataset"] is None:
+        raise UsageError("--model needs --dataset as well")
+    if given["surrogate_weights"] and not given["surrogate"]:
+        raise UsageError("--surrogate-weights needs --surrogate as well: name the model that they belong to")
+    words = {key: given[key] for key in ("data_dir", "norm", "eps", "seed", "surrogate") if given[key] is not None}
+    paths: dict[str, Any] = {key: Path(given[key]) for key in ("weights", "surrogate_weights") if given[key]}
+    return Model(given["model"], given["dataset"], **words, **paths)
+
+
+def _refuse_others(given: dict[str, Any], names: tuple[str, ...], of_run: bool) -> None:
+    """Refuse a flag that the other kind of subject alone would read."""
+    for name in names:
+        if given[name]:
+            subject, other = ("a run", "--model") if of_run else ("--model", "a run")
+            raise UsageError(f"--{name.replace('_', '-')} is for {other}, not for {subject}: leave it out")

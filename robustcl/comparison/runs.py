@@ -1,0 +1,145 @@
+"""The runs that are compared, and the groups they form: one method, several seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from robustcl.comparison.outcomes import Outcomes
+from robustcl.errors import DataError, UsageError, near
+from robustcl.report.load import load_results
+
+By = Literal["recipe", "name", "run"]
+"""What makes one group: the recipe without its seed, the name alone, or each run for itself."""
+
+_NOT_LEARNT = ("run", "lock", "deviations", "cite", "about", "seed", "evaluate")
+"""What of a recipe decides nothing of what is learnt; how a run was judged is the columns' matter."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComparedRun:
+    """A finished run: its results, its journal, and a digest of what was trained, whatever the seed."""
+
+    path: Path
+    results: Mapping[str, Any]
+    outcomes: Outcomes
+    recipe: str
+
+    @property
+    def name(self) -> str:
+        """The run's name in its recipe, or else its directory's."""
+        return str(self.results.get("name") or self.path.resolve().name)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed, ``None`` where results.json does not say."""
+        seed = self.results.get("seed")
+        return seed if isinstance(seed, int) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """One line of the table: runs that differ in their seed alone."""
+
+    label: str
+    runs: tuple[ComparedRun, ...]
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """The seeds, in the order of the runs."""
+        return tuple(run.seed for run in self.runs)
+
+
+def read(paths: Sequence[Path]) -> tuple[ComparedRun, ...]:
+    """Read runs. Raises ``DataError`` for a folder that is no finished run, ``UsageError`` for fewer than two."""
+    places: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in places:
+            raise UsageError(f"the run {path} is named twice: name it once")
+        places[path.resolve()] = path
+    if len(places) < 2:
+        said = f"only {paths[0]} was named" if paths else "none was named"
+        raise UsageError(f"a comparison needs two runs or more, and {said}: robustcl report shows a single run")
+    found = []
+    for path in paths:
+        results = load_results(path)
+        found.append(ComparedRun(path, results, Outcomes(path), _recipe(path, results)))
+    return tuple(found)
+
+
+def groups(runs: Sequence[ComparedRun], by: By = "recipe") -> tuple[Group, ...]:
+    """Put runs together that differ in their seed alone, in the order in which they are named.
+
+    Raises ``UsageError`` where a group has one seed twice: its spread would be too small.
+    """
+    members: dict[tuple[str, ...], list[ComparedRun]] = {}
+    for run in runs:
+        key = {"recipe": (run.name, run.recipe), "name": (run.name,), "run": (str(run.path),)}[by]
+        members.setdefault(key, []).append(run)
+    for group in members.values():
+        _refuse_twins(group)
+    labels = _labels(list(members.values()))
+    return tuple(Group(label, tuple(group)) for label, group in zip(labels, members.values(), strict=True))
+
+
+def chosen(groups: Sequence[Group], baseline: str) -> int:
+    """Return the place of the group that a run's path, a label or a name means. Raises ``UsageError``."""
+    path = Path(baseline).resolve()
+    by_path = [place for place, group in enumerate(groups) if any(run.path.resolve() == path for run in group.runs)]
+    by_label = [place for place, group in enumerate(groups) if group.label == baseline]
+    by_name = [place for place, group in enumerate(groups) if any(run.name == baseline for run in group.runs)]
+    found = by_path or by_label or by_name
+    known = [group.label for group in groups]
+    if not found:
+        raise UsageError(
+            f"--baseline {baseline} is none of the runs{near(baseline, known)}: "
+            f"name one of {', '.join(known)}, or its folder"
+        )
+    if len(found) > 1:
+        raise UsageError(f"--baseline {baseline} names {len(found)} methods: name the folder of a run instead")
+    return found[0]
+
+
+def _refuse_twins(group: Sequence[ComparedRun]) -> None:
+    first: dict[int | None, ComparedRun] = {}
+    for run in group:
+        twin = first.setdefault(run.seed, run)
+        if twin is not run:
+            seed = "do not state their seed" if run.seed is None else f"both have seed {run.seed}"
+            raise UsageError(
+                f"{twin.path} and {run.path} are runs of {run.name!r} and {seed}: leave one out, "
+                "or see each run by itself with robustcl compare --by run"
+            )
+
+
+def _labels(members: Sequence[Sequence[ComparedRun]]) -> list[str]:
+    """Return the names of groups; where names repeat, with the seed if that tells them apart, else with the folder."""
+    labels = []
+    for group in members:
+        head, same = group[0], [other[0] for other in members if other[0].name == group[0].name]
+        if len(same) == 1:
+            labels.append(head.name)
+        elif len({run.recipe for run in same}) == 1 and len({run.seed for run in same}) == len(same):
+            labels.append(f"{head.name} (seed {head.seed})")
+        else:
+            labels.append(f"{head.name} ({head.path})")
+    return labels
+
+
+def _recipe(path: Path, results: Mapping[str, Any]) -> str:
+    """Return a digest of the resolved recipe without its seed; of what results.json says where there is no lock."""
+    file = path / "recipe.lock.toml"
+    if file.is_file():
+        try:
+            tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read ({str(error).splitlines()[0]}): restore the run's lock") from error
+    else:
+        tables = {key: results.get(key) for key in ("threat", "data", "composition")}
+    kept = {key: value for key, value in tables.items() if key not in _NOT_LEARNT}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]

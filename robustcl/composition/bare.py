@@ -1,0 +1,169 @@
+"""The evaluation of a model that no recipe of ours has trained: the same attacks, journal and results."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustcl.composition.folder import only_one
+from robustcl.composition.judging import attack_of, ball_of
+from robustcl.composition.parts import Parts
+from robustcl.composition.results import Results, environment
+from robustcl.composition.run import Run, check_device
+from robustcl.composition.stages import Say
+from robustcl.data.held import keep, opened
+from robustcl.data.subset import Images
+from robustcl.evaluate import artifacts, scaled, shards, soundness
+from robustcl.evaluate.classifier import Classifier, of_model
+from robustcl.evaluate.journal import Journal, Key, model_hash
+from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.measure import EMBEDDED, Measurement
+from robustcl.evaluate.work import WHOLE, Work
+from robustcl.nn import outside
+from robustcl.protocols import DatasetPlugin
+from robustcl.recipe import Use
+from robustcl.rng import Rng
+from robustcl.threat import Ball
+from robustcl.train.checkpoint import write_atomically
+from robustcl.train.engine import Engine
+from robustcl.train.log import Watcher, watch_nothing
+
+PROTOCOL = "as-is"
+"""What the column protocol says of a model that is judged as it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be judged, as the command line says it; ``weights`` is a safetensors file."""
+
+    model: str
+    dataset: str
+    weights: Path | None = None
+    data_dir: str | None = None
+    norm: str = "Linf"
+    eps: str = "8/255"
+    attacks: tuple[str, ...] = ("pgd-20",)
+    samples: int | None = None
+    block: int = 250
+    seed: int = 0
+
+
+def judge_model(
+    asked: Asked,
+    out: Path,
+    *,
+    device: str = "auto",
+    precision: str = "32-true",
+    work: Work = WHOLE,
+    watcher: Watcher = watch_nothing,
+    say: Say = lambda sentence: None,
+) -> Run:
+    """Judge a model on the test images of a data set; what the journal in ``out`` knows is not computed again.
+
+    Raises:
+        UsageError: a model, data set, attack or threat that is not there or does not fit, or a journal of another.
+        DataError: logits that are not finite, or labels that the model has no output for.
+        WeightsError: weights that are not safetensors, or of another model.
+    """
+    check_device(device)
+    subject = _open(asked, Engine(device, 1, precision))
+    out.mkdir(parents=True, exist_ok=True)
+    with only_one(out, work.shard):
+        journal = Journal(shards.path(out, work.shard))
+        journal.require_model(subject.digest)
+        told = replace(work, block=asked.block, told=lambda what, done, total: watcher(what, done, total, {}))
+        measurement = Measurement(journal, asked.seed, told, say)
+        started = time.monotonic()
+        rows = subject.rows(measurement)
+        results = Results(subject.results(rows, time.monotonic() - started))
+        if work.shard == WHOLE.shard:
+            subject.draw(measurement, out)
+            write_atomically(out / "results.json", json.dumps(results.tables, indent=1))
+    return Run(out, results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A model with everything that is asked of it; ``attacks`` are members and options by name."""
+
+    asked: Asked
+    ball: Ball
+    engine: Engine
+    parts: Parts
+    dataset: DatasetPlugin
+    images: Images
+    judge: Judge
+    digest: str
+    attacks: Mapping[str, tuple[Members, Mapping[str, Any]]]
+
+    def rows(self, measurement: Measurement) -> list[dict[str, Any]]:
+        samples = self.asked.samples
+        found = [measurement.row(self.judge, self.images, self._key(None), (), samples)]
+        for name, (members, _) in self.attacks.items():
+            found.append(measurement.row(self.judge, self.images, self._key(name), members, samples))
+        return found
+
+    def draw(self, measurement: Measurement, out: Path) -> None:
+        name, (members, _) = next(iter(self.attacks.items()))
+        index = measurement.index(self.images, self.asked.samples)[:EMBEDDED].to(self.images.device)
+        artifacts.keep(out / "artifacts", self.judge, "", self.images, index, name, members)
+
+    def results(self, rows: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "name": self.asked.model,
+            "seed": self.asked.seed,
+            "model": {"spec": self.asked.model, "weights": str(self.asked.weights or ""), "hash": self.digest},
+            "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "threat": {"norm": self.ball.norm, "eps": self.asked.eps, "eps_value": float(self.ball.eps)},
+            "data": {
+                "use": self.asked.dataset,
+                "classes": list(self.dataset.classes()),
+                "test": max(row["n"] for row in rows),
+                "item": list(self.images.item),
+            },
+            "rows": list(rows),
+            "security": [],
+            "convergence": [],
+            "corruptions": [],
+            "silhouette": [],
+            "timing": {"train_seconds": 0.0, "evaluate_seconds": seconds},
+            "environment": environment(self.parts, self.engine),
+        }
+
+    def _key(self, attack: str | None) -> Key:
+        spec: dict[str, Any] = {"protocol": PROTOCOL, "model": self.digest, "data": self.asked.dataset}
+        if attack is not None:
+            spec |= {"attack": self.attacks[attack][1], "norm": self.ball.norm, "eps": float(self.ball.eps)}
+        return Key(PROTOCOL, "", "test", attack, json.dumps(spec, sort_keys=True))
+
+
+def _open(asked: Asked, engine: Engine) -> _Subject:
+    """Find and check everything before a folder is made."""
+    parts, ball = Parts(), ball_of(asked.norm, asked.eps, "--eps")
+    options = {"path": asked.data_dir} if asked.data_dir else {}
+    dataset = parts.make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
+    tables = {name: Use(use=name) for name in asked.attacks}
+    plugins = {name: attack_of(table, parts, "--attack").plugin for name, table in tables.items()}
+    images = keep(opened(dataset, "test"), engine.device)
+    model = outside.build(asked.model, asked.weights, len(dataset.classes()))
+    engine.place(model)
+    classifier = of_model(model)
+    outputs = _outputs(classifier, images, asked.block)
+    attacks = {
+        name: (scaled.members(plugin, outputs, ball), parts.resolved(tables[name])) for name, plugin in plugins.items()
+    }
+    judge = Judge(classifier, ball, Rng(asked.seed, "evaluate", PROTOCOL), engine.autocast)
+    return _Subject(asked, ball, engine, parts, dataset, images, judge, model_hash(model.state_dict()), attacks)
+
+
+def _outputs(classifier: Classifier, images: Images, block: int) -> int:
+    first = torch.arange(min(images.samples, block), device=images.device)
+    return soundness.check(classifier, images.fetch(first), images.labels)

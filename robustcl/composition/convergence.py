@@ -1,0 +1,83 @@
+"""Convergence of an attack: the accuracy after growing numbers of its steps, each an attack of its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from robustcl.composition.question import Question
+from robustcl.data.subset import Images
+from robustcl.errors import UsageError
+from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.measure import Measurement, accuracy
+from robustcl.threat import Ball
+from robustcl.train.plan import Part
+
+_CLASSES = 10
+"""Which members an attack has is asked before the data set is opened; that they have steps depends on no number."""
+
+
+def check(steps: Sequence[int], attacks: Sequence[Part], ball: Ball, where: str) -> None:
+    """Refuse numbers of steps that do not grow from 1 on, and a first attack whose steps cannot be set.
+
+    Raises:
+        UsageError: as said; ``where`` is the key's place.
+    """
+    if not steps or steps[0] < 1 or any(later <= earlier for earlier, later in pairwise(steps)):
+        raise UsageError(f"{where} = {list(steps)}: write growing numbers of steps from 1 on, e.g. [1, 2, 5, 10, 20]")
+    if not attacks:
+        raise UsageError(f"{where}: there is no attack whose steps could be counted; name one in attacks, or remove it")
+    stepped(attacks[0].plugin.members(_CLASSES, ball), 1, f"{where}: the attack {attacks[0].name}")
+
+
+def measured(
+    judge: Judge, images: Images, question: Question, measurement: Measurement, classes: int
+) -> dict[str, Any]:
+    """Return the entry of results.json under ``convergence``: the accuracy after 0 (clean), ... steps.
+
+    Every number of steps is an attack of its own, from the same random start; a schedule that an attack derives from
+    its steps, as Auto-PGD's, is derived anew. The attack's own number is not computed twice. ``n`` are the samples
+    that all points are taken over; where the time was up early, those that every one of them has reached.
+    """
+    table, attack = question.plan.table, question.plan.attacks[0]
+    own: Members = attack.plugin.members(classes, judge.ball)
+    found = [measurement.outcomes(judge, images, question.clean("test"), (), table.samples)]
+    for count in table.convergence or ():
+        members = stepped(own, count, f"convergence: the attack {attack.name}")
+        same = all(_steps(generator) == count for _, generator in own)
+        key = question.attacked("test", 0, judge.ball, None if same else count)
+        found.append(measurement.outcomes(judge, images, key, members, table.samples))
+    common = set.intersection(*({outcome.index for outcome in outcomes} for outcomes in found))
+    values = [accuracy([outcome for outcome in outcomes if outcome.index in common]) for outcomes in found]
+    measurement.say(f"{table.use} {question.route} {attack.name} after 0 to {(table.convergence or [0])[-1]} steps: "
+                    + ", ".join(f"{value:.2%}" for value in values))  # fmt: skip
+    return {
+        "protocol": table.use, "route": question.route, "attack": attack.name, "n": len(common),
+        "steps": [0, *(table.convergence or ())], "accuracy": values,
+    }  # fmt: skip
+
+
+def stepped(members: Members, steps: int, who: str) -> Members:
+    """Return an attack's members with another number of steps; ``who`` begins the sentence where one has none.
+
+    Raises:
+        UsageError: a member without a whole number of ``steps``.
+    """
+    changed = []
+    for name, generator in members:
+        if _steps(generator) is None:
+            member = "it" if len(members) == 1 else f"its member {name}"
+            raise UsageError(
+                f"{who} cannot be followed step by step: {member} has no option steps; take pgd-20"
+            )
+        other = copy.copy(generator)
+        setattr(other, "steps", steps)  # noqa: B010 - an option that not every generator has
+        changed.append((name, other))
+    return changed
+
+
+def _steps(generator: object) -> int | None:
+    steps = getattr(generator, "steps", None)
+    return steps if isinstance(steps, int) else None

@@ -1,0 +1,92 @@
+"""Accuracy on corrupted test images, stored or made: one number for each corruption and severity, and their mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robustcl import corruption
+from robustcl.composition.question import Question
+from robustcl.data.corrupted import Generated, Stored, maker
+from robustcl.data.held import keep
+from robustcl.data.subset import Images
+from robustcl.errors import UsageError
+from robustcl.evaluate.judge import Judge
+from robustcl.evaluate.measure import Measurement, accuracy
+from robustcl.evaluate.work import tell_nobody
+from robustcl.protocols import DatasetPlugin
+from robustcl.recipe import Corruptions
+from robustcl.rng import Rng
+
+
+def check(table: Corruptions, dataset: DatasetPlugin, where: str) -> None:
+    """Refuse unknown corruptions, ones that cannot be made here, and copies of a data set that has none.
+
+    Raises:
+        UsageError: as said; ``where`` is the table's place.
+    """
+    try:
+        for name in chosen(table):
+            corruption.check(name, 1)
+            if table.path is None:
+                maker(name, 1)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    if table.path is not None and getattr(dataset, "corrupted", None) is None:
+        raise UsageError(f"{where}.path: there are no published copies of this data set; leave path out to make them")
+
+
+def chosen(table: Corruptions) -> tuple[str, ...]:
+    """Return those named, else the fifteen, less the ones that cannot be made where they must be."""
+    if table.names:
+        return tuple(table.names)
+    return corruption.names() if table.path is not None else tuple(filter(_made, corruption.names()))
+
+
+def measured(
+    table: Corruptions, judge: Judge, test: Images, dataset: DatasetPlugin, question: Question,
+    measurement: Measurement, samples: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the entry of results.json under ``corruptions``: accuracies by corruption, in the order of ``severities``.
+
+    ``mean`` is over corruptions and severities; ``complete`` says whether these are the benchmark's fifteen and five.
+
+    Raises:
+        DataError: copies that are missing, damaged, or of other images.
+    """
+    found: dict[str, list[float]] = {}
+    quiet = replace(measurement, work=replace(measurement.work, told=tell_nobody))
+    names = chosen(table)
+    for number, name in enumerate(names, 1):
+        found[name] = []
+        for severity in table.severities:
+            images = _images(table, name, severity, test, dataset)
+            key = question.corrupted("test", {"name": name, "severity": severity, "stored": table.path is not None})
+            found[name].append(accuracy(quiet.outcomes(judge, images, key, (), samples)))
+        measurement.work.told(f"corruptions {question.route}", number, len(names))
+    shares = [share for accuracies in found.values() for share in accuracies]
+    mean = sum(shares) / len(shares)
+    measurement.say(f"{question.plan.table.use} {question.route} corruptions: {mean:.2%} over {len(shares)} sets")
+    return {
+        "protocol": question.plan.table.use, "route": question.route, "severities": list(table.severities),
+        "accuracy": found, "mean": mean, "source": "stored copies" if table.path is not None else "made here",
+        "complete": tuple(found) == corruption.STANDARD and tuple(table.severities) == corruption.SEVERITIES,
+    }  # fmt: skip
+
+
+def _images(table: Corruptions, name: str, severity: int, test: Images, dataset: DatasetPlugin) -> Images:
+    if table.path is None:
+        return Generated(test, maker(name, severity), Rng(0, "corruption", name, severity))
+    folder: str = getattr(dataset, "corrupted")  # noqa: B009 - an optional member of the plugin
+    images, labels = corruption.load(table.path, folder, name, severity)
+    where = f"{Path(table.path) / folder / name}.npy"
+    return keep(Stored(images, labels, test, where), test.device)
+
+
+def _made(name: str) -> bool:
+    try:
+        maker(name, 1)
+    except UsageError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""A finished run's encoder on another data set: a recipe that trains no step, only the protocols' own classifiers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustcl.composition import api, preflight, store
+from robustcl.composition import folder as folder_of
+from robustcl.composition.again import Wanted
+from robustcl.composition.data import Splits, open_splits
+from robustcl.composition.run import Run, execute
+from robustcl.errors import UsageError
+from robustcl.evaluate.work import WHOLE, Work
+from robustcl.nn.modes import locked
+from robustcl.train.encoders import ONLINE
+from robustcl.train.engine import Engine
+from robustcl.train.log import Watcher, watch_nothing
+
+
+def evaluate_elsewhere(
+    folder: Path,
+    dataset: str,
+    wanted: Wanted,
+    *,
+    data_dir: str | None = None,
+    out: Path | None = None,
+    work: Work = WHOLE,
+    watcher: Watcher = watch_nothing,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Run:
+    """Train and judge the run's protocols on another data set's splits; the encoder keeps its own normalisation.
+
+    The result is a run of its own below ``out``, by default ``FOLDER/transfer-DATASET``: it can be resumed, judged
+    again and reported as any other. Protocols, attacks and threat are the run's, where ``wanted`` says nothing else.
+
+    Raises:
+        UsageError: no finished run, an unknown data set, a folder that is taken, a classifier of other classes.
+        WeightsError: the images have other channels, or a size that the backbone cannot take.
+    """
+    tables, options = wanted.tables(folder, say)
+    judged = api.from_tables(recipe(tables, folder, dataset, data_dir), f"{folder} on {dataset}")
+    target = folder_of.free(judged, out or folder / f"transfer-{_slug(dataset)}")
+    engine = Engine(options["device"], 1, options["precision"])
+    splits = open_splits(judged, engine.device)
+    preflight.check(judged, splits)
+    _check_size(judged, splits, dataset)
+    folder_of.create(judged, target, options | {"devices": 1})
+    return execute(judged, target, engine, watcher, say, splits, work)
+
+
+def recipe(tables: dict[str, Any], folder: Path, dataset: str, data_dir: str | None) -> dict[str, Any]:
+    """Return the recipe: for each judged encoder a stage of 0 epochs that starts from it, and the run's evaluations."""
+    last = tables["stage"][-1]["name"]
+    stages: dict[str, dict[str, Any]] = {}
+    entries = []
+    for entry in tables["evaluate"]:
+        stage, encoder = entry.get("stage") or last, entry.get("encoder") or ONLINE
+        name = stage if encoder == ONLINE else f"{stage}-{encoder}"
+        origin = f"run:{folder.resolve()}" if stage == last else f"file:{store.stage_folder(folder.resolve(), stage)}"
+        init = origin if encoder == ONLINE else f"{origin}@{encoder}"
+        stages[name] = {"name": name, "epochs": 0, "init": init}
+        entries.append(entry | {"stage": name, "encoder": ONLINE})
+    data = {key: tables["data"][key] for key in ("batch", "validation") if key in tables["data"]}
+    return {
+        "name": f"{tables['name']}-on-{_slug(dataset)}",
+        "about": f"The frozen encoder of {folder}, judged on {dataset}.",
+        "seed": tables["seed"],
+        "data": {"use": dataset, **data, **({"path": data_dir} if data_dir is not None else {})},
+        "threat": tables["threat"],
+        "encoder": tables["encoder"],
+        "stage": list(stages.values()),
+        "evaluate": entries,
+    }
+
+
+def _check_size(composition: api.Composition, splits: Splits, dataset: str) -> None:
+    """Send two images of another size through each encoder, before a folder is made."""
+    for stage in composition.recipe.stage:
+        assert stage.init is not None
+        encoder = store.load(store.resolve(stage.init, Path()))
+        if splits.train.item == encoder.item:
+            continue
+        images = splits.train.fetch(torch.arange(min(2, splits.train.samples))).cpu()
+        try:
+            with torch.no_grad(), locked(encoder, "eval"):
+                encoder(images, encoder.routes[0], frozenset({"h"}))
+        except RuntimeError as error:
+            raise UsageError(
+                f"--dataset {dataset}: its images are {splits.train.item}, and the backbone of {stage.init} cannot "
+                f"take them, because it was made for {encoder.item}: {str(error).splitlines()[0]}"
+            ) from None
+
+
+def _slug(dataset: str) -> str:
+    """Return a data set's name as folders and recipes can carry it: "npz:my/images.npz" is npz-images."""
+    kind, _, path = dataset.partition(":")
+    return re.sub(r"[^a-z0-9]+", "-", f"{kind} {Path(path).stem}".lower()).strip("-")

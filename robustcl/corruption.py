@@ -1,0 +1,114 @@
+"""Common corruptions: their names, the files of corrupted copies of a test set, and the mean over them.
+
+Dan Hendrycks and Thomas Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations,
+ICLR 2019. CIFAR-10-C and CIFAR-100-C are Zenodo records 2535967 and 3555552: a folder with ``labels.npy`` and a file a
+corruption, whose images are five copies of the test set, the mildest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustcl.errors import DataError, UsageError, near
+
+STANDARD = (
+    *("gaussian_noise", "shot_noise", "impulse_noise"),
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+"""The fifteen of the benchmark, whose mean is reported."""
+EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""Four more, meant for choosing hyperparameters; some papers average over all nineteen."""
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def names(*, extra: bool = False) -> tuple[str, ...]:
+    """Return the fifteen corruptions, or all nineteen."""
+    return (*STANDARD, *EXTRA) if extra else STANDARD
+
+
+def load(root: Path | str, dataset: str, corruption: str, severity: int) -> tuple[Tensor, Tensor]:
+    """Return the stored copies of a test set: images (n, C, H, W) uint8, labels (n,) int64.
+
+    Args:
+        root: the folder that holds ``dataset``.
+        dataset: the folder of the copies, "CIFAR-10-C".
+        corruption: one of ``names(extra=True)``; the file is ``<root>/<dataset>/<corruption>.npy``, uint8 of shape
+            (5 n, H, W, C). Of it only the rows of the severity are read.
+        severity: 1 to 5.
+
+    Raises:
+        UsageError: another corruption or severity.
+        DataError: a file is missing, damaged, or of another type or shape.
+    """
+    check(corruption, severity)
+    folder = Path(root).expanduser() / dataset
+    images = _array(folder, corruption)
+    where = folder / f"{corruption}.npy"
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise DataError(
+            f"{where} is {images.dtype} of shape {images.shape}: it must be uint8 images (5 n, H, W, C); fetch it again"
+        )
+    if len(images) == 0 or len(images) % len(SEVERITIES):
+        raise DataError(f"{where} holds {len(images)} images, which are not five times a test set; fetch it again")
+    labels = _array(folder, "labels")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{folder / 'labels.npy'} is {labels.dtype} of shape {labels.shape}: it must be one integer for each of "
+            f"the {len(images)} images of {where.name}; fetch both again"
+        )
+    n = len(images) // len(SEVERITIES)
+    rows = slice((severity - 1) * n, severity * n)
+    block = torch.from_numpy(np.array(images[rows])).movedim(-1, 1).contiguous()
+    return block, torch.from_numpy(np.array(labels[rows]).astype(np.int64))
+
+
+def mean_accuracy(found: Mapping[str, Sequence[float]]) -> float:
+    """Return the mean over corruptions of the mean over their severities; 1 minus it is the mean corruption error.
+
+    That error is not divided by AlexNet's, as the benchmark does on ImageNet: for CIFAR no such table is in use.
+
+    Args:
+        found: corruption -> accuracy at each of the five severities.
+
+    Raises:
+        UsageError: no corruption, or one without all severities.
+    """
+    for corruption, accuracies in found.items():
+        if len(accuracies) != len(SEVERITIES):
+            raise UsageError(f"{corruption} was judged at {len(accuracies)} severities: a mean needs all five")
+    if not found:
+        raise UsageError("no corruption was judged: a mean needs at least one")
+    return sum(sum(accuracies) / len(accuracies) for accuracies in found.values()) / len(found)
+
+
+def check(corruption: str, severity: int) -> None:
+    """Raise UsageError for a corruption or a severity that the benchmark does not have."""
+    known = names(extra=True)
+    if corruption not in known:
+        raise UsageError(
+            f"there is no corruption {corruption!r}{near(corruption, known)}; there are {', '.join(known)}"
+        )
+    if severity not in SEVERITIES:
+        raise UsageError(f"{corruption} has the severities 1 to 5, not {severity}")
+
+
+def _array(folder: Path, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """Map a file of the folder, without pickle."""
+    path = folder / f"{name}.npy"
+    if not path.is_file():
+        raise DataError(
+            f"there is no file {path}: unpack the corrupted copies there, labels.npy and a file for each corruption"
+        )
+    try:
+        found: np.ndarray[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{path} cannot be read ({error}): it is truncated or no .npy file; fetch it again") from error
+    return found

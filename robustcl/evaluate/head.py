@@ -1,0 +1,71 @@
+"""Heads that are made, not trained: a protocol's own classifier over the features of the labelled training images."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from robustcl.data.subset import Images
+from robustcl.errors import NotAPlugin
+from robustcl.nn.encoder import Encoder
+from robustcl.nn.modes import locked
+
+_CHUNK = 500
+"""Images that are embedded together."""
+
+
+def put(encoder: Encoder, route: str, protocol: Any, images: Images, classes: int) -> bool:
+    """Put the head of a protocol that makes one (optional ``head``) in place of the encoder's classifier.
+
+    It sees every labelled image once, as it is, in eval mode through ``route``; images without a label are left out.
+    The encoder stays where it is and is otherwise unchanged.
+
+    Args:
+        encoder: its classifier, if it has one, is replaced.
+        route: the batch-norm branch of the features.
+        protocol: the plugin.
+        images: the train split, on the encoder's device.
+        classes: L.
+
+    Returns:
+        Whether the protocol makes a head.
+
+    Raises:
+        UsageError: the plugin refuses these features.
+        NotAPlugin: what it makes is no module that gives (R, L) logits.
+    """
+    make = getattr(protocol, "head", None)
+    if make is None:
+        return False
+    features, label = embedded(encoder, route, images)
+    head = make(features, label, classes)
+    _check(head, features[:2], classes, type(protocol).__name__)
+    # The encoder asks of its classifier no more than any module offers, and the width below.
+    head.out_features = classes
+    encoder.classifier = cast(nn.Linear, head.to(features.device).eval())
+    return True
+
+
+@torch.no_grad()
+def embedded(encoder: Encoder, route: str, images: Images) -> tuple[Tensor, Tensor]:
+    """Return features (n, F) float32 and labels (n,) of the labelled images, in their order."""
+    rows = (images.labels >= 0).nonzero()[:, 0].cpu()
+    found = []
+    with locked(encoder, "eval"):
+        for _, x in images.batches(torch.split(rows, _CHUNK)):
+            found.append(encoder(x, route, frozenset({"h"})).h.float())
+    width = (0, encoder.features)
+    features = torch.cat(found) if found else torch.empty(width, device=images.device)
+    return features, images.labels[rows.to(images.labels.device)]
+
+
+def _check(head: object, h: Tensor, classes: int, name: str) -> None:
+    if not isinstance(head, nn.Module):
+        raise NotAPlugin(f"{name}.head returned a {type(head).__name__}: it must return a torch.nn.Module")
+    with torch.no_grad():
+        logits = head.to(h.device).eval()(h)
+    if not isinstance(logits, Tensor) or logits.shape != (len(h), classes):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise NotAPlugin(f"{name}.head gives {shape} for features {tuple(h.shape)}: logits are (R, {classes})")

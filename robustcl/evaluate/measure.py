@@ -1,0 +1,70 @@
+"""One number after the other: outcomes into the journal, and a row of results.json made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustcl.data.subset import Images
+from robustcl.evaluate.journal import Journal, Key, Outcome
+from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.rows import per_member, row, said
+from robustcl.evaluate.work import Work
+from robustcl.rng import Rng
+
+EMBEDDED = 500
+"""Images whose representations the report draws."""
+
+_HURRIED = 32
+"""Samples that are attacked together when the time is limited: a block that has begun is finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What every number of one evaluation shares; ``say`` hears each of them."""
+
+    journal: Journal
+    seed: int
+    work: Work
+    say: Callable[[str], None]
+
+    def row(self, judge: Judge, images: Images, key: Key, members: Members, samples: int | None) -> dict[str, Any]:
+        """Return the row of one question: an accuracy over the first ``samples`` images, or over all of them.
+
+        ``spec`` in the row is the key's, without the hash of the model, which stands beside it.
+        """
+        index = self.index(images, samples)
+        outcomes = self.outcomes(judge, images, key, members, samples)
+        spec = json.loads(key.spec)
+        model = spec.pop("model")
+        found = row(key, outcomes, len(index), spec=spec, model=model)
+        if len(members) > 1:
+            found["members"] = per_member(self.journal, key, outcomes, [name for name, _ in members])
+        self.say(
+            " ".join(f"{key.protocol} {key.route} {key.split} {key.attack or 'clean'}".split()) + f": {said(found)}"
+        )
+        return found
+
+    def outcomes(self, judge: Judge, images: Images, key: Key, members: Members, samples: int | None) -> list[Outcome]:
+        """Return what became of each image that is judged by now."""
+        hurried = self.work.deadline is not None
+        work = replace(self.work, block=min(self.work.block, _HURRIED)) if hurried else self.work
+        index = self.index(images, samples)
+        return judge.judge(images, index, key, members, self.journal, self.seed, work)
+
+    def index(self, images: Images, samples: int | None) -> Tensor:
+        """Return which images are judged: the first ones; in an order of chance where the time may be up early."""
+        index = torch.arange(min(images.samples, samples or images.samples))
+        if self.work.deadline is None:
+            return index
+        return index[Rng(self.seed, "evaluate", "order").permutation(len(index))]
+
+
+def accuracy(outcomes: list[Outcome]) -> float:
+    """Return the share of correct outcomes, 0 where there are none."""
+    return sum(outcome.correct for outcome in outcomes) / max(len(outcomes), 1)

@@ -1,0 +1,23 @@
+"""An attack in a ball of another size: its steps grow with it, so that every edge can be reached."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from robustcl.evaluate.judge import Members
+from robustcl.evaluate.solo import Solo
+from robustcl.threat import Ball
+
+
+def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Members:
+    """Return an attack's members for ``ball``, which is ``times`` as large as the one that its steps were set for."""
+    if times != 1.0:
+        plugin = copy.copy(plugin)
+        if isinstance(plugin, Solo):
+            plugin.generator = copy.copy(plugin.generator)
+        moved = plugin.generator if isinstance(plugin, Solo) else plugin
+        if hasattr(moved, "step_size"):
+            moved.step_size = moved.step_size * times
+    found: Members = plugin.members(classes, ball)
+    return found

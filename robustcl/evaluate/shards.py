@@ -1,0 +1,51 @@
+"""The shares of several processes: where each keeps its journal, and how they become one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from robustcl.errors import UsageError
+from robustcl.evaluate.journal import Journal, Key
+
+WHOLE = "journal.jsonl"
+_SHARE = re.compile(r"journal\.(\d+)-of-(\d+)\.jsonl")
+
+
+def path(folder: Path, shard: tuple[int, int]) -> Path:
+    """Return the journal's path: of the whole, (0, 1), or of one share."""
+    number, count = shard
+    return folder / (WHOLE if count == 1 else f"journal.{number + 1}-of-{count}.jsonl")
+
+
+def merge(folder: Path) -> tuple[int, int]:
+    """Join the shares' journals into the whole one; return how many outcomes came, and how many shares there were.
+
+    What the whole journal knows already stays as it is; the shares' files stay too.
+    Raises ``UsageError`` where there are no shares, some are missing, or they were cut in different numbers.
+    """
+    names = sorted(file.name for file in folder.glob("journal.*"))
+    found = {match: name for name in names if (match := _SHARE.fullmatch(name))}
+    counts = sorted({int(match[2]) for match in found})
+    if not counts:
+        raise UsageError(f"{folder} holds no shares of an evaluation: make them with --shard 1/4 and so on")
+    if len(counts) > 1:
+        raise UsageError(
+            f"{folder} holds shares of {' and of '.join(map(str, counts))}: remove the files journal.*-of-*.jsonl "
+            "of one cut"
+        )
+    missing = sorted(set(range(1, counts[0] + 1)) - {int(match[1]) for match in found})
+    if missing:
+        said = ", ".join(f"{number}/{counts[0]}" for number in missing)
+        raise UsageError(f"{folder} lacks the share {said}: judge it with --shard {missing[0]}/{counts[0]} first")
+    whole, taken = Journal(folder / WHOLE), 0
+    for name in found.values():
+        share = Journal(folder / name)
+        for place in share.places():
+            protocol, route, split, attack, digest = place
+            key = Key(str(protocol), str(route), str(split), attack, share.questions.get(str(digest), ""))
+            outcomes = [outcome for member in share.known(key).values() for outcome in member]
+            fresh = [o for o in outcomes if all(o.member != old.member for old in whole.known(key).get(o.index, []))]
+            whole.append(key, fresh)
+            taken += len(fresh)
+    return taken, counts[0]

@@ -1,0 +1,54 @@
+"""From templates to a file: where templates are found, what they may call, and how a page is stored."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from robustcl.errors import UsageError
+from robustcl.report import composition, headline, picture, tables
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def environment() -> Environment:
+    """Return where templates are found, with the filters that they use."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "percent": tables.percent,
+        "say": composition.say,
+        "exact": exact,
+        "flat": tables.flat,
+        "bounds": headline.bounds,
+    }
+    made.tests |= {"accuracy": headline.is_accuracy, "text": lambda part: isinstance(part, str)}
+    made.globals |= {"interval": tables.interval, "missing": tables.MISSING, "width": picture.WIDTH}
+    made.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
+    return made
+
+
+def store(text: str, file: Path) -> Path:
+    """Write a page whole or not at all. Raises ``UsageError`` where the place cannot be written."""
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(file)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise UsageError(f"{file} cannot be written ({error.strerror}): name another file with --out") from error
+    return file
+
+
+def exact(value: object) -> str:
+    """Return a number as JSON writes it, "" for none: what ``data-value`` holds."""
+    return "" if value is None or (isinstance(value, float) and pd.isna(value)) else json.dumps(value)

@@ -1,0 +1,197 @@
+"""Model cards in RobustBench's JSON: ``model_info/DATASET/THREAT_MODEL/ID.json``, written from a finished run.
+
+Field names and units are those of RobustBench's leaderboard (Croce et al., RobustBench: a standardized adversarial
+robustness benchmark, NeurIPS 2021, and its ``ModelInfo``): accuracies are texts, in percent with two decimals.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from robustcl.errors import DataError, UsageError
+from robustcl.report.load import load_results
+from robustcl.report.page import store
+from robustcl.report.tables import percent, spec
+from robustcl.zoo import benchmark as benchmark
+from robustcl.zoo import load_model as load_model
+
+_SPLIT = "test"
+_WHERE = ("protocol", "route", "stage", "encoder")
+_OWN = "robustcl"
+"""The key under which a card holds what RobustBench has no field for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One entry of a leaderboard; ``None`` is what is not known.
+
+    eps: "8/255". clean_acc, reported, corruptions_* and autoattack_acc: percent as text, "85.34"; ``reported`` is the
+    robust accuracy of the publication, ``autoattack_acc`` the one that was measured.
+    """
+
+    link: str | None = None
+    name: str | None = None
+    authors: str | None = None
+    additional_data: bool | None = None
+    number_forward_passes: int | None = None
+    dataset: str | None = None
+    venue: str | None = None
+    architecture: str | None = None
+    eps: str | None = None
+    clean_acc: str | None = None
+    reported: str | None = None
+    corruptions_acc: str | None = None
+    corruptions_acc_3d: str | None = None
+    corruptions_mce: str | None = None
+    corruptions_mce_3d: str | None = None
+    autoattack_acc: str | None = None
+    footnote: str | None = None
+
+
+_MEASURED = ("clean_acc", "autoattack_acc", "corruptions_acc", "corruptions_acc_3d")
+"""The fields that are metrics of results.json, all shares of images."""
+
+
+def write_model_info(
+    run: Path,
+    folder: Path,
+    *,
+    id: str,
+    dataset: str | None = None,
+    protocol: str | None = None,
+    route: str | None = None,
+    encoder: str | None = None,
+    link: str | None = None,
+    name: str | None = None,
+    authors: str | None = None,
+    venue: str | None = None,
+    additional_data: bool | None = None,
+    reported: str | None = None,
+    footnote: str | None = None,
+    force: bool = False,
+) -> Path:
+    """Write the card of a finished run to ``FOLDER/DATASET/THREAT_MODEL/ID.json`` and return its path.
+
+    Measured fields are the run's on its test split, under one protocol, route and encoder: name them where the run was
+    judged under several. What was not measured stays ``None``. ``dataset`` is the run's own unless given, ``name`` too.
+    Below the key "robustcl" stands what RobustBench has no field for: protocol, images, seed, recipe, other metrics.
+
+    Raises:
+        DataError: the folder is no finished run.
+        UsageError: an id that is no file name, an unclear choice, or a card that exists already, unless ``force``.
+    """
+    results = load_results(run)
+    rows = _rows(run, results, {"protocol": protocol, "route": route, "encoder": encoder})
+    threat, data = results.get("threat") or {}, results.get("data") or {}
+    info = ModelInfo(
+        link=link,
+        name=name or results.get("name"),
+        authors=authors,
+        additional_data=additional_data,
+        number_forward_passes=1,  # a verdict is one prediction of the classifier
+        dataset=_part("data set", dataset or data.get("use"), "--dataset"),
+        venue=venue,
+        architecture=_architecture(run),
+        eps=None if threat.get("eps") is None else str(threat["eps"]),
+        reported=reported,
+        footnote=" ".join(part for part in (footnote, _judged(rows)) if part),
+        **{
+            name: percent(row["value"])
+            for name, row in rows.items()
+            if name in _MEASURED and row.get("value") is not None
+        },
+    )
+    file = (
+        folder
+        / str(info.dataset)
+        / _part("threat model", threat.get("norm"), "a finished run")
+        / f"{_part('id', id, '--id')}.json"
+    )
+    if file.exists() and not force:
+        raise UsageError(f"{file} exists already: choose another id, or replace it with --force")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{file.parent} cannot be made ({error.strerror}): name another folder") from None
+    return store(json.dumps({**asdict(info), _OWN: _more(results, rows)}, indent=2) + "\n", file)
+
+
+def read_model_info(path: Path) -> ModelInfo:
+    """Read a card, ours or RobustBench's; keys beyond ``ModelInfo`` are passed over. Raises ``DataError``."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no model card ({str(error).splitlines()[0]}): name a JSON file") from error
+    if not isinstance(card, dict):
+        raise DataError(f"{path} is no model card: it holds a {type(card).__name__}, not an object")
+    known: dict[str, Any] = {field.name: card.get(field.name) for field in fields(ModelInfo)}
+    for name, value in known.items():
+        if value is not None and name not in ("additional_data", "number_forward_passes"):
+            known[name] = str(value)
+    return ModelInfo(**known)
+
+
+def _rows(run: Path, results: Mapping[str, Any], choice: Mapping[str, str | None]) -> dict[str, Mapping[str, Any]]:
+    """Return the test rows of the one way of judging that is meant, by metric."""
+    found: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+    for row in results["rows"]:
+        where = _where(row)
+        if row.get("split") == _SPLIT and all(v is None or where[name] == v for name, v in choice.items()):
+            found.setdefault(tuple(where.values()), {})[row["metric"]] = row
+    asked = ", ".join(f"{name} {value}" for name, value in choice.items() if value is not None)
+    if not found:
+        raise UsageError(f"{run} has no number on its test images{f' for {asked}' if asked else ''}: evaluate it first")
+    if len(found) > 1:
+        said = "; ".join(" ".join(f"{n} {v}" for n, v in zip(_WHERE, where, strict=True) if v) for where in found)
+        raise UsageError(f"{run} was judged in several ways: choose protocol, route and encoder of {said}")
+    return next(iter(found.values()))
+
+
+def _where(row: Mapping[str, Any]) -> dict[str, str]:
+    said = {"encoder": "online", **spec(row)}
+    return {name: str(row.get(name) or said.get(name) or "") for name in _WHERE}
+
+
+def _judged(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    where = _where(next(iter(rows.values())))
+    said = ", ".join(f"{name} {value}" for name, value in where.items() if value)
+    counts = dict.fromkeys(str(row["n"]) for row in rows.values() if row.get("n") is not None)
+    return f"Measured by robustcl under {said}" + (f" on {' or '.join(counts)} test images." if counts else ".")
+
+
+def _more(results: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    first = next(iter(rows.values()))
+    kept = ("n", "low", "high", "protocol_version", "protocol_hash", "spec")
+    return {
+        **_where(first),
+        "split": _SPLIT,
+        "seed": results.get("seed"),
+        "recipe_hash": results.get("recipe_hash"),
+        "metrics": {
+            metric: {"value": row.get("value"), **{key: row[key] for key in kept if row.get(key) is not None}}
+            for metric, row in rows.items()
+        },
+    }
+
+
+def _architecture(run: Path) -> str | None:
+    """Return the encoder's name in the run's lock, ``None`` where there is none."""
+    try:
+        lock = tomllib.loads((run / "recipe.lock.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    encoder = lock.get("encoder")
+    return encoder.get("use") if isinstance(encoder, dict) else None
+
+
+def _part(what: str, name: object, where: str) -> str:
+    """Return one part of a path, refused where it is not a plain name."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w+-][\w.+-]*", name):
+        raise UsageError(f"the {what} {name!r} is no plain name of a file: give one with {where}")
+    return name

@@ -1,0 +1,98 @@
+"""A finished run, opened to be measured: its judged classifier, the test images, and what was measured before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustcl.composition.api import Composition
+from robustcl.composition.data import Splits, open_splits, open_test
+from robustcl.composition.evaluation import Evaluation
+from robustcl.composition.folder import reopen
+from robustcl.composition.judging import EvaluationPlan
+from robustcl.composition.stages import Stages
+from robustcl.data.subset import Images
+from robustcl.evaluate.classifier import Classifier, of_encoder
+from robustcl.evaluate.work import WHOLE
+from robustcl.nn.encoder import Encoder
+from robustcl.rng import Rng
+from robustcl.study.observer import Observer
+from robustcl.threat import Ball
+from robustcl.train.checkpoint import write_atomically
+from robustcl.train.engine import Engine
+from robustcl.train.log import watch_nothing
+
+_FILE = "measures.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One judged classifier of a finished run. ``index`` (n,) is which test images its evaluation judges."""
+
+    composition: Composition
+    engine: Engine
+    splits: Splits
+    encoder: Encoder
+    route: str
+    classifier: Classifier
+    test: Images
+    index: Tensor
+    block: int
+    rng: Rng
+
+    def observer(self, ball: Ball) -> Observer:
+        """Return a judge of the classifier within a ball."""
+        return Observer(self.classifier, ball, self.rng, self.engine.autocast)
+
+
+def opened(folder: Path, plan: EvaluationPlan, route: str) -> Finished:
+    """Open a run's directory at the evaluation that answers to ``plan``, with the classifier that it judged."""
+    composition, options = reopen(folder)
+    engine = Engine(options["device"], 1, options["precision"])
+    splits = open_splits(composition, engine.device)
+    run = Stages(composition, folder, engine, watch_nothing, lambda sentence: None, splits)
+    own = next(other for other in composition.evaluations if _judged(other) == _judged(plan))
+    encoder = Evaluation(run, WHOLE).prepared(own, route)
+    test = open_test(composition, engine.device)
+    index = torch.arange(min(test.samples, own.table.samples or test.samples), device=test.device)
+    rng = Rng(composition.recipe.seed, "study", own.table.use, route)
+    return Finished(composition, engine, splits, encoder, route, of_encoder(encoder, route), test, index,
+                    own.table.block, rng)  # fmt: skip
+
+
+def _judged(plan: EvaluationPlan) -> tuple[str | None, ...]:
+    return plan.table.use, plan.table.stage, plan.table.encoder
+
+
+def known(folder: Path, question: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's ``measures.json`` holds under a question, empty where it was never asked."""
+    found: dict[str, Any] = _all(folder).get(_key(question), {})
+    return found
+
+
+def keep(folder: Path, question: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Add answers under a question, and return all that are known now."""
+    everything = _all(folder)
+    found = {"question": dict(question), **everything.get(_key(question), {}), **answers}
+    everything[_key(question)] = found
+    write_atomically(folder / _FILE, json.dumps(everything, indent=1))
+    return found
+
+
+def _key(question: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(question, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _all(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found

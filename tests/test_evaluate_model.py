@@ -1,0 +1,203 @@
+"""``robustcl evaluate --model``: anybody's classifier, its weights from safetensors, through the same attacks."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from robustcl import report
+from robustcl.composition.bare import Asked, judge_model
+from robustcl.errors import DataError, UsageError, WeightsError
+from robustcl.evaluate import shards
+from robustcl.evaluate.journal import Journal
+from robustcl.evaluate.work import Work
+
+MODULE = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(),
+                         nn.Linear(36, 5))
+
+def soft():
+    return nn.Sequential(build(), nn.Softmax(1))
+
+def broken():
+    return 1 / 0
+
+class Clips(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(2), nn.Flatten())
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+SEVEN = 7
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a module of models, images and clips in npz, and weights; it is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "their_models", raising=False)
+    (tmp_path / "their_models.py").write_text(MODULE, encoding="utf-8")
+    draw = np.random.default_rng(0)
+    label = np.arange(12) % 5
+    for name, shape in (("images", (12, 8, 8, 3)), ("clips", (12, 3, 4, 8, 8))):
+        x = draw.integers(0, 256, shape, dtype=np.uint8)
+        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=label, x_test=x, y_test=label)
+    import their_models  # type: ignore[import-not-found]
+
+    safetensors.torch.save_file(their_models.build().state_dict(), tmp_path / "weights.safetensors")
+    return tmp_path
+
+
+def asked(**more: object) -> Asked:
+    given = {"model": "their_models:build", "dataset": "npz:images.npz", "weights": Path("weights.safetensors")}
+    return Asked(**(given | {"attacks": ("fgsm",), "block": 5} | more))  # type: ignore[arg-type]
+
+
+def test_the_command_judges_a_model_and_goes_on_where_it_stopped(place: Path) -> None:
+    command = [sys.executable, "-m", "robustcl", "evaluate", "--model", "their_models:build", "--weights",
+               "weights.safetensors", "--dataset", "npz:images.npz", "--attack", "fgsm", "--eps", "16/255",
+               "--out", "out", "--device", "cpu", "--json"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout)["rows"]
+    assert [(row["protocol"], row["attack"], row["n"]) for row in rows] == [("as-is", None, 12), ("as-is", "fgsm", 12)]
+    assert rows[1]["spec"]["eps"] == pytest.approx(16 / 255)
+    assert (place / "out" / "report.html").is_file()
+    written = (place / "out" / "journal.jsonl").read_bytes()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout)["rows"] == rows
+    assert (place / "out" / "journal.jsonl").read_bytes() == written, "nothing was computed twice"
+
+
+def test_shares_merge_into_the_same_results(place: Path) -> None:
+    whole = judge_model(asked(), place / "whole", device="cpu")
+    for number in range(3):
+        judge_model(asked(), place / "shared", device="cpu", work=Work(shard=(number, 3)))
+        assert not (place / "shared" / "results.json").exists()
+    shards.merge(place / "shared")
+    before = (place / "shared" / "journal.jsonl").read_bytes()
+    joined = judge_model(asked(), place / "shared", device="cpu")
+    assert joined.results.tables["rows"] == whole.results.tables["rows"]
+    assert (place / "shared" / "journal.jsonl").read_bytes() == before
+
+
+def test_clips_go_through_the_same_attacks(place: Path) -> None:
+    run = judge_model(
+        asked(model="their_models:Clips", weights=None, dataset="npz:clips.npz", attacks=("pgd-20",)),
+        place / "clips", device="cpu",
+    )  # fmt: skip
+    assert run.results.tables["data"]["item"] == [3, 4, 8, 8]
+    assert len(Journal(run.path / "journal.jsonl").places()) == 2
+
+
+def test_torchvision_models_by_name_with_local_weights(place: Path) -> None:
+    from torchvision import models
+
+    weights = place / "mobilenet.safetensors"
+    safetensors.torch.save_file(models.mobilenet_v3_small(num_classes=5).state_dict(), weights)
+    found = asked(model="torchvision:mobilenet_v3_small", weights=weights)
+    assert judge_model(found, place / "tv", device="cpu").results.tables["rows"][0]["n"] == 12
+    with pytest.raises(UsageError, match=r"torchvision has no model 'mobilenet_v3_smal', did you mean"):
+        judge_model(asked(model="torchvision:mobilenet_v3_smal"), place / "no", device="cpu")
+    with pytest.raises(UsageError, match="give its weights with --weights"):
+        judge_model(asked(model="torchvision:mobilenet_v3_small", weights=None), place / "no", device="cpu")
+    assert not (place / "no").exists()
+
+
+def test_the_page_is_written(place: Path) -> None:
+    run = judge_model(asked(), place / "out", device="cpu")
+    page = Path(report.write(run.path)).read_text(encoding="utf-8")
+    assert "their_models:build" in page
+    assert "as-is" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"model": "their_models"}, UsageError, "write module:function"),
+        ({"model": "no_such:build"}, UsageError, "no module 'no_such'"),
+        ({"model": "their_models:biuld"}, UsageError, "has no 'biuld', did you mean 'build'"),
+        ({"model": "their_models:SEVEN"}, UsageError, "is a int: name a function"),
+        ({"model": "their_models:broken"}, UsageError, "calling it failed with ZeroDivisionError"),
+        ({"model": "their_models:soft", "weights": None}, UsageError, "probabilities: return the logits"),
+        ({"weights": Path("none.safetensors")}, WeightsError, "does not exist"),
+        ({"eps": "0"}, UsageError, "--eps: an eps of 0 leaves nothing to attack"),
+        ({"eps": "8"}, UsageError, "write 8/255"),
+        ({"norm": "Linfty"}, UsageError, "norm 'Linfty' is not known"),
+        ({"attacks": ("pgd-21",)}, UsageError, "pgd-21"),
+        ({"dataset": "npz:none.npz"}, DataError, "none.npz"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_folder(
+    place: Path, change: dict[str, object], error: type, said: str
+) -> None:
+    with pytest.raises(error, match=said) as caught:
+        judge_model(asked(**change), place / "out", device="cpu")
+    assert "\n" not in str(caught.value)
+    assert not (place / "out").exists()
+
+
+def test_weights_that_are_a_pickle_or_another_model_s(place: Path) -> None:
+    (place / "w.pt").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(WeightsError, match=r"no safetensors file: .*pickle"):
+        judge_model(asked(weights=place / "w.pt"), place / "out", device="cpu")
+    safetensors.torch.save_file({"0.weight": torch.zeros(4, 3, 5, 5)}, place / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"not this model's: .* missing: .*; 1 of another shape: 0\.weight"):
+        judge_model(asked(weights=place / "other.safetensors"), place / "out", device="cpu")
+
+
+def test_labels_that_the_model_has_no_output_for(place: Path) -> None:
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1)[:, :2]
+
+    sys.modules["their_models"].Two = Two  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"label 4 of sample 4 is outside 0 \.\. 1: the model has 2 outputs"):
+        judge_model(asked(model="their_models:Two", weights=None), place / "out", device="cpu")
+
+
+def test_another_model_does_not_write_into_a_journal(place: Path) -> None:
+    judge_model(asked(), place / "out", device="cpu")
+    import their_models
+
+    torch.manual_seed(1)
+    changed = {name: value + 1 for name, value in their_models.build().state_dict().items()}
+    safetensors.torch.save_file(changed, place / "changed.safetensors")
+    with pytest.raises(UsageError, match="is the journal of another model"):
+        judge_model(asked(weights=place / "changed.safetensors"), place / "out", device="cpu")
+
+
+def test_flags_that_belong_to_the_other_subject(place: Path) -> None:
+    from click.testing import CliRunner
+
+    from robustcl.cli.evaluate import command
+
+    for arguments, said in (
+        ([], "name what is to be judged"),
+        (["run", "--model", "a:b"], "name what is to be judged"),
+        (["run", "--eps", "8/255"], "--eps is for --model, not for a run"),
+        (["--model", "a:b", "--route", "adv"], "--route is for a run, not for --model"),
+        (["--model", "a:b"], "--model needs --dataset"),
+        (["--model", "a:b", "--dataset", "digits"], "--model needs --out"),
+    ):
+        result = CliRunner().invoke(command, arguments)
+        assert isinstance(result.exception, UsageError)
+        assert said in str(result.exception)
