@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AutoAttack", "make"]
 
+FULL = "32-true"
+
 
 class Factory(Protocol):
     """What an attribute of this module is."""
@@ -34,6 +36,7 @@ class Factory(Protocol):
         range: Range = (0.0, 1.0),
         seed: int = 0,
         mode: str | None = None,
+        precision: str = FULL,
         **options: Any,
     ) -> ModelAttack:
         """Bind the attack to a model; see ``make``."""
@@ -49,6 +52,7 @@ def make(
     range: Range = (0.0, 1.0),
     seed: int = 0,
     mode: str | None = None,
+    precision: str = FULL,
     **options: Any,
 ) -> ModelAttack:
     """Return a registered attack bound to a model.
@@ -62,13 +66,17 @@ def make(
         seed: of the attack's own random streams.
         mode: in which mode the model is attacked: "eval", "batch" (batch statistics) or "train"; left out, the model
             must be in eval mode.
+        precision: "32-true", or "bf16-mixed" for forward and backward passes in bfloat16; verdicts are always taken in
+            the model's own precision.
         options: the plugin's own, as ``robustcl plugins show`` lists them. For generators also ``stop_early``: leave
             inputs alone once they are wrong, as evaluations do.
 
     Raises:
         UsageError: a name, option, threat or mode that is none, or a plugin that needs more than a model.
     """
-    return _bind(names.kind_of(name), name, f"robustcl.attacks {name}", model, eps, norm, range, seed, mode, options)
+    return _bind(
+        names.kind_of(name), name, f"robustcl.attacks {name}", model, eps, norm, range, seed, mode, precision, options
+    )
 
 
 def AutoAttack(
@@ -82,6 +90,7 @@ def AutoAttack(
     verbose: bool = False,
     range: Range = (0.0, 1.0),
     mode: str | None = None,
+    precision: str = FULL,
 ) -> ModelAttack:
     """Return the registered attack "autoattack" with the arguments of the library of that name.
 
@@ -95,6 +104,7 @@ def AutoAttack(
         verbose: print the accuracy after each member.
         range: lowest and highest value of an input.
         mode: "eval" attacks a model in eval mode that is left in train mode.
+        precision: "32-true" or "bf16-mixed", as ``make``.
 
     Raises:
         UsageError: as ``make``, and for another norm without eps.
@@ -105,7 +115,7 @@ def AutoAttack(
         raise UsageError(f'AutoAttack in {norm} needs eps: the usual 8/255 is for Linf, in L2 "0.5" is common')
     options = {"version": version} | ({"attacks_to_run": list(attacks_to_run)} if attacks_to_run else {})
     radius = "8/255" if eps is None else eps
-    attack = _bind("attack", "autoattack", "AutoAttack", model, radius, norm, range, seed, mode, options)
+    attack = _bind("attack", "autoattack", "AutoAttack", model, radius, norm, range, seed, mode, precision, options)
     attack.verbose = verbose
     return attack
 
@@ -120,6 +130,7 @@ def _bind(
     range: Range,
     seed: int,
     mode: str | None,
+    precision: str,
     options: dict[str, Any],
 ) -> ModelAttack:
     from robustcl.attacking.attack import ModelAttack
@@ -130,7 +141,9 @@ def _bind(
         raise UsageError(f"{where}: stop_early = {stop_early!r}; give True or False")
     made = names.build(kind, name, options, where)
     ball = Ball.checked(norm, eps, range)
-    return ModelAttack(made, model, ball, seed=seed, mode=mode, stop_early=stop_early, verbose=False)
+    return ModelAttack(
+        made, model, ball, seed=seed, mode=mode, precision=precision, stop_early=stop_early, verbose=False
+    )
 
 
 def __getattr__(attribute: str) -> Factory:
@@ -148,9 +161,10 @@ def __getattr__(attribute: str) -> Factory:
         range: Range = (0.0, 1.0),
         seed: int = 0,
         mode: str | None = None,
+        precision: str = FULL,
         **options: Any,
     ) -> ModelAttack:
-        return _bind(kind, name, where, model, eps, norm, range, seed, mode, options)
+        return _bind(kind, name, where, model, eps, norm, range, seed, mode, precision, options)
 
     factory.__name__ = factory.__qualname__ = attribute
     factory.__doc__ = inspect.getdoc(cls)

@@ -217,6 +217,7 @@ class Evaluate(Use):
     samples: int | None = Field(None, ge=1)
     curve: list[str | float | int] = Field(default_factory=list)
     corruptions: Annotated[Corruptions, BeforeValidator(_corruptions)] | None = None
+    audit: int | None = Field(None, ge=0)
     convergence: list[int] | None = None
 
 

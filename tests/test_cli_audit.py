@@ -108,7 +108,7 @@ def test_a_run_is_audited_on_its_own_images(robustcl: Audited, run_folder: Path)
     assert told["clean"] == pytest.approx(clean)
     assert told["worst"] <= fgsm + 1e-6
     (claimed,) = [f["evidence"] for f in told["findings"] if f["code"] == "C11"]
-    assert "the reported attack left standing" in claimed
+    assert "the reported attacks left standing" in claimed
     assert before == ((run_folder / "results.json").read_bytes(), (run_folder / "journal.jsonl").read_bytes())
 
 

@@ -24,31 +24,33 @@ from scipy.stats import binomtest
 from robustcl import report
 from robustcl.cli import console
 from robustcl.errors import DataError, UsageError
-from robustcl.report import images, page, picture, representation, tables
+from robustcl.report import headline, images, picture, representation, tables
 from robustcl.report.composition import panels
 
 HOSTILE = "<script>alert(1)</script>"
 
 
 class Page(HTMLParser):
-    """What a page consists of: start tags with attributes, the text, and the JSON block."""
+    """What a page consists of: start tags with attributes, the text, the JSON block, and what else is in scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.block, self._inside = "", "", ""
+        self.text, self.block, self.script, self._inside = "", "", "", ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._inside = tag
+        self._inside = "json" if dict(attrs).get("type") == "application/json" else tag
 
     def handle_endtag(self, tag: str) -> None:
         self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        if self._inside == "script":
+        if self._inside == "json":
             self.block += data
+        elif self._inside == "script":
+            self.script += data
         elif self._inside != "style":
             self.text += data
 
@@ -335,7 +337,7 @@ class TestParts:
 
     def test_verdict_does_not_pick_the_best(self) -> None:
         made = results(rows=[accuracy_row("clean", None, 1, 10), accuracy_row("adv", None, 9, 10)])
-        assert (page.verdict(made).clean or {})["value"] == 0.1
+        assert (headline.verdict(made).clean or {})["value"] == 0.1
 
 
 class TestCommand:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fixtures.finished_run import write_run
+from fixtures.judged_run import N, write_judged
 
 from robustcl import comparison, report
 
@@ -145,6 +146,77 @@ def test_comparison_page_fits_too(load: Any, run: Path, tmp_path: Path) -> None:
     browser = load(400, comparison.write(comparison.compare([run, other]), tmp_path / "all.html"))
     assert browser.get_log("browser") == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run with an audit, corruptions, curves and a journal."""
+    return report.write(write_judged(tmp_path_factory.mktemp("judged") / "run", reached=70), projection="pca")
+
+
+@pytest.mark.parametrize("width", [320, 400, 1200])
+def test_an_evaluated_run_fits_and_complains_of_nothing(load: Any, judged: Path, width: int) -> None:
+    browser = load(width, judged)
+    browser.execute_script("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    beyond = browser.execute_script(
+        "return [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, pre, svg')"
+        " && e.getBoundingClientRect().right > window.innerWidth + 0.5).map(e => e.outerHTML.slice(0, 90))"
+    )
+    assert beyond == []
+
+
+def test_images_are_filtered_by_keyboard(load: Any, judged: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser = load(400, judged)
+    shown = "return [...document.querySelectorAll('#sample-table tbody tr')].filter(row => !row.hidden).length"
+    focus = "return document.activeElement.name || document.activeElement.tagName"
+    browser.find_element("css selector", "#samples-list > summary").send_keys(Keys.ENTER)
+    assert browser.execute_script(shown) == N
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.execute_script(focus) == "fate"
+    browser.switch_to.active_element.send_keys("broken by autoattack alone")
+    name, count = browser.execute_script(
+        "const chosen = document.querySelector('#sample-filter select').selectedOptions[0].text;"
+        "return chosen.match(/^(.*) \\((\\d+)\\)$/).slice(1)"
+    )
+    assert name == "broken by autoattack alone"
+    assert browser.execute_script(shown) == int(count) > 0
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.execute_script(focus) == "word"
+    browser.switch_to.active_element.send_keys("no such class")
+    assert browser.execute_script(shown) == 0
+    output = browser.find_element("css selector", "#sample-filter output").text
+    assert output == f"0 of {N} images"
+    browser.switch_to.active_element.send_keys(Keys.ENTER)  # must not reload the page
+    assert browser.find_element("css selector", "#samples-list").get_attribute("open") is not None
+
+
+_CONTRAST = """
+const light = ([r, g, b]) => {
+  const [x, y, z] = [r, g, b].map(v => v / 255).map(s => s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+};
+const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+const behind = e => {
+  for (; e; e = e.parentElement) {
+    const colour = parts(getComputedStyle(e).backgroundColor);
+    if (colour.length < 4 || colour[3] === 1) return colour;
+  }
+  return [255, 255, 255];
+};
+return [...document.querySelectorAll('.badge, .heat td, .heat th, #sample-table td, .fates p *, code, output, .warn')]
+  .map(e => {
+    const [one, two] = [light(parts(getComputedStyle(e).color)), light(behind(e))];
+    return [(Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05), e.outerHTML.slice(0, 90)];
+  }).filter(([contrast]) => contrast < 4.5);
+"""
+
+
+def test_text_is_readable_on_its_colour(load: Any, judged: Path) -> None:
+    assert load(1200, judged).execute_script(_CONTRAST) == []
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import torch
 from torch import Tensor, nn
 
 from robustcl.attacking import evaluation, given
@@ -20,6 +22,7 @@ from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack
 
+_PRECISIONS = ("32-true", "bf16-mixed")
 _MET = frozenset({Need.OBJECTIVE, Need.PREDICTIONS, Need.LABELS, Need.INDEX})
 
 
@@ -34,7 +37,16 @@ class ModelAttack:
     """
 
     def __init__(
-        self, made: Made, model: nn.Module, ball: Ball, *, seed: int, mode: str | None, stop_early: bool, verbose: bool
+        self,
+        made: Made,
+        model: nn.Module,
+        ball: Ball,
+        *,
+        seed: int,
+        mode: str | None,
+        precision: str,
+        stop_early: bool,
+        verbose: bool,
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise UsageError(f"seed = {seed!r}: give a whole number, by which the attack can be repeated")
@@ -42,6 +54,9 @@ class ModelAttack:
         # The path of the command line's evaluation of a model: the same seed gives the same adversaries there.
         self.stream = Rng(seed, "evaluate", "as-is")
         self.subject = Subject(model, mode, self.stream)
+        if precision not in _PRECISIONS:
+            raise UsageError(f"precision = {precision!r} is unknown: write {' or '.join(map(repr, _PRECISIONS))}")
+        self.precision = precision
         self.judged = stop_early or made.kind == "attack"
         if self.judged and self.subject.mode != JUDGING:
             raise UsageError(
@@ -134,6 +149,13 @@ class ModelAttack:
             self._refuse_needs(generator, name)
         return members
 
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the model is attacked; verdicts are taken outside of it."""
+        if self.precision == "32-true":
+            return contextlib.nullcontext()
+        device = given.device_of(self.subject.model) or torch.device("cpu")
+        return torch.autocast(device.type, torch.bfloat16)
+
     def __repr__(self) -> str:
         said = "".join(f", {name}={value!r}" for name, value in self.made.options.items())
         model = type(self.subject.model).__name__
@@ -152,7 +174,7 @@ class _Judge(Judge):
     """The engine's judge; for a generator that is only to perturb, without verdicts, so that no row leaves early."""
 
     def __init__(self, attack: ModelAttack) -> None:
-        super().__init__(attack.subject.classifier, attack.ball, attack.stream, contextlib.nullcontext)
+        super().__init__(attack.subject.classifier, attack.ball, attack.stream, attack.autocast)
         self._judged = attack.judged
 
     def task(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -126,7 +125,7 @@ class _Keeping(Judge):
     """A judge that keeps what its generators made, until ``settle`` has taken from it what fooled."""
 
     def __init__(self, attack: ModelAttack, images: _Given) -> None:
-        super().__init__(attack.subject.classifier, attack.ball, attack.stream, contextlib.nullcontext)
+        super().__init__(attack.subject.classifier, attack.ball, attack.stream, attack.autocast)
         self.adversarial = images.x.clone()
         self._made: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -191,6 +190,7 @@ def _key(attack: ModelAttack, images: _Given) -> Key:
         "norm": attack.ball.norm,
         "eps": float(attack.ball.eps),
         "range": attack.ball.range,
+        "precision": attack.precision,
         "seed": attack.seed,
     }
     return Key("as-is", "", "given", attack.made.name, json.dumps(spec, sort_keys=True))
@@ -211,7 +211,7 @@ def _again(
     attack: ModelAttack, images: _Given, rows: Tensor, member: str, generator: PerturbationGenerator
 ) -> tuple[Tensor, Tensor]:
     judge, here = (
-        Judge(attack.subject.classifier, attack.ball, attack.stream, contextlib.nullcontext),
+        Judge(attack.subject.classifier, attack.ball, attack.stream, attack.autocast),
         rows.to(images.device),
     )
     moved = judge.perturb(images.fetch(rows), images.labels[here], here, attack.made.name, member, generator)

@@ -13,7 +13,7 @@ from robustcl.errors import AmbiguousPlugin, NotAPlugin, OptionError, UsageError
 KINDS = ("generator", "attack")
 """Where a name is looked for: a generator perturbs every input, an evaluation attack what is left standing."""
 
-RESERVED = ("model", "eps", "norm", "range", "seed", "mode", "stop_early")
+RESERVED = ("model", "eps", "norm", "range", "seed", "mode", "precision", "stop_early")
 """What every attack takes beside its plugin's options."""
 
 _ELSEWHERE: Mapping[str, str] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ SAMPLES = 200
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A classifier with everything that its audit needs; ``known``: what its reported attack did, if that is kept."""
+    """A classifier with everything that its audit needs; ``known``: the worst that its reported attacks did."""
 
     name: str
     classifier: Classifier
@@ -51,6 +51,8 @@ class Opened:
     seed: int
     known: tuple[Outcome, ...] = ()
     surrogates: tuple[Surrogate, ...] = ()
+    place: Mapping[str, str] | None = None
+    """Protocol and route, of a run."""
 
     def audit(self, samples: int | None, *, deep: bool, told: Told) -> Audit:
         """Audit the first ``samples`` test images."""
@@ -138,13 +140,18 @@ def _of_route(
     judged: api.Composition, evaluation: Evaluation, plan: EvaluationPlan, route: str, test: Images
 ) -> Opened:
     encoder = evaluation.prepared(plan, route)
-    known: tuple[Outcome, ...] = ()
-    if plan.attacks and evaluation.journal is not None:
-        members = scaled.members(plan.attacks[0].plugin, len(judged.dataset.plugin.classes()), judged.ball)
-        key = Question(judged, plan, route, model_hash(encoder.state_dict())).attacked("test", 0, judged.ball)
-        known = tuple(evaluation.journal.finished(key, [name for name, _ in members]).values())
+    question = Question(judged, plan, route, model_hash(encoder.state_dict()))
+    known: dict[int, Outcome] = {}
+    for number, attack in enumerate(plan.attacks):
+        assert evaluation.journal is not None  # one process, so this is the first rank
+        members = scaled.members(attack.plugin, len(judged.dataset.plugin.classes()), judged.ball)
+        names, key = [name for name, _ in members], question.attacked("test", number, judged.ball)
+        for index, outcome in evaluation.journal.finished(key, names).items():
+            if index not in known or not outcome.correct:
+                known[index] = outcome
     classifier, seed = of_encoder(encoder, route), judged.recipe.seed
-    return Opened(f"{plan.table.use} {route}", classifier, test, judged.ball, seed, known)
+    return Opened(f"{plan.table.use} {route}", classifier, test, judged.ball, seed, tuple(known.values()),
+                  place={"protocol": plan.table.use, "route": route})  # fmt: skip
 
 
 def _placed(spec: str, weights: Path | None, classes: int, engine: Engine) -> Classifier:

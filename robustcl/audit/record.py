@@ -22,12 +22,13 @@ def worst_case(bench: Bench) -> Finding:
     every = torch.stack(list(bench.fallen.values())).any(0)
     said = f"{percent(bench.accuracy(every))} withstand every attack of this audit"
     label = bench.effort.iterative.label
-    if label in bench.fallen:
-        said += f", {percent(bench.accuracy(bench.fallen[label]))} {label} alone"
-    if not bench.reported:
+    if bench.reported:
+        lost, claimed = every & bench.stood, "the reported attacks"
+    elif label in bench.fallen:
+        lost, claimed = every & ~bench.fallen[label], label
+    else:
         return bench.finding("C11", "pass", said)
-    lost = every & bench.stood
-    said += f"; of those that the reported attack left standing, {count(int(lost.sum()))} fell"
+    said += f"; of the samples that {claimed} left standing, {count(int(lost.sum()))} fell"
     return bench.finding("C11", overstated(lost), said, lost)
 
 

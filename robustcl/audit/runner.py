@@ -52,7 +52,7 @@ def audit(
         rng: the audit's stream; the same one gives the same audit.
         deep: add a hard-label attack, 10,000 draws of noise, more queries, steps and restarts.
         effort: attacks of one's own, instead of the cheap or the deep ones.
-        known: outcomes of the attack that was reported.
+        known: outcomes of what was reported, one for each sample, the worst of several attacks.
         surrogates: other models of the same task, for the transfer attack.
         block: samples at once.
         told: hears of each check before it begins.

@@ -58,6 +58,7 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
         if run is not None:
             with of_run(Path(run), given["protocol"], given["route"], progress.say) as subjects:
                 audits = [(each.name, _audit(each, samples, deep, progress)) for each in subjects]
+                _store(Path(run), subjects, [found for _, found in audits])
         else:
             subject = of_outside(_asked(given), given["device"] or "auto")
             audits = [(subject.name, _audit(subject, samples, deep, progress))]
@@ -69,6 +70,18 @@ def _audit(subject: Opened, samples: int | None, deep: bool, progress: Progress)
         progress.watch(f"audit {subject.name}", done, total, {})
 
     return subject.audit(samples, deep=deep, told=told)
+
+
+def _store(folder: Path, subjects: list[Opened], audits: list[Audit]) -> None:
+    """Put the audits into the run's results, from which its report shows them."""
+    from robustcl import audit, report
+    from robustcl.composition import audited
+
+    entries = [
+        {**(subject.place or {}), **audit.as_json(found)} for subject, found in zip(subjects, audits, strict=True)
+    ]
+    if audited.store(folder, entries):
+        report.write(folder)
 
 
 def _tell(audits: list[tuple[str, Audit]], as_json: bool, out: Path | None) -> int:

@@ -53,7 +53,10 @@ _ELSEWHERE = ("data_dir", "out")
 @click.option("--budget", help='Stop after a time, e.g. "10m", and give bounds instead of a number.')
 @as_json
 def command(shard: str | None, budget: str | None, as_json: bool, run: str | None, **given: Any) -> None:
-    """Judge the encoder of a finished RUN, or any --model; what its journal knows already is not computed again."""
+    """Judge the encoder of a finished RUN, or any --model; what its journal knows already is not computed again.
+
+    With --dataset, RUN's protocols train and judge their classifiers on that data set, in a folder of their own.
+    """
     from robustcl.cli.runs import Progress, conclude
     from robustcl.evaluate.work import Work, parse_shard, parse_time
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from robustcl.composition import audited
 from robustcl.composition.folder import only_one
 from robustcl.composition.judging import attack_of, ball_of
 from robustcl.composition.parts import Parts
@@ -53,6 +54,8 @@ class Asked:
     samples: int | None = None
     block: int = 250
     seed: int = 0
+    audit: int | None = None
+    """How many images are audited: a quarter of those judged, at most 100, where it is left out; 0 for none."""
 
 
 def judge_model(
@@ -82,7 +85,8 @@ def judge_model(
         measurement = Measurement(journal, asked.seed, told, say)
         started = time.monotonic()
         rows = subject.rows(measurement)
-        results = Results(subject.results(rows, time.monotonic() - started))
+        audits = subject.audits(measurement, out) if work.shard == WHOLE.shard else []
+        results = Results(subject.results(rows, audits, time.monotonic() - started))
         if work.shard == WHOLE.shard:
             subject.draw(measurement, out)
             write_atomically(out / "results.json", json.dumps(results.tables, indent=1))
@@ -115,7 +119,23 @@ class _Subject:
         index = measurement.index(self.images, self.asked.samples)[:EMBEDDED].to(self.images.device)
         artifacts.keep(out / "artifacts", self.judge, "", self.images, index, name, members)
 
-    def results(self, rows: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+    def audits(self, measurement: Measurement, out: Path) -> list[dict[str, Any]]:
+        """Return the audit of the model, or none where its time is up."""
+        samples = audited.samples_of(self.asked.audit, len(measurement.index(self.images, self.asked.samples)))
+        if samples == 0 or measurement.work.over:
+            return []
+        keys = [self._key(name) for name in self.attacks]
+        known = [
+            list(measurement.journal.finished(key, [name for name, _ in members]).values())
+            for key, (members, _) in zip(keys, self.attacks.values(), strict=True)
+        ]
+        told = measurement.work.told
+        worst, seed = audited.worst(known), self.asked.seed
+        return [audited.audited(out, self.judge, self.images, keys, worst, samples, seed, told)]
+
+    def results(
+        self, rows: Sequence[Mapping[str, Any]], audits: Sequence[Mapping[str, Any]], seconds: float
+    ) -> dict[str, Any]:
         return {
             "schema": 1,
             "name": self.asked.model,
@@ -133,6 +153,7 @@ class _Subject:
             "security": [],
             "convergence": [],
             "corruptions": [],
+            "audit": list(audits),
             "silhouette": [],
             "timing": {"train_seconds": 0.0, "evaluate_seconds": seconds},
             "environment": environment(self.parts, self.engine),

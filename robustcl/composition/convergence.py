@@ -69,9 +69,7 @@ def stepped(members: Members, steps: int, who: str) -> Members:
     for name, generator in members:
         if _steps(generator) is None:
             member = "it" if len(members) == 1 else f"its member {name}"
-            raise UsageError(
-                f"{who} cannot be followed step by step: {member} has no option steps; take pgd-20"
-            )
+            raise UsageError(f"{who} cannot be followed step by step: {member} has no option steps; take pgd-20")
         other = copy.copy(generator)
         setattr(other, "steps", steps)  # noqa: B010 - an option that not every generator has
         changed.append((name, other))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from robustcl import ranks
-from robustcl.composition import convergence, corrupt, store
+from robustcl.composition import audited, convergence, corrupt, store
 from robustcl.composition.data import open_test
 from robustcl.composition.question import Question
 from robustcl.composition.stages import Stages
@@ -44,6 +44,7 @@ class Evaluation:
         self.security: list[dict[str, Any]] = []
         self.convergence: list[dict[str, Any]] = []
         self.corruptions: list[dict[str, Any]] = []
+        self.audit: list[dict[str, Any]] = []
 
     def measure(self) -> dict[str, Any]:
         """Return ``rows``, ``security``, ``convergence`` and ``corruptions`` of results.json."""
@@ -60,6 +61,7 @@ class Evaluation:
             "security": self.security,
             "convergence": self.convergence,
             "corruptions": self.corruptions,
+            "audit": self.audit,
         }
 
     def prepared(self, plan: EvaluationPlan, route: str) -> Encoder:
@@ -104,6 +106,7 @@ class Evaluation:
                 )
             )
         if attacks and self.whole:
+            self._audit(plan, judge, test, question, measurement)
             attack, members = attacks[0]
             index = measurement.index(test, plan.table.samples)[:EMBEDDED].to(test.device)
             keep(self.run.folder / "artifacts", judge, route, test, index, attack.name, members)
@@ -114,6 +117,25 @@ class Evaluation:
         found = measurement.row(judge, images, key, members, plan.table.samples)
         version, digest = plan.identity
         self.rows.append(found | {"protocol_version": version, "protocol_hash": digest})
+
+    def _audit(
+        self, plan: EvaluationPlan, judge: Judge, test: Images, question: Question, measurement: Measurement
+    ) -> None:
+        samples = audited.samples_of(plan.table.audit, len(measurement.index(test, plan.table.samples)))
+        if samples == 0 or self.work.over:
+            return
+        keys = [question.attacked("test", number, judge.ball) for number in range(len(plan.attacks))]
+        known = [
+            list(measurement.journal.finished(key, [name for name, _ in self._members(attack, judge.ball)]).values())
+            for key, attack in zip(keys, plan.attacks, strict=True)
+        ]
+        seed = self.composition.recipe.seed
+        self.audit.append(
+            audited.audited(self.run.folder, judge, test, keys, audited.worst(known), samples, seed, self.work.told)
+        )
+        self.run.say(
+            f"{plan.table.use} {question.route} audit of {samples} samples: {self.audit[-1]['verdict'].upper()}"
+        )
 
     def _measurement(self, plan: EvaluationPlan) -> Measurement:
         assert self.journal is not None

@@ -75,6 +75,7 @@ def describe_run(
         "security": measured["security"],
         "convergence": measured["convergence"],
         "corruptions": measured["corruptions"],
+        "audit": measured["audit"],
         "silhouette": [
             {
                 "stage": name,

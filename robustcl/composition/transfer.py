@@ -1,4 +1,9 @@
-"""Black-box robustness among finished runs: each one's adversaries, judged by all of their classifiers."""
+"""Black-box robustness among finished runs: each one's adversaries, judged by all of their classifiers.
+
+Each source attacks every image, those that it gets wrong too, and goes on after it is fooled: an attack that stops at the
+first success stays near the source's own boundary and hardly reaches another model. The diagonal is the white box: each
+classifier on the very inputs that the others see.
+"""
 
 from __future__ import annotations
 
@@ -73,10 +78,7 @@ def matrix(
 ) -> Matrix:
     """Return every run's accuracy on every run's adversaries, and keep it as ``transfer.json``.
 
-    Each source attacks every image, those that it gets wrong too, and goes on after it is fooled: an attack that stops
-    at the first success stays near the source's own boundary and hardly reaches another model. The diagonal is the
-    white box: each classifier on the very inputs that the others see. Verdicts are kept in a journal beside the
-    result; the same call goes on where it was cut off.
+    Verdicts are kept in a journal beside the result; the same call goes on where it was cut off.
 
     Args:
         folders: two finished runs or more, of one data set and threat.
@@ -102,13 +104,7 @@ def matrix(
     part, spec = asked or opponents.common_attack(found)
     members = scaled.members(part.plugin, found[0].classes, ball)
     question = {"attack": {"name": part.name, "spec": spec}, "norm": ball.norm, "eps": float(ball.eps)}
-    target = Path(out) if out is not None else Path("runs") / f"transfer-{_digest(found, question)}"
-    if (target / "recipe.lock.toml").exists():
-        raise UsageError(f"--out {target} is the folder of a run; give the matrix one of its own")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {target} cannot be made: {error.strerror}; choose another folder") from None
+    target = _made(Path(out) if out is not None else Path("runs") / f"transfer-{_digest(found, question)}")
     with only_one(target):
         contest = _Contest(found, index, ball, part.name, members, question, Journal(target / "journal.jsonl"), watcher)
         tables = contest.tables(engine)
@@ -220,6 +216,16 @@ def _given_ball(norm: str | None, eps: str | float | None) -> Ball | None:
     if eps is None:
         raise UsageError(f"--norm {norm} needs --eps as well: a radius of one norm means nothing in another")
     return ball_of(norm, eps, "--eps")
+
+
+def _made(folder: Path) -> Path:
+    if (folder / "recipe.lock.toml").exists():
+        raise UsageError(f"--out {folder} is the folder of a run; give the matrix one of its own")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {folder} cannot be made: {error.strerror}; choose another folder") from None
+    return folder
 
 
 def _digest(found: Sequence[Opponent], question: Mapping[str, Any]) -> str:

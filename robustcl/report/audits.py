@@ -72,9 +72,10 @@ def badge(row: Mapping[str, Any], made: Sequence[Audited], results: Mapping[str,
     about = [audit for audit in made if _covers(audit, row, results)]
     if not about:
         return Badge("none", f"not audited: {command}")
-    if any(not _same_threat(audit, results) for audit in about):
+    fitting = [audit for audit in about if _same_threat(audit, results)]
+    if not fitting:
         return Badge("none", f"audited under another threat only: {command}")
-    worst = min(about, key=lambda audit: _rank(audit.verdict)).verdict
+    worst = min(fitting, key=lambda audit: _rank(audit.verdict)).verdict
     if worst not in ("pass", "warn", "fail"):
         return Badge("none", f"not audited: {command}")
     return Badge(worst, f"audit: {worst.upper()}")

@@ -20,12 +20,12 @@ def _grid(entry: Mapping[str, Any]) -> Heat:
     severities = [str(severity) for severity in entry.get("severities") or ()]
     found = _accuracies(entry)
     rows = [
-        (name.replace("_", " "), (*(cell(share) for share in shares), cell(_mean(shares), marked=True)))
+        (name.replace("_", " "), (cell(_mean(shares), marked=True), *(cell(share) for share in shares)))
         for name, shares in found.items()
     ]
     by_severity = [_mean(column) for column in zip(*found.values(), strict=True)]
     whole = cell(entry.get("mean"), marked=True)
-    rows.append(("mean", (*(cell(share, marked=True) for share in by_severity), whole)))
+    rows.append(("mean", (whole, *(cell(share, marked=True) for share in by_severity))))
     where = place(entry)
     kinds = f"{len(found)} corruption{'s' if len(found) > 1 else ''} at severit"
     kinds += f"ies {', '.join(severities)}" if len(severities) > 1 else f"y {severities[0]}"
@@ -36,7 +36,7 @@ def _grid(entry: Mapping[str, Any]) -> Heat:
         "compared with published ones."
     )
     caption = f"{where}: percent right on {kinds}; images: {entry.get('source') or 'of unknown source'}. {complete}"
-    return Heat("corruption", (*severities, "mean"), tuple(rows), caption)
+    return Heat("corruption", ("mean", *severities), tuple(rows), caption)
 
 
 def _accuracies(entry: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -32,7 +32,7 @@ def convergence(results: Mapping[str, Any]) -> Drawing | None:
             dash = tuple(float(part) / 1.6 for part in key.dash.split())
             line = (0, dash) if dash else "-"
             ax.plot(steps, shares, color=key.colour, linestyle=line, marker="o", markersize=4)
-        ax.set_xscale("symlog", linthresh=1)
+        ax.set_xscale("symlog", linthresh=1, linscale=0.3)
         ax.xaxis.set_major_locator(FixedLocator(sorted({step for _, steps, _, _ in curves for step in steps})))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(ScalarFormatter())

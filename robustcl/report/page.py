@@ -49,6 +49,7 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             verdict=head,
             badge=badge(head.attacked, told, run.results) if head.attacked else None,
             audits=told,
+            questions=list(dict.fromkeys(question for audit in told for question in audit.questions)),
             standing=standing(made),
             pictures=[picture.picture(panels, columns) for columns in (4, 2, 1)],
             words=composition.words(run.results),

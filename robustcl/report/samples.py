@@ -66,6 +66,11 @@ class Samples:
     words: str
 
     @property
+    def states(self) -> frozenset[str]:
+        """The states that occur."""
+        return frozenset(state for band in self.bands for _, _, state in band.runs)
+
+    @property
     def pictured(self) -> bool:
         """Whether any image itself is at hand."""
         return any(sample.image for sample in self.samples)

@@ -38,6 +38,8 @@ from robustcl.types import Clustering
 
 _GIVEN = frozenset({Need.FEATURES, Need.PREDICTIONS, Need.LABELS, Need.INDEX, Need.OBJECTIVE})
 """What test images and their classifier can offer an attack."""
+_COUNTED = frozenset({"accuracy", "relative-drop"})
+"""Values that count the fooled: the attack sees the verdict, as in evaluation, and leaves a fooled image alone."""
 
 
 def check(column: Moved, composition: Composition, judged: tuple[EvaluationPlan, str], where: str) -> None:
@@ -91,12 +93,15 @@ def _question(column: Moved, plan: EvaluationPlan, route: str) -> dict[str, Any]
     table = column.model_dump(mode="json", include=set(Moved.model_fields) - {"name", "sweep"})
     if table["threat"] is None:
         del table["threat"]
+    if _value(column) in _COUNTED:
+        table["verdict"] = True
     return {**table, "use": "perturbed", "route": route, "protocol": plan.table.use}
 
 
 def _measure(column: Moved, values: Set[str], run: Finished) -> dict[str, Any]:
     ball = _ball(column, run.composition.ball, column.name)
     judge = run.observer(ball)
+    judge.onward = _value(column) not in _COUNTED
     if column.targets is not None:
         targets = _targets(column.targets, run.route, run.composition, Parts())
         clusters = _clusters(targets, run.encoder, run.splits.pretrain, run.rng)
@@ -106,7 +111,8 @@ def _measure(column: Moved, values: Set[str], run: Finished) -> dict[str, Any]:
     asked = sorted(values & representation.VALUES.keys())
     seen = Seen() if asked else None
     found = observe(judge, run.test, run.index, part.name, members, run.block, seen)
-    answers: dict[str, Any] = {**dict.fromkeys(values), **found}
+    mine = {value: reading for value, reading in found.items() if (value in _COUNTED) != judge.onward}
+    answers: dict[str, Any] = {**dict.fromkeys(values), **mine}
     if seen is not None:
         answers |= representation.measured(asked, Views(seen, lambda: _training(run)))
     return answers

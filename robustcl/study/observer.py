@@ -29,14 +29,35 @@ class Reading:
 
 
 class Observer(Judge):
-    """A judge that also tells the probability of the true class, and gives clusters to attacks that read them."""
+    """A judge that also tells the probability of the true class, and gives clusters to attacks that read them.
+
+    onward: as in training, every image is attacked, those that are classified wrongly as they are included, and the
+    attack has no verdict: it goes on where it has fooled already.
+    """
 
     clusters: Clustering = ABSENT
+    onward: bool = True
 
     def task(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
-        """Return the attack without a verdict: it goes on where it has fooled already, as in training."""
-        attack = super().task(x, label, index, rng).but(verdict=ABSENT, confirmation=ABSENT)
+        """Return the attack, with clusters where there are some."""
+        attack = super().task(x, label, index, rng)
+        if self.onward:
+            attack = attack.but(verdict=ABSENT, confirmation=ABSENT)
         return attack if self.clusters is ABSENT else attack.but(clusters=self.clusters)
+
+    def attack(self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> tuple[Tensor, Tensor]:
+        """Return the adversarial inputs and the predictions (R,) on them; members meet what earlier ones left."""
+        if not self.onward:
+            return super().attack(x, label, index, name, members)
+        adversarial, standing = x.clone(), torch.arange(len(x), device=x.device)
+        prediction = self.classifier.predict(x)
+        for member, generator in members:
+            if len(standing) == 0:
+                break
+            adversarial[standing] = self.perturb(x[standing], label[standing], index[standing], name, member, generator)
+            prediction = self.classifier.predict(adversarial)
+            standing = (prediction == label).nonzero()[:, 0]
+        return adversarial, prediction
 
     @torch.no_grad()
     def probability(self, x: Tensor, label: Tensor) -> Tensor:

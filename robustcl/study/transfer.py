@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from robustcl.composition.api import Composition
 from robustcl.composition.judging import EvaluationPlan, attack_of
 from robustcl.composition.parts import Parts
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
-from robustcl.evaluate.judge import Members
 from robustcl.study import finished
 from robustcl.study.finished import Finished
 from robustcl.study.grammar import Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.measures import check_attack
-from robustcl.study.observer import Observer, Reading, share
+from robustcl.study.observer import Reading, share
 from robustcl.threat import Ball
 
 Runs = Sequence[tuple[Planned, Path]]
@@ -59,7 +57,8 @@ def _is_source(other: Planned, column: Transferred, run: Planned) -> bool:
 
 
 def _measure(column: Transferred, source: Finished, target: Finished) -> dict[str, Any]:
-    """The ball is the target's, so that a row's numbers are all of one threat."""
+    """The ball is the target's, so that a row's numbers are all of one threat. Every image is attacked: the target may
+    know one that the source gets wrong as it is."""
     own = target.composition.ball
     judge = source.observer(Ball.checked(own.norm, float(own.eps) * column.times))
     part = attack_of(column.attack, Parts(), "attack")
@@ -67,17 +66,6 @@ def _measure(column: Transferred, source: Finished, target: Finished) -> dict[st
     kept = 0
     for rows in torch.split(target.index, target.block):
         x, label = target.test.fetch(rows), target.test.labels[rows]
-        moved = _moved(judge, x, label, rows, part.name, members)
+        moved, _ = judge.attack(x, label, rows, part.name, members)
         kept += int((target.classifier.predict(moved) == label).sum())
     return {"accuracy": asdict(share(kept, len(target.index)))}
-
-
-def _moved(judge: Observer, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> Tensor:
-    """Attack every image, also those that the source gets wrong as they are: the other model may not."""
-    moved, standing = x.clone(), torch.arange(len(x), device=x.device)
-    for member, generator in members:
-        if len(standing) == 0:
-            break
-        moved[standing] = judge.perturb(x[standing], label[standing], index[standing], name, member, generator)
-        standing = (judge.classifier.predict(moved) == label).nonzero()[:, 0]
-    return moved
