@@ -43,10 +43,10 @@ def recipe(seed: int, **changes: Any) -> dict[str, Any]:
         "threat": {"eps": "32/255"},
         "encoder": {"use": "resnet-small", "width": 4, "projector": {"widths": [8]}},
         "stage": [{
-            "name": "pretrain", "epochs": 3, "split": "train", "views": {"w": "none"},
+            "name": "pretrain", "epochs": 2, "split": "train", "views": {"w": "none"},
             "objective": "cross-entropy", "optimizer": {"use": "adam", "lr": 0.01},
         }],
-        "evaluate": [{"use": "slf", "epochs": 6, "batch": 32, "view": "none", "attacks": [PGD], "samples": SAMPLES}],
+        "evaluate": [{"use": "slf", "epochs": 4, "batch": 32, "view": "none", "attacks": [PGD], "samples": SAMPLES}],
     } | changes  # fmt: skip
 
 
@@ -285,11 +285,21 @@ def test_every_judged_encoder_becomes_a_stage(runs: list[Path]) -> None:
     assert made["data"] == {"use": "cifar10", "path": "data/cifar", "batch": 128, "validation": 0.1}
 
 
-def test_images_that_the_encoder_cannot_take(runs: list[Path], archive: Path, tmp_path: Path) -> None:
+def test_images_that_the_encoder_cannot_take(
+    runs: list[Path], archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(WeightsError, match=r"for images of shape \(1, 8, 8\), and the data set's have \(3, 12, 12\)"):
         evaluate_elsewhere(runs[0], f"npz:{archive / 'colour.npz'}", Wanted(), out=tmp_path / "out")
     with pytest.raises(UsageError, match="cifar10"):
         evaluate_elsewhere(runs[0], "cifar01", Wanted(), out=tmp_path / "out")
+
+    def flat(*_: Any) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x144 and 64x8)\nand more")
+
+    monkeypatch.setattr(Encoder, "forward", flat)
+    said = r"its images are \(1, 12, 12\), and the backbone of run:.* was made for \(1, 8, 8\): .* 64x8\)$"
+    with pytest.raises(UsageError, match=said):
+        evaluate_elsewhere(runs[0], f"npz:{archive / 'grey.npz'}", Wanted(), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,8 +1,8 @@
 """Black-box robustness among finished runs: each one's adversaries, judged by all of their classifiers.
 
-Each source attacks every image, those that it gets wrong too, and goes on after it is fooled: an attack that stops at the
-first success stays near the source's own boundary and hardly reaches another model. The diagonal is the white box: each
-classifier on the very inputs that the others see.
+Each source attacks every image, those that it gets wrong too, and goes on after it is fooled: an attack that stops at
+the first success stays near the source's own boundary and hardly reaches another model. The diagonal is the white box:
+each classifier on the very inputs that the others see.
 """
 
 from __future__ import annotations

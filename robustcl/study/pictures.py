@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from robustcl import measures
@@ -66,7 +67,7 @@ def _landscapes(name: str, found: Sequence[tuple[str, dict[str, Any]]]) -> Marku
     """Draw contours on one scale of colour, so that levels can be compared across panels."""
     low = min(np.min(one["loss"]) for _, one in found)
     high = max(np.max(one["loss"]) for _, one in found)
-    levels = np.linspace(low, max(high, low + 1e-6), _LEVELS)
+    levels = MaxNLocator(_LEVELS).tick_values(low, max(high, low + 1e-6))
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.subplots(1, len(found), squeeze=False, sharey=True)[0]

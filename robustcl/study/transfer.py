@@ -57,8 +57,7 @@ def _is_source(other: Planned, column: Transferred, run: Planned) -> bool:
 
 
 def _measure(column: Transferred, source: Finished, target: Finished) -> dict[str, Any]:
-    """The ball is the target's, so that a row's numbers are all of one threat. Every image is attacked: the target may
-    know one that the source gets wrong as it is."""
+    # The target's ball: a row's numbers are all of one threat.
     own = target.composition.ball
     judge = source.observer(Ball.checked(own.norm, float(own.eps) * column.times))
     part = attack_of(column.attack, Parts(), "attack")

@@ -13,6 +13,7 @@ from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.testing.builders import DIMS
 from robustcl.testing.generators import EPS
+from robustcl.testing.strength import STRENGTH
 from robustcl.testing.subject import Check, Skip, Subject
 from robustcl.threat import Ball
 
@@ -81,5 +82,5 @@ def its_version_is_text(subject: Subject) -> None:
     assert version, "version is empty"
 
 
-ATTACK: tuple[Check, ...] = (has_members,)
+ATTACK: tuple[Check, ...] = (has_members, *STRENGTH)
 PROTOCOL: tuple[Check, ...] = (has_stages, its_head_classifies, its_version_is_text)
