@@ -621,3 +621,11 @@ def test_plugins_of_ones_own_compose() -> None:
 def test_weights_from_outside_are_only_a_path_until_the_run(tmp_path: Path) -> None:
     composition = composed(f'stage.robust.encoders.teacher="file:{tmp_path}"', text=tiny.RECIPE)
     assert composition.recipe.stage[1].encoders["teacher"] == f"file:{tmp_path}"
+
+
+@pytest.mark.parametrize("mode", ["batch", "train"])
+def test_a_generator_that_drops_rows_is_refused_batch_statistics(mode: str) -> None:
+    with pytest.raises(UsageError, match=r"square looks at some rows more often .* take mode = \"eval\""):
+        compose(recipe="at", generator="square", overrides=[f"stage.train.generator.w_adv.mode={mode}"])
+    replaced = compose(recipe="leaked-ascl", generator="fab")
+    assert any("replaced by fab, without" in line and "mode" in line for line in replaced.how)

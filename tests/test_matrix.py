@@ -40,6 +40,10 @@ def test_what_composes_trains_a_finite_step(cell: matrix.Combination) -> None:
         generator=cell.generator, objective=cell.objective, selector=cell.selector, target=cell.target,
         budget="smoke", overrides=overrides,
     )  # fmt: skip
+    for plan in composition.stages[-1].generators:
+        for option, few in {"steps": 2, "queries": 10}.items():
+            if hasattr(plan.part.plugin, option):
+                setattr(plan.part.plugin, option, few)
     seen = step_of(composition, composition.stages[-1].name)
     seen.losses["total"].backward()
     gradients = [p.grad for p in seen.run.parameters if p.grad is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import inspect
 import json
 import sys
 import traceback
@@ -165,11 +166,13 @@ def _generator(name: str) -> dict[str, Any]:
     cls: Any = registry.get("generator", name)
     term = {"use": "deacl", "views": {"clean": "w", "adversarial": "w_adv", "teacher": "w@teacher"}}
     constants = dict.fromkeys(getattr(cls, "constants", ()), "w@teacher")
+    taken = inspect.signature(cls).parameters
+    short = {option: value for option, value in {"steps": 3, "queries": 20}.items() if option in taken}
     if Need.PREDICTIONS in cls.needs:
         term = {"use": "cross-entropy", "views": ["w_adv"]}
     return _with_needs({
         "views": {"w": "weak"},
-        "generator": {"w_adv": {"use": name, "reads": ["w"], "constants": constants}},
+        "generator": {"w_adv": {"use": name, "reads": ["w"], "constants": constants} | short},
         "routes": {"w_adv": "adv"},
         "term": {"it": term},
     })  # fmt: skip
@@ -198,7 +201,8 @@ def compute(stage: dict[str, Any], mode: str, rank: int, world: int, folder: Pat
     """Take one step of a stage; in mode "train" attacks look at batch statistics, in mode "eval" nothing does."""
     table = copy.deepcopy(stage) | {"mode": mode}
     for generator in table.get("generator", {}).values():
-        generator.setdefault("mode", "batch") if mode == "train" else generator.update(mode="eval")
+        lockstep = getattr(registry.get("generator", generator["use"]), "lockstep", True)
+        generator.setdefault("mode", "batch") if mode == "train" and lockstep else generator.update(mode="eval")
     composition = api.from_tables({**_TABLES, "stage": [_FIRST, table]}, "ranks")
     run = stage_run(composition, composition.stages[1], folder)
     for encoder in (run.encoders.online, *run.encoders.frozen.values(), *run.encoders.ema.values()):

@@ -54,6 +54,7 @@ class Attacks:
             )
         part = self.parts.make("generator", table, place)
         _check_constants(table, part, place)
+        _check_mode(table, part, place)
         then = [*there, *writes]
         return GeneratorPlan(
             name=name,
@@ -148,6 +149,15 @@ def _check_constants(table: GeneratorTable, part: Part, where: str) -> None:
                 f"{where}.constants: {table.use} does not read the constant {name!r}{near(name, read)}; it reads "
                 f"{', '.join(read) or 'none'}: remove it"
             )
+
+
+def _check_mode(table: GeneratorTable, part: Part, where: str) -> None:
+    """Refuse batch statistics for a generator that sends ever fewer rows: they would depend on who has left."""
+    if table.mode != "eval" and not getattr(part.plugin, "lockstep", True):
+        raise UsageError(
+            f'{where}.mode = "{table.mode}": {table.use} looks at some rows more often than at others, and batch '
+            'statistics would depend on which; take mode = "eval"'
+        )
 
 
 def _ball(table: GeneratorTable, ball: Ball, where: str) -> Ball:

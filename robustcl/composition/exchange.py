@@ -132,6 +132,8 @@ def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where:
     mine = {option.name for option in describe(registry.get(kind, table["use"]))}
     cls = registry.find(kind, name, f"--{kind}").cls
     dropped = [option for option, value in table.items() if option in mine and not _accepts(cls, option, value)]
+    if not getattr(cls, "lockstep", True) and table.get("mode", "eval") != "eval":
+        dropped.append("mode")  # batch statistics would depend on which rows it still looks at
     kept = {option: value for option, value in table.items() if option not in dropped} | {"use": name}
     if key is None:
         box.clear()

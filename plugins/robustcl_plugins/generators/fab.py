@@ -29,6 +29,7 @@ class FAB:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
+    lockstep: ClassVar[bool] = False
     citation: ClassVar[str] = (
         "Croce and Hein, Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack, ICML 2020,"
         " algorithm 1; targeted as in Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble"

@@ -31,6 +31,7 @@ class RayS:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
+    lockstep: ClassVar[bool] = False
     citation: ClassVar[str] = (
         "Chen and Gu, RayS: A Ray Searching Method for Hard-label Adversarial Attack, KDD 2020, algorithms 1 and 3"
     )

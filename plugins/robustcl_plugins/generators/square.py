@@ -42,6 +42,7 @@ class Square:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
+    lockstep: ClassVar[bool] = False
     citation: ClassVar[str] = (
         "Andriushchenko, Croce, Flammarion and Hein, Square Attack: A Query-Efficient Black-Box Adversarial Attack via"
         " Random Search, ECCV 2020, algorithms 1 to 3; in L1 Croce and Hein, Mind the Box: l1-APGD for Sparse"
