@@ -627,5 +627,5 @@ def test_weights_from_outside_are_only_a_path_until_the_run(tmp_path: Path) -> N
 def test_a_generator_that_drops_rows_is_refused_batch_statistics(mode: str) -> None:
     with pytest.raises(UsageError, match=r"square looks at some rows more often .* take mode = \"eval\""):
         compose(recipe="at", generator="square", overrides=[f"stage.train.generator.w_adv.mode={mode}"])
-    replaced = compose(recipe="leaked-ascl", generator="fab")
+    replaced = compose(recipe="adr", generator="fab")
     assert any("replaced by fab, without" in line and "mode" in line for line in replaced.how)

@@ -54,22 +54,22 @@ class Judge:
         for block in blocks:
             if work.over:
                 break
-            self._block(images, block, key, members, journal, seed)
             done += len(block)
-            work.told(f"{key.attack or CLEAN} {key.route} {key.split}", done, total)
+            if self._block(images, block, key, members, journal, seed):
+                work.told(" ".join(f"{key.attack or CLEAN} {key.route} {key.split}".split()), done, total)
         finished = journal.finished(key, names)
         return [finished[int(i)] for i in index if int(i) in finished]
 
-    def _block(self, images: Images, block: Tensor, key: Key, members: Members, journal: Journal, seed: int) -> None:
-        """Send a block through the members that it has not met."""
-        known = journal.known(key)
+    def _block(self, images: Images, block: Tensor, key: Key, members: Members, journal: Journal, seed: int) -> bool:
+        """Send a block through the members that it has not met; say whether there were any."""
+        known, worked = journal.known(key), False
         x: Tensor | None = None
         for name, generator in [(CLEAN, None), *members]:
             met = [any(o.member == name or not o.correct for o in known.get(int(i), [])) for i in block]
             places = (~torch.tensor(met, dtype=torch.bool)).nonzero()[:, 0].to(images.device)
             if len(places) == 0:
                 continue
-            rows = block.to(images.device)[places]
+            rows, worked = block.to(images.device)[places], True
             x = images.fetch(block.to(images.device)) if x is None else x
             clean, label = x[places], images.labels[rows]
             adversarial = clean if generator is None else self.perturb(clean, label, rows, key.attack, name, generator)
@@ -78,6 +78,7 @@ class Judge:
             journal.append(key, [
                 Outcome(int(i), int(y), int(p), bool(p == y), seed, digest, name) for i, y, p, digest in lines
             ])  # fmt: skip
+        return worked
 
     def attack(self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> tuple[Tensor, Tensor]:
         """Return the adversarial inputs and the predictions (R,) on them; fooled samples are not attacked again."""
