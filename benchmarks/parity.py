@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from _bar import RESULTS, version
-from _pinned import MODELS, data, model
+from _pinned import data, model
 from torch import Tensor, nn
 
 import robustcl
@@ -103,7 +103,7 @@ def _accuracy(net: nn.Module, x: Tensor, label: Tensor) -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=list(EPS), choices=list(EPS))
     parser.add_argument("--norms", nargs="+", default=["Linf", "L2", "L1"])
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS), choices=ATTACKS)
     parser.add_argument("--samples", type=int, default=1000)

@@ -22,6 +22,10 @@ def locked(module: nn.Module, mode: str) -> Iterator[None]:
     """
     if mode not in MODES:
         raise UsageError(f"the batch-norm mode {mode!r} is unknown: write one of {', '.join(MODES)}")
+    if mode == "eval" and not any(submodule.training for submodule in module.modules()):
+        with _still_in_eval(module):
+            yield
+        return
     before = [(m, m.training, getattr(m, "track_running_stats", None)) for m in module.modules()]
     try:
         MODES[mode](module)
@@ -31,6 +35,17 @@ def locked(module: nn.Module, mode: str) -> Iterator[None]:
             submodule.training = training
             if tracks is not None:
                 submodule.track_running_stats = tracks
+
+
+@contextmanager
+def _still_in_eval(module: nn.Module) -> Iterator[None]:
+    """Hold what is in eval mode already; attacks come here thousands of times, so nothing is set or remembered."""
+    try:
+        yield
+    finally:
+        for submodule in module.modules():
+            if submodule.training:
+                submodule.training = False
 
 
 def _eval(module: nn.Module) -> None:
