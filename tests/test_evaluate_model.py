@@ -99,6 +99,23 @@ def test_shares_merge_into_the_same_results(place: Path) -> None:
     assert (place / "shared" / "journal.jsonl").read_bytes() == before
 
 
+def test_the_commands_judge_a_share_and_merge(place: Path) -> None:
+    from click.testing import CliRunner
+
+    from robustcl.cli.evaluate import command as evaluate
+    from robustcl.cli.merge import command as merge
+
+    words = ["--model", "their_models:build", "--dataset", "npz:images.npz", "--attack", "fgsm", "--block", "4",
+             "--out", "out", "--device", "cpu"]  # fmt: skip
+    for number in (1, 2):
+        said = CliRunner().invoke(evaluate, [*words, "--shard", f"{number}/2"], catch_exceptions=False).output
+        assert f"share {number}/2 of out is judged; when all are: robustcl merge out" in said
+    assert CliRunner().invoke(merge, ["out"], catch_exceptions=False).output.startswith("joined 2 shares, ")
+    done = CliRunner().invoke(evaluate, [*words, "--budget", "1h", "--json"], catch_exceptions=False)
+    rows = json.loads(done.output.splitlines()[-1])["rows"]
+    assert [row["n"] for row in rows] == [12, 12], "an hour is enough for nothing at all"
+
+
 def test_clips_go_through_the_same_attacks(place: Path) -> None:
     run = judge_model(
         asked(model="their_models:Clips", weights=None, dataset="npz:clips.npz", attacks=("pgd-20",)),

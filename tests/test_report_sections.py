@@ -426,3 +426,18 @@ class TestOutside:
         assert "train seconds" not in said
         assert "Left out" not in said
         assert MODEL in said
+
+
+def test_the_page_of_a_black_box_matrix(tmp_path: Path) -> None:
+    from robustcl.report import blackbox
+
+    tables = {
+        "runs": [{"name": "<b>one</b>"}, {"name": "<b>one</b>"}], "attack": {"name": "pgd-20"}, "norm": "Linf",
+        "eps": 8 / 255, "n": 48, "clean": [0.9, 0.8], "accuracy": [[0.1, 0.6], [0.7, 0.05]],
+    }  # fmt: skip
+    page = blackbox.write(tables, tmp_path).read_text(encoding="utf-8")
+    assert "<b>one" not in page
+    assert "&lt;b&gt;one&lt;/b&gt; (2): 80.00" in page
+    assert all(f">{cell}<" in page for cell in ("10.00", "60.00", "70.00", "5.00"))
+    assert "pgd-20, Linf eps 0.03137, 48 images" in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")

@@ -208,6 +208,7 @@ def test_the_command_prints_the_table(runs: list[Path], tmp_path: Path) -> None:
     assert f"| seed0 | **{100 * value:.2f} ({100 * low:.1f} to {100 * high:.1f})** | " in done.stdout
     assert "fgsm, Linf eps 0.03137, n = 16." in done.stdout
     assert str(file.relative_to(tmp_path)) in done.stdout
+    assert "Whose adversaries fool whom" in (file.parent / "transfer.html").read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_compared_is_said(runs: list[Path], moved: Path, tmp_path: Path) -> None:

@@ -41,14 +41,17 @@ def command(runs: tuple[Path, ...], attack: str | None, as_json: bool, **given: 
     """
     from robustcl.cli.runs import Progress
     from robustcl.composition.transfer import matrix
+    from robustcl.report import blackbox
 
     with Progress() as progress:
         made = matrix(runs, attack=_attack(attack), watcher=progress.watch, say=progress.say, **given)
+    page = blackbox.write(made.tables, made.path)
     if as_json:
         click.echo(json.dumps(made.tables))
         return
     click.echo(made.markdown())
     click.echo(f"transfer  {made.path / 'transfer.json'}")
+    click.echo(f"page      {page}")
 
 
 def _attack(text: str | None) -> str | dict[str, Any] | None:
