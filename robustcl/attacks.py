@@ -141,6 +141,8 @@ def _bind(
         raise UsageError(f"{where}: stop_early = {stop_early!r}; give True or False")
     made = names.build(kind, name, options, where)
     ball = Ball.checked(norm, eps, range)
+    if ball.eps == 0:
+        raise UsageError(f"{where}: an eps of 0 leaves nothing to attack; give a radius above 0")
     return ModelAttack(
         made, model, ball, seed=seed, mode=mode, precision=precision, stop_early=stop_early, verbose=False
     )

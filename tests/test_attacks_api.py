@@ -498,3 +498,40 @@ def test_verdicts_that_cannot_be_repeated_are_said(tmp_path):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.warns(RuntimeWarning, match="1 inputs that the journal says were fooled"):
         attack.run_standard_evaluation(x, y, journal=path)
+
+
+@pytest.mark.parametrize("eps", [0, 0.0, "0/255"])
+def test_a_radius_of_zero_is_refused(eps: float | str) -> None:
+    model = nn.Linear(4, 2).eval()
+    for make in (robustcl.attacks.PGD, robustcl.attacks.AutoAttack):
+        with pytest.raises(UsageError, match="an eps of 0 leaves nothing to attack"):
+            make(model, eps=eps)
+
+
+def test_attacks_in_half_the_width_are_judged_in_the_model_s_own() -> None:
+    torch.manual_seed(0)
+    seen: list[torch.dtype] = []
+
+    class Watched(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = super().forward(x)
+            seen.append(logits.dtype)
+            return logits
+
+    model, x = Watched(12, 4).eval(), torch.rand(30, 12)
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    standing = {}
+    for precision in ("32-true", "bf16-mixed"):
+        attack = robustcl.attacks.make("pgd-20", model, eps=0.1, step_size=0.02, precision=precision)
+        standing[precision] = [outcome.correct for outcome in attack.outcomes(x, y)]
+        seen.clear()
+        adv = attack(x, y)
+        wanted = {torch.float32} if precision == "32-true" else {torch.float32, torch.bfloat16}
+        assert set(seen) == wanted
+        with torch.no_grad():
+            assert (model(adv).argmax(1) == y).tolist() == standing[precision], "verdicts are those of the model"
+    assert 0 < sum(standing["32-true"]) < 30
+    assert sum(a != b for a, b in zip(*standing.values(), strict=True)) <= 1
+    with pytest.raises(UsageError, match="precision = 'bf16' is unknown: write '32-true' or 'bf16-mixed'"):
+        robustcl.attacks.PGD(model, eps=0.1, precision="bf16")
