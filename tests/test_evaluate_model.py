@@ -211,6 +211,7 @@ def test_flags_that_belong_to_the_other_subject(place: Path) -> None:
         ([], "name what is to be judged"),
         (["run", "--model", "a:b"], "name what is to be judged"),
         (["run", "--eps", "8/255"], "--eps is for --model, not for a run"),
+        (["run", "--seed", "0"], "--seed is for --model, not for a run"),
         (["--model", "a:b", "--route", "adv"], "--route is for a run, not for --model"),
         (["--model", "a:b"], "--model needs --dataset"),
         (["--model", "a:b", "--dataset", "digits"], "--model needs --out"),

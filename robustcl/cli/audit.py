@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustcl.cli.parts import as_json
+from robustcl.cli.parts import as_json, refuse_others
 from robustcl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
 
     if (run is None) == (given["model"] is None):
         raise UsageError("name what is to be audited: the folder of a finished run, or --model module:function")
-    _refuse_others(given, _OF_MODEL if run is not None else _OF_RUN, run is not None)
+    refuse_others(given, _OF_MODEL if run is not None else _OF_RUN, run is not None)
     with Progress() as progress:
         if run is not None:
             with of_run(Path(run), given["protocol"], given["route"], progress.say) as subjects:
@@ -115,11 +115,3 @@ def _asked(given: dict[str, Any]) -> Any:
     words = {key: given[key] for key in ("data_dir", "norm", "eps", "seed", "surrogate") if given[key] is not None}
     paths: dict[str, Any] = {key: Path(given[key]) for key in ("weights", "surrogate_weights") if given[key]}
     return Model(given["model"], given["dataset"], **words, **paths)
-
-
-def _refuse_others(given: dict[str, Any], names: tuple[str, ...], of_run: bool) -> None:
-    """Refuse a flag that the other kind of subject alone would read."""
-    for name in names:
-        if given[name]:
-            subject, other = ("a run", "--model") if of_run else ("--model", "a run")
-            raise UsageError(f"--{name.replace('_', '-')} is for {other}, not for {subject}: leave it out")

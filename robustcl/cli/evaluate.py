@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustcl.cli.parts import as_json
+from robustcl.cli.parts import as_json, refuse_others
 from robustcl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def command(shard: str | None, budget: str | None, as_json: bool, run: str | Non
 
     if (run is None) == (given["model"] is None):
         raise UsageError("name what is to be judged: the folder of a finished run, or --model module:function")
-    _refuse_others(given, _OF_MODEL if run is not None else _OF_RUN, run is not None)
+    refuse_others(given, _OF_MODEL if run is not None else _OF_RUN, run is not None)
     _check_elsewhere(given, run, shard)
     share = parse_shard(shard) if shard else (0, 1)
     work = Work(shard=share, deadline=time.monotonic() + parse_time(budget) if budget else None)
@@ -134,11 +134,3 @@ def _check_elsewhere(given: dict[str, Any], run: str | None, shard: str | None) 
             "--shard: the first evaluation on another data set trains its classifiers in one process; leave it out, "
             "and share out later ones with robustcl evaluate RUN/transfer-DATASET --shard"
         )
-
-
-def _refuse_others(given: dict[str, Any], names: tuple[str, ...], of_run: bool) -> None:
-    """Refuse a flag that the other kind of subject alone would read."""
-    for name in names:
-        if given[name]:
-            subject, other = ("a run", "--model") if of_run else ("--model", "a run")
-            raise UsageError(f"--{name.replace('_', '-')} is for {other}, not for {subject}: leave it out")

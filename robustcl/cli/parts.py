@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from robustcl.errors import UsageError
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -44,3 +46,11 @@ def setting(function: Command) -> Command:
         "--set", "overrides", multiple=True, metavar="PATH=VALUE",
         help="Change anything in the recipe, e.g. stage.robust.generator.steps=10.",
     )(function)  # fmt: skip
+
+
+def refuse_others(given: dict[str, Any], names: tuple[str, ...], of_run: bool) -> None:
+    """Refuse a flag that the other kind of subject alone would read."""
+    for name in names:
+        if given[name] not in (None, ()):  # a seed of 0 is given too
+            subject, other = ("a run", "--model") if of_run else ("--model", "a run")
+            raise UsageError(f"--{name.replace('_', '-')} is for {other}, not for {subject}: leave it out")
