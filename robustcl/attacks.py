@@ -7,7 +7,7 @@ Every registered generator and evaluation attack is an attribute here, under its
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from robustcl import registry, signature
 from robustcl.attacking import names
@@ -32,7 +32,7 @@ class Factory(Protocol):
         model: nn.Module,
         *,
         eps: float | str,
-        norm: str = "Linf",
+        norm: str | float = "Linf",
         range: Range = (0.0, 1.0),
         seed: int = 0,
         mode: str | None = None,
@@ -48,7 +48,7 @@ def make(
     model: nn.Module,
     *,
     eps: float | str,
-    norm: str = "Linf",
+    norm: str | float = "Linf",
     range: Range = (0.0, 1.0),
     seed: int = 0,
     mode: str | None = None,
@@ -61,7 +61,7 @@ def make(
         name: as it is registered, "pgd", "torchattacks:MIFGSM", "distribution/name".
         model: maps inputs (R, *item) to logits (R, L).
         eps: the radius, a number or a ratio such as "8/255".
-        norm: "Linf", "L2" or "L1".
+        norm: "Linf", "L2" or "L1", or the order: infinity, 2, 1.
         range: lowest and highest value of an input; ``None`` where every value is valid.
         seed: of the attack's own random streams.
         mode: in which mode the model is attacked: "eval", "batch" (batch statistics) or "train"; left out, the model
@@ -74,14 +74,13 @@ def make(
     Raises:
         UsageError: a name, option, threat or mode that is none, or a plugin that needs more than a model.
     """
-    return _bind(
-        names.kind_of(name), name, f"robustcl.attacks {name}", model, eps, norm, range, seed, mode, precision, options
-    )
+    bind = _factory(names.kind_of(name), name, f"robustcl.attacks {name}")
+    return bind(model, eps=eps, norm=norm, range=range, seed=seed, mode=mode, precision=precision, **options)
 
 
 def AutoAttack(
     model: nn.Module,
-    norm: str = "Linf",
+    norm: str | float = "Linf",
     eps: float | str | None = None,
     seed: int = 0,
     *,
@@ -96,7 +95,7 @@ def AutoAttack(
 
     Args:
         model: maps inputs (R, *item) to logits (R, L).
-        norm: "Linf", "L2" or "L1".
+        norm: "Linf", "L2" or "L1", or the order: infinity, 2, 1.
         eps: the radius; left out, 8/255, which is for Linf alone.
         seed: of the attack's own random streams.
         version: as the plugin's option.
@@ -111,41 +110,16 @@ def AutoAttack(
     """
     from robustcl.threat import parse_norm
 
-    if eps is None and parse_norm(norm) != "Linf":
-        raise UsageError(f'AutoAttack in {norm} needs eps: the usual 8/255 is for Linf, in L2 "0.5" is common')
-    options = {"version": version} | ({"attacks_to_run": list(attacks_to_run)} if attacks_to_run else {})
-    radius = "8/255" if eps is None else eps
-    attack = _bind("attack", "autoattack", "AutoAttack", model, radius, norm, range, seed, mode, precision, options)
+    if eps is None and (known := parse_norm(norm)) != "Linf":
+        raise UsageError(f'AutoAttack in {known} needs eps: the usual 8/255 is for Linf, in L2 "0.5" is common')
+    options: dict[str, Any] = {"version": version}
+    if attacks_to_run:
+        options["attacks_to_run"] = list(attacks_to_run)
+    eps = "8/255" if eps is None else eps
+    bind = _factory("attack", "autoattack", "AutoAttack")
+    attack = bind(model, eps=eps, norm=norm, range=range, seed=seed, mode=mode, precision=precision, **options)
     attack.verbose = verbose
     return attack
-
-
-def _bind(
-    kind: str,
-    name: str,
-    where: str,
-    model: nn.Module,
-    eps: float | str,
-    norm: str,
-    range: Range,
-    seed: int,
-    mode: str | None,
-    precision: str,
-    options: dict[str, Any],
-) -> ModelAttack:
-    from robustcl.attacking.attack import ModelAttack
-    from robustcl.threat import Ball
-
-    stop_early = options.pop("stop_early", False) if kind == "generator" else False
-    if not isinstance(stop_early, bool):
-        raise UsageError(f"{where}: stop_early = {stop_early!r}; give True or False")
-    made = names.build(kind, name, options, where)
-    ball = Ball.checked(norm, eps, range)
-    if ball.eps == 0:
-        raise UsageError(f"{where}: an eps of 0 leaves nothing to attack; give a radius above 0")
-    return ModelAttack(
-        made, model, ball, seed=seed, mode=mode, precision=precision, stop_early=stop_early, verbose=False
-    )
 
 
 def __getattr__(attribute: str) -> Factory:
@@ -154,28 +128,46 @@ def __getattr__(attribute: str) -> Factory:
     kind, name = names.resolve(attribute)
     where = f"robustcl.attacks.{attribute}"
     cls = registry.find(kind, name, where).cls
+    factory: Any = _factory(kind, name, where)
+    factory.__name__ = factory.__qualname__ = attribute
+    factory.__doc__ = inspect.getdoc(cls)
+    factory.__signature__ = _signature(factory, cls, kind)
+    return cast("Factory", factory)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *names.spelled()})
+
+
+def _factory(kind: str, name: str, where: str) -> Factory:
+    """Return the function that binds a registered attack to a model; ``where`` opens its errors."""
 
     def factory(
         model: nn.Module,
         *,
         eps: float | str,
-        norm: str = "Linf",
+        norm: str | float = "Linf",
         range: Range = (0.0, 1.0),
         seed: int = 0,
         mode: str | None = None,
         precision: str = FULL,
         **options: Any,
     ) -> ModelAttack:
-        return _bind(kind, name, where, model, eps, norm, range, seed, mode, precision, options)
+        from robustcl.attacking.attack import ModelAttack
+        from robustcl.threat import Ball
 
-    factory.__name__ = factory.__qualname__ = attribute
-    factory.__doc__ = inspect.getdoc(cls)
-    factory.__signature__ = _signature(factory, cls, kind)  # type: ignore[attr-defined]
+        stop_early = options.pop("stop_early", False) if kind == "generator" else False
+        if not isinstance(stop_early, bool):
+            raise UsageError(f"{where}: stop_early = {stop_early!r}; give True or False")
+        made = names.build(kind, name, options, where)
+        ball = Ball.checked(norm, eps, range)
+        if ball.eps == 0:
+            raise UsageError(f"{where}: an eps of 0 leaves nothing to attack; give a radius above 0")
+        return ModelAttack(
+            made, model, ball, seed=seed, mode=mode, precision=precision, stop_early=stop_early, verbose=False
+        )
+
     return factory
-
-
-def __dir__() -> list[str]:
-    return sorted({*__all__, *names.spelled()})
 
 
 def _signature(factory: Any, cls: type, kind: str) -> inspect.Signature:

@@ -14,6 +14,8 @@ so that it works in the batch-norm mode "eval" alone. ``known_clusters = True`` 
 on the numbers of clusters, so they cannot be chosen by silhouette. ``check_clusters(sizes)`` on a plugin that reads
 clusters, and ``check_images(labels, batch)`` on a sampler, raise ``UsageError`` before anything is trained where it
 cannot work with clusterings of these sizes, or with these labels (n,) and this batch.
+
+The file is long because it is the whole contract, which whoever writes a plugin reads in one go.
 """
 
 from __future__ import annotations

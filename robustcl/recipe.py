@@ -1,45 +1,19 @@
-"""Recipes: TOML in, checked tables, TOML out. No recipe calls code; plugins are named, never imported by path.
-
-A table that names a plugin has ``use`` and the plugin's options side by side; the keys declared here are the core's,
-everything else in such a table is handed to the plugin's own constructor.
-"""
+"""Recipes: TOML in, checked tables, TOML out. No recipe calls code; plugins are named, never imported by path."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from robustcl.errors import UsageError
+from robustcl.tables import PluginTable as PluginTable
+from robustcl.tables import Section as Section
+from robustcl.tables import Use as Use
+from robustcl.tables import named
 
 MAIN_ROUTE = "clean"
 """The batch-norm branch of a view that the recipe routes nowhere else."""
-
-
-def _shorthand(value: Any) -> Any:
-    return {"use": value} if isinstance(value, str) else value
-
-
-class Section(BaseModel):
-    """A table whose keys all belong to the core."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Use(BaseModel):
-    """A table that names a plugin; keys that the core does not know are the plugin's options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    use: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The plugin's own keys."""
-        return dict(self.model_extra or {})
-
-
-PluginTable = Annotated[Use, BeforeValidator(_shorthand)]
-"""A plugin and its options; a bare name is a plugin with its defaults."""
 
 
 class Data(Use):
@@ -174,7 +148,7 @@ class Stage(Section):
     freeze: list[str] = Field(default_factory=list)
     classifier: Literal["keep", "zero", "default"] = "keep"
     mode: Literal["train", "eval"] = "train"
-    views: dict[str, Annotated[ViewTable, BeforeValidator(_shorthand)]] = Field(default_factory=dict)
+    views: dict[str, Annotated[ViewTable, BeforeValidator(named)]] = Field(default_factory=dict)
     differentiable: list[str] = Field(default_factory=list)
     routes: dict[str, str] = Field(default_factory=dict)
     encode: dict[str, str] = Field(default_factory=dict)
@@ -182,10 +156,10 @@ class Stage(Section):
     groups: dict[str, list[str]] = Field(default_factory=dict)
     labels: str = Field("data", pattern=r"^(data|targets:\d+)$")
     labelled: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None = None
-    targets: Annotated[Targets, BeforeValidator(_shorthand)] | None = None
-    sampler: Annotated[SamplerTable, BeforeValidator(_shorthand)] | None = None
-    generator: dict[str, Annotated[GeneratorTable, BeforeValidator(_shorthand)]] = Field(default_factory=dict)
-    term: dict[str, Annotated[Term, BeforeValidator(_shorthand)]] = Field(default_factory=dict)
+    targets: Annotated[Targets, BeforeValidator(named)] | None = None
+    sampler: Annotated[SamplerTable, BeforeValidator(named)] | None = None
+    generator: dict[str, Annotated[GeneratorTable, BeforeValidator(named)]] = Field(default_factory=dict)
+    term: dict[str, Annotated[Term, BeforeValidator(named)]] = Field(default_factory=dict)
     optimizer: PluginTable = Use(use="sgd")
     clip: float | None = Field(None, gt=0)
 
@@ -239,7 +213,7 @@ class Recipe(Section):
     seed: int = 0
     data: Data = Data(use="digits")
     threat: Threat = Threat()
-    encoder: Annotated[EncoderTable, BeforeValidator(_shorthand)] | None = None
+    encoder: Annotated[EncoderTable, BeforeValidator(named)] | None = None
     stage: list[Stage] = Field(min_length=1)
     evaluate: list[Evaluate] = Field(default_factory=list)
     run: Settings = Settings()

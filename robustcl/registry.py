@@ -8,24 +8,16 @@ TOML files. A plugin is asked for as ``name``, as ``distribution/name`` where tw
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from types import MappingProxyType
 from typing import Final
 
-from robustcl.errors import (
-    AmbiguousPlugin,
-    BrokenPlugin,
-    NotAPlugin,
-    RobustclError,
-    UnknownPlugin,
-    UsageError,
-    near,
-)
-from robustcl.installed import KINDS, Entry, Origin, normal, scan
+from robustcl.errors import AmbiguousPlugin, BrokenPlugin, NotAPlugin, RobustclError, UnknownPlugin, UsageError
+from robustcl.installed import KINDS, Entry, Origin, scan
+from robustcl.lookup import added, check_kind, choose, entries, labels
 
 __all__ = [
     "KINDS",
@@ -61,9 +53,6 @@ class Found:
     cls: type
     preset: Mapping[str, str]
     origin: Origin
-
-
-_added: ContextVar[tuple[Entry, ...]] = ContextVar("robustcl_local_plugins", default=())
 
 
 def names(kind: str) -> list[str]:
@@ -131,35 +120,21 @@ def local(kind: str, name: str, cls: type) -> Iterator[type]:
 
     Several may be nested. A name that is installed too becomes ambiguous: ``local/name`` selects.
     """
-    _known(kind)
-    if any((entry.kind, entry.name) == (kind, name) for entry in _added.get()):
+    check_kind(kind)
+    if any((entry.kind, entry.name) == (kind, name) for entry in added.get()):
         raise AmbiguousPlugin(f"the {kind} {name!r} is local already; leave that 'with' first, or rename this one")
     entry = Entry(kind, name, Origin(LOCAL, "", f"{cls.__module__}:{cls.__qualname__}"), cls)
     load(entry)
-    token = _added.set((*_added.get(), entry))
+    token = added.set((*added.get(), entry))
     try:
         yield cls
     finally:
-        _added.reset(token)
+        added.reset(token)
 
 
 def refresh() -> None:
     """Forget the metadata scan, after installing a distribution into a running process."""
     scan.cache_clear()
-
-
-def entries(kind: str) -> list[Entry]:
-    """Return all entries of a kind, local ones first, then by name and distribution; nothing is imported."""
-    _known(kind)
-    return [entry for entry in _added.get() if entry.kind == kind] + list(scan().get(kind, ()))
-
-
-def labels(rows: Iterable[Entry]) -> dict[str, Entry]:
-    """Return what selects each entry: its name, or ``distribution/name`` where the name alone would not."""
-    by_name: dict[str, list[Entry]] = {}
-    for entry in rows:
-        by_name.setdefault(entry.name, []).append(entry)
-    return {entry.qualified if len(same) > 1 else name: entry for name, same in by_name.items() for entry in same}
 
 
 def load(entry: Entry) -> type:
@@ -179,21 +154,6 @@ def load(entry: Entry) -> type:
         )
     checked: type = cls
     return checked
-
-
-def choose(kind: str, name: str, rows: list[Entry]) -> Entry:
-    """Return the one entry that ``name`` or ``distribution/name`` selects; else the error says what would."""
-    owner, slash, plain = name.rpartition("/")
-    chosen = [entry for entry in rows if entry.name == plain]
-    if slash:
-        chosen = [entry for entry in chosen if normal(entry.origin.distribution) == normal(owner)]
-    if not chosen:
-        raise UnknownPlugin(_unknown(kind, name, plain, rows))
-    if len(chosen) > 1:
-        owners = " and ".join(f"{entry.origin} ({entry.origin.target})" for entry in chosen)
-        choices = " or ".join(repr(entry.qualified) for entry in chosen)
-        raise AmbiguousPlugin(f"the {kind} {plain!r} is offered by {owners}; write {choices}")
-    return chosen[0]
 
 
 @functools.cache
@@ -231,20 +191,6 @@ def _text(kind: str, name: str) -> str:
         raise UnknownPlugin("; ".join(map(str, [error, *broken]))) from None
 
 
-def _unknown(kind: str, name: str, plain: str, rows: list[Entry]) -> str:
-    said = f"no installed distribution offers {_a(kind)} called {name!r}"
-    others = [other for other in KINDS if other != kind and any(e.name == plain for e in entries(other))]
-    if others:
-        said += f"; {plain!r} is a name of another kind: {', '.join(others)}"
-    known = sorted(labels(rows))
-    return said + (near(name, known) or near(plain, known) or f"; there are: {', '.join(known) or 'none'}")
-
-
-def _known(kind: str) -> None:
-    if kind not in KINDS:
-        raise UnknownPlugin(f"there is no kind of plugin called {kind!r}; the kinds are {', '.join(KINDS)}")
-
-
 def _broken(entry: Entry, error: BaseException) -> BrokenPlugin:
     return BrokenPlugin(
         f"the {entry.kind} {entry.name!r} of {entry.origin} ({entry.origin.target}) cannot be imported: "
@@ -259,7 +205,3 @@ def _preset(entry: Entry, cls: type, name: str, value: str) -> str:
     if not value.strip():
         raise UsageError(f"{name!r} names nothing after the colon; write '{entry.name}:{option.upper()}'")
     return option
-
-
-def _a(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

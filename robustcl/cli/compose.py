@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,14 +39,11 @@ def command(
     budget: str,
     overrides: tuple[str, ...],
     seed: int | None,
-    device: str,
-    devices: int,
-    precision: str,
-    out: str | None,
     as_json: bool,
     save: str | None,
     dry_run: bool,
     matrix: bool,
+    **flags: Any,
 ) -> None:
     """Compose a method from plugins, train it and judge it.
 
@@ -76,7 +74,7 @@ def command(
     if dry_run:
         click.echo(composition.explain())
         return
-    train(composition, out, device=device, devices=devices, precision=precision, as_json=as_json)
+    train(composition, as_json=as_json, **flags)
 
 
 def _print_matrix(as_json: bool) -> None:

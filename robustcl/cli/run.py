@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,17 +15,7 @@ from robustcl.cli.parts import machine, setting
 @setting
 @machine
 @click.option("--dry-run", is_flag=True, help="Print the composition and stop: nothing is trained.")
-def command(
-    file: str,
-    overrides: tuple[str, ...],
-    seed: int | None,
-    device: str,
-    devices: int,
-    precision: str,
-    out: str | None,
-    as_json: bool,
-    dry_run: bool,
-) -> None:
+def command(file: str, overrides: tuple[str, ...], seed: int | None, dry_run: bool, **flags: Any) -> None:
     """Run a recipe FILE: one saved by compose, a run's recipe.lock.toml, or your own."""
     from robustcl.cli.runs import train
     from robustcl.composition.api import from_file
@@ -33,4 +24,4 @@ def command(
     if dry_run:
         click.echo(composition.explain())
         return
-    train(composition, out, device=device, devices=devices, precision=precision, as_json=as_json)
+    train(composition, **flags)

@@ -39,6 +39,7 @@ def build_stage(stage: Stage, parts: Parts, ball: Ball, batch: int, where: str |
     )
     _refuse_unknown_clusters(stage, terms, where)
     optimizer = parts.make("optimizer", stage.optimizer, f"{where}.optimizer")
+    averages = {name: origin for name, origin in stage.encoders.items() if isinstance(origin, Ema)}
     return StagePlan(
         name=stage.name,
         epochs=stage.epochs,
@@ -58,16 +59,7 @@ def build_stage(stage: Stage, parts: Parts, ball: Ball, batch: int, where: str |
         trainable=tuple(stage.trainable),
         freeze=tuple(stage.freeze),
         frozen=tuple(name for name, origin in stage.encoders.items() if isinstance(origin, str)),
-        ema={
-            name: EmaPlan(
-                origin.of,
-                _momentum(origin, f"{where}.encoders.{name}"),
-                origin.update == "before-optimiser",
-                origin.buffers == "copied",
-            )
-            for name, origin in stage.encoders.items()
-            if isinstance(origin, Ema)
-        },
+        ema={name: _average(origin, f"{where}.encoders.{name}") for name, origin in averages.items()},
         targets=_targets(stage.targets, parts, f"{where}.targets") if stage.targets else None,
         sampler=_sampler(stage, parts, where),
         labels=None if stage.labels == "data" else int(stage.labels.partition(":")[2]),
@@ -114,10 +106,10 @@ class _Follow:
         self.momentum = momentum
 
 
-def _momentum(table: Ema, where: str) -> Number:
+def _average(table: Ema, where: str) -> EmaPlan:
     built = options.build(_Follow, {"momentum": table.momentum}, where)
-    number: Number = built.schedules.get("momentum", built.instance.momentum)
-    return number
+    momentum: Number = built.schedules.get("momentum", built.instance.momentum)
+    return EmaPlan(table.of, momentum, table.update == "before-optimiser", table.buffers == "copied")
 
 
 def _targets(table: Targets, parts: Parts, where: str) -> TargetPlan:

@@ -76,16 +76,7 @@ def describe_run(
         "convergence": measured["convergence"],
         "corruptions": measured["corruptions"],
         "audit": measured["audit"],
-        "silhouette": [
-            {
-                "stage": name,
-                "grid": [clusters for clusters, _ in fact["curve"]],
-                "score": [score for _, score in fact["curve"]],
-                "chosen": fact["chosen"][0],
-            }
-            for name, fact in facts.items()
-            if fact.get("curve")
-        ],
+        "silhouette": _silhouettes(facts),
         "timing": {
             "train_seconds": sum(float(fact.get("seconds", 0.0)) for fact in facts.values()),
             "evaluate_seconds": evaluate_seconds,
@@ -98,6 +89,20 @@ def _pretrained(recipe: Recipe) -> str | None:
     """Return the weights from outside that the run starts from: "run:FOLDER" or "file:FOLDER"."""
     origins = [stage.init for stage in recipe.stage if stage.init is not None]
     return next((origin for origin in origins if not origin.startswith("stage:")), None)
+
+
+def _silhouettes(facts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the curve over numbers of clusters of each stage that chose its own by silhouette."""
+    return [
+        {
+            "stage": name,
+            "grid": [clusters for clusters, _ in fact["curve"]],
+            "score": [score for _, score in fact["curve"]],
+            "chosen": fact["chosen"][0],
+        }
+        for name, fact in facts.items()
+        if fact.get("curve")
+    ]
 
 
 def composition_of(composition: Composition) -> dict[str, Any]:

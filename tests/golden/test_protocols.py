@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,13 +27,18 @@ from robustcl_plugins.protocols.semi_supervised import SemiSupervisedLinear
 from robustcl_plugins.samplers.labelled import Labelled
 
 
-@pytest.mark.golden("protocol", "slf")
-def test_slf_is_the_papers_schedule() -> None:
-    (stage,) = StandardLinear().stages("adv")
+def falls_at_15_and_20(stage: Mapping[str, Any]) -> None:
+    """Hold the rate of a stage of 25 epochs against 0.1, a tenth of it from 15 on, a hundredth from 20 on."""
     rate = parse(stage["optimizer"]["lr"], "lr")
     assert isinstance(rate, Schedule)
     at = [rate.at(Progress(0, 25, epoch, 25.0)) for epoch in (0, 14.9, 15, 19.9, 20, 24.9)]
     assert at == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+@pytest.mark.golden("protocol", "slf")
+def test_slf_is_the_papers_schedule() -> None:
+    (stage,) = StandardLinear().stages("adv")
+    falls_at_15_and_20(stage)
     assert (stage["epochs"], stage["batch"], stage["trainable"], stage["mode"]) == (25, 512, ["classifier"], "eval")
     assert stage["optimizer"]["momentum"] == 0.9
     assert stage["optimizer"]["weight_decay"] == 2e-4
@@ -87,10 +94,7 @@ def test_the_encoder_stays_and_the_classifier_fits(tmp_path: Path) -> None:
 @pytest.mark.golden("protocol", "aff")
 def test_aff_is_the_papers_schedule() -> None:
     (stage,) = AdversarialFull().stages("adv")
-    rate = parse(stage["optimizer"]["lr"], "lr")
-    assert isinstance(rate, Schedule)
-    at = [rate.at(Progress(0, 25, epoch, 25.0)) for epoch in (0, 14.9, 15, 19.9, 20, 24.9)]
-    assert at == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    falls_at_15_and_20(stage)
     assert (stage["epochs"], stage["batch"], stage["trainable"], stage["mode"]) == (25, 128, ["online"], "train")
     assert (stage["optimizer"]["momentum"], stage["optimizer"]["weight_decay"]) == (0.9, 2e-4)
     assert stage["classifier"] == "zero"

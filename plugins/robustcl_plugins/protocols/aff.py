@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from robustcl.options import Count, Fraction, NonNegative, Positive, Ratio
-from robustcl.protocols import Need
-from robustcl_plugins.protocols.stage import tuning_stage
+from robustcl.options import Count, Positive, Ratio
+from robustcl_plugins.protocols.stage import Tuning
 
 
-class AdversarialFull:
+@dataclass(kw_only=True, eq=False)
+class AdversarialFull(Tuning):
     """Train the whole encoder and a classifier on clean weak views, and on how far predictions move under attack.
 
     L = CE(f(w), y) + beta KL(f(w) || f(w')), where w' maximises the same divergence in the recipe's ball. The
@@ -31,51 +32,23 @@ class AdversarialFull:
     """
 
     version: ClassVar[str] = "aff-v1"
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
         "Jiang, Chen, Chen and Wang, Robust Pre-Training by Adversarial Contrastive Learning, NeurIPS 2020, section 4 "
         "(fine-tuning by TRADES); Luo, Wang and Wang, DynACL, ICLR 2023, section 5 (the schedule); "
         "Zhang et al., TRADES, ICML 2019, eq. 5 (the loss)"
     )
 
-    def __init__(
-        self,
-        *,
-        epochs: Count = 25,
-        batch: Count = 128,
-        lr: Positive = 0.1,
-        decay_at: tuple[Count, ...] = (15, 20),
-        decay: Fraction = 0.1,
-        momentum: Fraction = 0.9,
-        weight_decay: NonNegative = 2e-4,
-        initial: Literal["zero", "default"] = "zero",
-        view: dict[str, Any] | str = "weak",
-        beta: Positive = 6.0,
-        steps: Count = 10,
-        step_size: Ratio = 2 / 255,
-        start: Literal["none", "uniform", "gaussian"] = "gaussian",
-        deviation: Positive = 0.001,
-        clean_route: str = "",
-    ) -> None:
-        self.epochs = epochs
-        self.batch = batch
-        self.lr = lr
-        self.decay_at = decay_at
-        self.decay = decay
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.initial = initial
-        self.view = view
-        self.beta = beta
-        self.steps = steps
-        self.step_size = step_size
-        self.start = start
-        self.deviation = deviation
-        self.clean_route = clean_route
+    initial: Literal["zero", "default"] = "zero"
+    beta: Positive = 6.0
+    steps: Count = 10
+    step_size: Ratio = 2 / 255
+    start: Literal["none", "uniform", "gaussian"] = "gaussian"
+    deviation: Positive = 0.001
+    clean_route: str = ""
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the one stage that trains everything, adversaries through ``route``."""
-        stage = tuning_stage(self, "aff", self.clean_route or route, trainable="online", mode="train")
+        stage = self.tuning_stage("aff", self.clean_route or route, trainable="online", mode="train")
         stage["routes"]["w_adv"] = route
         stage["forward"] = "by-view"
         stage["generator"] = {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from robustcl.options import Count, Fraction, NonNegative, Positive, Ratio
-from robustcl.protocols import Need
-from robustcl_plugins.protocols.stage import tuning_stage
+from robustcl.options import Count, Ratio
+from robustcl_plugins.protocols.stage import LinearTuning
 
 
-class StandardLinear:
+class StandardLinear(LinearTuning):
     """Train a linear classifier on clean weak views; the encoder is frozen.
 
     epochs, batch, lr, momentum, weight_decay: of the classifier's SGD.
@@ -23,44 +23,19 @@ class StandardLinear:
     """
 
     version: ClassVar[str] = "slf-v1"
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
         "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, "
         "double-blind submission without a date (its newest reference is of 2023), A.3.1; "
         "the protocol of Zhang et al., DeACL, ECCV 2022"
     )
 
-    def __init__(
-        self,
-        *,
-        epochs: Count = 25,
-        batch: Count = 512,
-        lr: Positive = 0.1,
-        decay_at: tuple[Count, ...] = (15, 20),
-        decay: Fraction = 0.1,
-        momentum: Fraction = 0.9,
-        weight_decay: NonNegative = 2e-4,
-        mode: Literal["eval", "train"] = "eval",
-        initial: Literal["zero", "default"] = "default",
-        view: dict[str, Any] | str = "weak",
-    ) -> None:
-        self.epochs = epochs
-        self.batch = batch
-        self.lr = lr
-        self.decay_at = decay_at
-        self.decay = decay
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.mode = mode
-        self.initial = initial
-        self.view = view
-
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the one stage that trains the classifier on features through ``route``."""
-        return [tuning_stage(self, "slf", route, trainable="classifier", mode=self.mode)]
+        return [self.linear_stage("slf", route)]
 
 
-class AdversarialLinear:
+@dataclass(kw_only=True, eq=False)
+class AdversarialLinear(LinearTuning):
     """Train a linear classifier on PGD examples against itself; the encoder is frozen.
 
     epochs, batch, lr, momentum, weight_decay: of the classifier's SGD.
@@ -73,44 +48,17 @@ class AdversarialLinear:
     """
 
     version: ClassVar[str] = "alf-v1"
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
         "NCP-ACL, Cluster-driven adversarial perturbations for robust contrastive learning, "
         "double-blind submission without a date (its newest reference is of 2023), A.3.2"
     )
 
-    def __init__(
-        self,
-        *,
-        epochs: Count = 25,
-        batch: Count = 512,
-        lr: Positive = 0.1,
-        decay_at: tuple[Count, ...] = (15, 20),
-        decay: Fraction = 0.1,
-        momentum: Fraction = 0.9,
-        weight_decay: NonNegative = 2e-4,
-        mode: Literal["eval", "train"] = "eval",
-        initial: Literal["zero", "default"] = "default",
-        view: dict[str, Any] | str = "weak",
-        steps: Count = 10,
-        step_size: Ratio = 2 / 255,
-    ) -> None:
-        self.epochs = epochs
-        self.batch = batch
-        self.lr = lr
-        self.decay_at = decay_at
-        self.decay = decay
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.mode = mode
-        self.initial = initial
-        self.view = view
-        self.steps = steps
-        self.step_size = step_size
+    steps: Count = 10
+    step_size: Ratio = 2 / 255
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the one stage that trains the classifier on adversaries through ``route``."""
-        stage = tuning_stage(self, "alf", route, trainable="classifier", mode=self.mode)
+        stage = self.linear_stage("alf", route)
         stage["routes"] = {"w": route, "w_adv": route}
         stage["generator"] = {"w_adv": {"use": "pgd", "reads": ["w"], "steps": self.steps, "step_size": self.step_size}}
         stage["term"]["ce"]["views"] = ["w_adv"]

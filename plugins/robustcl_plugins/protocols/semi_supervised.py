@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import annotated_types
 
-from robustcl.options import Count, Fraction, NonNegative, Positive
-from robustcl.protocols import Need
-from robustcl_plugins.protocols.stage import tuning_stage
+from robustcl_plugins.protocols.stage import LinearTuning
 
 
-class SemiSupervisedLinear:
+@dataclass(kw_only=True, eq=False)
+class SemiSupervisedLinear(LinearTuning):
     """Train a linear classifier on the clean weak views of a few labelled images; the encoder is frozen.
 
     The labels are drawn by the run's seed, equally many of each class as far as the classes allow; a smaller fraction
@@ -28,40 +28,14 @@ class SemiSupervisedLinear:
     """
 
     version: ClassVar[str] = "semi-supervised-v1"
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
     citation: ClassVar[str] = (
         "Chen, Kornblith, Norouzi and Hinton, SimCLR, ICML 2020, section 6 (1 % and 10 % of the labels, balanced); "
         "here for the linear classifier of slf, not for the whole encoder"
     )
 
-    def __init__(
-        self,
-        *,
-        fraction: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.1,
-        epochs: Count = 25,
-        batch: Count = 512,
-        lr: Positive = 0.1,
-        decay_at: tuple[Count, ...] = (15, 20),
-        decay: Fraction = 0.1,
-        momentum: Fraction = 0.9,
-        weight_decay: NonNegative = 2e-4,
-        mode: Literal["eval", "train"] = "eval",
-        initial: Literal["zero", "default"] = "default",
-        view: dict[str, Any] | str = "weak",
-    ) -> None:
-        self.fraction = fraction
-        self.epochs = epochs
-        self.batch = batch
-        self.lr = lr
-        self.decay_at = decay_at
-        self.decay = decay
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.mode = mode
-        self.initial = initial
-        self.view = view
+    fraction: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.1
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the one stage that trains the classifier on the labelled images through ``route``."""
-        stage = tuning_stage(self, "semi-supervised", route, trainable="classifier", mode=self.mode)
+        stage = self.linear_stage("semi-supervised", route)
         return [{**stage, "labelled": float(self.fraction), "sampler": "labelled"}]

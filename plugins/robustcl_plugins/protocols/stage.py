@@ -1,56 +1,67 @@
-"""The stage that protocols share: SGD with a stepped rate on the weak view ``w`` of the labelled training images."""
+"""What protocols with a training stage share: their options, and the table of that stage."""
 
-from __future__ import annotations
+# No ``from __future__ import annotations``: a dataclass in another file inherits these annotations as they stand here,
+# and as text they would be looked up among that file's names.
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-
-class Tuning(Protocol):
-    """The options that every protocol with a training stage has."""
-
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def lr(self) -> float: ...
-    @property
-    def decay_at(self) -> tuple[int, ...]: ...
-    @property
-    def decay(self) -> float: ...
-    @property
-    def momentum(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def initial(self) -> str: ...
-    @property
-    def view(self) -> dict[str, Any] | str: ...
+from robustcl.options import Count, Fraction, NonNegative, Positive
+from robustcl.protocols import Need
 
 
-def tuning_stage(options: Tuning, name: str, route: str, *, trainable: str, mode: str) -> dict[str, Any]:
-    """Return a stage table that trains one part by cross-entropy on the view ``w`` through ``route``.
+@dataclass(kw_only=True, eq=False)
+class Tuning:
+    """SGD with a stepped rate on the weak view ``w`` of the labelled training images."""
 
-    ``trainable`` is "classifier" or "online", the whole encoder; ``mode`` the batch-norm mode of its forward passes.
-    """
-    decays = [epoch for epoch in options.decay_at if epoch < options.epochs]
-    rates = [options.lr * options.decay**number for number in range(len(decays) + 1)]
-    return {
-        "name": name,
-        "epochs": options.epochs,
-        "batch": options.batch,
-        "drop_last": False,
-        "split": "train",
-        "trainable": [trainable],
-        "classifier": options.initial,
-        "mode": mode,
-        "views": {"w": options.view},
-        "routes": {"w": route},
-        "term": {"ce": {"use": "cross-entropy", "views": ["w"]}},
-        "optimizer": {
-            "use": "sgd",
-            "lr": {"piecewise": rates, "at": decays} if decays else options.lr,
-            "momentum": options.momentum,
-            "weight_decay": options.weight_decay,
-        },
-    }
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LABELS})
+
+    epochs: Count = 25
+    batch: Count = 128
+    lr: Positive = 0.1
+    decay_at: tuple[Count, ...] = (15, 20)
+    decay: Fraction = 0.1
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 2e-4
+    initial: Literal["zero", "default"] = "default"
+    view: dict[str, Any] | str = "weak"
+
+    def tuning_stage(self, name: str, route: str, *, trainable: str, mode: str) -> dict[str, Any]:
+        """Return a stage table that trains one part by cross-entropy on the view ``w`` through ``route``.
+
+        ``trainable`` is "classifier" or "online", the whole encoder; ``mode`` the batch-norm mode of its forward
+        passes.
+        """
+        decays = [epoch for epoch in self.decay_at if epoch < self.epochs]
+        rates = [self.lr * self.decay**number for number in range(len(decays) + 1)]
+        return {
+            "name": name,
+            "epochs": self.epochs,
+            "batch": self.batch,
+            "drop_last": False,
+            "split": "train",
+            "trainable": [trainable],
+            "classifier": self.initial,
+            "mode": mode,
+            "views": {"w": self.view},
+            "routes": {"w": route},
+            "term": {"ce": {"use": "cross-entropy", "views": ["w"]}},
+            "optimizer": {
+                "use": "sgd",
+                "lr": {"piecewise": rates, "at": decays} if decays else self.lr,
+                "momentum": self.momentum,
+                "weight_decay": self.weight_decay,
+            },
+        }
+
+
+@dataclass(kw_only=True, eq=False)
+class LinearTuning(Tuning):
+    """The same of the classifier alone: the encoder is frozen."""
+
+    batch: Count = 512
+    mode: Literal["eval", "train"] = "eval"
+
+    def linear_stage(self, name: str, route: str) -> dict[str, Any]:
+        """Return the stage table that trains the classifier on the view ``w`` through ``route``."""
+        return self.tuning_stage(name, route, trainable="classifier", mode=self.mode)

@@ -1,0 +1,60 @@
+"""Which entry a name selects, among the local and the installed ones; and what is said where none or several answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+
+from robustcl.errors import AmbiguousPlugin, UnknownPlugin, near
+from robustcl.installed import KINDS, Entry, normal, scan
+
+added: ContextVar[tuple[Entry, ...]] = ContextVar("robustcl_local_plugins", default=())
+"""What ``registry.local`` has added."""
+
+
+def entries(kind: str) -> list[Entry]:
+    """Return all entries of a kind, local ones first, then by name and distribution; nothing is imported."""
+    check_kind(kind)
+    return [entry for entry in added.get() if entry.kind == kind] + list(scan().get(kind, ()))
+
+
+def labels(rows: Iterable[Entry]) -> dict[str, Entry]:
+    """Return what selects each entry: its name, or ``distribution/name`` where the name alone would not."""
+    by_name: dict[str, list[Entry]] = {}
+    for entry in rows:
+        by_name.setdefault(entry.name, []).append(entry)
+    return {entry.qualified if len(same) > 1 else name: entry for name, same in by_name.items() for entry in same}
+
+
+def choose(kind: str, name: str, rows: list[Entry]) -> Entry:
+    """Return the one entry that ``name`` or ``distribution/name`` selects; else the error says what would."""
+    owner, slash, plain = name.rpartition("/")
+    chosen = [entry for entry in rows if entry.name == plain]
+    if slash:
+        chosen = [entry for entry in chosen if normal(entry.origin.distribution) == normal(owner)]
+    if not chosen:
+        raise UnknownPlugin(_unknown(kind, name, plain, rows))
+    if len(chosen) > 1:
+        owners = " and ".join(f"{entry.origin} ({entry.origin.target})" for entry in chosen)
+        choices = " or ".join(repr(entry.qualified) for entry in chosen)
+        raise AmbiguousPlugin(f"the {kind} {plain!r} is offered by {owners}; write {choices}")
+    return chosen[0]
+
+
+def check_kind(kind: str) -> None:
+    """Raise ``UnknownPlugin`` for a kind that is none."""
+    if kind not in KINDS:
+        raise UnknownPlugin(f"there is no kind of plugin called {kind!r}; the kinds are {', '.join(KINDS)}")
+
+
+def _unknown(kind: str, name: str, plain: str, rows: list[Entry]) -> str:
+    said = f"no installed distribution offers {_a(kind)} called {name!r}"
+    others = [other for other in KINDS if other != kind and any(e.name == plain for e in entries(other))]
+    if others:
+        said += f"; {plain!r} is a name of another kind: {', '.join(others)}"
+    known = sorted(labels(rows))
+    return said + (near(name, known) or near(plain, known) or f"; there are: {', '.join(known) or 'none'}")
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
