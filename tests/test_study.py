@@ -21,6 +21,7 @@ from robustcl.composition.judging import attack_of
 from robustcl.errors import NeedNotMet, NonFiniteLoss, UnknownPlugin, UsageError
 from robustcl.evaluate import scaled
 from robustcl.protocols import Need
+from robustcl.recipe import Use
 from robustcl.study import api, columns, figure, grid, measures, source, table
 from robustcl.study import run as running
 from robustcl.study.grammar import Study
@@ -82,8 +83,8 @@ def test_what_ncp_table_5_holds() -> None:
     assert [run.point["n"] for run in found.planned] == [2, 3, 4, 5]
     generators = [run.composition.stages[1].generators[0].part.plugin for run in found.planned]
     assert [generator.neighbour for generator in generators] == [2, 3, 4, 5]
-    assert table.published(found.study, "stl10") == "stl10"
-    assert table.published(found.study, "digits") == "cifar10"
+    assert table.published(found.study, Use(use="stl10")) == "stl10"
+    assert table.published(found.study, Use(use="digits")) == "cifar10"
 
 
 # Grammar and source ---------------------------------------------------------------------------------------------------
@@ -471,13 +472,18 @@ def test_metrics_are_averaged_within_their_epoch(tmp_path: Path) -> None:
 
 def test_seeds_become_a_mean_and_a_deviation() -> None:
     one = study(row=[{"name": "a", "recipe": "x", "paper": {"cifar10": {"SA": 80.0}}}], data="cifar10")
-    line = table.line(one, "a", one.row[0], {}, [[Reading(0.5, 0.4, 0.6, 10)], [Reading(0.7, 0.6, 0.8, 10)]], "cifar10")
+    line = table.line(
+        one,
+        next(grid.points(one)),
+        [[Reading(0.5, 0.4, 0.6, 10)], [Reading(0.7, 0.6, 0.8, 10)]],
+        "cifar10",
+    )
     cell = line.cells[0]
     assert cell.mean == pytest.approx(60.0)
     assert cell.std == pytest.approx(100 * (2 * 0.1**2 / 1) ** 0.5)
     assert (cell.low, cell.seeds, cell.paper) == (None, 2, 80.0)
     assert table.markdown([line], "cifar10").splitlines()[2] == "| a   | 60.00 ± 14.14 |          80.00 |"
-    alone = table.line(one, "a", one.row[0], {}, [[Reading(0.5, 0.4, 0.6, 10)]], "stl10").cells[0]
+    alone = table.line(one, next(grid.points(one)), [[Reading(0.5, 0.4, 0.6, 10)]], "stl10").cells[0]
     assert alone.text() == "50.00 [40.00, 60.00]"
     assert alone.paper is None, "the paper has nothing for this data set"
 
@@ -485,7 +491,8 @@ def test_seeds_become_a_mean_and_a_deviation() -> None:
 def test_what_an_axis_reports_stands_at_its_value() -> None:
     axis = [{"name": "n", "path": "p", "values": [2, 3], "paper": {"2": {"stl10": {"SA": 84.06}}}}]
     one = study(row=[{"name": "a", "recipe": "x"}], axis=axis, data="stl10")
-    found = [table.line(one, label, row, point, [], "stl10").cells[0] for label, row, point in grid.points(one)]
+    spots = grid.points(one)
+    found = [table.line(one, spot, [], "stl10").cells[0] for spot in spots]
     assert [cell.paper for cell in found] == [84.06, None]
     assert [cell.text() for cell in found] == ["-", "-"]
 
@@ -594,8 +601,8 @@ def test_steps_grow_with_the_ball() -> None:
 
 def drawn(one: Study, runs: Sequence[tuple[grid.Planned, Path]] = ()) -> str:
     lines = [
-        table.line(one, label, row, point, [[Reading(0.1 * place, 0.0, 1.0, 10)]], "cifar10")
-        for place, (label, row, point) in enumerate(grid.points(one), 1)
+        table.line(one, spot, [[Reading(0.1 * place, 0.0, 1.0, 10)]], "cifar10")
+        for place, spot in enumerate(grid.points(one), 1)
     ]
     (drawing,) = figure.drawn(one, lines, runs, "cifar10")
     assert drawing.caption == "Said."

@@ -114,19 +114,19 @@ def test_faults_are_sentences(changes: dict[str, Any], said: str) -> None:
 def test_the_paper_may_report_what_is_not_swept_over_now() -> None:
     rows = [{"name": "a", "recipe": "x", "paper": {"cifar10": {"RA, 4 eps": 1.0, "RA, 1 eps": 2.0}}}]
     one = study(row=rows, column=[RA], data="cifar10")
-    line = table.line(one, "a", one.row[0], {}, [], "cifar10")
+    line = table.line(one, next(grid.points(one)), [], "cifar10")
     assert [cell.paper for cell in line.cells] == [None, 2.0, None]
 
 
 def drawn(one: Study) -> str:
     """Draw the first figure; the lines' cells are 1, 2, 3, ... percent, row after row."""
     lines, count = [], 0
-    for label, row, point in grid.points(one):
+    for spot in grid.points(one):
         readings: list[Reading | None] = []
-        for _ in one.columns_of(row):
+        for _ in one.columns_of(spot.row):
             count += 1
             readings.append(Reading(0.01 * count))
-        lines.append(table.line(one, label, row, point, [readings], "cifar10"))
+        lines.append(table.line(one, spot, [readings], "cifar10"))
     (drawing,) = figure.drawn(one, lines, [], "cifar10")
     return str(drawing.svg)
 
@@ -148,9 +148,9 @@ def test_a_scatter_pairs_equal_values_of_two_sweeps() -> None:
     other = RA | {"name": "drop, {} eps", "value": "drop"}
     one = study(column=[RA, other], figure=[{"kind": "scatter", "x": "RA, {} eps", "y": "drop, {} eps"}])
     lines = []
-    for label, row, point in grid.points(one):
+    for spot in grid.points(one):
         cells = [Reading(0.01 * place) for place in range(1, 7)]
-        lines.append(table.line(one, label, row, point, [cells], ""))
+        lines.append(table.line(one, spot, [cells], ""))
     (panel,) = [figure._against(one, one.figure[0], lines)]  # type: ignore[arg-type]
     # RA is in percent (1, 2, 3), drop as well (4, 5, 6).
     assert [(curve.x, curve.y) for curve in panel.curves] == [((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))] * 2
@@ -259,12 +259,10 @@ def test_representations_attack_every_image() -> None:
     assert found["fooled"]["value"] == pytest.approx(1 / 3), "still of the images that were right before"
 
 
-def test_what_counts_the_fooled_is_attacked_as_in_evaluation(tmp_path: Path) -> None:
-    plan = composed(tmp_path).planned[0].composition.evaluations[0]
-
+def test_what_counts_the_fooled_is_attacked_as_in_evaluation() -> None:
     def question(value: str, use: str = "perturbed") -> Any:
         column = COLUMN.validate_python({"name": "x", "use": use, "value": value, "attack": {"use": "pgd"}})
-        return measures._question(column, plan, "clean")  # type: ignore[arg-type]
+        return measures._question(column, {"route": "clean", "protocol": "slf"})  # type: ignore[arg-type]
 
     assert question("accuracy") == question("relative-drop")
     assert question("fooled") == question("drop") == question("alignment", "representation")
@@ -280,7 +278,7 @@ def test_only_what_counts_the_fooled_shows_the_attack_a_verdict(
 
     def watching(judge: Observer, images: Any, index: Tensor, *rest: Any) -> Any:
         x, label = images.fetch(index[:1]), images.labels[index[:1]]
-        seen_by.append(judge.task(x, label, index[:1], judge.rng).has("verdict"))
+        seen_by.append(judge.task(judge.classifier, x, label, index[:1], judge.rng).has("verdict"))
         return {}
 
     monkeypatch.setattr(measures, "observe", watching)

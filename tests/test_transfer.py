@@ -28,6 +28,7 @@ from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.judge import Judge
 from robustcl.nn.encoder import Encoder
 from robustcl.protocols import Need
+from robustcl.recipe import Use
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 
@@ -180,14 +181,14 @@ def test_of_several_members_the_first_stays_unless_a_later_one_fools() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.cat([0.5 - x, x - 0.5], dim=1)
 
-    from robustcl.composition.opponents import _Unstopped
+    from robustcl.evaluate.unstopped import Unstopped, adversaries
 
     ball = Ball.checked("Linf", 0.4)
-    judge = _Unstopped(of_model(Threshold().eval()), ball, Rng(0), lambda: torch.autocast("cpu", enabled=False))
+    judge = Unstopped(of_model(Threshold().eval()), ball, Rng(0), lambda: torch.autocast("cpu", enabled=False))
     x, label = torch.tensor([[0.3], [0.3], [0.3], [0.8]]), torch.zeros(4, dtype=torch.int64)
     first, second = Moves([0.3, 0.1, 0.1, 0.1]), Moves([0.2, 0.3, 0.05, 0.2])
     members = [("one", first), ("two", second)]
-    made = transfer.adversaries(judge, x, label, torch.arange(4), "both", members)
+    made = adversaries(judge, x, label, torch.arange(4), "both", members)
     # Row 3 is wrong already: it is attacked all the same, once. Row 2 stands after both.
     assert torch.equal(first.met, torch.arange(4))
     assert torch.equal(second.met, torch.tensor([1, 2]))
@@ -273,7 +274,7 @@ def test_every_judged_encoder_becomes_a_stage(runs: list[Path]) -> None:
     tables = reading.read(runs[0] / "recipe.lock.toml")
     tables["stage"] = [{"name": "pretrain"}, {"name": "robust"}]
     tables["evaluate"] = [{"use": "slf"}, {"use": "slf", "encoder": "slow"}, {"use": "alf", "stage": "pretrain"}]
-    made = elsewhere(tables, runs[0], "cifar10", "data/cifar")
+    made = elsewhere(tables, runs[0], Use(use="cifar10", path="data/cifar"))
     whole = runs[0].resolve()
     assert made["stage"] == [
         {"name": "robust", "epochs": 0, "init": f"run:{whole}"},
@@ -359,7 +360,10 @@ def test_flags_that_do_not_belong_together() -> None:
         (["run", "--data-dir", "data"], "--data-dir is for --model or --dataset"),
         (["run", "--out", "here"], "--out is for --model or --dataset"),
         (["run", "--dataset", "digits", "--shard", "1/2"], "trains its classifiers in one process"),
-        (["run", "--dataset", "digits", "--eps", "8/255"], "--eps is for --model, not for a run"),
+        (["run", "--dataset", "digits", "--eps", "8/255"], "--eps and --dataset: judge RUN on the data set first"),
+        (["run", "--norm", "L2"], "--norm L2 needs --eps as well"),
+        (["run", "--eps", "1/255", "--corruptions", "made"], "corrupted images are of no threat"),
+        (["run", "--no-audit", "--audit-samples", "9"], "--no-audit and --audit-samples contradict each other"),
         (["--model", "a:b", "--curve", "8/255"], "--curve is for a run, not for --model"),
     ):
         result = CliRunner().invoke(evaluate, words)

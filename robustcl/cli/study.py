@@ -51,11 +51,27 @@ def show(name: str) -> None:
 @click.argument("name")
 @click.option("--dataset", help="Data set of all rows, e.g. digits, cifar10, npz:FILE  [default: the recipes']")
 @click.option("--data-dir", help="File or folder of the data set.")
+@click.option(
+    "--other-dataset",
+    "others",
+    multiple=True,
+    metavar="NAME",
+    help="Data set in place of the study's other one, e.g. stl10; may be given several times.",
+)
 @click.option("--budget", default="small", show_default=True, help="smoke, small, or paper: as published.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Seeds 0 to N - 1 for every row.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change anything in the recipes of all rows."
 )
+@click.option("--samples", type=click.IntRange(1), help="Judge only the first so many test images.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="ROW=SPEC",
+    help="Judge a model in place of a run: module:function or torchvision:NAME. Rows without one are left out.",
+)
+@click.option("--weights", multiple=True, metavar="ROW=FILE", help="Weights of a --model: a safetensors file.")
 @device
 @precision
 @click.option("--out", help="Directory of the study and its runs  [default: studies/NAME-BUDGET]")
@@ -65,9 +81,13 @@ def run(
     name: str,
     dataset: str | None,
     data_dir: str | None,
+    others: tuple[str, ...],
     budget: str,
     seeds: int,
     overrides: tuple[str, ...],
+    samples: int | None,
+    models: tuple[str, ...],
+    weights: tuple[str, ...],
     device: str,
     precision: str,
     out: str | None,
@@ -81,8 +101,10 @@ def run(
     from robustcl.cli.runs import Progress
     from robustcl.study import api
     from robustcl.study.grid import Setting
+    from robustcl.study.models import parsed
 
-    composed = api.compose(name, Setting(dataset, data_dir, budget, seeds, overrides))
+    given = parsed(models, weights)
+    composed = api.compose(name, Setting(dataset, data_dir, budget, seeds, overrides, others, samples, given))
     if dry_run:
         click.echo(composed.explain())
         return 0

@@ -23,13 +23,13 @@ from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import Classifier, of_encoder
 from robustcl.evaluate.journal import model_hash
 from robustcl.evaluate.judge import Judge
+from robustcl.evaluate.unstopped import Unstopped
 from robustcl.evaluate.work import WHOLE
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 from robustcl.train.log import watch_nothing
 from robustcl.train.plan import Part
-from robustcl.types import Attack
 
 Asked = tuple[Part, Mapping[str, Any]]
 """An attack, and all of its options."""
@@ -67,18 +67,7 @@ class Opponent:
     def judge(self, ball: Ball, engine: Engine) -> Judge:
         """Return the source of adversaries in a ball; its random numbers are those of the run's own evaluation."""
         rng = Rng(self.seed, "evaluate", self.protocol, self.route)
-        return _Unstopped(self.classifier, ball, rng, engine.autocast)
-
-
-class _Unstopped(Judge):
-    """A judge whose attacks are not told who is fooled."""
-
-    def task(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
-        whole = super().task(x, label, index, rng)
-        return Attack(
-            encoder=whole.encoder, ball=whole.ball, rng=whole.rng, label=whole.label, index=whole.index,
-            places=whole.places, separable=whole.separable, loss=whole.loss, unperturbed=whole.unperturbed,
-        )  # fmt: skip
+        return Unstopped(self.classifier, ball, rng, engine.autocast)
 
 
 def opened(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.nn.modes import locked
+from robustcl.recipe import Use
 from robustcl.train.encoders import ONLINE
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -43,39 +44,64 @@ def evaluate_elsewhere(
         WeightsError: the images have other channels, or a size that the backbone cannot take.
     """
     tables, options = wanted.tables(folder, say)
-    judged = api.from_tables(recipe(tables, folder, dataset, data_dir), f"{folder} on {dataset}")
-    target = folder_of.free(judged, out or folder / f"transfer-{_slug(dataset)}")
+    table = Use(use=dataset, **({"path": data_dir} if data_dir is not None else {}))
+    target = out or folder / f"transfer-{slug(dataset)}"
+    return judged_on(table, tables, options, folder, target, work=work, watcher=watcher, say=say)
+
+
+def judged_on(
+    dataset: Use,
+    tables: Mapping[str, Any],
+    options: Mapping[str, Any],
+    folder: Path,
+    target: Path,
+    *,
+    work: Work = WHOLE,
+    watcher: Watcher = watch_nothing,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Run:
+    """Judge the run in ``folder`` on another data set, into the new run ``target``; see ``evaluate_elsewhere``.
+
+    tables: the run's recipe with the evaluations that are asked for. options: where it computes, as ``run.json``.
+    """
+    judged = api.from_tables(recipe(tables, folder, dataset), f"{folder} on {dataset.use}")
+    target = folder_of.free(judged, target)
     engine = Engine(options["device"], 1, options["precision"])
     splits = open_splits(judged, engine.device)
     preflight.check(judged, splits)
-    _check_size(judged, splits, dataset)
-    folder_of.create(judged, target, options | {"devices": 1})
+    _check_size(judged, splits, dataset.use)
+    folder_of.create(judged, target, {**options, "devices": 1})
     return execute(judged, target, engine, watcher, say, splits, work)
 
 
-def recipe(tables: dict[str, Any], folder: Path, dataset: str, data_dir: str | None) -> dict[str, Any]:
+def recipe(tables: Mapping[str, Any], folder: Path, dataset: Use) -> dict[str, Any]:
     """Return the recipe: for each judged encoder a stage of 0 epochs that starts from it, and the run's evaluations."""
     last = tables["stage"][-1]["name"]
     stages: dict[str, dict[str, Any]] = {}
     entries = []
     for entry in tables["evaluate"]:
         stage, encoder = entry.get("stage") or last, entry.get("encoder") or ONLINE
-        name = stage if encoder == ONLINE else f"{stage}-{encoder}"
+        name = stage_name(stage, encoder)
         origin = f"run:{folder.resolve()}" if stage == last else f"file:{store.stage_folder(folder.resolve(), stage)}"
         init = origin if encoder == ONLINE else f"{origin}@{encoder}"
         stages[name] = {"name": name, "epochs": 0, "init": init}
-        entries.append(entry | {"stage": name, "encoder": ONLINE})
+        entries.append({**entry, "stage": name, "encoder": ONLINE})
     data = {key: tables["data"][key] for key in ("batch", "validation") if key in tables["data"]}
     return {
-        "name": f"{tables['name']}-on-{_slug(dataset)}",
-        "about": f"The frozen encoder of {folder}, judged on {dataset}.",
+        "name": f"{tables['name']}-on-{slug(dataset.use)}",
+        "about": f"The frozen encoder of {folder}, judged on {dataset.use}.",
         "seed": tables["seed"],
-        "data": {"use": dataset, **data, **({"path": data_dir} if data_dir is not None else {})},
+        "data": {"use": dataset.use, **data, **dataset.options},
         "threat": tables["threat"],
         "encoder": tables["encoder"],
         "stage": list(stages.values()),
         "evaluate": entries,
     }
+
+
+def stage_name(stage: str, encoder: str) -> str:
+    """Return what the stage is called that starts from this encoder of a run's stage."""
+    return stage if encoder == ONLINE else f"{stage}-{encoder}"
 
 
 def _check_size(composition: api.Composition, splits: Splits, dataset: str) -> None:
@@ -96,7 +122,7 @@ def _check_size(composition: api.Composition, splits: Splits, dataset: str) -> N
             ) from None
 
 
-def _slug(dataset: str) -> str:
+def slug(dataset: str) -> str:
     """Return a data set's name as folders and recipes can carry it: "npz:my/images.npz" is npz-images."""
     kind, _, path = dataset.partition(":")
     return re.sub(r"[^a-z0-9]+", "-", f"{kind} {Path(path).stem}".lower()).strip("-")

@@ -28,6 +28,7 @@ from robustcl.evaluate import scaled
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.unstopped import adversaries
 from robustcl.recipe import Use
 from robustcl.threat import Ball
 from robustcl.train.checkpoint import write_atomically
@@ -110,24 +111,6 @@ def matrix(
         tables = contest.tables(engine)
         write_atomically(target / "transfer.json", json.dumps(tables, indent=1))
     return Matrix(target, tables)
-
-
-def adversaries(judge: Judge, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> Tensor:
-    """Return what an attack makes of inputs x (R, *item), of label and index (R,), when nothing tells it to stop.
-
-    Of an attack with several members, each takes what the earlier ones left standing; a row that stands after all of
-    them keeps what the first one made of it.
-    """
-    result, standing = x.clone(), torch.arange(len(x), device=x.device)
-    for number, (member, generator) in enumerate(members):
-        if len(standing) == 0:
-            break
-        moved = judge.perturb(x[standing], label[standing], index[standing], name, member, generator)
-        fooled = judge.classifier.predict(moved) != label[standing]
-        taken = fooled | (number == 0)
-        result[standing[taken]] = moved[taken]
-        standing = standing[~fooled]
-    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl.study import checks, columns, figure, grid, page, source, table
+from robustcl.composition.run import check_device
+from robustcl.errors import UsageError
+from robustcl.recipe import Use
+from robustcl.study import checks, columns, elsewhere, figure, grid, models, page, source, table
 from robustcl.study.grammar import Study
 from robustcl.study.grid import Planned, Setting
+from robustcl.study.observer import Reading
+from robustcl.study.parsing import check_other
 from robustcl.study.run import RUNS, Machine, Say, execute, preflight_all
 from robustcl.study.table import Line
+from robustcl.threat import Ball
+from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A study whose every row composes and can have every column; nothing is trained yet."""
+    """A study whose every row composes and can have every column; nothing is trained yet.
+
+    ball: the threat of rows that are models, in columns without one of their own; ``None`` where no row is one.
+    """
 
     study: Study
     setting: Setting
     planned: tuple[Planned, ...]
+    ball: Ball | None = None
+
+    @property
+    def dataset(self) -> Use:
+        """What the rows are trained on, or the models judged on."""
+        if self.planned:
+            first = next((run for run in self.planned if run.row.on == "data"), self.planned[0])
+            return first.composition.recipe.data
+        path = {"path": self.setting.data_dir} if self.setting.data_dir is not None else {}
+        return Use(use=str(self.setting.dataset), **path)
 
     def explain(self) -> str:
         """Return the runs in words, and what each starts from."""
         runs = {run.folder for run in self.planned}
-        lines = [f"study {self.study.name}: {len(self.planned)} numbers a column, from {len(runs)} runs"]
+        numbers = len(self.planned) + len(self.setting.models) * self.setting.seeds
+        models = f" and {len(self.setting.models)} models" if self.setting.models else ""
+        lines = [f"study {self.study.name}: {numbers} numbers a column, from {len(runs)} runs{models}"]
         for run in self.planned:
             stages = ", ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in run.composition.stages)
             lines.append(f"  {run.label}, seed {run.seed}, runs/{run.folder}: {stages}")
+            if run.elsewhere is not None:
+                judged = [run.composition.evaluations[place].table.use for place in run.elsewhere.places]
+                lines.append(f"    then {', '.join(judged)} on {grid.shown(run.elsewhere.dataset)}")
+        lines += [f"  {name}: the model {model.spec}" for name, model in self.setting.models.items()]
         columns = self.study.columns_of(self.study.row[0])
         lines.append(f"columns: {', '.join(column.name for column in columns) or 'none'}")
-        return "\n".join(lines)
+        return "\n".join(lines + self.absent())
+
+    def absent(self) -> list[str]:
+        """Say which rows have no numbers, and why."""
+        given = self.setting.models
+        names = [row.name for row in self.study.row if (row.name not in given if given else row.recipe is None)]
+        if not names:
+            return []
+        if given:
+            return [f"left out, because no --model is given for them: {'; '.join(names)}"]
+        said = "judge trained ones with --model 'ROW=SPEC'"
+        return [f"left out, because no recipe here trains them: {'; '.join(names)}; {said}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +89,7 @@ class Outcome:
 
     def records(self) -> list[dict[str, Any]]:
         """Return one record for each number."""
-        return table.records(self.lines, self.data)
+        return table.records(self.lines)
 
 
 def compose(name: str, setting: Setting | None = None) -> Composed:
@@ -63,7 +100,17 @@ def compose(name: str, setting: Setting | None = None) -> Composed:
     """
     setting = setting or Setting()
     study = source.read(name, dataset=setting.dataset, budget=setting.budget)
+    if setting.others:
+        study = study.model_copy(update={"other": [elsewhere.other(text) for text in setting.others]})
+        check_other(study, f"the study {name}")
+    for other in study.other:
+        elsewhere.made(other, f"the study {study.name}: other")
+    if setting.models:
+        models.check(study, setting.models, setting.dataset)
+        return Composed(study, setting, (), models.threat(study, setting.overrides))
     planned = grid.plan(name, study, setting)
+    if not planned:
+        raise UsageError(f"the study {study.name}: no recipe trains any of its rows; give models by --model ROW=SPEC")
     checks.check(study, planned)
     return Composed(study, setting, tuple(planned))
 
@@ -89,28 +136,56 @@ def run(
     folder = Path(out) if out is not None else default_folder(composed)
     machine = Machine(device, precision)
     preflight_all(composed.planned, machine, folder)
+    found = _models(composed, folder, machine, say)
     failed = execute(composed.planned, folder, machine, watcher=watcher, say=say)
-    return _concluded(composed, folder, failed)
+    return _concluded(composed, folder, failed, found)
 
 
 def default_folder(composed: Composed) -> Path:
     """Return where a study goes that was not told where."""
     setting = composed.setting
-    parts = [composed.study.name, *([setting.dataset.partition(":")[0]] if setting.dataset else []), setting.budget]
+    names = [setting.dataset, *(elsewhere.other(text).use for text in setting.others)]
+    parts = [composed.study.name, *(name.partition(":")[0] for name in names if name), setting.budget]
     return Path("studies") / "-".join(parts)
 
 
-def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str]) -> Outcome:
+Measured = Mapping[str, Sequence[Sequence[Reading | None]]]
+"""Row -> for each seed, the numbers of its columns."""
+
+
+def _models(composed: Composed, folder: Path, machine: Machine, say: Say) -> Measured:
+    """Measure the rows that are models, when all of them have been opened once."""
+    asked, setting = composed.setting.models, composed.setting
+    if composed.ball is None:
+        return {}
+    check_device(machine.device)
+    engine = Engine(machine.device, 1, machine.precision)
+    bench = models.Bench(composed.dataset, setting.samples, composed.ball, engine)
+    digests = models.preflight(bench, asked)
+    found: dict[str, list[list[Reading | None]]] = {}
+    for number, row in enumerate((row for row in composed.study.row if row.name in asked), 1):
+        say(f"[{number}/{len(asked)}] {row.name}: the model {asked[row.name].spec}")
+        place, columns = folder / "models" / digests[row.name], composed.study.columns_of(row)
+        found[row.name] = [
+            models.measured(columns, bench, asked[row.name], digests[row.name], seed, place)
+            for seed in range(setting.seeds)
+        ]
+    return found
+
+
+def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], found: Measured) -> Outcome:
     study = composed.study
-    data = table.published(study, grid.dataset(composed.planned[0]))
     done = [(run, folder / RUNS / run.folder) for run in composed.planned if run.folder not in failed]
     lines = []
-    for label, row, point in grid.points(study):
-        mine = [(run, place) for run, place in done if run.label == label]
-        beside = study.columns_of(row)
-        readings = [[columns.read(column, run, place, beside=beside, runs=done) for column in beside]
-                    for run, place in mine]  # fmt: skip
-        lines.append(table.line(study, label, row, point, readings, data))
+    for spot in grid.points(study):
+        mine = [(run, place) for run, place in done if run.label == spot.label]
+        beside = study.columns_of(spot.row)
+        readings = found.get(spot.row.name) or [
+            [columns.read(column, run, place, beside=beside, runs=done) for column in beside] for run, place in mine
+        ]
+        data = table.published(study, spot.other or composed.dataset)
+        lines.append(table.line(study, spot, readings, data))
+    data = ", ".join(dict.fromkeys(line.data for line in lines))
     outcome = Outcome(folder, study, tuple(lines), data, tuple(_notes(composed, lines, failed)), failed)
     drawings = figure.drawn(study, lines, done, data)
     page.write(study, outcome.lines, data, outcome.notes, drawings, folder)
@@ -119,17 +194,27 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str]) -> O
 
 def _notes(composed: Composed, lines: list[Line], failed: Mapping[str, str]) -> list[str]:
     """Say under which circumstances our numbers came about, before what the study itself says."""
-    study, setting, first = composed.study, composed.setting, composed.planned[0]
-    seeds = "1 seed" if setting.seeds == 1 else f"{setting.seeds} seeds"
-    ours = f"ours: {grid.dataset(first)}, budget {setting.budget}, {seeds}, threat {first.composition.ball.norm} "
-    ours += f"{first.composition.recipe.threat.eps}"
-    if setting.overrides:
-        ours += f", changed by {' '.join(setting.overrides)}"
+    study, setting = composed.study, composed.setting
     theirs = f"the paper's: {study.setting}" if study.setting else ""
     cells = [cell for line in lines for cell in line.cells]
     spread = [
         "± is the standard deviation over seeds" if any(cell.std is not None for cell in cells) else "",
         "[ ] is the 95 % interval over images" if any(cell.low is not None for cell in cells) else "",
     ]
+    given = [f"{name}: {model.spec}{f', {model.weights}' if model.weights else ''}"
+             for name, model in setting.models.items()]  # fmt: skip
     lost = [f"{name} is left out: {why}" for name, why in failed.items()]
-    return [said for said in (ours, theirs, *spread, *study.differs, *lost) if said]
+    said = [_ours(composed), *given, theirs, *spread, *study.differs, *composed.absent(), *lost]
+    return [sentence for sentence in said if sentence]
+
+
+def _ours(composed: Composed) -> str:
+    setting = composed.setting
+    ball = composed.ball or composed.planned[0].composition.ball
+    eps = f"{float(ball.eps):.4g}" if composed.ball else composed.planned[0].composition.recipe.threat.eps
+    seeds = "1 seed" if setting.seeds == 1 else f"{setting.seeds} seeds"
+    used = grid.shown(composed.dataset)
+    others = f", judged on {' and '.join(map(grid.shown, composed.study.other))}" if composed.study.other else ""
+    samples = f", the first {setting.samples} test images" if setting.samples is not None else ""
+    ours = f"ours: {used}{others}, budget {setting.budget}, {seeds}{samples}, threat {ball.norm} {eps}"
+    return ours + (f", changed by {' '.join(setting.overrides)}" if setting.overrides else "")

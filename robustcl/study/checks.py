@@ -8,10 +8,10 @@ from robustcl.composition import corrupt
 from robustcl.composition.api import Composition
 from robustcl.errors import UsageError, near
 from robustcl.study import measures, transfer
-from robustcl.study.columns import evaluation, stage
 from robustcl.study.drawings import Epochs, Landscape, Lines, Map, Silhouettes
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Study, Transferred
 from robustcl.study.grid import Planned
+from robustcl.study.places import evaluation, stage
 from robustcl.train.plan import StagePlan
 
 

@@ -1,4 +1,4 @@
-"""The columns of a study: where each is found in a composition, and its number in a finished run."""
+"""The columns of a study: the number of each in a finished run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.composition import store
-from robustcl.composition.api import Composition
-from robustcl.composition.judging import EvaluationPlan
-from robustcl.errors import UsageError, near
+from robustcl.composition.other_data import stage_name
 from robustcl.study import measures, transfer
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.observer import Reading
-from robustcl.train.plan import StagePlan
+from robustcl.study.places import evaluation, stage
+from robustcl.train.encoders import ONLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,37 +28,6 @@ class Curve:
     y: tuple[float, ...]
     mark: float | None = None
     paper: tuple[tuple[float, float], ...] = ()
-
-
-def evaluation(
-    composition: Composition, protocol: str | None, route: str | None, where: str
-) -> tuple[EvaluationPlan, str]:
-    """Return a composition's evaluation by its protocol and the route to read; the first ones where none is named."""
-    plans = composition.evaluations
-    fitting = [plan for plan in plans if protocol in (None, plan.table.use)]
-    if not fitting:
-        known = [plan.table.use for plan in plans]
-        raise UsageError(f"{where}: the recipe is not judged by {protocol or 'anything'}{near(protocol, known)}")
-    if route is None:
-        return fitting[0], fitting[0].table.route[0]
-    routes = [other for plan in fitting for other in plan.table.route]
-    for plan in fitting:
-        if route in plan.table.route:
-            return plan, route
-    raise UsageError(f"{where}: the route {route!r} is not judged{near(route, routes)}; {', '.join(routes)} are")
-
-
-def stage(composition: Composition, name: str | None, where: str, *, targets: bool = False) -> StagePlan:
-    """Return a stage by its name, or the last one (with targets)."""
-    names = [plan.name for plan in composition.stages]
-    if name is None:
-        fitting = [plan for plan in composition.stages if not targets or plan.targets is not None]
-        if not fitting:
-            raise UsageError(f"{where}: no stage of the recipe clusters anything")
-        return fitting[-1]
-    if name not in names:
-        raise UsageError(f"{where}: the recipe has no stage {name!r}{near(name, names)}; it has {', '.join(names)}")
-    return composition.stages[names.index(name)]
 
 
 def read(
@@ -102,7 +70,9 @@ def silhouettes(folder: Path) -> list[Curve]:
 
 
 def _results(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    """Return a run's results.json; without rows where its evaluation was given up."""
+    path = folder / "results.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
     return found
 
 
@@ -111,9 +81,12 @@ def _accuracy(column: Accuracy, run: Planned, folder: Path) -> Reading | None:
     attack = plan.attacks[0].name if column.attack == "first" else column.attack
     wanted = {"protocol": plan.table.use, "route": route, "split": column.split, "attack": attack}
     stage, encoder = plan.table.stage or "", plan.table.encoder
+    if column.on == "other" and run.elsewhere is not None:
+        folder = folder / run.elsewhere.folder
+        stage, encoder = stage_name(stage or run.composition.stages[-1].name, encoder), ONLINE
     for row in _results(folder)["rows"]:
         spec: Mapping[str, Any] = row.get("spec") or {}
-        same = spec.get("stage", "") == stage and spec.get("encoder", "online") == encoder
+        same = spec.get("stage", "") == stage and spec.get("encoder", ONLINE) == encoder
         if same and all(row[key] == value for key, value in wanted.items()):
             return Reading(row["value"], row["low"], row["high"], row["n"])
     return None

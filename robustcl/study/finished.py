@@ -1,4 +1,4 @@
-"""A finished run, opened to be measured: its judged classifier, the test images, and what was measured before."""
+"""What a study measures itself: a classifier, the test images, and what was measured before of a finished run."""
 
 from __future__ import annotations
 
@@ -32,24 +32,35 @@ from robustcl.train.log import watch_nothing
 _FILE = "measures.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """One judged classifier of a finished run. ``index`` (n,) is which test images its evaluation judges."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A classifier and the test images it is measured on: those of ``index`` (n,), ``block`` of them at a time.
 
-    composition: Composition
-    engine: Engine
-    splits: Splits
-    encoder: Encoder
-    route: str
+    ball: the threat of what is measured, unless a column has its own. outputs: the number of logits.
+    """
+
     classifier: Classifier
+    ball: Ball
+    engine: Engine
     test: Images
     index: Tensor
     block: int
     rng: Rng
+    outputs: int
 
     def observer(self, ball: Ball) -> Observer:
         """Return a judge of the classifier within a ball."""
         return Observer(self.classifier, ball, self.rng, self.engine.autocast)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished(Judged):
+    """The classifier that a finished run was judged by, with the run's encoder and its training images."""
+
+    composition: Composition
+    splits: Splits
+    encoder: Encoder
+    route: str
 
 
 def opened(folder: Path, plan: EvaluationPlan, route: str) -> Finished:
@@ -63,8 +74,11 @@ def opened(folder: Path, plan: EvaluationPlan, route: str) -> Finished:
     test = open_test(composition, engine.device)
     index = torch.arange(min(test.samples, own.table.samples or test.samples), device=test.device)
     rng = Rng(composition.recipe.seed, "study", own.table.use, route)
-    return Finished(composition, engine, splits, encoder, route, of_encoder(encoder, route), test, index,
-                    own.table.block, rng)  # fmt: skip
+    return Finished(
+        classifier=of_encoder(encoder, route), ball=composition.ball, engine=engine, test=test, index=index,
+        block=own.table.block, rng=rng, outputs=len(splits.classes), composition=composition, splits=splits,
+        encoder=encoder, route=route,
+    )  # fmt: skip
 
 
 def _judged(plan: EvaluationPlan) -> tuple[str | None, ...]:

@@ -15,15 +15,22 @@ from robustcl import override
 from robustcl.recipe import PluginTable, Section, Targets, Threat, Use
 from robustcl.study.drawings import Figure
 
+Place = Literal["data", "other"]
+"""Of which data set something is: the runs' own, or the study's ``other``."""
 Published = dict[str, dict[str, float]]
 """Data set -> column -> the paper's number, in the column's unit."""
 
 
 class Row(Section):
-    """``[[row]]``: a recipe (installed, or a file) with changes, and what the paper reports for it."""
+    """``[[row]]``: a recipe (installed, or a file) with changes, and what the paper reports for it.
+
+    A row without a recipe is one of models that others have trained: it has numbers where such a model is given.
+    on: the data set that the recipe is trained on, the runs' own or the study's other one.
+    """
 
     name: str
-    recipe: str
+    recipe: str | None = None
+    on: Place = "data"
     set: dict[str, Any] = Field(default_factory=dict)
     drop: list[str] = Field(default_factory=list)
     column: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -57,10 +64,12 @@ class Measured(Section):
 class Accuracy(Measured):
     """A number of results.json: accuracy, clean or under an attack; the recipe's first protocol and route by default.
 
-    attack: a name as the recipe's evaluation has it, or ``first`` for its first one.
+    attack: a name as the recipe's evaluation has it, or ``first`` for its first one. on: ``other`` has the protocol
+    train and judge its classifier on the study's other data set, from the run's encoder.
     """
 
     use: Literal["accuracy"] = "accuracy"
+    on: Place = "data"
     protocol: str | None = None
     route: str | None = None
     attack: str | None = None
@@ -158,7 +167,10 @@ COLUMN: TypeAdapter[AnyColumn] = TypeAdapter(Column)
 
 
 class Study(Section):
-    """A whole study. ``data`` names the data set of the paper's numbers that stand beside ours by default."""
+    """A whole study. ``data`` names the data set of the paper's numbers that stand beside ours by default.
+
+    other: further data sets, for rows and columns that are ``on = "other"``; every row is repeated for each of them.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
     about: str = ""
@@ -166,6 +178,7 @@ class Study(Section):
     setting: str = ""
     data: str = ""
     differs: list[str] = Field(default_factory=list)
+    other: list[PluginTable] = Field(default_factory=list)
     set: dict[str, Any] = Field(default_factory=dict)
     row: list[Row] = Field(min_length=1)
     axis: list[Axis] = Field(default_factory=list)

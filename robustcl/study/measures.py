@@ -5,7 +5,7 @@ The same attack engine as in evaluation: checked promises, keyed randomness, eva
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ from robustcl.protocols import Need
 from robustcl.recipe import Section, Stage, Targets, Use
 from robustcl.rng import Rng
 from robustcl.study import finished, representation
-from robustcl.study.finished import Finished
+from robustcl.study.finished import Finished, Judged
 from robustcl.study.grammar import Moved
-from robustcl.study.observer import Reading, Seen, nearest, observe
+from robustcl.study.observer import Observer, Reading, Seen, nearest, observe
 from robustcl.study.representation import Views
 from robustcl.threat import Ball
 from robustcl.train.encoders import Encoders
@@ -46,8 +46,7 @@ def check(column: Moved, composition: Composition, judged: tuple[EvaluationPlan,
     """Refuse what could not be measured: an unknown attack, or one that needs what test images cannot offer."""
     part = check_attack(column.attack, where, frozenset({Need.CLUSTERS}))
     plugin = part.plugin.generator if isinstance(part.plugin, Solo) else part.plugin
-    wanted = plugin.needs if isinstance(part.plugin, Solo) else part.needs
-    if Need.CLUSTERS in wanted and column.targets is None:
+    if Need.CLUSTERS in needs_of(part) and column.targets is None:
         raise NeedNotMet(f'{where}: {part.name} reads clusters; add targets = {{ use = "spherical-kmeans" }}')
     _ball(column, composition.ball, where)
     if column.targets is not None:
@@ -57,10 +56,15 @@ def check(column: Moved, composition: Composition, judged: tuple[EvaluationPlan,
 def check_attack(table: Use, where: str, more: frozenset[Need] = frozenset()) -> Part:
     """Return an attack; refuse one that reads what test images and their classifier, with ``more``, cannot offer."""
     part = attack_of(table, Parts(), f"{where}.attack")
-    wanted = part.plugin.generator.needs if isinstance(part.plugin, Solo) else part.needs
-    for need in sorted(wanted - _GIVEN - more, key=str):
+    for need in sorted(needs_of(part) - _GIVEN - more, key=str):
         raise NeedNotMet(f"{where}: {part.name} reads {need.value}, which no test image has")
     return part
+
+
+def needs_of(attack: Part) -> frozenset[Need]:
+    """Return what an attack reads, that of its generator where it is made of one."""
+    needed: frozenset[Need] = attack.plugin.generator.needs if isinstance(attack.plugin, Solo) else attack.needs
+    return needed
 
 
 def measured(
@@ -72,15 +76,28 @@ def measured(
     is nothing to measure, as a share of the images that were classified correctly when none was.
     """
     plan, route = judged
-    question = _question(column, plan, route)
+    asked = {"route": route, "protocol": plan.table.use}
+    return answered(column, folder, asked, lambda: finished.opened(folder, plan, route), beside)
+
+
+def answered(
+    column: Moved,
+    folder: Path,
+    asked: Mapping[str, Any],
+    opened: Callable[[], Judged],
+    beside: Sequence[Section] = (),
+) -> Reading | None:
+    """Return what ``measures.json`` in a folder holds, or measure it; ``asked`` says of which classifier.
+
+    ``beside``: as in ``measured``. ``opened`` is called where something is missing.
+    """
+    question = _question(column, asked)
     found = finished.known(folder, question)
     value = _value(column)
     if value not in found:
         others = {_value(other) for other in beside if isinstance(other, Moved)
-                  and _question(other, plan, route) == question}  # fmt: skip
-        found = finished.keep(
-            folder, question, _measure(column, {value, *others}, finished.opened(folder, plan, route))
-        )
+                  and _question(other, asked) == question}  # fmt: skip
+        found = finished.keep(folder, question, _measure(column, {value, *others}, opened()))
     return None if found[value] is None else Reading(**found[value])
 
 
@@ -88,34 +105,43 @@ def _value(column: Moved) -> str:
     return str(getattr(column, "value", ""))
 
 
-def _question(column: Moved, plan: EvaluationPlan, route: str) -> dict[str, Any]:
+def _question(column: Moved, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes the moved images; two columns with the same look at the same ones."""
     table = column.model_dump(mode="json", include=set(Moved.model_fields) - {"name", "sweep"})
     if table["threat"] is None:
         del table["threat"]
     if _value(column) in _COUNTED:
         table["verdict"] = True
-    return {**table, "use": "perturbed", "route": route, "protocol": plan.table.use}
+    return {**table, "use": "perturbed", **asked}
 
 
-def _measure(column: Moved, values: Set[str], run: Finished) -> dict[str, Any]:
-    ball = _ball(column, run.composition.ball, column.name)
-    judge = run.observer(ball)
+def _measure(column: Moved, values: Set[str], judged: Judged) -> dict[str, Any]:
+    ball = _ball(column, judged.ball, column.name)
+    judge = judged.observer(ball)
     judge.onward = _value(column) not in _COUNTED
     if column.targets is not None:
-        targets = _targets(column.targets, run.route, run.composition, Parts())
-        clusters = _clusters(targets, run.encoder, run.splits.pretrain, run.rng)
-        judge.clusters = nearest(clusters, judge, run.test, run.index, run.block)
+        judge.clusters = _nearest(column.targets, _run(judged), judge)
     part = attack_of(column.attack, Parts(), "attack")
-    members = scaled.members(part.plugin, len(run.splits.classes), ball, column.times)
+    members = scaled.members(part.plugin, judged.outputs, ball, column.times)
     asked = sorted(values & representation.VALUES.keys())
     seen = Seen() if asked else None
-    found = observe(judge, run.test, run.index, part.name, members, run.block, seen)
+    found = observe(judge, judged.test, judged.index, part.name, members, judged.block, seen)
     mine = {value: reading for value, reading in found.items() if (value in _COUNTED) != judge.onward}
     answers: dict[str, Any] = {**dict.fromkeys(values), **mine}
     if seen is not None:
-        answers |= representation.measured(asked, Views(seen, lambda: _training(run)))
+        answers |= representation.measured(asked, Views(seen, lambda: _training(_run(judged))))
     return answers
+
+
+def _run(judged: Judged) -> Finished:
+    assert isinstance(judged, Finished), "a model from outside has no training images: its columns are checked before"
+    return judged
+
+
+def _nearest(table: Targets, run: Finished, judge: Observer) -> Clustering:
+    targets = _targets(table, run.route, run.composition, Parts())
+    clusters = _clusters(targets, run.encoder, run.splits.pretrain, run.rng)
+    return nearest(clusters, judge, run.test, run.index, run.block)
 
 
 def _training(run: Finished) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from robustcl import contrast
 from robustcl.data.subset import Images
-from robustcl.evaluate.classifier import FEATURES, LOGITS
+from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.unstopped import adversaries, unstopped
 from robustcl.measures import relative_drop
 from robustcl.rng import Rng
 from robustcl.types import ABSENT, Attack, Clustering
@@ -38,26 +39,19 @@ class Observer(Judge):
     clusters: Clustering = ABSENT
     onward: bool = True
 
-    def task(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
+    def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
         """Return the attack, with clusters where there are some."""
-        attack = super().task(x, label, index, rng)
+        attack = super().task(attacked, x, label, index, rng)
         if self.onward:
-            attack = attack.but(verdict=ABSENT, confirmation=ABSENT)
+            attack = unstopped(attack)
         return attack if self.clusters is ABSENT else attack.but(clusters=self.clusters)
 
     def attack(self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> tuple[Tensor, Tensor]:
         """Return the adversarial inputs and the predictions (R,) on them; members meet what earlier ones left."""
         if not self.onward:
             return super().attack(x, label, index, name, members)
-        adversarial, standing = x.clone(), torch.arange(len(x), device=x.device)
-        prediction = self.classifier.predict(x)
-        for member, generator in members:
-            if len(standing) == 0:
-                break
-            adversarial[standing] = self.perturb(x[standing], label[standing], index[standing], name, member, generator)
-            prediction = self.classifier.predict(adversarial)
-            standing = (prediction == label).nonzero()[:, 0]
-        return adversarial, prediction
+        adversarial = adversaries(self, x, label, index, name, members)
+        return adversarial, self.classifier.predict(adversarial)
 
     @torch.no_grad()
     def probability(self, x: Tensor, label: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def write(
         store(f"{drawing.svg}\n", folder / f"figure-{number}.svg")
         text.append(f"![{drawing.caption}](figure-{number}.svg)\n\n{drawing.caption}")
     store("\n\n".join(part for part in text if part) + "\n", folder / "study.md")
-    records = table.records(lines, data)
+    records = table.records(lines)
     store(pd.DataFrame(records).to_csv(index=False), folder / "study.csv")
     html = environment().get_template("study.html.j2").render(
         study=study, lines=lines, data=data, notes=notes, drawings=drawings, rows=records,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from robustcl.errors import UsageError, near
 from robustcl.reading import sentence
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
-from robustcl.study.grammar import COLUMN, Study, Transferred, merged, spread
+from robustcl.study.grammar import COLUMN, Accuracy, AnyColumn, Study, Transferred, merged, spread
 
 
 def parse(tables: dict[str, Any], where: str) -> Study:
@@ -56,12 +56,33 @@ def _check_names(study: Study, where: str) -> None:
                 f"{where}: column.{column.name}: a column with a sweep, and no other, has {{}} in its name"
             )
     _check_references(study, where)
+    check_other(study, where)
     for row in study.row:
         if study.axis and row.paper:
             raise UsageError(f"{where}: row.{row.name}.paper: with an axis, write what the paper reports as axis.paper")
         names = [column.name for column in study.columns_of(row)]
         if names != [column.name for column in study.columns_of(study.row[0])] or len(set(names)) < len(names):
             raise UsageError(f"{where}: row.{row.name}: its columns are not those of the first row, each once")
+
+
+def check_other(study: Study, where: str) -> None:
+    """Refuse a row or column on another data set where none is named, one that none is on, and one named twice."""
+    on = [f"row.{row.name}" for row in study.row if row.on == "other"]
+    on += [f"column.{column.name}" for row in study.row for column in study.columns_of(row) if _elsewhere(column)]
+    if on and not study.other:
+        raise UsageError(f'{where}: {on[0]} is on another data set, and none is named; write other = ["NAME"]')
+    if study.other and not on:
+        raise UsageError(
+            f'{where}: no row and no column is on the other data set {study.other[0].use}; give one on = "other", or '
+            "leave it out"
+        )
+    twins = [table.use for number, table in enumerate(study.other) if table in study.other[:number]]
+    if twins:
+        raise UsageError(f"{where}: the other data set {twins[0]} is named twice; name it once")
+
+
+def _elsewhere(column: AnyColumn) -> bool:
+    return isinstance(column, Accuracy) and column.on == "other"
 
 
 def _check_references(study: Study, where: str) -> None:

@@ -16,10 +16,10 @@ from robustcl import measures
 from robustcl.evaluate.classifier import LOGITS
 from robustcl.report.canvas import PALETTE, draw
 from robustcl.study import finished
-from robustcl.study.columns import evaluation
 from robustcl.study.drawings import Landscape, Map
 from robustcl.study.finished import Finished
 from robustcl.study.grid import Planned
+from robustcl.study.places import evaluation
 
 _LEVELS = 14
 
@@ -51,9 +51,9 @@ def _landscape(figure: Landscape, run: Finished) -> dict[str, Any]:
     with run.classifier.attacked():
         found = measures.input_landscape(
             classify, run.test.fetch(index), run.test.labels[index], run.rng.child("landscape").for_rows(index),
-            radius=float(run.composition.ball.eps) * figure.times, points=figure.points, block=run.block,
+            radius=float(run.ball.eps) * figure.times, points=figure.points, block=run.block,
         )  # fmt: skip
-    axis = found.axis / float(run.composition.ball.eps)
+    axis = found.axis / float(run.ball.eps)
     return {"axis": axis.tolist(), "loss": found.mean.tolist(), "n": len(index)}
 
 

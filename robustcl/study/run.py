@@ -16,6 +16,7 @@ from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.lock import digest
 from robustcl.composition.run import check_device, resume
 from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageError
+from robustcl.study import elsewhere
 from robustcl.study.grid import Planned
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -51,6 +52,8 @@ def preflight_all(planned: Sequence[Planned], machine: Machine, out: Path) -> No
                 data = repr(run.composition.lock()["data"])
                 opened[data] = opened.get(data) or open_splits(run.composition, engine.device)
                 preflight.check(run.composition, opened[data])
+                if run.elsewhere is not None:
+                    elsewhere.check(run.elsewhere, run.composition, opened[data], "other")
         except RobustclError as error:
             raise type(error)(f"row {run.label!r}: {error}") from error.__cause__
         seen.add(run.label)
@@ -85,7 +88,19 @@ def execute(
             except Interrupted as error:
                 raise Interrupted(f"row {run.label!r}: {error} by giving the same command again") from None
         donors.append((run, lock))
+    for run in (one for one in planned if one.elsewhere is not None and one.folder not in failed):
+        _judge_elsewhere(run, out / RUNS / run.folder, failed, watcher, say)
     return failed
+
+
+def _judge_elsewhere(run: Planned, folder: Path, failed: dict[str, str], watcher: Watcher, say: Say) -> None:
+    assert run.elsewhere is not None
+    try:
+        elsewhere.execute(run.elsewhere, folder, watcher, say)
+    except NonFiniteLoss as error:
+        failed[f"{run.folder} on {run.elsewhere.dataset.use}"] = str(error)
+    except Interrupted as error:
+        raise Interrupted(f"row {run.label!r}: {error} by giving the same command again") from None
 
 
 def _one(

@@ -57,10 +57,13 @@ def recipe(use: str, study: str) -> dict[str, Any]:
 
 
 def _dataset(study: Study, name: str) -> str:
+    row, use = next(((row, row.recipe) for row in study.row if row.recipe is not None), (None, None))
+    if row is None or use is None:
+        return "digits"
     try:
-        return exchange.used(recipe(study.row[0].recipe, name).get("data", {"use": "digits"}))
+        return exchange.used(recipe(use, name).get("data", {"use": "digits"}))
     except UsageError as error:
-        raise type(error)(f"the study {name}, row {study.row[0].name!r}: {error}") from None
+        raise type(error)(f"the study {name}, row {row.name!r}: {error}") from None
 
 
 def _change(changed: dict[str, Any], changes: Any, where: str) -> None:

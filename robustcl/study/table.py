@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from robustcl.recipe import Use
 from robustcl.report.tables import MISSING
 from robustcl.study.grammar import (
     Accuracy,
@@ -17,6 +19,7 @@ from robustcl.study.grammar import (
     Study,
     Transferred,
 )
+from robustcl.study.grid import Spot
 from robustcl.study.observer import Reading
 
 
@@ -57,38 +60,44 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: a row at one point of the axes."""
+    """One line: a row at one point of the axes. ``data`` is the data set of the paper's numbers."""
 
     label: str
     point: Mapping[str, Any]
     cells: tuple[Cell, ...]
+    data: str = ""
 
 
 def line(
     study: Study,
-    label: str,
-    row: Row,
-    point: Mapping[str, Any],
+    spot: Spot,
     readings: Sequence[Sequence[Reading | None]],
     data: str,
 ) -> Line:
     """Make a line of the readings of each seed, in the order of the columns; ``data`` is the paper's data set."""
+    row, point = spot.row, spot.point
     columns = study.columns_of(row)
     return Line(
-        label,
+        spot.label,
         point,
         tuple(
             _cell(column, [reading[place] for reading in readings], _published(study, row, point, data, column.name))
             for place, column in enumerate(columns)
         ),
+        data,
     )
 
 
-def published(study: Study, dataset: str) -> str:
-    """Return the data set whose published numbers stand beside ours: the user's own where the paper has it."""
+def published(study: Study, dataset: Use) -> str:
+    """Return the data set whose published numbers stand beside ours: the user's own where the paper has it.
+
+    A file or folder of the user's is known by its name: ``npz:ucf101.npz`` is ucf101.
+    """
+    kind, _, rest = dataset.use.partition(":")
+    names = [kind, Path(rest).stem, Path(str(dataset.options.get("path", ""))).stem]
     known = {data for row in study.row for data in row.paper}
     known |= {data for axis in study.axis for papers in axis.paper.values() for data in papers}
-    return dataset if dataset in known else study.data
+    return next((name for name in names if name in known), study.data)
 
 
 def _published(study: Study, row: Row, point: Mapping[str, Any], data: str, column: str) -> float | None:
@@ -151,12 +160,12 @@ def _texts(one: Line, reported: set[str]) -> list[str]:
     return found
 
 
-def records(lines: Sequence[Line], data: str) -> list[dict[str, Any]]:
+def records(lines: Sequence[Line]) -> list[dict[str, Any]]:
     """Return one record per number, for study.csv and for tools."""
     return [
         {"row": one.label, **{f"axis {name}": value for name, value in one.point.items()}, "column": cell.column,
          "mean": cell.mean, "std": cell.std, "low": cell.low, "high": cell.high, "n": cell.n, "seeds": cell.seeds,
-         "paper": cell.paper, "paper_data": data if cell.paper is not None else None}
+         "paper": cell.paper, "paper_data": one.data if cell.paper is not None else None}
         for one in lines
         for cell in one.cells
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from robustcl.composition.judging import EvaluationPlan, attack_of
 from robustcl.composition.parts import Parts
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
+from robustcl.evaluate.unstopped import Unstopped, adversaries
 from robustcl.study import finished
 from robustcl.study.finished import Finished
 from robustcl.study.grammar import Transferred
@@ -58,13 +59,14 @@ def _is_source(other: Planned, column: Transferred, run: Planned) -> bool:
 
 def _measure(column: Transferred, source: Finished, target: Finished) -> dict[str, Any]:
     # The target's ball: a row's numbers are all of one threat.
-    own = target.composition.ball
-    judge = source.observer(Ball.checked(own.norm, float(own.eps) * column.times))
+    own = target.ball
+    ball = Ball.checked(own.norm, float(own.eps) * column.times)
+    judge = Unstopped(source.classifier, ball, source.rng, source.engine.autocast)
     part = attack_of(column.attack, Parts(), "attack")
-    members = scaled.members(part.plugin, len(source.splits.classes), judge.ball, column.times)
+    members = scaled.members(part.plugin, source.outputs, judge.ball, column.times)
     kept = 0
     for rows in torch.split(target.index, target.block):
         x, label = target.test.fetch(rows), target.test.labels[rows]
-        moved, _ = judge.attack(x, label, rows, part.name, members)
+        moved = adversaries(judge, x, label, rows, part.name, members)
         kept += int((target.classifier.predict(moved) == label).sum())
     return {"accuracy": asdict(share(kept, len(target.index)))}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+import annotated_types
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from robustcl.data.split import holdout
+from robustcl.errors import UsageError
 from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl_plugins.datasets.arrays import ArraySource, Statistics, channel_statistics, check_split
+
+Digit = Annotated[int, annotated_types.Ge(0), annotated_types.Le(9)]
 
 
 class Digits:
@@ -19,6 +23,10 @@ class Digits:
 
     The rest trains and pretrains. The 17 grey levels 0 .. 16 become ``round(255 * level / 16)``: at most
     1/510 away from level / 16.
+
+    only: the digits that are kept, all ten where it is empty. Their labels are their places in it, and the split of
+        what is kept is that of all ten: ``[0, 1, 2, 3, 4]`` and ``[5, 6, 7, 8, 9]`` are two data sets without a class
+        in common, for questions of transfer.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -28,21 +36,39 @@ class Digits:
         "1998 (test part, as shipped with scikit-learn)"
     )
 
+    def __init__(self, *, only: tuple[Digit, ...] = ()) -> None:
+        self.only = only
+
     def open(self, split: str) -> ArraySource:
-        """Return the split ``"pretrain"`` or ``"train"`` (1437 images), or ``"test"`` (360)."""
+        """Return the split ``"pretrain"`` or ``"train"`` (1437 images of all digits), or ``"test"`` (360).
+
+        Raises ``UsageError`` for a digit that is kept twice.
+        """
         check_split(split)
         images, labels = _read()
         train, test = holdout(labels, 0.2, Rng(0, "digits", "test"))
         rows = test if split == "test" else train
-        return ArraySource(images[rows], labels[rows])
+        images, labels = images[rows], labels[rows]
+        if not self.only:
+            return ArraySource(images, labels)
+        place = self._places()[labels]
+        return ArraySource(images[place >= 0], place[place >= 0])
 
     def classes(self) -> tuple[str, ...]:
-        """Return the ten digits."""
-        return tuple("0123456789")
+        """Return the digits, in the order of their labels."""
+        return tuple(map(str, self.only or range(10)))
 
     def statistics(self) -> Statistics:
         """Return mean and standard deviation over the train split."""
         return channel_statistics(self.open("train").images)
+
+    def _places(self) -> Tensor:
+        """Return the label of each digit (10,), -1 for those that are not kept."""
+        if len(set(self.only)) < len(self.only):
+            raise UsageError(f"data.only = {list(self.only)}: a digit is named twice; name each once")
+        places = torch.full((10,), -1)
+        places[list(self.only)] = torch.arange(len(self.only))
+        return places
 
 
 def _read() -> tuple[Tensor, Tensor]:

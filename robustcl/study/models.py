@@ -1,0 +1,176 @@
+"""Rows of a study that are models which somebody else has trained: opened, checked, and measured as a run is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustcl import override
+from robustcl.composition.judging import ball_of
+from robustcl.composition.parts import Parts
+from robustcl.data.held import keep, opened
+from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
+from robustcl.evaluate import soundness
+from robustcl.evaluate.classifier import of_model
+from robustcl.evaluate.likeness import likeness
+from robustcl.nn import outside
+from robustcl.protocols import Need
+from robustcl.recipe import Threat, Use
+from robustcl.rng import Rng
+from robustcl.study import measures
+from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
+from robustcl.study.finished import Judged
+from robustcl.study.grammar import AnyColumn, Perturbed, Study
+from robustcl.study.observer import Reading
+from robustcl.threat import Ball
+from robustcl.train.engine import Engine
+
+_BLOCK = 250
+"""Images of a model that are attacked together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Where a model comes from: ``module:function`` or ``torchvision:NAME``, and a safetensors file."""
+
+    spec: str
+    weights: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where models are judged: on which test images, how many of them, in which ball, and by what."""
+
+    dataset: Use
+    samples: int | None
+    ball: Ball
+    engine: Engine
+
+    def opened(self, model: Model, seed: int) -> tuple[Judged, str]:
+        """Return a model ready to be measured, and what tells it from others.
+
+        Raises:
+            UsageError: a model or data set that is not there, or outputs that are no logits.
+            DataError: logits that are not finite, or labels that the model has no output for.
+            WeightsError: weights that are not safetensors, or of another model.
+        """
+        plugin = Parts().make("dataset", self.dataset, "--dataset").plugin
+        test = keep(opened(plugin, "test"), self.engine.device)
+        module = outside.build(model.spec, model.weights, len(plugin.classes()))
+        self.engine.place(module)
+        classifier = of_model(module)
+        first = torch.arange(min(test.samples, _BLOCK), device=test.device)
+        outputs = soundness.check(classifier, test.fetch(first), test.labels)
+        judged = Judged(
+            classifier=classifier, ball=self.ball, engine=self.engine, test=test, block=_BLOCK, outputs=outputs,
+            index=torch.arange(min(test.samples, self.samples or test.samples), device=test.device),
+            rng=Rng(seed, "study", "model"),
+        )  # fmt: skip
+        return judged, likeness(module)
+
+
+def parsed(models: Sequence[str], weights: Sequence[str]) -> dict[str, Model]:
+    """Return the models of ``--model ROW=SPEC`` and ``--weights ROW=FILE``, by row.
+
+    Raises:
+        UsageError: a flag of another form, a row named twice, or weights of a row that has no model.
+    """
+    specs, files = _pairs(models, "--model", "module:function"), _pairs(weights, "--weights", "FILE.safetensors")
+    for row in files:
+        if row not in specs:
+            raise UsageError(f"--weights {row}={files[row]}: the row has no model; give --model '{row}=SPEC' as well")
+    return {row: Model(spec, Path(files[row]) if row in files else None) for row, spec in specs.items()}
+
+
+def threat(study: Study, overrides: Sequence[str]) -> Ball:
+    """Return the ball of columns without one of their own: the recipes' default, as the study or ``--set`` changes it.
+
+    Raises:
+        UsageError: an override of something that only a recipe has, or no such ball.
+    """
+    tables: dict[str, Any] = {"threat": Threat().model_dump()}
+    for path in ("threat.norm", "threat.eps"):
+        if path in study.set:
+            override.put(tables, path, study.set[path], "set")
+    for assignment in overrides:
+        if assignment.partition("=")[0].strip() not in ("threat.norm", "threat.eps"):
+            raise UsageError(
+                f"--set {assignment}: a model has no recipe to change; set threat.norm or threat.eps alone"
+            )
+        override.apply(tables, assignment)
+    return ball_of(tables["threat"]["norm"], tables["threat"]["eps"], "threat")
+
+
+def check(study: Study, models: Mapping[str, Model], dataset: str | None) -> None:
+    """Refuse a model of no row, and a column or figure that only a run can have.
+
+    Raises:
+        UsageError: which model, column or figure; or no data set to judge on.
+    """
+    where, rows = f"the study {study.name}", {row.name: row for row in study.row}
+    for name in models:
+        if name not in rows:
+            raise UsageError(f"--model {name}: {where} has no row {name!r}{near(name, rows)}; it has {', '.join(rows)}")
+        for column in study.columns_of(rows[name]):
+            _check_column(column, f"{where}, row {name!r}, column {column.name!r}")
+    if study.axis or study.other:
+        raise UsageError(f"--model: {where} changes what is trained, which a trained model does not take; leave it out")
+    for figure in study.figure:
+        if not isinstance(figure, Bars | Lines | Scatter | Sweeps):
+            raise UsageError(f"--model: {where} has the figure {figure.kind}, which looks into runs; leave it out")
+    if dataset is None:
+        raise UsageError("--model needs --dataset as well: the data set that the models were made for")
+
+
+def preflight(bench: Bench, models: Mapping[str, Model]) -> dict[str, str]:
+    """Open each model once before any is measured; return what tells each from others, by row."""
+    found = {}
+    for row, model in models.items():
+        try:
+            found[row] = bench.opened(model, 0)[1]
+        except RobustclError as error:
+            raise type(error)(f"row {row!r}: {error}") from error.__cause__
+    return found
+
+
+def measured(
+    columns: Sequence[AnyColumn], bench: Bench, model: Model, digest: str, seed: int, folder: Path
+) -> list[Reading | None]:
+    """Return the columns' numbers of a model; what ``folder`` holds already is not measured again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = {"model": digest, "data": bench.dataset.model_dump(), "samples": bench.samples, "seed": seed}
+    opened = functools.cache(lambda: bench.opened(model, seed)[0])
+    readings = []
+    for column in columns:
+        assert isinstance(column, Perturbed), "checked before"
+        readings.append(measures.answered(column, folder, asked, opened, columns))
+    return readings
+
+
+def _check_column(column: AnyColumn, where: str) -> None:
+    if not isinstance(column, Perturbed) or column.targets is not None:
+        raise UsageError(
+            f'{where}: of a model there are only columns with use = "perturbed" and without clusters; leave --model out'
+        )
+    part = measures.check_attack(column.attack, where)
+    if Need.FEATURES in measures.needs_of(part):
+        raise NeedNotMet(f"{where}: {part.name} reads features, and a model from outside has logits alone")
+    if column.threat is not None:
+        ball_of(column.threat.norm, column.threat.eps, f"{where}.threat")
+
+
+def _pairs(given: Sequence[str], flag: str, form: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        row, equals, value = text.partition("=")
+        if not equals or not row.strip() or not value.strip():
+            raise UsageError(f"{flag} {text!r} is not of the form ROW=VALUE, e.g. {flag} 'SimCLR={form}'")
+        if row.strip() in found:
+            raise UsageError(f"{flag} {text}: the row {row.strip()!r} is named twice; give it once")
+        found[row.strip()] = value.strip()
+    return found
