@@ -5,9 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import click
+
+from robustcl.errors import UsageError
 
 COMMANDS = {
     "compose": ("robustcl.cli.compose:command", "Compose a method from plugins, train it and judge it."),
@@ -15,6 +19,7 @@ COMMANDS = {
     "resume": ("robustcl.cli.resume:command", "Go on with an interrupted run."),
     "evaluate": ("robustcl.cli.evaluate:command", "Judge a trained encoder, or anybody's model."),
     "audit": ("robustcl.cli.audit:command", "Ask whether a robustness number can be trusted."),
+    "measure": ("robustcl.cli.measure:command", "Measure the representation of a run, clean and attacked."),
     "transfer": ("robustcl.cli.transfer:command", "Judge each run on the adversaries of the others."),
     "merge": ("robustcl.cli.merge:command", "Join the shares of an evaluation."),
     "report": ("robustcl.cli.report:report", "Write the report page of one or several runs."),
@@ -44,7 +49,8 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Name the near commands for one that does not exist."""
+        """Name the near commands for one that does not exist, and refuse flags without a value."""
+        _refuse_empty(args)
         near = difflib.get_close_matches(args[0], COMMANDS, n=1)
         if args[0] not in COMMANDS and near:
             ctx.fail(f"there is no command {args[0]!r}; did you mean {near[0]!r}?")
@@ -54,6 +60,13 @@ class LazyGroup(click.Group):
         """Write the summaries without importing the commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse ``--budget ""`` and ``--budget=``: a shell variable that is not set is no answer to a question."""
+    for word, value in pairwise([*words, None]):
+        if word is not None and word.startswith("--") and len(word) > 2 and (value == "" or word.endswith("=")):
+            raise UsageError(f"{word.rstrip('=')} is followed by an empty text: give a value, or leave the flag out")
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:

@@ -1,0 +1,112 @@
+"""What can be measured of a run, in words: names, meanings, ranges, sources. Nothing is computed or imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from robustcl.errors import UsageError, near
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One number of a measure, or a pair of clean and attacked ones.
+
+    key: its name among the measure's numbers. label, meaning, bounds, source: as the report writes them.
+    """
+
+    key: str
+    label: str
+    meaning: str
+    bounds: str
+    source: str
+
+
+_BUI = "Bui et al. 2021, section 2"
+_WANG = "Wang and Isola 2020, section 4.1"
+_GUPTA = "Gupta et al. 2022"
+_ASCL = "Li et al. 2022 (ASCL)"
+
+NUMBERS: dict[str, tuple[Number, ...]] = {
+    "r-div": (
+        Number("relative", "R-DIV", "intra-class over inter-class divergence; lower is better", "0 upwards", _BUI),
+        Number("intra", "intra-class divergence", "cosine distance of an image to its class, clean and attacked",
+               "0 to 2", _BUI),
+        Number("inter", "inter-class divergence", "the same to the other classes", "0 to 2", _BUI),
+        Number("moved", "moved by the attack", "cosine distance of an image to its own attacked version", "0 to 2",
+               _BUI),
+    ),
+    "class-distances": (
+        Number("ratio", "inter/intra class distance", "mean cosine distance between classes over that within; "
+               "higher is better", "0 upwards", f"{_GUPTA}, claim 2"),
+    ),
+    "alignment": (
+        Number("pairs", "alignment", "squared distance of an image and its attacked version on the sphere; "
+               "lower is closer", "0 to 4", _WANG),
+    ),
+    "uniformity": (
+        Number("features", "uniformity", "log of the mean Gaussian potential of all pairs; lower is more even",
+               "-8 to 0", _WANG),
+    ),
+    "silhouette": (
+        Number("classes", "silhouette of the classes", "how much nearer an image is to its own class than to the next; "
+               "higher is better", "-1 to 1", "Rousseeuw 1987"),
+    ),
+    "separability": (
+        Number("accuracy", "linear separability", "accuracy of a logistic regression fitted to clean training features",
+               "0 to 1", f"{_ASCL}, section 4.3.4"),
+    ),
+    "rank": (
+        Number("effective", "effective rank", "how many dimensions the features use", "1 to their number",
+               "Roy and Vetterli 2007; RankMe 2023"),
+        Number("deviation", "deviation of unit features", "0 is collapse to a point", "0 to 1 / sqrt(F)",
+               "Chen and He 2021, figure 2"),
+    ),
+    "relative-drop": (
+        Number("accuracy", "accuracy on the sample", "by the run's own classifier", "0 to 1", f"{_GUPTA}, table 1"),
+        Number("relative", "relative drop", "share of the clean accuracy that the attack takes; lower is better",
+               "up to 1", f"{_GUPTA}, tables 1 to 3"),
+        Number("fooled", "fooled", "share of correct images that are wrong after the whole attack", "0 to 1",
+               "NCP-ACL, table 1"),
+        Number("probability", "drop in probability", "what the true class of correct images loses", "-1 to 1",
+               "NCP-ACL, table 1"),
+    ),
+    "entropy": (
+        Number("prediction", "entropy of the prediction", "doubt, in nats; low is confident", "0 to log L",
+               "Bui et al. 2021, figure 6"),
+        Number("neighbours", "entropy of the neighbours", "mixture of classes among the ten nearest features, in nats",
+               "0 to log L", "no paper"),
+    ),
+    "input-landscape": (
+        Number("centre", "loss at the image", "cross-entropy where the landscape begins", "0 upwards",
+               f"{_ASCL}, figure 4"),
+        Number("gradient", "loss at the end of the gradient", "one full step along its sign", "0 upwards",
+               f"{_ASCL}, figure 4"),
+        Number("random", "loss at the end of random signs", "mean of both ends", "0 upwards", f"{_ASCL}, figure 4"),
+    ),
+    "weight-landscape": (
+        Number("centre", "loss at the weights", "cross-entropy of the sample", "0 upwards",
+               "Li et al., NeurIPS 2018; ASCL, figure 5"),
+        Number("rise", "rise beside the weights", "mean loss at both ends less that in the middle; lower is flatter",
+               "any", "Li et al., NeurIPS 2018; ASCL, figure 5"),
+    ),
+    "inversion": (
+        Number("start", "distance of the noise", "from the image's features, as a share of their length", "0 upwards",
+               "Engstrom et al. 2019"),
+        Number("reached", "distance reached", "the same of the inverted image", "0 upwards", "Engstrom et al. 2019"),
+    ),
+    "t-sne": (),
+}  # fmt: skip
+"""Measure -> its numbers, in the order in which all are measured and shown; t-sne is a figure alone."""
+
+
+def chosen(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the measures of these names, in order and once; all of them where no name is given.
+
+    Raises:
+        UsageError: there is no such measure.
+    """
+    for name in names:
+        if name not in NUMBERS:
+            raise UsageError(f"--what {name}: there is no such measure{near(name, NUMBERS)}; all: {', '.join(NUMBERS)}")
+    return tuple(name for name in NUMBERS if not names or name in names)

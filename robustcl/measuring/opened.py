@@ -1,0 +1,190 @@
+"""A finished run, opened to have its representation measured: its encoder, its attack, and a sample of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from robustcl.composition import api, store
+from robustcl.composition.again import Wanted
+from robustcl.composition.data import Splits, open_splits, open_test
+from robustcl.composition.evaluation import Evaluation
+from robustcl.composition.folder import only_one, reopen
+from robustcl.composition.judging import EvaluationPlan
+from robustcl.composition.stages import Stages
+from robustcl.data.subset import Images
+from robustcl.errors import UsageError
+from robustcl.evaluate import scaled
+from robustcl.evaluate.classifier import of_encoder
+from robustcl.evaluate.journal import model_hash
+from robustcl.evaluate.judge import Members
+from robustcl.evaluate.work import WHOLE
+from robustcl.nn.encoder import Encoder
+from robustcl.nn.modes import locked
+from robustcl.nn.weights import read_config
+from robustcl.rng import Rng
+from robustcl.study.measures import check_attack
+from robustcl.study.observer import Observer
+from robustcl.train.engine import Engine
+from robustcl.train.log import watch_nothing
+
+SAMPLES = 200
+"""Images that are measured where nobody says how many."""
+
+SPLITS = ("test", "validation")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a run. Protocol, route and attack are by default the first of its recipe.
+
+    samples: how many images, drawn by the run's seed; by default 200, or all where there are fewer.
+    """
+
+    protocol: str | None = None
+    route: str | None = None
+    attack: str | None = None
+    split: str = "test"
+    samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """What is measured: one prepared encoder on one route, and which images of a split, (n,) int64.
+
+    question: protocol, route, split, samples, attack, threat and weights; other answers belong to other questions.
+    """
+
+    question: Mapping[str, Any]
+    encoder: Encoder
+    route: str
+    judge: Observer
+    attack: str
+    members: Members
+    block: int
+    images: Images
+    index: Tensor
+    train: Images
+    classes: tuple[str, ...]
+    rng: Rng
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return features (R, F) of images (R, *item), in eval mode; gradients reach x."""
+        return self._embedded(x, "h")
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return logits (R, L) of images (R, *item), in eval mode; gradients reach x."""
+        return self._embedded(x, "logits")
+
+    def _embedded(self, x: Tensor, layer: str) -> Tensor:
+        with locked(self.encoder, "eval"):
+            found: Tensor = getattr(self.encoder(x, self.route, frozenset({layer})), layer)
+        return found.float()
+
+
+@contextmanager
+def opened(folder: Path, asked: Asked, say: Callable[[str], None]) -> Iterator[Subject]:
+    """Open a finished run for one process; what its protocol trains is trained where no evaluation has done so yet.
+
+    Raises:
+        UsageError: no finished run, a protocol, route, split or attack that it does not have, or no such sample.
+    """
+    _check(asked)
+    judged, engine = _composed(folder, asked, say)
+    plan = judged.evaluations[0]
+    if not plan.attacks:
+        raise UsageError(f"the recipe of {folder} attacks nothing under {plan.table.use}: name an attack by --attack")
+    check_attack(plan.table.attacks[0], f"evaluate.{plan.table.use}" if asked.attack is None else "--attack")
+    splits = open_splits(judged, engine.device)
+    images = _split(judged, splits, asked.split, engine)
+    index = _sample(images, asked, judged.recipe.seed)
+    with only_one(folder):
+        stages = Stages(judged, folder, engine, watch_nothing, say, splits)
+        route = plan.table.route[0]
+        encoder = Evaluation(stages, WHOLE).prepared(plan, route)
+        # The evaluation's own stream: the attack does to each image what it did there.
+        rng = Rng(judged.recipe.seed, "evaluate", plan.table.use, route)
+        yield Subject(
+            question=_question(judged, plan, route, asked, len(index), encoder, folder),
+            encoder=encoder,
+            route=route,
+            judge=Observer(of_encoder(encoder, route), judged.ball, rng, engine.autocast),
+            attack=plan.attacks[0].name,
+            members=scaled.members(plan.attacks[0].plugin, len(splits.classes), judged.ball),
+            block=plan.table.block,
+            images=images,
+            index=index,
+            train=splits.train,
+            classes=splits.classes,
+            rng=Rng(judged.recipe.seed, "measure", plan.table.use, route),
+        )
+
+
+def _check(asked: Asked) -> None:
+    if asked.samples is not None and asked.samples < 1:
+        raise UsageError(f"--samples {asked.samples}: measure 1 image or more")
+    if asked.split not in SPLITS:
+        raise UsageError(f"--split {asked.split}: write one of {', '.join(SPLITS)}")
+
+
+def _composed(folder: Path, asked: Asked, say: Callable[[str], None]) -> tuple[api.Composition, Engine]:
+    """Return the run's recipe with the evaluation that is asked for."""
+    if asked.protocol is None and not reopen(folder)[0].evaluations:
+        raise UsageError(f"the recipe of {folder} has no [[evaluate]] table: say by which --protocol it is judged")
+    wanted = Wanted(
+        asked.protocol,
+        () if asked.route is None else (asked.route,),
+        () if asked.attack is None else (asked.attack,),
+    )
+    tables, options = wanted.tables(folder, say)
+    tables["evaluate"] = tables["evaluate"][:1]
+    return api.from_tables(tables, str(folder)), Engine(options["device"], 1, options["precision"])
+
+
+def _split(judged: api.Composition, splits: Splits, name: str, engine: Engine) -> Images:
+    if name == "test":
+        return open_test(judged, engine.device)
+    if splits.validation is None:
+        raise UsageError("--split validation: this run held no images out of its training; take --split test")
+    return splits.validation
+
+
+def _sample(images: Images, asked: Asked, seed: int) -> Tensor:
+    """Draw the images that are measured, of those with a label; ascending, so that blocks stay the same."""
+    labelled = (images.labels >= 0).nonzero()[:, 0].cpu()
+    where = f"the {asked.split} split"
+    if len(labelled) == 0:
+        raise UsageError(f"{where} has no labels: the measures compare classes; take another --split")
+    if (asked.samples or 0) > len(labelled):
+        raise UsageError(f"--samples {asked.samples}: {where} has {len(labelled)} labelled images; ask for fewer")
+    order = Rng(seed, "measure", asked.split).permutation(len(labelled))
+    index = labelled[order[: asked.samples or SAMPLES]].sort().values.to(images.device)
+    classes = set(images.labels[index].tolist())
+    if len(classes) < 2:
+        raise UsageError(
+            f"all {len(index)} sampled images of {where} are of class {min(classes)}: the measures compare classes; "
+            "give more --samples, or another --split"
+        )
+    return index
+
+
+def _question(
+    judged: api.Composition, plan: EvaluationPlan, route: str, asked: Asked, samples: int, encoder: Encoder,
+    folder: Path,
+) -> dict[str, Any]:  # fmt: skip
+    stage = plan.table.stage or judged.stages[-1].name
+    suffix = "" if plan.table.encoder == "online" else f"@{plan.table.encoder}"
+    weights = store.resolve(f"stage:{stage}{suffix}", folder)
+    first = plan.table.attacks[0]
+    return {
+        "protocol": plan.table.use, "route": route, "split": asked.split, "samples": samples,
+        "attack": {"use": first.use, **judged.parts.resolved(first)},
+        "norm": judged.ball.norm, "eps": float(judged.ball.eps), "seed": judged.recipe.seed,
+        "model": model_hash(encoder.state_dict()),
+        "weights": {"folder": weights.relative_to(folder).as_posix(), "sha256": read_config(weights)["sha256"]},
+    }  # fmt: skip

@@ -1,0 +1,167 @@
+"""The section on the representation: what ``robustcl measure`` found, its figures, and whether it still holds."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from robustcl.measuring.catalogue import NUMBERS
+from robustcl.report import measured_arrays, measured_figures
+from robustcl.report.canvas import Drawing
+from robustcl.report.entries import is_number, of
+from robustcl.report.entries import place as where
+from robustcl.report.load import Arrays, FinishedRun
+from robustcl.report.measured_images import Inverted, inverted
+
+FILE, SCHEMA = "representation.json", 1
+AGAIN = "robustcl measure RUN"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. ``joint``: ``attacked`` is one number of clean and attacked images together."""
+
+    label: str
+    meaning: str
+    bounds: str
+    source: str
+    clean: float | None
+    attacked: float | None
+    joint: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One sample that was measured; ``figures`` are drawings that belong beside each other.
+
+    ``absent`` says why a part is not shown, ``stale`` why nothing may hold now.
+    """
+
+    title: str
+    about: str
+    stale: str | None
+    rows: tuple[Row, ...]
+    figures: tuple[tuple[Drawing, ...], ...]
+    heats: tuple[Markup, ...]
+    inverted: Inverted | None
+    absent: tuple[str, ...]
+
+
+def measured(run: FinishedRun, classes: Sequence[str]) -> list[Measured] | str | None:
+    """Return what was measured of a run's representation, a sentence where it cannot be read, ``None`` for nothing."""
+    file = run.path / FILE
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except (OSError, ValueError):
+        return f"{FILE} is damaged; {AGAIN} writes it anew"
+    if not isinstance(found, Mapping) or found.get("schema") != SCHEMA:
+        return f"{FILE} is of another version of robustcl; {AGAIN} writes it anew"
+    entries = [entry for entry in of(found, "entries") if isinstance(entry.get("question"), Mapping)]
+    return [_entry(run, entry, place, classes) for place, entry in enumerate(entries)] or None
+
+
+def _entry(run: FinishedRun, entry: Mapping[str, Any], place: int, classes: Sequence[str]) -> Measured:
+    question = entry["question"]
+    values, settings, refused = (_table(entry.get(key)) for key in ("values", "settings", "refused"))
+    arrays = _arrays(run.path, entry.get("arrays"))
+    shown = arrays if isinstance(arrays, Mapping) else {}
+    groups, damaged = measured_arrays.grouped(shown, values)
+    figures, heats = measured_figures.drawn(groups, settings, classes, f"measured-{place}")
+    images = inverted(groups["inversion"], classes) if "inversion" in groups else None
+    absent = [f"{name}: {reason}" for name, reason in refused.items()]
+    absent += [arrays] if isinstance(arrays, str) else [f"{name}: {reason}" for name, reason in damaged.items()]
+    absent += [images] if isinstance(images, str) else []
+    missing = [name for name in NUMBERS if name not in values and name not in refused]
+    if missing:
+        absent.append(f"Not measured: {AGAIN}{''.join(f' --what {name}' for name in missing)}")
+    return Measured(
+        title=", ".join(word for word in (where(question), str(question.get("split") or "")) if word),
+        about=_about(question),
+        stale=_stale(run, question),
+        rows=tuple(_rows(values)),
+        figures=tuple(figures),
+        heats=tuple(heats),
+        inverted=None if isinstance(images, str) else images,
+        absent=tuple(absent),
+    )
+
+
+def _about(question: Mapping[str, Any]) -> str:
+    attack = _table(question.get("attack")).get("use", "an attack")
+    eps = question.get("eps")
+    size = f", eps {eps:.4g}" if is_number(eps) else ""
+    return (
+        f"{question.get('samples')} {question.get('split')} images, drawn by the run's seed, as they are and under "
+        f"{attack} ({question.get('norm')}{size}), seen by {question.get('protocol')} on route "
+        f"{question.get('route')}. Each image is attacked to the end, whether it was right before or wrong."
+    )
+
+
+def _stale(run: FinishedRun, question: Mapping[str, Any]) -> str | None:
+    """Return what says that the run's weights are others than those that were measured."""
+    judged = {
+        row["model"]
+        for row in run.results["rows"]
+        if row.get("model") and all(row.get(key) == question.get(key) for key in ("protocol", "route"))
+    }
+    advice = f"Do not quote them; measure anew with {AGAIN}."
+    if judged and question.get("model") not in judged:
+        return (
+            f"These measures are of other weights (model {question.get('model')}) than the results of this page "
+            f"(model {', '.join(sorted(map(str, judged)))}). {advice}"
+        )
+    told = _table(question.get("weights"))
+    if not (run.path / "stages").is_dir() or not told.get("folder"):
+        return None  # a page without its weights beside it
+    if _sha256(run.path / str(told["folder"])) == told.get("sha256"):
+        return None
+    return f"The weights in {told['folder']} have changed since these measures were taken. {advice}"
+
+
+def _sha256(folder: Path) -> object:
+    try:
+        return _table(json.loads((folder / "config.json").read_text(encoding="utf-8"))).get("sha256")
+    except (OSError, ValueError):
+        return None
+
+
+def _rows(values: Mapping[str, Any]) -> list[Row]:
+    rows = []
+    for measure, numbers in NUMBERS.items():
+        for number in numbers:
+            value = _table(values.get(measure)).get(number.key, ...)
+            if value is ...:
+                continue
+            joint = not isinstance(value, Mapping)
+            clean, attacked = (None, value) if joint else (value.get("clean"), value.get("attacked"))
+            told = number.label, number.meaning, number.bounds, number.source
+            rows.append(Row(*told, _number(clean), _number(attacked), joint))
+    return rows
+
+
+def _arrays(folder: Path, name: object) -> Arrays | str:
+    if name is None:
+        return {}
+    try:
+        with np.load(folder / str(name), allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
+        return f"The figures are left out: {name} is missing or damaged; {AGAIN} writes it anew"
+
+
+def _number(value: object) -> float | None:
+    return float(value) if is_number(value) and isinstance(value, int | float) else None
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
