@@ -215,10 +215,30 @@ def test_images_of_another_model_are_tried_where_one_is_given():
     assert audited(trained("MLP 64")).find("C9").verdict == "not run"
 
 
+def test_a_surrogate_is_attacked_to_the_end_where_it_is_fooled_already():
+    class Partial(nn.Module):
+        """Says class 0 of everything; its gradients are those of an honest model."""
+
+        def __init__(self):
+            super().__init__()
+            self.body = trained("MLP 32")
+
+        def forward(self, x):
+            return self.body(x) + 100 * nn.functional.one_hot(torch.tensor(0), 10)
+
+    surrogate = ("class 0", of_model(Partial()))
+    found = audited(Quantised(trained("MLP 64"), 16), surrogates=[surrogate]).find("C9")
+    assert found.verdict == "fail"
+    others = digits()[1].labels[list(found.samples)] != 0
+    assert int(others.sum()) >= 5, "images that the surrogate gets wrong from the start"
+
+
 def test_a_budget_of_other_units_than_the_pixels_is_told():
+    model = trained("MLP 32")
+
     class Bytes(nn.Module):
         def forward(self, x):
-            return trained("MLP 32")(x / 255)
+            return model(x / 255)
 
     test, index = digits()[1], torch.arange(10)
     images, wide = Tensors(test.x * 255, test.labels), (0.0, 255.0)
@@ -237,6 +257,22 @@ def test_samples_carry_their_numbers_in_the_split():
     assert len(dead.samples) > 30
 
 
+def test_bad_luck_of_short_attacks_is_not_called_masking():
+    """The model is honest and its gradient attacks are short: what random search finds first, longer ones find too."""
+    short = Arm("PGD-1", "pgd", {"steps": 1}, step=0.1, stream="pgd")
+    search = Arm("Square", "square", {"queries": 200}, white=False)
+    effort = replace(QUICK, single=short, iterative=short, longer=short, restarts=short, unbounded=short,
+                     targeted=short, black_box=search)  # fmt: skip
+    fair, once = audited(trained("MLP 64"), effort), audited(trained("MLP 64"), replace(effort, second=()))
+    assert once.find("C6").verdict == "fail"
+    disputed = len(once.find("C6").samples)
+    assert disputed >= 5
+    assert f"alone broke {disputed} samples, 0 of which no gradient attack breaks (0.0 %)" in fair.find("C6").evidence
+    assert fair.find("C6").verdict == "pass"
+    assert fair.find("C6").samples == ()
+    assert effort.second[0].label in fair.find("C6").attack
+
+
 def test_what_the_reported_attack_left_standing_is_held_against_the_audit(fragile):
     claim = [Outcome(i, 0, 0, True, 0, "", "pgd-20") for i in range(SAMPLES)]
     found = audited(trained("MLP 64"), known=claim).find("C11")
@@ -244,6 +280,31 @@ def test_what_the_reported_attack_left_standing_is_held_against_the_audit(fragil
     assert len(found.samples) == round((fragile.clean - fragile.worst) * SAMPLES)
     broken = [replace(outcome, correct=False) for outcome in claim]
     assert audited(trained("MLP 64"), known=broken).find("C11").verdict == "pass"
+
+
+@pytest.mark.parametrize("standing", [10, 8])
+def test_samples_that_were_never_reported_are_no_part_of_the_share(standing):
+    """A tenth of the audited samples were judged and stood; most of them fall, whatever became of the others."""
+    claim = [Outcome(i, 0, 0, True, 0, "", "pgd-20") for i in range(standing)]
+    found = audited(trained("MLP 64"), known=claim).find("C11")
+    assert 4 <= len(found.samples) <= 0.1 * SAMPLES, "few of all, many of those that were reported"
+    assert set(found.samples) <= set(range(standing))
+    assert found.verdict == "fail"
+    assert f"{standing} of {SAMPLES} samples were reported at all" in found.evidence
+
+
+def test_outcomes_of_other_samples_alone_report_nothing(fragile):
+    claim = [Outcome(i, 0, 0, True, 0, "", "pgd-20") for i in range(SAMPLES, SAMPLES + 10)]
+    assert audited(trained("MLP 64"), known=claim).find("C11") == fragile.find("C11")
+
+
+def test_a_targeted_attack_is_held_against_the_reported_samples_alone():
+    tempered = Scaled(trained("MLP 64"), 1e-3)
+    standing = [Outcome(i, 0, 0, True, 0, "", "pgd-20") for i in range(12)]
+    broken = [Outcome(i, 0, 1, False, 0, "", "pgd-20") for i in range(12, SAMPLES)]
+    few, all_of_them = audited(tempered, known=standing), audited(tempered, known=standing + broken)
+    assert few.find("C10").samples == all_of_them.find("C10").samples
+    assert (few.find("C10").verdict, all_of_them.find("C10").verdict) == ("fail", "report")
 
 
 def test_a_targeted_attack_is_held_against_what_was_reported():
@@ -309,8 +370,17 @@ def test_chance_is_the_binomial_s():
     assert not chance.beyond(2, 1000)
     assert chance.beyond(3, 1000)
     assert chance.above(20, 100, 0.1)
-    shares = [chance.overstated(torch.arange(100) < fallen) for fallen in (0, 5, 6, 7, 15, 16)]
+    for count, n, share in ((0, 4, 0.05), (1, 1, 0.05), (6, 10, 0.05), (3, 10, 0.5), (10, 10, 0.2), (90, 5000, 0.05)):
+        assert chance.at_least(count, n, share) == pytest.approx(binom.sf(count - 1, n, share))
+    everyone = torch.ones(100, dtype=torch.bool)
+    shares = [chance.overstated(torch.arange(100) < fallen, everyone) for fallen in (0, 5, 6, 7, 15, 16)]
     assert shares == ["pass", "pass", "pass", "warn", "warn", "fail"]
+    few = torch.arange(100) < 10
+    assert [chance.overstated(torch.arange(100) < fallen, few) for fallen in (0, 1, 3, 4, 6)] == [
+        *["pass"] * 3,
+        *["fail"] * 2,
+    ]
+    assert chance.overstated(~few, ~everyone) == "pass"
     assert not chance.above(12, 100, 0.1)
 
 

@@ -6,18 +6,30 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 from safetensors.torch import save_file
+from test_audit import Lazy
 from torch import nn
 from zoo.honest import mlp, trained
+from zoo.images import digits
 from zoo.masked import Quantised
 
-from robustcl.composition import api
+from robustcl.composition import api, audited
+from robustcl.composition.again import evaluate_again
+from robustcl.evaluate.classifier import of_model
+from robustcl.evaluate.journal import Journal, Key, Outcome
+from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.work import tell_nobody
+from robustcl.rng import Rng
+from robustcl.threat import Ball
 
 Audited = Callable[..., tuple[int, str, str]]
+Held = Callable[..., tuple[dict[str, Any], list[str]]]
 MODEL = ("--model", "test_cli_audit:honest", "--dataset", "digits", "--eps", "0.1", "--device", "cpu")
 
 
@@ -116,17 +128,97 @@ def test_a_run_is_audited_on_its_own_images(robustcl: Audited, run_folder: Path)
     assert {key: kept[key] for key in told} == told, "the report shows this audit from now on"
 
 
+def test_an_evaluation_keeps_a_larger_audit_of_the_same_question(robustcl: Audited, run_folder: Path) -> None:
+    def stored() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads((run_folder / "results.json").read_text())["audit"]
+        return found
+
+    robustcl("audit", str(run_folder), "--samples", "24")
+    large = stored()
+    assert evaluate_again(run_folder).results.tables["audit"] == stored() == large
+    assert large[0]["reported"]["samples"] == 24
+    evaluate_again(run_folder, attacks=["pgd-20"])
+    assert [entry["samples"] for entry in stored()] == [6], "another attack is another question"
+    evaluate_again(run_folder)
+    assert [entry["samples"] for entry in stored()] == [6]
+    assert stored()[0]["question"] == large[0]["question"]
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Held:
+    """Audits of a small model, as an evaluation makes them in a folder; what was said of them."""
+    judge = Judge(of_model(trained("MLP 32")), Ball("Linf", 0.1), Rng(0), nullcontext)
+    journal = Journal(tmp_path / "journal.jsonl")
+
+    def ask(samples: int, spec: str = "a", seed: int = 0, judged: int = 0) -> tuple[dict[str, Any], list[str]]:
+        said: list[str] = []
+        key = Key("as-is", "", "test", "pgd-20", spec)
+        there = journal.known(key)
+        journal.append(key, [Outcome(i, 0, 0, True, 0, "", "pgd-20") for i in range(judged) if i not in there])
+        asked: list[tuple[Key, Members]] = [(key, [("pgd-20", Lazy())])]
+        found = audited.audited(tmp_path, judge, digits()[1], journal, asked, samples, seed, tell_nobody, said.append)
+        (tmp_path / "results.json").write_text(json.dumps({"audit": [found]}))
+        return found, said
+
+    return ask
+
+
+def test_a_larger_audit_stays_and_says_so(held: Held) -> None:
+    large, said = held(8, judged=4)
+    assert (large["samples"], said) == (8, [])
+    assert large["reported"] | {"hash": ""} == {"samples": 4, "standing": 4, "hash": ""}
+    assert held(5) == (large, ["as-is: the audit of 8 samples stays, it asks the same as one of 5"])
+    assert held(8) == (large, [])
+    assert held(9)[0]["samples"] == 9
+
+
+@pytest.mark.parametrize("changes", [{"spec": "b"}, {"seed": 1}, {"judged": 6}, {"untold": True}])
+def test_an_audit_of_another_question_is_replaced_and_says_so(
+    held: Held, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """Another model, threat or attack is another spec of the key."""
+    held(8, judged=4)
+    if "untold" in changes:
+        results = tmp_path / "results.json"
+        results.write_text(results.read_text().replace('"question"', '"asked"'))
+    asked = {key: value for key, value in changes.items() if key != "untold"}
+    small, (said,) = held(5, **{"judged": 4, **asked})
+    assert small["samples"] == 5
+    assert said.startswith("as-is: an audit of 5 samples replaces that of 8, whose model, threat, attacks")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"audit": 3}', '{"audit": [{"protocol": "as-is"}]}'])
+def test_results_that_nobody_can_read_hold_no_audit(held: Held, tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    found, said = held(4)
+    assert (found["samples"], said) == (4, [])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ((), "name what is to be audited"),
         (("nowhere",), "there is no run directory nowhere"),
         (("nowhere", "--model", "a:b"), "name what is to be audited"),
-        (("nowhere", "--eps", "0.1"), "--eps is for --model, not for a run"),
+        (("nowhere", "--eps", "0.1"), "there is no run directory nowhere"),
+        (("nowhere", "--norm", "L2"), "--norm L2 needs --eps as well"),
+        (("nowhere", "--seed", "1"), "--seed is for --model, not for a run"),
         (("--model", "a:b", "--route", "adv"), "--route is for a run, not for --model"),
         (("--model", "test_cli_audit:honest"), "--model needs --dataset as well"),
         ((*MODEL[:4], "--surrogate-weights", "x"), "--surrogate-weights needs --surrogate"),
-        (("--model", "test_cli_audit:nobody", "--dataset", "digits"), "has no 'nobody'"),
+        (
+            ("--model", "test_cli_audit:nobody", "--dataset", "digits"),
+            "--model test_cli_audit:nobody: test_cli_audit has",
+        ),
+        ((*MODEL, "--surrogate", "test_cli_audit:no"), "--surrogate test_cli_audit:no: test_cli_audit has no 'no'"),
+        ((*MODEL, "--surrogate", "nowhere:no"), "--surrogate nowhere:no: there is no module 'nowhere'"),
+        ((*MODEL, "--surrogate", "test_cli_audit:MODEL"), "--surrogate test_cli_audit:MODEL is a tuple"),
+        ((*MODEL, "--surrogate", "torchvision:resnet18"), "with --surrogate-weights FILE.safetensors"),
+        ((*MODEL, "--surrogate", "torchvision:resnet"), "--surrogate torchvision:resnet: torchvision has no model"),
+        (
+            (*MODEL, "--surrogate", "test_cli_audit:fresh", "--surrogate-weights", "none.safetensors"),
+            "--surrogate-weights none.safetensors does not exist",
+        ),
         ((*MODEL[:4], "--eps", "8"), "eps 8 is wider than the pixels' range"),
         ((*MODEL[:4], "--device", "gpu"), "--device 'gpu' is not known"),
     ],

@@ -121,6 +121,14 @@ class TestTables:
         assert tables.percent(None) == tables.percent(float("nan")) == "-"
         assert tables.interval(0.5, None) == "-"
 
+    def test_rows_of_one_metric_under_two_settings_are_both_shown(self) -> None:
+        part = accuracy_row("clean", "autoattack", 70, 100) | {"spec": {"attack": {"attacks_to_run": ["square"]}}}
+        whole = accuracy_row("clean", "autoattack", 30, 100) | {"spec": {"attack": {"attacks_to_run": []}}}
+        said = tables.markdown({"run": {"rows": [whole, part]}})
+        assert "30.00" in said
+        assert "70.00" in said
+        assert "attacks_to_run = ['square']" in said.splitlines()[0]
+
     def test_table_of_frames(self) -> None:
         one = report.frame({"rows": [accuracy_row("clean", None, 90, 100), accuracy_row("clean", "pgd-20", 50, 100)]})
         two = report.frame({"rows": [accuracy_row("clean", None, 60, 100)]})

@@ -173,6 +173,71 @@ class TestAudit:
         assert "56.50 % withstand every attack of the audit" in said
 
 
+def write_threat(run: Path, norm: str, eps: str, size: float, right: int, **changes: Any) -> Path:
+    """Write numbers of a run under another threat, below it: 90 of 100 are right, under pgd-20 fewer."""
+    folder = run / f"threat-{norm.lower()}-{eps.replace('/', '-')}"
+    folder.mkdir()
+    rows = [accuracy_row("clean", None, 90, 100), accuracy_row("clean", "pgd-20", right, 100)]
+    threat = {"norm": norm, "eps": eps, "eps_value": size}
+    made = results(rows=rows, threat=threat, judged=str(run)) | changes
+    (folder / "results.json").write_text(json.dumps(made), encoding="utf-8")
+    return folder
+
+
+class TestThreats:
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Path:
+        return write_run(tmp_path / "run", images=20)
+
+    def test_a_run_s_page_links_each_with_its_headline(self, run: Path) -> None:
+        large = {"norm": "Linf", "eps": 0.125, "range": [0.0, 1.0]}
+        write_threat(run, "Linf", "0.125", 0.125, 41, audit=[audit(verdict="fail", threat=large)])
+        write_threat(run, "Linf", "4/255", 4 / 255, 77)
+        report.write(run / "threat-linf-4-255", projection="pca")
+        write_threat(run, "L2", "0.5", 0.5, 60)
+        for name, text in (("threat-broken", "{"), ("threat-stranger", json.dumps(results()))):
+            (run / name).mkdir()
+            (run / name / "results.json").write_text(text)
+        _, page = written(run)
+        said = plain(page).split("Under other threats")[1].split("What exactly was measured")[0]
+        order = [said.index(words) for words in ("L2, eps 0.5", "Linf, eps 4/255", "Linf, eps 0.125")]
+        assert order == sorted(order)
+        assert [href for href in page.values("href") if href.startswith("threat")] == ["threat-linf-4-255/report.html"]
+        assert "Linf, eps 4/255 slf, route cleanpgd-2077.00[67.85, 84.16]100 not audited" in said
+        assert re.search(r"Linf, eps 0.125 slf, route cleanpgd-2041.00\S+ \S+ FAIL", said)
+        assert "stranger" not in said
+
+    def test_none_are_listed_where_none_were_judged(self, bare: tuple[str, Page]) -> None:
+        assert "other threats" not in bare[1].text
+
+    def test_its_own_page_gives_commands_of_its_own_threat(self, run: Path) -> None:
+        said = plain(written(write_threat(run, "Linf", "4/255", 4 / 255, 77))[1])
+        assert "⚠ not audited: robustcl audit RUN --norm Linf --eps 4/255" in said
+        rest = said.split("Not measured")[-1]
+        assert "wrong reason: robustcl audit RUN --norm Linf --eps 4/255" in rest
+        assert "robustcl evaluate RUN --norm Linf --eps 4/255 --attack autoattack" in rest
+        assert "corrupted" not in rest, "they are of no threat"
+        assert "robustcl measure" not in rest
+        assert f"run whose classifiers are judged{run}" in said
+
+    def test_elsewhere_an_evaluation_makes_the_audit(self, run: Path, tmp_path: Path) -> None:
+        folder = write_threat(run, "L2", "0.5", 0.5, 60).rename(tmp_path / "elsewhere")
+        said = plain(written(folder)[1])
+        assert "⚠ not audited: robustcl evaluate RUN --norm L2 --eps 0.5 --out FOLDER" in said
+        assert not (tmp_path / "report.html").exists()
+
+    def test_its_page_is_written_with_that_of_its_run(self, run: Path, tmp_path: Path) -> None:
+        folder = write_threat(run, "L2", "0.5", 0.5, 60)
+        report.write(folder, projection="pca", out=tmp_path / "alone.html")
+        assert not (run / "report.html").exists()
+        assert report.write(folder, projection="pca") == folder / "report.html"
+        assert 'href="threat-l2-0.5/report.html"' in (run / "report.html").read_text(encoding="utf-8")
+        (run / "results.json").unlink()
+        (run / "report.html").unlink()
+        report.write(folder, projection="pca")
+        assert not (run / "report.html").exists(), "a run that was never evaluated has no page"
+
+
 class TestHeat:
     @settings(max_examples=60, deadline=None)
     @given(st.floats(0, 1))

@@ -39,7 +39,10 @@ class Arm:
     def members(self, classes: int, ball: Ball) -> Members:
         """Return the attack's members for a ball; raises ``UnknownPlugin`` or ``OptionError``."""
         kind = "attack" if self.use in registry.names("attack") else "generator"
-        plugin = options.build(registry.get(kind, self.use), self.spec(ball), f"audit.{self.label}").instance
+        given = self.spec(ball)
+        if "targets" in given:  # a model of few classes has fewer wrong ones
+            given["targets"] = max(1, min(given["targets"], classes - 1))
+        plugin = options.build(registry.get(kind, self.use), given, f"audit.{self.label}").instance
         attack = plugin if kind == "attack" else Solo(name=self.use, generator=plugin)
         return [(self.stream or name, member) for name, member in attack.members(classes, ball)]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustcl.audit.attacks import Arm, Effort
 from robustcl.audit.values import Finding, Verdict
-from robustcl.evaluate.classifier import LOGITS, Classifier
+from robustcl.evaluate.classifier import LOGITS, NOTHING, Classifier
 from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.judge import Judge
 from robustcl.rng import Rng
@@ -22,7 +25,7 @@ class Bench:
 
     x (n, *item), label (n,), index (n,): the samples and their numbers in the split. correct (n,) bool: right when
     left alone. white (n,) bool: broken by a gradient attack so far; fallen: the same of each attack by its label.
-    stood (n,) bool: left standing by the reported attack, whose outcomes are ``known``; all where there is none.
+    judged (n,) bool: of a reported outcome, ``known``; stood (n,) bool: left standing by it. All where none is known.
     blocked: why no attack at all can be run; flat: why none that follows gradients; ``None`` where they can.
     """
 
@@ -34,13 +37,14 @@ class Bench:
         self.x, self.label, self.index = x, label, index
         self.logits = self.forward(x)
         finite = self.logits.isfinite().all(1)
-        self.prediction = torch.where(finite, self.logits.argmax(1), -1)
+        self.prediction = torch.where(finite, self.logits.argmax(1), NOTHING)
         self.correct = self.prediction == label
         self.white = torch.zeros_like(self.correct)
         self.fallen: dict[str, Tensor] = {}
-        stood = {outcome.index for outcome in known if outcome.correct}
-        self.reported = bool(known)
-        self.stood = torch.tensor([not known or int(i) in stood for i in index], device=x.device)
+        told = {outcome.index: outcome.correct for outcome in known}
+        self.reported = any(int(i) in told for i in index)
+        self.judged = torch.tensor([not self.reported or int(i) in told for i in index], device=x.device)
+        self.stood = torch.tensor([not self.reported or told.get(int(i), False) for i in index], device=x.device)
         self.used: set[str] = set()
         self.blocked: str | None = None
         self.flat: str | None = None
@@ -71,7 +75,7 @@ class Bench:
         What breaks within the audited ball is remembered; in another ``ball`` it is another threat.
         """
         rows = self.correct if rows is None else rows & self.correct
-        judge = self.judge(ball=ball)
+        judge = Judge(self.classifier, ball or self.ball, self.rng, nullcontext)
         members = arm.members(self.classes, judge.ball)
         self.used.add(arm.use)
         broken = torch.zeros_like(rows)
@@ -93,10 +97,6 @@ class Bench:
         places = rows.nonzero()[:, 0]
         return torch.split(places, self.block) if len(places) else ()
 
-    def judge(self, classifier: Classifier | None = None, ball: Ball | None = None) -> Judge:
-        """Return a judge of this classifier, or of another one, within the audited ball or another one."""
-        return Judge(classifier or self.classifier, ball or self.ball, self.rng, nullcontext)
-
     def accuracy(self, broken: Tensor) -> float:
         """Return the share of samples that are right and not among the broken (n,) bool."""
         return float((self.correct & ~broken).float().mean()) if self.n else 0.0
@@ -112,6 +112,14 @@ class Bench:
 
 
 Check = Callable[[Bench], Finding]
+
+
+def reported(known: Sequence[Outcome], index: Iterable[int]) -> dict[str, Any]:
+    """Return how many samples of ``index`` have a known outcome, how many stood, and a hash of which."""
+    there = set(index)
+    told = sorted((outcome.index, outcome.correct) for outcome in known if outcome.index in there)
+    digest = hashlib.blake2b(json.dumps(told).encode(), digest_size=6).hexdigest()
+    return {"samples": len(told), "standing": sum(stood for _, stood in told), "hash": digest}
 
 
 def percent(share: float) -> str:

@@ -36,10 +36,21 @@ def above(correct: int, n: int, share: float) -> bool:
     return n > 0 and wilson(correct, n)[0] > share
 
 
-def overstated(lost: Tensor) -> Verdict:
-    """Return what it means for a number that of the samples (n,) bool these fell to another attack."""
-    fallen = int(lost.sum())
-    share = fallen / max(len(lost), 1)
-    if share <= POINTS[0] or one_sided(fallen, 0) >= ALPHA:
+def at_least(count: int, n: int, share: float) -> float:
+    """Return how likely at least ``count`` of n samples are where each counts with the chance ``share``."""
+    ways = (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(count, n + 1))
+    odds = (k * math.log(share) + (n - k) * math.log1p(-share) for k in range(count, n + 1))
+    return math.fsum(math.exp(way + odd) for way, odd in zip(ways, odds, strict=True))
+
+
+def overstated(lost: Tensor, judged: Tensor) -> Verdict:
+    """Return what it means for a number of the samples ``judged`` (n,) bool that ``lost`` (n,) fell to another attack.
+
+    A few are forgiven where it might be a toss of a coin which attack breaks more; of few samples, where less than
+    ``POINTS[0]`` of all might have fallen.
+    """
+    fallen, n = int((lost & judged).sum()), int(judged.sum())
+    share = fallen / max(n, 1)
+    if share <= POINTS[0] or min(one_sided(fallen, 0), at_least(fallen, n, POINTS[0])) >= ALPHA:
         return "pass"
     return "fail" if share > POINTS[1] else "warn"

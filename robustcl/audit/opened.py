@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from robustcl import reading
+from robustcl.audit import surrogates
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
 from robustcl.audit.values import Audit
-from robustcl.composition import api, store
+from robustcl.composition import api, audited, other_threat
+from robustcl.composition.again import Wanted
 from robustcl.composition.data import open_splits, open_test
 from robustcl.composition.evaluation import Evaluation
-from robustcl.composition.folder import only_one, reopen
+from robustcl.composition.folder import only_one
 from robustcl.composition.judging import EvaluationPlan, ball_of
 from robustcl.composition.parts import Parts
-from robustcl.composition.question import Question
 from robustcl.composition.run import check_device
 from robustcl.composition.stages import Say, Stages
 from robustcl.data.held import keep, opened
 from robustcl.data.subset import Images
-from robustcl.errors import UsageError
-from robustcl.evaluate import scaled
-from robustcl.evaluate.classifier import Classifier, of_encoder, of_model
-from robustcl.evaluate.journal import Outcome, model_hash
+from robustcl.evaluate.classifier import Classifier, of_encoder
+from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.work import WHOLE
-from robustcl.nn import outside
 from robustcl.recipe import Use
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -52,7 +48,9 @@ class Opened:
     known: tuple[Outcome, ...] = ()
     surrogates: tuple[Surrogate, ...] = ()
     place: Mapping[str, str] | None = None
-    """Protocol and route, of a run."""
+    """Protocol, route and question, of a run."""
+    home: Path | None = None
+    """The folder whose results the audit belongs to."""
 
     def audit(self, samples: int | None, *, deep: bool, told: Told) -> Audit:
         """Audit the first ``samples`` test images."""
@@ -66,7 +64,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Anybody's model, as the command line names it; ``weights`` is a safetensors file."""
+    """Anybody's model, as the command line names it; ``weights`` is a safetensors file.
+
+    surrogate: another model, as "module:function" with ``surrogate_weights``, or the folder of a finished run.
+    """
 
     model: str
     dataset: str
@@ -79,11 +80,11 @@ class Model:
     surrogate_weights: Path | None = None
 
 
-def of_outside(asked: Model, device: str = "auto") -> Opened:
+def of_outside(asked: Model, device: str = "auto", say: Say = lambda sentence: None) -> Opened:
     """Open a model that somebody else has trained, and the test images of a data set.
 
     Raises:
-        UsageError: a model, data set or threat that is not there or does not fit.
+        UsageError: a model, data set, threat or surrogate that is not there or does not fit.
         WeightsError: weights that are not safetensors, or of another model.
     """
     check_device(device)
@@ -91,70 +92,63 @@ def of_outside(asked: Model, device: str = "auto") -> Opened:
     options = {"path": asked.data_dir} if asked.data_dir else {}
     dataset = Parts().make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
     images, classes = keep(opened(dataset, "test"), engine.device), len(dataset.classes())
-    surrogates: tuple[Surrogate, ...] = ()
+    others: tuple[Surrogate, ...] = ()
     if asked.surrogate is not None:
-        surrogates = ((asked.surrogate, _placed(asked.surrogate, asked.surrogate_weights, classes, engine)),)
-    classifier = _placed(asked.model, asked.weights, classes, engine)
-    return Opened(asked.model, classifier, images, ball, asked.seed, surrogates=surrogates)
+        weights = asked.surrogate_weights
+        others = (surrogates.opened(asked.surrogate, weights, asked.dataset, classes, engine, say),)
+    classifier = surrogates.placed(asked.model, asked.weights, classes, engine)
+    return Opened(asked.model, classifier, images, ball, asked.seed, surrogates=others)
 
 
 @contextmanager
-def of_run(folder: Path, protocol: str | None, routes: Sequence[str], say: Say) -> Iterator[list[Opened]]:
+def of_run(
+    folder: Path, protocol: str | None, routes: Sequence[str], say: Say, *,
+    norm: str | None = None, eps: str | None = None,
+    surrogate: str | None = None, surrogate_weights: Path | None = None,
+) -> Iterator[list[Opened]]:  # fmt: skip
     """Open what a finished run was judged on: the prepared encoder of each route, and the run's test images.
 
+    The threat is the run's, or that of ``norm`` and ``eps``. The classifiers that are opened together are surrogates of
+    each other, beside the ``surrogate`` that is named.
+
     Raises:
-        UsageError: no finished run, or a protocol or route that it does not have.
+        UsageError: no finished run, a protocol, route or threat that does not fit, or a surrogate of another task.
     """
-    judged, engine = _composed(folder, protocol, routes)
+    tables, options = Wanted(protocol, routes).tables(folder, say)
+    judged, home = api.from_tables(tables, str(folder)), folder
+    if eps is not None:
+        judged = other_threat.under(judged, folder, eps, norm)
+        home = other_threat.place(folder, judged.ball, eps)
+    engine = Engine(options["device"], 1, "32-true")
+    others: list[Surrogate] = []
+    if surrogate is not None:
+        task = judged.recipe.data.use, len(judged.dataset.plugin.classes())
+        others.append(surrogates.opened(surrogate, surrogate_weights, *task, engine, say, audited=folder))
     with only_one(folder):
         splits = open_splits(judged, engine.device)
-        evaluation = Evaluation(Stages(judged, folder, engine, watch_nothing, say, splits), WHOLE)
+        evaluation = Evaluation(Stages(judged, folder, engine, watch_nothing, say, splits), WHOLE, home)
         test = open_test(judged, engine.device)
-        yield [
+        found = [
             _of_route(judged, evaluation, plan, route, test)
             for plan in judged.evaluations
             for route in plan.table.route
         ]
-
-
-def _composed(folder: Path, protocol: str | None, routes: Sequence[str]) -> tuple[api.Composition, Engine]:
-    """Return the run's recipe with the evaluations that are audited."""
-    composition, options = reopen(folder)
-    for stage in composition.recipe.stage:
-        if store.facts(folder, stage.name) is None:
-            raise UsageError(f"{folder}: stage {stage.name} is not finished; continue it with robustcl resume {folder}")
-    tables: dict[str, Any] = reading.read(folder / "recipe.lock.toml")
-    entries = tables.get("evaluate") or []
-    if protocol is not None:
-        entries = [entry for entry in entries if entry["use"] == protocol] or [{"use": protocol}]
-    if not entries:
-        raise UsageError(f"the recipe of {folder} has no [[evaluate]] table: say by which --protocol it is judged")
-    for entry in entries:
-        if routes:
-            entry["route"] = list(routes)
-    tables["evaluate"] = entries
-    return api.from_tables(tables, str(folder)), Engine(options["device"], 1, "32-true")
+        yield [replace(each, surrogates=(*others, *_beside(each, found))) for each in found]
 
 
 def _of_route(
     judged: api.Composition, evaluation: Evaluation, plan: EvaluationPlan, route: str, test: Images
 ) -> Opened:
     encoder = evaluation.prepared(plan, route)
-    question = Question(judged, plan, route, model_hash(encoder.state_dict()))
-    known: dict[int, Outcome] = {}
-    for number, attack in enumerate(plan.attacks):
-        assert evaluation.journal is not None  # one process, so this is the first rank
-        members = scaled.members(attack.plugin, len(judged.dataset.plugin.classes()), judged.ball)
-        names, key = [name for name, _ in members], question.attacked("test", number, judged.ball)
-        for index, outcome in evaluation.journal.finished(key, names).items():
-            if index not in known or not outcome.correct:
-                known[index] = outcome
+    question = evaluation.question(plan, route, encoder, test)
+    assert evaluation.journal is not None  # one process, so this is the first rank
+    asked = evaluation.questions(plan, question, judged.ball)
+    known = audited.known(evaluation.journal, asked)
     classifier, seed = of_encoder(encoder, route), judged.recipe.seed
-    return Opened(f"{plan.table.use} {route}", classifier, test, judged.ball, seed, tuple(known.values()),
-                  place={"protocol": plan.table.use, "route": route})  # fmt: skip
+    place = {"protocol": plan.table.use, "route": route, "question": audited.question([key for key, _ in asked], seed)}
+    return Opened(f"{plan.table.use} {route}", classifier, test, judged.ball, seed, tuple(known),
+                  place=place, home=evaluation.folder)  # fmt: skip
 
 
-def _placed(spec: str, weights: Path | None, classes: int, engine: Engine) -> Classifier:
-    model = outside.build(spec, weights, classes)
-    engine.place(model)
-    return of_model(model)
+def _beside(one: Opened, found: Sequence[Opened]) -> list[Surrogate]:
+    return [(f"{other.name} of the same run", other.classifier) for other in found if other is not one]

@@ -29,7 +29,8 @@ def worst_case(bench: Bench) -> Finding:
     else:
         return bench.finding("C11", "pass", said)
     said += f"; of the samples that {claimed} left standing, {count(int(lost.sum()))} fell"
-    return bench.finding("C11", overstated(lost), said, lost)
+    said += "" if bool(bench.judged.all()) else f"; {count(int(bench.judged.sum()), bench.n)} were reported at all"
+    return bench.finding("C11", overstated(lost, bench.judged), said, lost)
 
 
 def fields(bench: Bench) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
@@ -10,11 +12,14 @@ from robustcl.audit.bench import Bench, count, percent
 from robustcl.audit.chance import beyond
 from robustcl.audit.values import Finding, Verdict
 from robustcl.evaluate.classifier import Classifier
+from robustcl.evaluate.unstopped import Unstopped, adversaries
 
 Surrogate = tuple[str, Classifier]
 """Another model for the same task, with its name."""
 
 _ROWS = 2000
+
+_GIVE = "robustcl audit takes another model of the same task by --surrogate, a RUN or module:function"
 
 
 def black_box(bench: Bench) -> Finding:
@@ -54,18 +59,21 @@ def hard_label(bench: Bench) -> Finding:
 
 
 def transfer(bench: Bench, surrogates: tuple[Surrogate, ...]) -> Finding:
-    """C9: adversarial images of another model break no sample that the model's own gradients cannot break."""
+    """C9: adversarial images of another model break no sample that the model's own gradients cannot break.
+
+    The other model is attacked to the end, also where it is wrong from the start or fooled on the way: images that stop
+    at its own boundary reach nobody else.
+    """
     arm = bench.effort.iterative
     if not surrogates:
-        return bench.finding("C9", "not run", "no other model of the same task was given: --surrogate")
-    broken, judge = torch.zeros_like(bench.correct), bench.judge()
-    members = arm.members(bench.classes, bench.ball)
-    for name, classifier in surrogates:
-        other = bench.judge(classifier)
+        return bench.finding("C9", "not run", f"not checked: {_GIVE}")
+    broken, members = torch.zeros_like(bench.correct), arm.members(bench.classes, bench.ball)
+    for number, (_, classifier) in enumerate(surrogates):
+        other = Unstopped(classifier, bench.ball, bench.rng, nullcontext)
         for part in bench.blocks(bench.correct & ~bench.white):
             x, label, index = bench.x[part], bench.label[part], bench.index[part]
-            adversarial, _ = other.attack(x, label, index, f"transfer {name}", members)
-            broken[part] |= judge.classifier.predict(adversarial) != label
+            moved = adversaries(other, x, label, index, f"transfer {number}", members)
+            broken[part] |= bench.classifier.predict(moved) != label
     names = ", ".join(name for name, _ in surrogates)
     bench.fallen["transfer"] = broken
     return _compared(bench, "C9", broken, f"{arm.label} on {names} alone broke", arm)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustcl.audit import budgets, gradients, hygiene, record, rivals, strength
 from robustcl.audit.attacks import CHEAP, DEEP, Effort
-from robustcl.audit.bench import Bench, Check
+from robustcl.audit.bench import Bench, Check, reported
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.values import TITLES, Audit, Finding
 from robustcl.data.subset import Images
@@ -61,29 +62,17 @@ def audit(
         UsageError: no samples, a threat of size 0 or of several sizes, or both ``deep`` and ``effort``.
         DataError: labels that the model has no output for.
     """
-    if len(index) == 0:
-        raise UsageError("an audit needs samples: give at least one index")
-    if isinstance(ball.eps, Tensor) or ball.eps <= 0:
-        raise UsageError(f"an audit needs one threat of a size above 0, but eps is {ball.eps}")
-    if deep and effort is not None:
-        raise UsageError("an audit takes deep = True or attacks of its own as effort, not both")
+    _refuse(index, ball, deep and effort is not None)
     index = index.to(images.device)
     x, label = images.fetch(index), images.labels.to(images.device)[index]
     bench = Bench(classifier, x, label, index, ball, rng, effort or (DEEP if deep else CHEAP), block, known)
     check_labels(label, max(bench.classes, 2))
-    checks: dict[str, Check] = {
-        **_FIRST,
-        "C9": partial(rivals.transfer, surrogates=tuple(surrogates)),
-        **_LAST,
-    }
+    checks: dict[str, Check] = {**_FIRST, "C9": partial(rivals.transfer, surrogates=tuple(surrogates)), **_LAST}
     findings = {}
     for done, (code, check) in enumerate(checks.items()):
         told(f"{code} {TITLES[code]}", done, len(checks))
         findings[code] = _checked(bench, code, check)
-    every = torch.stack([*bench.fallen.values(), ~bench.correct]).any(0)
-    threat = {"norm": ball.norm, "eps": float(ball.eps), "range": None if ball.range is None else list(ball.range)}
-    ordered = tuple(findings[code] for code in TITLES)
-    return Audit(ordered, bench.n, float(bench.correct.float().mean()), bench.accuracy(every), threat)
+    return _summed(bench, tuple(findings[code] for code in TITLES), reported(known, index.tolist()))
 
 
 _FIRST: dict[str, Check] = {
@@ -112,6 +101,23 @@ _LAST: dict[str, Check] = {
 
 _BY_GRADIENT = frozenset({"C14", "C1", "C2", "C3", "C4", "C5", "C10"})
 _BY_ATTACK = _BY_GRADIENT | {"C6", "C7", "C8", "C9"}
+
+
+def _refuse(index: Tensor, ball: Ball, both: bool) -> None:
+    """Refuse what cannot be audited; ``both``: two sets of attacks are given."""
+    if len(index) == 0:
+        raise UsageError("an audit needs samples: give at least one index")
+    if isinstance(ball.eps, Tensor) or ball.eps <= 0:
+        raise UsageError(f"an audit needs one threat of a size above 0, but eps is {ball.eps}")
+    if both:
+        raise UsageError("an audit takes deep = True or attacks of its own as effort, not both")
+
+
+def _summed(bench: Bench, findings: tuple[Finding, ...], told: Mapping[str, Any]) -> Audit:
+    """Return the findings with what all attacks together left."""
+    ball, every = bench.ball, torch.stack([*bench.fallen.values(), ~bench.correct]).any(0)
+    threat = {"norm": ball.norm, "eps": float(ball.eps), "range": None if ball.range is None else list(ball.range)}
+    return Audit(findings, bench.n, float(bench.correct.float().mean()), bench.accuracy(every), threat, told)
 
 
 def _checked(bench: Bench, code: str, check: Check) -> Finding:

@@ -55,7 +55,7 @@ def targeted(bench: Bench) -> Finding:
     gained = bench.strike(arm, ~bench.white) & bench.stood
     against = "the reported attack" if bench.reported else f"untargeted {bench.effort.iterative.use}"
     said = f"{arm.label} broke {count(int(gained.sum()))} that {against} did not"
-    verdict = overstated(gained)
+    verdict = overstated(gained, bench.judged)
     if verdict == "pass":
         return bench.finding("C10", "report", said, gained, arm)
     return bench.finding("C10", verdict, f"{said}: a number from it alone overstates robustness", gained, arm)

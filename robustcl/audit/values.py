@@ -70,7 +70,8 @@ class Audit:
     """All findings on one classifier under one threat.
 
     samples: how many were looked at. clean: accuracy on them. worst: the share that no attack of the audit broke, an
-    upper bound of robust accuracy. threat: norm, eps and range.
+    upper bound of robust accuracy. threat: norm, eps and range. reported: what is known of them from the attacks behind
+    the reported number, as ``robustcl.audit.bench.reported`` puts it.
     """
 
     findings: tuple[Finding, ...]
@@ -78,6 +79,7 @@ class Audit:
     clean: float
     worst: float
     threat: Mapping[str, Any]
+    reported: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:

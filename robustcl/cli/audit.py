@@ -20,9 +20,7 @@ FAILED = 3
 """The exit code where a check failed."""
 
 _OF_RUN = ("protocol", "route")
-_OF_MODEL = (
-    "weights", "dataset", "data_dir", "norm", "eps", "seed", "device", "surrogate", "surrogate_weights",
-)  # fmt: skip
+_OF_MODEL = ("weights", "dataset", "data_dir", "seed", "device")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,11 +31,14 @@ _OF_MODEL = (
 @click.option("--weights", type=click.Path(dir_okay=False), help="Weights of --model: a safetensors file.")
 @click.option("--dataset", help="Data set for --model, e.g. cifar10 or npz:FILE.")
 @click.option("--data-dir", help="File or folder of the data set for --model.")
-@click.option("--norm", help="Norm of the threat for --model  [default: Linf]")
-@click.option("--eps", help="Size of the threat for --model  [default: 8/255]")
+@click.option("--norm", help="Norm of the threat for --model, or of another one for RUN  [default: RUN's, or Linf]")
+@click.option("--eps", help="Size of the threat for --model  [default: 8/255], or of another one for RUN.")
 @click.option("--seed", type=int, help="Seed of the attacks on --model  [default: 0]")
 @click.option("--device", help='For --model: "auto", "cpu", "cuda" or "cuda:1"  [default: auto]')
-@click.option("--surrogate", help="Another model of the same task, as --model: its adversarial images are tried too.")
+@click.option(
+    "--surrogate",
+    help="Another model of the same task, a finished RUN or as --model: its adversarial images are tried too.",
+)
 @click.option("--surrogate-weights", type=click.Path(dir_okay=False), help="Weights of --surrogate.")
 @click.option("--samples", type=click.IntRange(1), help="Audit the first so many test images  [default: 200]")
 @click.option("--deep", is_flag=True, help="Hard-label attack, 10,000 draws of noise, more queries, steps, restarts.")
@@ -54,13 +55,19 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
     if (run is None) == (given["model"] is None):
         raise UsageError("name what is to be audited: the folder of a finished run, or --model module:function")
     refuse_others(given, _OF_MODEL if run is not None else _OF_RUN, run is not None)
+    if given["surrogate_weights"] and not given["surrogate"]:
+        raise UsageError("--surrogate-weights needs --surrogate as well: name the model that they belong to")
+    if run is not None and given["norm"] is not None and given["eps"] is None:
+        raise UsageError(f"--norm {given['norm']} needs --eps as well: a radius of one norm means nothing in another")
     with Progress() as progress:
         if run is not None:
-            with of_run(Path(run), given["protocol"], given["route"], progress.say) as subjects:
+            weights = Path(given["surrogate_weights"]) if given["surrogate_weights"] else None
+            more = {key: given[key] for key in ("norm", "eps", "surrogate")} | {"surrogate_weights": weights}
+            with of_run(Path(run), given["protocol"], given["route"], progress.say, **more) as subjects:
                 audits = [(each.name, _audit(each, samples, deep, progress)) for each in subjects]
-                _store(Path(run), subjects, [found for _, found in audits])
+                _store(subjects, [found for _, found in audits])
         else:
-            subject = of_outside(_asked(given), given["device"] or "auto")
+            subject = of_outside(_asked(given), given["device"] or "auto", progress.say)
             audits = [(subject.name, _audit(subject, samples, deep, progress))]
     return _tell(audits, as_json, Path(out) if out else None)
 
@@ -72,16 +79,17 @@ def _audit(subject: Opened, samples: int | None, deep: bool, progress: Progress)
     return subject.audit(samples, deep=deep, told=told)
 
 
-def _store(folder: Path, subjects: list[Opened], audits: list[Audit]) -> None:
-    """Put the audits into the run's results, from which its report shows them."""
+def _store(subjects: list[Opened], audits: list[Audit]) -> None:
+    """Put the audits into the results under their threat, if there are any, from which the report shows them."""
     from robustcl import audit, report
     from robustcl.composition import audited
 
     entries = [
         {**(subject.place or {}), **audit.as_json(found)} for subject, found in zip(subjects, audits, strict=True)
     ]
-    if audited.store(folder, entries):
-        report.write(folder)
+    home = next((subject.home for subject in subjects), None)
+    if home is not None and audited.store(home, entries):
+        report.write(home)
 
 
 def _tell(audits: list[tuple[str, Audit]], as_json: bool, out: Path | None) -> int:
@@ -110,8 +118,6 @@ def _asked(given: dict[str, Any]) -> Any:
 
     if given["dataset"] is None:
         raise UsageError("--model needs --dataset as well")
-    if given["surrogate_weights"] and not given["surrogate"]:
-        raise UsageError("--surrogate-weights needs --surrogate as well: name the model that they belong to")
     words = {key: given[key] for key in ("data_dir", "norm", "eps", "seed", "surrogate") if given[key] is not None}
     paths: dict[str, Any] = {key: Path(given[key]) for key in ("weights", "surrogate_weights") if given[key]}
     return Model(given["model"], given["dataset"], **words, **paths)

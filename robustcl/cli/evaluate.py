@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from robustcl.evaluate.work import Work
 
 _OF_RUN = ("protocol", "route", "corruptions", "curve", "convergence")
-_OF_MODEL = ("weights", "norm", "eps", "block", "seed", "device", "precision")
-_ELSEWHERE = ("data_dir", "out")
+_OF_MODEL = ("weights", "block", "seed", "device", "precision")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,8 +35,11 @@ _ELSEWHERE = ("data_dir", "out")
 @click.option("--weights", type=click.Path(dir_okay=False), help="Weights of --model: a safetensors file.")
 @click.option("--dataset", help="Data set for --model, or another one for the encoder of RUN, e.g. cifar10.")
 @click.option("--data-dir", help="File or folder of --dataset.")
-@click.option("--norm", help="Norm of the threat for --model  [default: Linf]")
-@click.option("--eps", help="Size of the threat for --model  [default: 8/255]")
+@click.option("--norm", help="Norm of the threat for --model, or of another one for RUN  [default: RUN's, or Linf]")
+@click.option(
+    "--eps",
+    help="Size of the threat for --model  [default: 8/255], or of another one for RUN, in a folder of its own.",
+)
 @click.option("--block", type=click.IntRange(1), help="Images of --model attacked together  [default: 250]")
 @click.option("--seed", type=int, help="Seed of the attacks on --model  [default: 0]")
 @click.option("--device", help='For --model: "auto", "cpu", "cuda" or "cuda:1"  [default: auto]')
@@ -45,17 +47,20 @@ _ELSEWHERE = ("data_dir", "out")
 @click.option(
     "--out",
     type=click.Path(file_okay=False),
-    help="Folder for the results of --dataset  [default for RUN: RUN/transfer-DATASET]",
+    help="Folder for the results of --model, of another data set or of another threat  [default for RUN: below RUN]",
 )
 @click.option("--attack", "attacks", multiple=True, help="Attack; may be given several times.")
 @click.option("--samples", type=click.IntRange(1), help="Judge only the first so many test images.")
+@click.option("--audit-samples", type=click.IntRange(1), help="Audit so many  [default: a quarter, at most 100].")
+@click.option("--no-audit", is_flag=True, help='Leave the audit out: the number then stands as "not audited".')
 @click.option("--shard", help='Judge one share, e.g. "1/4"; robustcl merge joins the shares.')
 @click.option("--budget", help='Stop after a time, e.g. "10m", and give bounds instead of a number.')
 @as_json
 def command(shard: str | None, budget: str | None, as_json: bool, run: str | None, **given: Any) -> None:
     """Judge the encoder of a finished RUN, or any --model; what its journal knows already is not computed again.
 
-    With --dataset, RUN's protocols train and judge their classifiers on that data set, in a folder of their own.
+    With --dataset, RUN's protocols train and judge their classifiers on that data set, in a folder of their own. With
+    --eps, its classifiers are judged under another threat, in a folder of their own too.
     """
     from robustcl.cli.runs import Progress, conclude
     from robustcl.evaluate.work import Work, parse_shard, parse_time
@@ -63,9 +68,12 @@ def command(shard: str | None, budget: str | None, as_json: bool, run: str | Non
     if (run is None) == (given["model"] is None):
         raise UsageError("name what is to be judged: the folder of a finished run, or --model module:function")
     refuse_others(given, _OF_MODEL if run is not None else _OF_RUN, run is not None)
-    _check_elsewhere(given, run, shard)
-    share = parse_shard(shard) if shard else (0, 1)
-    work = Work(shard=share, deadline=time.monotonic() + parse_time(budget) if budget else None)
+    if given["no_audit"] and given["audit_samples"] is not None:
+        raise UsageError("--no-audit and --audit-samples contradict each other: leave one out")
+    if run is not None:
+        _check_run(given, shard)
+    share = parse_shard(shard) if shard is not None else (0, 1)
+    work = Work(shard=share, deadline=time.monotonic() + parse_time(budget) if budget is not None else None)
     with Progress() as progress:
         finished = _run(run, given, work, progress) if run is not None else _model(given, work, progress)
     if share == (0, 1):
@@ -77,6 +85,7 @@ def command(shard: str | None, budget: str | None, as_json: bool, run: str | Non
 def _run(run: str, given: dict[str, Any], work: Work, progress: Progress) -> Run:
     from robustcl.composition.again import Wanted, evaluate_again
     from robustcl.composition.other_data import evaluate_elsewhere
+    from robustcl.composition.other_threat import evaluate_under
 
     corruptions = given["corruptions"] or False
     asked: dict[str, Any] = {
@@ -87,12 +96,15 @@ def _run(run: str, given: dict[str, Any], work: Work, progress: Progress) -> Run
         "corruptions": True if corruptions == "made" else corruptions,
         "curve": [part.strip() for part in given["curve"].split(",")] if given["curve"] else (),
         "convergence": _steps(given["convergence"]) if given["convergence"] else (),
+        "audit": _audit(given),
     }
     told: dict[str, Any] = {"work": work, "watcher": progress.watch, "say": progress.say}
-    if given["dataset"] is None:
+    if given["dataset"] is None and given["eps"] is None:
         return evaluate_again(Path(run), **asked, **told)
     out = Path(given["out"]) if given["out"] else None
     wanted = Wanted(**asked)
+    if given["eps"] is not None:
+        return evaluate_under(Path(run), given["eps"], wanted, norm=given["norm"], out=out, **told)
     return evaluate_elsewhere(Path(run), given["dataset"], wanted, data_dir=given["data_dir"], out=out, **told)
 
 
@@ -112,6 +124,7 @@ def _model(given: dict[str, Any], work: Work, progress: Progress) -> Run:
     words = {
         key: given[key] for key in ("data_dir", "norm", "eps", "samples", "block", "seed") if given[key] is not None
     }
+    words["audit"] = _audit(given)
     if given["attacks"]:
         words["attacks"] = given["attacks"]
     weights = Path(given["weights"]) if given["weights"] else None
@@ -120,16 +133,29 @@ def _model(given: dict[str, Any], work: Work, progress: Progress) -> Run:
     return judge_model(asked, Path(given["out"]), work=work, watcher=progress.watch, say=progress.say, **machine)
 
 
-def _check_elsewhere(given: dict[str, Any], run: str | None, shard: str | None) -> None:
-    """Refuse flags that only another data set for a run would read, and shares of what is not trained yet."""
-    if run is None:
-        return
-    for name in _ELSEWHERE if given["dataset"] is None else ():
-        if given[name]:
-            raise UsageError(
-                f"--{name.replace('_', '-')} is for --model or --dataset, not for a run by itself: leave it out"
-            )
-    if given["dataset"] is not None and shard:
+def _audit(given: dict[str, Any]) -> int | None:
+    """Return how many images are audited, ``None`` where nothing is said of it."""
+    samples: int | None = given["audit_samples"]
+    return 0 if given["no_audit"] else samples
+
+
+def _check_run(given: dict[str, Any], shard: str | None) -> None:
+    """Refuse flags that nothing would read, and shares of what is not trained yet."""
+    elsewhere, under = given["dataset"] is not None, given["eps"] is not None
+    if given["data_dir"] and not elsewhere:
+        raise UsageError("--data-dir is for --model or --dataset, not for a run by itself: leave it out")
+    if given["out"] and not (elsewhere or under):
+        raise UsageError("--out is for --model or --dataset or --eps, not for a run by itself: leave it out")
+    if given["norm"] is not None and not under:
+        raise UsageError(f"--norm {given['norm']} needs --eps as well: a radius of one norm means nothing in another")
+    if elsewhere and under:
+        raise UsageError(
+            "--eps and --dataset: judge RUN on the data set first, then what that has made, "
+            "robustcl evaluate RUN/transfer-DATASET --eps"
+        )
+    if under and given["corruptions"]:
+        raise UsageError("--corruptions: corrupted images are of no threat; judge RUN on them without --eps")
+    if elsewhere and shard is not None:
         raise UsageError(
             "--shard: the first evaluation on another data set trains its classifiers in one process; leave it out, "
             "and share out later ones with robustcl evaluate RUN/transfer-DATASET --shard"

@@ -37,15 +37,18 @@ def command(runs: tuple[Path, ...], attack: str | None, as_json: bool, **given: 
     """Attack the classifier of each finished RUN, and judge its adversaries by all of them.
 
     A row of the table is a source of adversaries, a column a judge; the diagonal is the white box. The same command
-    goes on where it was cut off.
+    goes on where it was cut off. The report page of each run shows the table too.
     """
+    from robustcl import report
     from robustcl.cli.runs import Progress
     from robustcl.composition.transfer import matrix
     from robustcl.report import blackbox
 
     with Progress() as progress:
         made = matrix(runs, attack=_attack(attack), watcher=progress.watch, say=progress.say, **given)
-    page = blackbox.write(made.tables, made.path)
+        page = blackbox.write(made.tables, made.path)
+        for folder in blackbox.hand_out(made.tables, made.path):
+            report.write(folder)
     if as_json:
         click.echo(json.dumps(made.tables))
         return

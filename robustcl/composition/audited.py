@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from robustcl.audit.bench import reported
 from robustcl.audit.runner import audit
 from robustcl.audit.values import as_json
+from robustcl.composition.stages import Say
 from robustcl.data.subset import Images
-from robustcl.evaluate.journal import Key, Outcome
-from robustcl.evaluate.judge import Judge
+from robustcl.evaluate.journal import Journal, Key, Outcome
+from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.work import Told
 from robustcl.rng import Rng
 from robustcl.train.checkpoint import write_atomically
@@ -24,36 +26,83 @@ _MOST = 100
 
 
 def audited(
-    folder: Path, judge: Judge, test: Images, keys: Sequence[Key], known: Sequence[Outcome], samples: int, seed: int,
-    told: Told,
+    folder: Path, judge: Judge, test: Images, journal: Journal, asked: Sequence[tuple[Key, Members]], samples: int,
+    seed: int, told: Told, say: Say = lambda sentence: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the audit of a judged classifier as results.json holds it, with its protocol and route.
 
     Args:
-        folder: of the run; an audit of the same classifier, attacks and samples is taken from ``audits/`` there.
+        folder: of the results. The audit that stands in them stays where it is of as many samples or more, and of the
+            same classifier, threat, seed, attacks and outcomes; the like of so many is taken from ``audits/`` there.
         judge: the classifier and the threat.
         test: the images, of which the first ``samples`` are audited.
-        keys: the questions that the reported numbers answer.
-        known: the worst outcome of each sample under them.
+        journal: what became of each sample under the reported attacks.
+        asked: the questions that the reported numbers answer, one at least, with the attacks' members.
         samples: how many.
         seed: of the audit's stream.
         told: hears of each check.
+        say: hears where a larger audit stays, and where one is replaced.
     """
-    place = {"protocol": keys[0].protocol, "route": keys[0].route}
-    text = "|".join([*(f"{key.protocol} {key.route} {key.digest}" for key in keys), str(samples), str(seed)])
-    path = folder / "audits" / f"{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}.json"
+    keys, samples, outcomes = [key for key, _ in asked], min(samples, test.samples), known(journal, asked)
+    place = {"protocol": keys[0].protocol, "route": keys[0].route, "question": question(keys, seed)}
+    who = " ".join(f"{place['protocol']} {place['route']}".split())
+    if (stored := _stored(folder, place)) is not None and stored["samples"] >= samples:
+        if _same(stored, place, outcomes):
+            if stored["samples"] > samples:
+                say(f"{who}: the audit of {stored['samples']} samples stays, it asks the same as one of {samples}")
+            return stored
+        if stored["samples"] > samples:
+            said = "whose model, threat, attacks, seed or journal are others, or not told"
+            say(f"{who}: an audit of {samples} samples replaces that of {stored['samples']}, {said}")
+    return _made(
+        folder, judge, test, place, outcomes, samples, seed, lambda done, total: told(f"audit {who}", done, total)
+    )
+
+
+def question(keys: Sequence[Key], seed: int) -> str:
+    """Return a hash of what an audit is held against: the reported attacks on a model within a ball, and the seed."""
+    text = "|".join([*(f"{key.protocol} {key.route} {key.digest}" for key in keys), str(seed)])
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _made(
+    folder: Path, judge: Judge, test: Images, place: Mapping[str, str], outcomes: Sequence[Outcome], samples: int,
+    seed: int, told: Callable[[int, int], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Audit, or find the audit in ``audits/``, where its name holds the question, the samples and their outcomes."""
+    held = reported(outcomes, range(samples))
+    path = folder / "audits" / f"{place['question']}-{samples}-{held['hash']}.json"
     if path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return kept
-    title = " ".join(f"audit {place['protocol']} {place['route']}".split())
     found = audit(
-        judge.classifier, test, torch.arange(min(samples, test.samples)), judge.ball, Rng(seed, "audit"), known=known,
-        told=lambda what, done, total: told(title, done, total),
+        judge.classifier, test, torch.arange(samples), judge.ball, Rng(seed, "audit"), known=outcomes,
+        told=lambda what, done, total: told(done, total),
     )  # fmt: skip
-    entry = place | as_json(found)
+    entry = {**place, **as_json(found)}
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, json.dumps(entry, indent=1))
     return entry
+
+
+def _stored(folder: Path, place: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the audit of a protocol and route that stands in a folder's results, if there is one."""
+    try:
+        tables = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        found: list[dict[str, Any]] = [
+            entry for entry in tables.get("audit", [])
+            if (entry["protocol"], entry["route"]) == (place["protocol"], place["route"])
+            and isinstance(entry["samples"], int)
+        ]  # fmt: skip
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+        return None  # there is none, or nobody can read it
+    return found[0] if found else None
+
+
+def _same(stored: Mapping[str, Any], place: Mapping[str, str], outcomes: Sequence[Outcome]) -> bool:
+    """Say whether an audit would be made again as it is, were it as large; one of more attacks is no less."""
+    asked = stored.get("question"), stored.get("reported")
+    return asked == (place["question"], reported(outcomes, range(stored["samples"])))
 
 
 def samples_of(asked: int | None, judged: int) -> int:
@@ -61,13 +110,13 @@ def samples_of(asked: int | None, judged: int) -> int:
     return asked if asked is not None else min(max(judged // 4, 1), _MOST)
 
 
-def worst(outcomes: Sequence[Sequence[Outcome]]) -> list[Outcome]:
-    """Return the worst outcome of each sample under several attacks."""
+def known(journal: Journal, asked: Iterable[tuple[Key, Members]]) -> list[Outcome]:
+    """Return the worst outcome of each sample that a journal holds under several attacks."""
     found: dict[int, Outcome] = {}
-    for attack in outcomes:
-        for outcome in attack:
-            if outcome.index not in found or not outcome.correct:
-                found[outcome.index] = outcome
+    for key, members in asked:
+        for index, outcome in journal.finished(key, [name for name, _ in members]).items():
+            if index not in found or not outcome.correct:
+                found[index] = outcome
     return list(found.values())
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from robustcl.errors import DataError
 from robustcl.evaluate.interval import wilson
-from robustcl.report import page, tables
+from robustcl.report import page, tables, threats
 from robustcl.report.heat import matrix
 from robustcl.report.load import FinishedRun, load, load_results
 from robustcl.report.representation import Projection
@@ -21,10 +23,18 @@ __all__ = ["FinishedRun", "frame", "load", "matrix", "table", "wilson", "write"]
 def write(run: Path, *, out: Path | None = None, projection: Projection = "t-sne") -> Path:
     """Write the page of a finished run to ``RUN/report.html``, or to ``out``, and return its path.
 
+    The page of a run's numbers under another threat stands below it; the run's own, which shows their headline, is then
+    written too.
+
     Raises ``DataError`` where the run is missing or damaged, ``UsageError`` where the page cannot be written.
     """
-    run = Path(run)
-    return page.store(page.render(load(run), projection), Path(out) if out else run / "report.html")
+    found = load(Path(run))
+    written = page.store(page.render(found, projection), Path(out) if out else found.path / threats.PAGE)
+    if out is None and threats.below_its_run(found.results, found.path):
+        above = found.path.resolve().parent
+        with suppress(DataError):  # a run that was never evaluated has no page
+            page.store(page.render(load(above), projection), above / threats.PAGE)
+    return written
 
 
 def table(runs: Sequence[Path] | Mapping[str, pd.DataFrame]) -> str:

@@ -64,11 +64,13 @@ def audits(results: Mapping[str, Any]) -> list[Audited]:
     return [_read(entry, _name(entry)) for entry in entries]
 
 
-def badge(row: Mapping[str, Any], made: Sequence[Audited], results: Mapping[str, Any]) -> Badge:
-    """Return the badge of a robust accuracy: the verdict of the audit of its classifier under its threat."""
-    command = "robustcl audit RUN"
-    if isinstance(results.get("model"), Mapping):
-        command = "robustcl audit --model MODEL --dataset DATA"
+def badge(
+    row: Mapping[str, Any], made: Sequence[Audited], results: Mapping[str, Any], command: str = "robustcl audit RUN"
+) -> Badge:
+    """Return the badge of a robust accuracy: the verdict of the audit of its classifier under its threat.
+
+    ``command`` would make the audit where there is none.
+    """
     about = [audit for audit in made if _covers(audit, row, results)]
     if not about:
         return Badge("none", f"not audited: {command}")

@@ -15,6 +15,7 @@ def facts(results: Mapping[str, Any]) -> dict[str, str]:
         "model": model.get("spec"),
         "its weights": model.get("weights") or None,
         "hash of its weights": model.get("hash"),
+        "run whose classifiers are judged": results.get("judged"),
         "seed": results.get("seed"),
         "finished": results.get("finished"),
         "data set": data.get("use"),

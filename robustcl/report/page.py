@@ -9,20 +9,22 @@ from typing import Any
 
 from markupsafe import Markup
 
-from robustcl.report import composition, curves, figures, picture, tables
+from robustcl.report import blackbox, composition, curves, figures, picture, tables
 from robustcl.report.audits import audits, badge
 from robustcl.report.canvas import Drawing
+from robustcl.report.commands import commands
 from robustcl.report.corruptions import grids
-from robustcl.report.entries import is_number
+from robustcl.report.drops import drops
 from robustcl.report.facts import facts
 from robustcl.report.headline import rows, verdict
-from robustcl.report.heat import matrix
 from robustcl.report.images import Strip, strip
 from robustcl.report.load import FinishedRun
+from robustcl.report.measured import measured
 from robustcl.report.rendering import TEMPLATES, environment, store
 from robustcl.report.representation import Projection, representation
 from robustcl.report.samples import samples
 from robustcl.report.standing import standing
+from robustcl.report.threats import threats
 from robustcl.report.unmeasured import unmeasured
 
 __all__ = ["environment", "render", "store"]
@@ -36,7 +38,7 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
     classes = [str(name) for name in (run.results.get("data") or {}).get("classes") or ()]
     panels = composition.panels(run.results)
     made, told, head = rows(run.results), audits(run.results), verdict(run.results)
-    view = samples(run, classes)
+    view, asked = samples(run, classes), commands(run.results, run.path)
     script = Markup((TEMPLATES / "filter.js").read_text(encoding="utf-8")) if view else None
     return (
         environment()
@@ -47,10 +49,11 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             outside=run.results["model"] if isinstance(run.results.get("model"), Mapping) else None,
             rows=made,
             verdict=head,
-            badge=badge(head.attacked, told, run.results) if head.attacked else None,
+            badge=badge(head.attacked, told, run.results, asked.audit) if head.attacked else None,
             audits=told,
             questions=list(dict.fromkeys(question for audit in told for question in audit.questions)),
             standing=standing(made),
+            threats=threats(run.path),
             pictures=[picture.picture(panels, columns) for columns in (4, 2, 1)],
             words=composition.words(run.results),
             training=_training(run),
@@ -58,15 +61,17 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             security=_security(run.results, classes),
             convergence=curves.convergence(run.results),
             corruptions=grids(run.results),
-            transfer=_transfer(run.results),
+            transfer=blackbox.matrices(run),
             view=view,
             script=script,
             script_hash=_hash(script) if script else None,
             map=_map(run, classes, method),
+            measures=measured(run, classes),
+            drops=drops(made),
             strip=_strip(run, classes),
             environment=tables.flat(run.results.get("environment") or {}),
             facts=facts(run.results),
-            unmeasured=unmeasured(run, made),
+            unmeasured=unmeasured(run, made, asked),
         )
     )
 
@@ -98,24 +103,6 @@ def _security(results: Mapping[str, Any], classes: Sequence[str]) -> Part:
     eps = (results.get("threat") or {}).get("eps_value")
     drawn = figures.security(results.get("security") or (), eps, 1 / len(classes) if classes else None)
     return drawn or "Left out: this run was attacked with one budget only."
-
-
-def _transfer(results: Mapping[str, Any]) -> Markup | None:
-    """Return the table of a transfer attack, ``None`` where there is none that is square."""
-    found = results.get("transfer")
-    if not isinstance(found, Mapping):
-        return None
-    names, values = found.get("runs"), found.get("accuracy")
-    if not isinstance(names, list) or not isinstance(values, list) or not names:
-        return None
-    if not all(isinstance(row, list) for row in values):
-        return None
-    n = f", n = {found['n']}" if is_number(found.get("n")) else ""
-    caption = f"Percent right under adversaries of {composition.say(found.get('attack') or 'an attack')}{n}."
-    try:
-        return matrix([str(each["name"] if isinstance(each, Mapping) else each) for each in names], values, caption)
-    except (ValueError, KeyError):
-        return None
 
 
 def _map(run: FinishedRun, classes: Sequence[str], method: Projection) -> Part:

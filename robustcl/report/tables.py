@@ -74,9 +74,14 @@ def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def markdown(runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the results of runs, label -> results, as a Markdown table that is aligned in a terminal.
 
-    A line is one run under one protocol, route and split. Nothing is ranked: that is ``robustcl.comparison``'s.
+    A line is one run under one protocol, route and split; what two rows of one metric differ in stands in its name.
+    Nothing is ranked: that is ``robustcl.comparison``'s.
     """
-    rows = [{"run": run, **row} for run, results in runs.items() for row in records(frame(results))]
+    rows = [
+        {"run": run, **row, "metric": metric}
+        for run, results in runs.items()
+        for row, metric in zip(records(frame(results)), told_apart(results["rows"]), strict=True)
+    ]
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     lines: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for row in rows:
@@ -88,6 +93,20 @@ def markdown(runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 _WORDS = ("run", "protocol", "route", "split")
 _LEGEND = "Percent with the 95 % Wilson interval over n images."
+
+
+def told_apart(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the metric of each row, with its settings where another row under the same words has others."""
+    settings = [flat(spec(row)) | {key: row[key] for key in ("stage", "encoder") if row.get(key)} for row in rows]
+    words = [tuple(row.get(key) for key in (*_WORDS[1:], "metric")) for row in rows]
+    names = []
+    for row, own, where in zip(rows, settings, words, strict=True):
+        rivals = [other for other, there in zip(settings, words, strict=True) if there == where]
+        keys = dict.fromkeys(key for other in rivals for key in other)
+        apart = [key for key in keys if any(other.get(key) != rivals[0].get(key) for other in rivals)]
+        said = ", ".join(f"{key.rpartition('.')[2]} = {own.get(key, MISSING)}" for key in apart)
+        names.append(f"{row['metric']} ({said})" if said else str(row["metric"]))
+    return names
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:

@@ -1,0 +1,67 @@
+"""Another model of the same task, whose adversaries are tried on the audited one: a finished run's, or anybody's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustcl.audit.rivals import Surrogate
+from robustcl.composition import opponents
+from robustcl.composition.stages import Say
+from robustcl.errors import UsageError
+from robustcl.evaluate.classifier import Classifier, of_model
+from robustcl.nn import outside
+from robustcl.train.engine import Engine
+
+_FLAGS = ("--surrogate", "--surrogate-weights")
+
+
+def opened(
+    spec: str,
+    weights: Path | None,
+    dataset: str,
+    classes: int,
+    engine: Engine,
+    say: Say,
+    *,
+    audited: Path | None = None,
+) -> Surrogate:
+    """Return a surrogate with its name.
+
+    Args:
+        spec: the folder of a finished run, whose first protocol and route are taken, or "module:function".
+        weights: a safetensors file of a "module:function".
+        dataset: what the audited model is of, and how many ``classes`` it has.
+        classes: as said.
+        engine: where it computes.
+        say: hears what the run has to train first.
+        audited: the run that is audited, which is no other model.
+
+    Raises:
+        UsageError: nothing of that name, a run of another data set or of other classes, or the audited run.
+        WeightsError: weights that are not safetensors, or of another model.
+    """
+    folder = Path(spec)
+    if not folder.is_dir():
+        if ":" not in spec:
+            raise UsageError(f"--surrogate {spec}: there is no such run; name its folder, or write module:function")
+        return spec, placed(spec, weights, classes, engine, _FLAGS)
+    if weights is not None:
+        raise UsageError(f"--surrogate-weights: the run {spec} has weights of its own; leave them out")
+    if audited is not None and folder.resolve() == audited.resolve():
+        raise UsageError(f"--surrogate {spec} is the audited run itself; name another one")
+    found = opponents.opened(folder, None, None, engine, say)
+    if (found.dataset, found.classes) != (dataset, classes):
+        raise UsageError(
+            f"--surrogate {spec} tells {found.classes} classes of {found.dataset} apart, and the audited model "
+            f"{classes} of {dataset}; name a model of the same task"
+        )
+    return f"{spec} ({found.protocol} {found.route})", found.classifier
+
+
+def placed(
+    spec: str, weights: Path | None, classes: int, engine: Engine, flags: tuple[str, str] = outside.FLAGS
+) -> Classifier:
+    """Return the classifier of "module:function" on the engine's device; raises as ``opened``, naming the ``flags``."""
+    model = outside.build(spec, weights, classes, flags)
+    engine.place(model)
+    return of_model(model)
