@@ -163,6 +163,8 @@ def _sentence(cls: type, given: Mapping[str, Any], where: str, error: Any) -> st
     annotations = signature.hints(cls)
     wanted = wording.wanted(annotations[name])
     if error["type"] == "missing":
+        if where.startswith("--") and getattr(cls, "preset", None) == name:  # a flag has no table to add it to
+            return f"{where}: {cls.__name__} needs the option {name!r}; write {where} NAME:{name.upper()}"
         return f"{where}: {cls.__name__} needs the option {name!r}; add {name} = ... ({wanted})"
     if name not in given:
         default = signature.defaults(cls)[name]

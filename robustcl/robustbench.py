@@ -17,7 +17,7 @@ from typing import Any
 from robustcl.errors import DataError, UsageError
 from robustcl.report.load import load_results
 from robustcl.report.page import store
-from robustcl.report.tables import percent, spec
+from robustcl.report.tables import flat, percent, spec, told_apart
 from robustcl.zoo import benchmark as benchmark
 from robustcl.zoo import load_model as load_model
 
@@ -99,27 +99,13 @@ def write_model_info(
         venue=venue,
         architecture=_architecture(run),
         eps=None if threat.get("eps") is None else str(threat["eps"]),
-        reported=reported,
+        reported=_percentage(reported, "--reported"),
         footnote=" ".join(part for part in (footnote, _judged(rows)) if part),
-        **{
-            name: percent(row["value"])
-            for name, row in rows.items()
-            if name in _MEASURED and row.get("value") is not None
-        },
+        **_measured(rows),
     )
-    file = (
-        folder
-        / str(info.dataset)
-        / _part("threat model", threat.get("norm"), "a finished run")
-        / f"{_part('id', id, '--id')}.json"
-    )
-    if file.exists() and not force:
-        raise UsageError(f"{file} exists already: choose another id, or replace it with --force")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{file.parent} cannot be made ({error.strerror}): name another folder") from None
-    return store(json.dumps({**asdict(info), _OWN: _more(results, rows)}, indent=2) + "\n", file)
+    threat_model = _part("threat model", threat.get("norm"), "a finished run")
+    file = folder / str(info.dataset) / threat_model / f"{_part('id', id, '--id')}.json"
+    return _keep({**asdict(info), _OWN: _more(results, rows)}, file, force)
 
 
 def read_model_info(path: Path) -> ModelInfo:
@@ -138,12 +124,12 @@ def read_model_info(path: Path) -> ModelInfo:
 
 
 def _rows(run: Path, results: Mapping[str, Any], choice: Mapping[str, str | None]) -> dict[str, Mapping[str, Any]]:
-    """Return the test rows of the one way of judging that is meant, by metric."""
+    """Return the test rows of the one way of judging that is meant, by metric; settings tell those of one apart."""
     found: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
-    for row in results["rows"]:
+    for row, metric in zip(results["rows"], told_apart(results["rows"]), strict=True):
         where = _where(row)
         if row.get("split") == _SPLIT and all(v is None or where[name] == v for name, v in choice.items()):
-            found.setdefault(tuple(where.values()), {})[row["metric"]] = row
+            found.setdefault(tuple(where.values()), {})[metric] = row
     asked = ", ".join(f"{name} {value}" for name, value in choice.items() if value is not None)
     if not found:
         raise UsageError(f"{run} has no number on its test images{f' for {asked}' if asked else ''}: evaluate it first")
@@ -151,6 +137,20 @@ def _rows(run: Path, results: Mapping[str, Any], choice: Mapping[str, str | None
         said = "; ".join(" ".join(f"{n} {v}" for n, v in zip(_WHERE, where, strict=True) if v) for where in found)
         raise UsageError(f"{run} was judged in several ways: choose protocol, route and encoder of {said}")
     return next(iter(found.values()))
+
+
+def _measured(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        row["metric"]: percent(row["value"])
+        for row in rows.values()
+        if row["metric"] in _MEASURED and row.get("value") is not None and _published(row)
+    }
+
+
+def _published(row: Mapping[str, Any]) -> bool:
+    """Say whether an attack is the one that goes by its name: the standard version, and all of its members."""
+    attack = flat(spec(row)).get
+    return attack("attack.version") in (None, "standard") and not attack("attack.attacks_to_run")
 
 
 def _where(row: Mapping[str, Any]) -> dict[str, str]:
@@ -188,6 +188,25 @@ def _architecture(run: Path) -> str | None:
         return None
     encoder = lock.get("encoder")
     return encoder.get("use") if isinstance(encoder, dict) else None
+
+
+def _keep(card: Mapping[str, Any], file: Path, force: bool) -> Path:
+    if file.exists() and not force:
+        raise UsageError(f"{file} exists already: choose another id, or replace it with --force")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{file.parent} cannot be made ({error.strerror}): name another folder") from None
+    return store(json.dumps(card, indent=2) + "\n", file)
+
+
+def _percentage(text: str | None, where: str) -> str | None:
+    """Return a text in percent, refused where it is none: a share or another unit would stand in a leaderboard."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+(\.\d+)?", text.strip(), re.ASCII) or float(text) > 100:
+        raise UsageError(f"{where} {text}: write a percentage from 0 to 100, such as 45.31")
+    return text.strip()
 
 
 def _part(what: str, name: object, where: str) -> str:

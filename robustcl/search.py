@@ -30,7 +30,7 @@ def ascend(
     ball: Ball,
     *,
     steps: int | Tensor,
-    step_size: float | Tensor,
+    step_size: float | Tensor | None,
     rng: Rng,
     start: Start = "uniform",
     restarts: int = 1,
@@ -40,7 +40,8 @@ def ascend(
     """Return inputs (R, *item) in the ball around x that make the objective large, detached.
 
     Projected gradient ascent of Madry et al., Towards deep learning models resistant to adversarial attacks,
-    ICLR 2018, with the step of the ball's norm. ``steps`` and ``step_size`` may be (R,), one for each row.
+    ICLR 2018, with the step of the ball's norm. ``steps`` and ``step_size`` may be (R,), one for each row; no
+    ``step_size`` is a quarter of eps.
     ``start``: x itself, a uniform point of the ball, or x plus Gaussian noise of the given ``deviation``. Of
     several ``restarts`` each row keeps its best if the objective is ``separable`` (row i depends on input i
     alone); otherwise the best whole batch is kept. Raises ``UsageError`` for restarts that would repeat each
@@ -67,7 +68,7 @@ def pursue(
     attack: Attack,
     *,
     steps: int,
-    step_size: float,
+    step_size: float | None,
     start: Start = "uniform",
     restarts: int = 1,
     deviation: float = 0.001,
@@ -90,7 +91,8 @@ def pursue(
             return adv
         with torch.no_grad():
             embedding = part.encode(adv)
-            fooled, value = part.fooled(embedding), part.objective(embedding).float()
+            value = part.objective(embedding).float()
+            fooled = confirmed(part, adv, part.fooled(embedding))
         better = fooled | (value > score[rows])
         result[rows[better]], score[rows[better]] = adv[better], value[better]
         rows = rows[~fooled]
@@ -99,7 +101,7 @@ def pursue(
     return result
 
 
-def _chase(x: Tensor, attack: Attack, steps: int, step_size: float, start: Tensor) -> Tensor:
+def _chase(x: Tensor, attack: Attack, steps: int, step_size: float | None, start: Tensor) -> Tensor:
     """Climb from ``start``; rows (R,) leave at the first iterate of which the judge says that it fools."""
     result, adv, rows = start.clone(), start, torch.arange(len(x), device=x.device)
     for _ in range(steps):
@@ -116,9 +118,14 @@ def _chase(x: Tensor, attack: Attack, steps: int, step_size: float, start: Tenso
             if len(rows) == 0:
                 break
         ball = attack.ball.take(rows)
-        adv = ball.project(ball.ascend(adv, toward, step_size), x[rows])
+        adv = ball.project(ball.ascend(adv, toward, step_length(step_size, ball)), x[rows])
     result[rows] = adv
     return result
+
+
+def step_length(step_size: float | Tensor | None, ball: Ball) -> float | Tensor:
+    """Return the length of a step; left out, a quarter of eps: 2/255 at 8/255, and never too short for another norm."""
+    return ball.eps / 4 if step_size is None else step_size
 
 
 def confirmed(attack: Attack, x: Tensor, fooled: Tensor) -> Tensor:
@@ -140,11 +147,16 @@ def gradient(objective: Objective, at: Tensor) -> Tensor:
 
 
 def _climb(
-    x: Tensor, objective: Objective, ball: Ball, steps: int | Tensor, step_size: float | Tensor, adv: Tensor
+    x: Tensor,
+    objective: Objective,
+    ball: Ball,
+    steps: int | Tensor,
+    step_size: float | Tensor | None,
+    adv: Tensor,
 ) -> Tensor:
-    count = int(steps.max()) if isinstance(steps, Tensor) else steps
+    count, length = int(steps.max()) if isinstance(steps, Tensor) else steps, step_length(step_size, ball)
     for step in range(count):
-        moved = ball.project(ball.ascend(adv, gradient(objective, adv), step_size), x)
+        moved = ball.project(ball.ascend(adv, gradient(objective, adv), length), x)
         if isinstance(steps, Tensor):
             moved = torch.where((step < steps).reshape(-1, *[1] * (x.dim() - 1)), moved, adv)
         adv = moved

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from types import MappingProxyType
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from robustcl.rng import Rng
 
 Range = tuple[float, float] | None
 _Length = Callable[[Tensor], Tensor]
+_LEAST = torch.finfo(torch.float32).tiny
 _Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -37,8 +39,11 @@ class Ball:
     range: Range = (0.0, 1.0)
 
     @classmethod
-    def checked(cls, norm: str, eps: float | str, range: Range = (0.0, 1.0)) -> Ball:
-        """Make a ball from what a user wrote, ``Ball.checked("linf", "8/255")``; raises ``UsageError``."""
+    def checked(cls, norm: str | float, eps: float | str, range: Range = (0.0, 1.0)) -> Ball:
+        """Make a ball from what a user wrote, ``Ball.checked("linf", "8/255")``; raises ``UsageError``.
+
+        norm: as ``parse_norm``. eps: a number or a ratio; 0 is a ball too, but not what is too small for float32.
+        """
         name, radius = parse_norm(norm), _radius(eps)
         if range is not None:
             low, high = range
@@ -87,12 +92,17 @@ class Ball:
         return self if not isinstance(self.eps, Tensor) else replace(self, eps=self.eps[rows])
 
 
-def parse_norm(text: str) -> str:
-    """Return "Linf", "L2" or "L1" for the text in any case; raises ``UsageError``."""
-    known = {name.lower(): name for name in _GEOMETRIES}
-    if text.lower() not in known:
-        raise UsageError(f"the norm {text!r} is not known: write one of {', '.join(_GEOMETRIES)}")
-    return known[text.lower()]
+def parse_norm(norm: str | float) -> str:
+    """Return "Linf", "L2" or "L1" for the name in any case or for the norm's order; raises ``UsageError``.
+
+    The orders are 1, 2 and infinity, as a number or as the text "1", "2", "inf".
+    """
+    key: object = norm.lower() if isinstance(norm, str) else norm
+    if isinstance(key, str | Real) and not isinstance(key, bool):
+        for name, order in _ORDERS.items():
+            if key in (name.lower(), order, f"{order:g}"):
+                return name
+    raise UsageError(f"the norm {norm!r} is not known: write one of {', '.join(_GEOMETRIES)}")
 
 
 class _Geometry(Protocol):
@@ -179,6 +189,7 @@ class _L1:
 
 
 _GEOMETRIES: Mapping[str, _Geometry] = MappingProxyType({"Linf": _Linf(), "L2": _L2(), "L1": _L1()})
+_ORDERS: Mapping[str, float] = MappingProxyType({"Linf": math.inf, "L2": 2.0, "L1": 1.0})
 
 
 def _shrink(adv: Tensor, x: Tensor, eps: Tensor | float, range: Range, solve: _Solve, length: _Length) -> Tensor:
@@ -236,11 +247,15 @@ def _positive(value: Tensor) -> Tensor:
     return value.clamp(min=torch.finfo(value.dtype).tiny)
 
 
-def _radius(eps: float | str) -> float:
+def _radius(eps: object) -> float:
+    if not isinstance(eps, str | Real | Tensor) or isinstance(eps, bool):
+        raise UsageError(f"eps = {eps!r} is no radius: write a number or a ratio such as '8/255'")
     try:
         radius = float(ratio(eps))
-    except ValueError as error:
+    except (ValueError, OverflowError, RuntimeError) as error:
         raise UsageError(f"eps {eps!r}: {error}") from None
     if not math.isfinite(radius) or radius < 0.0:
         raise UsageError(f"eps {eps} is not a distance: write a finite number that is not negative")
+    if 0.0 < radius < _LEAST:
+        raise UsageError(f"eps {eps} is too small for float32 and leaves nothing to attack: write a larger radius")
     return radius

@@ -5,6 +5,8 @@ K clusters, n images in the data set; ``item`` is the shape of one input: (C,H,W
 
 A field that this composition does not provide raises ``NeedNotMet`` when it is read: plugins never test for ``None``.
 Values are made from what is there, ``Embedding(h=h)``, and asked by the core with ``has("z")``.
+
+The file is long because these values hold one another, and their shapes are read side by side by who writes a plugin.
 """
 
 from __future__ import annotations

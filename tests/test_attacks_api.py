@@ -508,6 +508,34 @@ def test_a_radius_of_zero_is_refused(eps: float | str) -> None:
             make(model, eps=eps)
 
 
+@pytest.mark.parametrize("eps", [True, "1e-50", 1e-50])
+def test_a_radius_that_is_none_is_refused(eps: Any) -> None:
+    for make in (robustcl.attacks.PGD, robustcl.attacks.AutoAttack):
+        with pytest.raises(UsageError, match=r"is no radius|leaves nothing to attack"):
+            make(nn.Linear(4, 2).eval(), eps=eps)
+    with pytest.raises(UsageError, match="eps = None is no radius"):
+        robustcl.attacks.PGD(nn.Linear(4, 2).eval(), eps=None)
+
+
+def test_a_norm_as_other_libraries_write_it() -> None:
+    model = nn.Linear(4, 2).eval()
+    for norm, name in ((2, "L2"), (1, "L1"), (float("inf"), "Linf"), ("inf", "Linf")):
+        assert robustcl.attacks.PGD(model, eps=0.1, norm=norm).ball.norm == name
+        assert robustcl.attacks.AutoAttack(model, norm=norm, eps=0.1).ball.norm == name
+    assert robustcl.attacks.AutoAttack(model, norm=float("inf")).ball.eps == EPS
+    with pytest.raises(UsageError, match="AutoAttack in L2 needs eps"):
+        robustcl.attacks.AutoAttack(model, norm=2)
+    with pytest.raises(UsageError, match="the norm 3 is not known"):
+        robustcl.attacks.PGD(model, eps=0.1, norm=3)
+
+
+def test_more_targets_than_wrong_classes_are_refused() -> None:
+    x, y = images(net := small())
+    for attack in (robustcl.attacks.APGDTargeted, robustcl.attacks.APGDT, robustcl.attacks.FAB, robustcl.attacks.MTPGD):
+        with pytest.raises(UsageError, match=r"targets = 12, but of 4 classes only 3 are wrong .* leave targets out"):
+            attack(net, eps=EPS, targets=12)(x, y)
+
+
 def test_attacks_in_half_the_width_are_judged_in_the_model_s_own() -> None:
     torch.manual_seed(0)
     seen: list[torch.dtype] = []

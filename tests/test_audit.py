@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -16,13 +17,14 @@ from zoo.masked import Quantised, Scaled
 
 from robustcl import registry
 from robustcl.audit import Audit, Finding, as_json, audit, chance, slopes
-from robustcl.audit.attacks import CHEAP, Arm, Effort
+from robustcl.audit.attacks import CHEAP, DEEP, Arm, Effort
 from robustcl.audit.bench import Bench
 from robustcl.audit.shown import headline, lines
 from robustcl.audit.values import TITLES
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Outcome
+from robustcl.evaluate.judge import Judge
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 
@@ -180,6 +182,21 @@ def test_a_missing_attack_is_not_run_and_says_why():
         assert found.find(code).verdict == "not run"
         assert "no-such-attack" in found.find(code).evidence
     assert audited(trained("MLP 32")).find("C8").verdict == "not run"
+
+
+@pytest.mark.parametrize("effort", [CHEAP, DEEP])
+def test_a_model_of_few_classes_is_attacked_toward_all_wrong_ones(effort: Effort) -> None:
+    targeted = [arm for arm in (effort.targeted, *effort.second) if arm.label == "APGD-T"]
+    assert len(targeted) == 2
+    model, ball = nn.Linear(4, 3).eval(), Ball("Linf", 0.1)
+    x = torch.rand(4, 4)
+    label = model(x).argmax(1)
+    for arm in targeted:
+        judge = Judge(of_model(model), ball, Rng(0), contextlib.nullcontext)
+        judge.attack(x, label, torch.arange(4), "apgd-t", arm.members(3, ball))
+    ((_, of_two),) = effort.second[-1].members(2, ball)
+    assert of_two.targets == 1
+    assert effort.second[-1].members(10, ball)[0][1].targets == effort.second[-1].options["targets"]
 
 
 def test_a_hard_label_attack_is_compared_sample_by_sample():

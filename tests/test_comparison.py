@@ -22,9 +22,11 @@ from scipy import stats
 from robustcl import comparison
 from robustcl.comparison import compare
 from robustcl.comparison.data import records
+from robustcl.comparison.outcomes import Outcomes, Verdicts
 from robustcl.comparison.readable import escape
 from robustcl.comparison.statistics import Bootstrap, McNemar, _resampled, bootstrap, deviation, holm, mcnemar
 from robustcl.errors import DataError, UsageError
+from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.rng import Rng
 
 HOSTILE = "<script>alert(1)</script> & 100%_$x$ | ] # ~ ^ \\ {}"
@@ -433,6 +435,14 @@ class TestJournal:
             old = [{k: v for k, v in line.items() if k != "member"} for line in lines if "index" in line]
             (path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
         assert compare(paths).differences[0].test == McNemar(0, 8, 2 / 2**8)
+
+    def test_hashes_of_corrupted_images_are_not_those_of_the_clean_ones(self, tmp_path: Path) -> None:
+        run = finished(tmp_path / "a", {None: [True, False]})
+        foggy = Key("slf", "clean", "test", None, json.dumps(CLEAN | {"corruption": {"name": "fog"}}))
+        Journal(run / "journal.jsonl").append(foggy, [Outcome(i, i, i, True, 0, f"foggy-{i}") for i in range(2)])
+        found = Outcomes(run).of(json.loads((run / "results.json").read_text())["rows"][0])
+        assert isinstance(found, Verdicts)
+        assert found.clean == ("image-0-", "image-1-")
 
     def test_a_row_of_the_first_images(self, tmp_path: Path) -> None:
         paths = [finished(tmp_path / str(k), {None: first(k, 20)}, name=f"m{k}") for k in (4, 9)]

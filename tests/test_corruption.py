@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from robustcl import corruption
+from robustcl.composition import convergence, corrupt
 from robustcl.data.corrupted import Generated, Stored, generate, maker
 from robustcl.data.held import Held, keep
 from robustcl.errors import DataError, UsageError
+from robustcl.evaluate.classifier import of_model
+from robustcl.evaluate.journal import Journal, Key
+from robustcl.evaluate.judge import Judge
+from robustcl.evaluate.measure import Measurement
+from robustcl.evaluate.work import Work
+from robustcl.recipe import Corruptions, Evaluate
 from robustcl.rng import Rng
+from robustcl.threat import Ball
 from robustcl_plugins.datasets.arrays import ArraySource
 from robustcl_plugins.datasets.cifar import Cifar10, Cifar100
+from robustcl_plugins.generators.pgd import PGD
 
 N = 4
 """Images of a severity; the published files have 10,000."""
@@ -190,3 +205,27 @@ def test_the_mean_is_over_corruptions_of_the_mean_over_severities() -> None:
         corruption.mean_accuracy({"fog": found["fog"], "snow": [0.5] * 4})
     with pytest.raises(UsageError, match="at least one"):
         corruption.mean_accuracy({})
+
+
+def test_what_the_time_did_not_reach_is_left_out_and_never_zero(tmp_path: Path) -> None:
+    said: list[str] = []
+    work = Work(deadline=time.monotonic() - 1)
+    table = Evaluate(use="slf", corruptions=Corruptions(names=["fog", "contrast"], severities=[1]), convergence=[1, 2])
+    attack = SimpleNamespace(name="pgd-20", plugin=SimpleNamespace(members=lambda classes, ball: [("pgd", PGD())]))
+    key = Key("slf", "main", "test", None, json.dumps({"model": "m"}))
+    question: Any = SimpleNamespace(
+        plan=SimpleNamespace(table=table, attacks=[attack]), route="main", clean=lambda split: key,
+        corrupted=lambda split, corruption: key, attacked=lambda *asked: key,
+    )  # fmt: skip
+    measurement = Measurement(Journal(tmp_path / "j"), 0, work, said.append)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)).eval()
+    judge: Any = Judge(of_model(net), Ball("Linf", 0.1), Rng(0), nullcontext)
+    images: Any = SimpleNamespace(
+        samples=4, labels=torch.zeros(4, dtype=torch.int64), device=torch.device("cpu"), item=(3, 32, 32),
+        fetch=lambda index: torch.rand(len(index), 3, 32, 32),
+    )  # fmt: skip
+    dataset: Any = SimpleNamespace()
+    assert corrupt.measured(judge, images, dataset, question, measurement) is None
+    assert convergence.measured(judge, images, question, measurement, 2) is None
+    assert "the time was up before fog, contrast" in said[0]
+    assert "convergence: the time was up before any sample was judged" in said[1]

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from robustcl import report
+from robustcl.cli import console
 from robustcl.composition.bare import Asked, judge_model
-from robustcl.errors import DataError, UsageError, WeightsError
+from robustcl.errors import DataError, OptionError, UsageError, WeightsError
 from robustcl.evaluate import shards
 from robustcl.evaluate.journal import Journal
 from robustcl.evaluate.work import Work
@@ -158,9 +159,12 @@ def test_the_page_is_written(place: Path) -> None:
         ({"weights": Path("none.safetensors")}, WeightsError, "does not exist"),
         ({"eps": "0"}, UsageError, "--eps: an eps of 0 leaves nothing to attack"),
         ({"eps": "8"}, UsageError, "write 8/255"),
-        ({"norm": "Linfty"}, UsageError, "norm 'Linfty' is not known"),
+        ({"eps": "1e-50"}, UsageError, "--eps: eps 1e-50 is too small"),
+        ({"norm": "Linfty"}, UsageError, "--norm: the norm 'Linfty' is not known"),
+        ({"norm": "L0"}, UsageError, "--norm: the norm 'L0' is not known"),
         ({"attacks": ("pgd-21",)}, UsageError, "pgd-21"),
-        ({"dataset": "npz:none.npz"}, DataError, "none.npz"),
+        ({"dataset": "npz:none.npz"}, DataError, "none.npz: .* or --data-dir FILE beside --dataset"),
+        ({"dataset": "npz"}, OptionError, "--dataset: Npz needs the option 'path'; write --dataset NAME:PATH"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_folder(
@@ -202,6 +206,34 @@ def test_another_model_does_not_write_into_a_journal(place: Path) -> None:
         judge_model(asked(weights=place / "changed.safetensors"), place / "out", device="cpu")
 
 
+def test_the_same_weights_in_other_code_are_another_model(place: Path) -> None:
+    """Who mends a forward and judges again into the same folder must not be told the old numbers."""
+    shift = "class Shifted(nn.Sequential):\n    def forward(self, x):\n        return super().forward(x + {})\n"
+    build = "def made():\n    return Shifted(*build())\n"
+    for number in (0.0, 0.5):
+        name = f"shifted_{int(10 * number)}"
+        code = MODULE + shift.format(number) + build
+        (place / f"{name}.py").write_text(code, encoding="utf-8")
+    judge_model(asked(model="shifted_0:made"), place / "out", device="cpu")
+    with pytest.raises(UsageError, match="is the journal of another model"):
+        judge_model(asked(model="shifted_5:made"), place / "out", device="cpu")
+
+
+def test_another_seed_precision_or_content_is_another_question(place: Path) -> None:
+    first = judge_model(asked(attacks=("pgd-20",)), place / "out", device="cpu")
+    asked_before = set(Journal(place / "out" / "journal.jsonl").questions)
+    other = judge_model(asked(attacks=("pgd-20",), seed=1), place / "out", device="cpu")
+    judge_model(asked(attacks=("pgd-20",)), place / "out", device="cpu", precision="bf16-mixed")
+    asked_since = set(Journal(place / "out" / "journal.jsonl").questions) - asked_before
+    assert len(asked_since) == 2
+    assert first.results.tables["rows"][1]["spec"] != other.results.tables["rows"][1]["spec"]
+    images = dict(np.load(place / "images.npz"))
+    images["x_test"] = 255 - images["x_test"]
+    np.savez(place / "images.npz", **images)
+    turned = judge_model(asked(attacks=("pgd-20",)), place / "out", device="cpu")
+    assert turned.results.tables["rows"][0]["spec"] != first.results.tables["rows"][0]["spec"]
+
+
 def test_flags_that_belong_to_the_other_subject(place: Path) -> None:
     from click.testing import CliRunner
 
@@ -210,12 +242,34 @@ def test_flags_that_belong_to_the_other_subject(place: Path) -> None:
     for arguments, said in (
         ([], "name what is to be judged"),
         (["run", "--model", "a:b"], "name what is to be judged"),
-        (["run", "--eps", "8/255"], "--eps is for --model, not for a run"),
+        (["run", "--block", "8"], "--block is for --model, not for a run"),
         (["run", "--seed", "0"], "--seed is for --model, not for a run"),
         (["--model", "a:b", "--route", "adv"], "--route is for a run, not for --model"),
+        (["run", "--shard", ""], "--shard : write the share"),
+        (["--model", "a:b", "--budget", ""], "--budget : write a time"),
         (["--model", "a:b"], "--model needs --dataset"),
         (["--model", "a:b", "--dataset", "digits"], "--model needs --out"),
     ):
         result = CliRunner().invoke(command, arguments)
         assert isinstance(result.exception, UsageError)
         assert said in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "run", "--budget", ""],
+        ["evaluate", "run", "--shard="],
+        ["evaluate", "run", "--eps", "8/255", "--norm", ""],
+        ["compose", "--budget", "", "--dry-run"],
+    ],
+)
+def test_a_flag_without_a_value_is_refused_before_anything_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["robustcl", *words])
+    with pytest.raises(SystemExit) as left:
+        console.main()
+    assert left.value.code == 2
+    flag = next(word.rstrip("=") for word in reversed(words) if word.startswith("--") and word != "--dry-run")
+    assert f"{flag} is followed by an empty text: give a value, or leave the flag out" in capsys.readouterr().err

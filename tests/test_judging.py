@@ -181,7 +181,7 @@ def test_a_journal_of_another_model_is_refused(tmp_path: Path) -> None:
     Journal(tmp_path / "j").append(KEY, [Outcome(0, 1, 1, True, 0, "x")])
     again = Journal(tmp_path / "j")
     again.require_model("m")
-    with pytest.raises(UsageError, match=r"journal of another model \(weights m, these are k\)"):
+    with pytest.raises(UsageError, match=r"journal of another model \(m, this one is k;"):
         again.require_model("k")
 
 
@@ -191,7 +191,6 @@ def test_a_torn_line_is_cut_and_a_strange_one_refused(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"protocol": "as')
     assert list(Journal(path).known(KEY)) == [0, 1]
-    assert path.read_text().endswith("\n")
     with path.open("a") as file:
         file.write('{"other": 1}\n')
     with pytest.raises(DataError, match="line 4 is no outcome of this version"):
@@ -205,7 +204,7 @@ def test_a_limited_time_gives_bounds_and_never_the_number_s_name(tmp_path: Path)
     late = Measurement(Journal(tmp_path / "a"), 0, Work(block=5, deadline=time.monotonic() - 1), spoken.append)
     none = late.row(one, images, KEY, members, None)  # type: ignore[arg-type]
     assert (none["n"], none["value"], none["metric"], none["upper"]) == (0, None, "partial two_acc", 1.0)
-    assert spoken == [f"as-is test two: none of {N} samples judged in the time given"]
+    assert spoken == [f"as-is test two: none of {N} samples judged so far"]
 
     stops = Work(block=5, deadline=time.monotonic() + 3600, told=lambda *about: None)
     some = Measurement(Journal(tmp_path / "b"), 0, stops, spoken.append)
@@ -220,6 +219,37 @@ def test_a_limited_time_gives_bounds_and_never_the_number_s_name(tmp_path: Path)
     assert re.search("between .* from 10 of 23 samples", spoken[-1])
 
 
+def test_a_block_that_was_left_halfway_does_not_count(tmp_path: Path) -> None:
+    """Its fooled samples are known and its standing ones are not: bounds of these would be too low."""
+    one = judge()
+    images, members = images_of(one), [("weak", Counting(2)), ("strong", Counting(20, die_at=1))]
+    stops = Work(block=5, deadline=time.monotonic() + 3600)
+    half = Measurement(Journal(tmp_path / "j"), 0, stops, lambda said: None)
+    index = half.index(images, None)  # type: ignore[arg-type]
+    with pytest.raises(Killed):
+        one.judge(images, index, KEY, members, half.journal, 0, stops)  # type: ignore[arg-type]
+    assert len(half.journal.finished(KEY, ["weak", "strong"])) > 5, "some of the second block were fooled early"
+    over = Measurement(half.journal, 0, Work(block=5, deadline=time.monotonic() - 1), lambda said: None)
+    found = over.outcomes(one, images, KEY, members, None)  # type: ignore[arg-type]
+    assert [outcome.index for outcome in found] == index[:5].tolist()
+
+
+def test_nothing_is_drawn_when_the_time_is_up() -> None:
+    images = images_of(judge())
+    for deadline, drawn in ((None, N), (time.monotonic() + 3600, N), (time.monotonic() - 1, 0)):
+        work = Measurement(Journal(Path("none")), 0, Work(deadline=deadline), lambda said: None)
+        assert len(work.drawn(images, None)) == drawn  # type: ignore[arg-type]
+
+
+def test_images_sorted_by_class_are_told(tmp_path: Path) -> None:
+    one, spoken = judge(), []
+    images = images_of(one)
+    images.labels = images.labels.sort().values
+    clean = Key("as-is", "", "test", None, KEY.spec)
+    Measurement(Journal(tmp_path / "j"), 0, Work(), spoken.append).row(one, images, clean, (), 4)  # type: ignore[arg-type]
+    assert "4 images that are judged are of 2 of the 4 classes" in spoken[0]
+
+
 def test_what_each_member_left_standing(tmp_path: Path) -> None:
     one = judge()
     members = [("weak", Counting(2)), ("strong", Counting(20))]
@@ -229,6 +259,92 @@ def test_what_each_member_left_standing(tmp_path: Path) -> None:
     found, _ = run(tmp_path / "again", 23)
     after_weak = sum(o.member == "strong" for o in found)
     assert row["members"] == {"weak": after_weak / N, "strong": row["correct"] / N}
+
+
+def test_shares_of_two_models_are_not_joined(tmp_path: Path) -> None:
+    for number, model in enumerate("ab"):
+        key = Key("as-is", "", "test", None, json.dumps({"model": model}))
+        shards.journal(tmp_path, (number, 2)).append(key, [Outcome(number, 0, 0, True, 0, "")])
+    with pytest.raises(UsageError, match=r"2-of-2.jsonl is of another model \(b\) than the other shares \(a\)"):
+        shards.merge(tmp_path)
+    assert not (tmp_path / "journal.jsonl").exists()
+
+
+def test_a_share_without_a_sample_is_a_share(tmp_path: Path) -> None:
+    key = Key("as-is", "", "test", None, json.dumps({"model": "a"}))
+    shards.journal(tmp_path, (0, 2)).append(key, [Outcome(0, 0, 0, True, 0, "")])
+    shards.journal(tmp_path, (1, 2))
+    assert shards.merge(tmp_path) == (1, 2)
+
+
+def test_who_only_reads_a_journal_leaves_it_alone(tmp_path: Path) -> None:
+    """Its last line may be another process's, in the middle of being written."""
+    path = tmp_path / "j"
+    key = Key("as-is", "", "test", None, json.dumps({"model": "a"}))
+    Journal(path).append(key, [Outcome(0, 0, 0, True, 0, "")])
+    with path.open("a") as file:
+        file.write('\n{"protocol": "as')
+    text, reader = path.read_text(), Journal(path)
+    assert path.read_text() == text
+    assert len(reader.known(key)) == 1
+    reader.append(key, [Outcome(1, 0, 0, True, 0, "")])
+    assert len(Journal(path).known(key)) == 2
+    assert not path.read_text().endswith('"as')
+
+
+class InPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(2.0)[:, :3]
+
+
+class NoGradient(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :3].detach()
+
+
+class Drawing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :3] + torch.rand(())
+
+
+class Counter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x[:, :3]
+
+
+def test_a_model_that_writes_into_its_input_is_told_and_the_input_is_spared() -> None:
+    x = torch.rand(4, 12)
+    before = x.clone()
+    with pytest.raises(UsageError, match="the model writes into its input"):
+        soundness.check(of_model(InPlace().eval()), x, torch.zeros(4, dtype=torch.int64))
+    assert torch.equal(x, before)
+
+
+def test_inputs_that_do_not_fit_are_one_sentence() -> None:
+    with pytest.raises(UsageError, match=r"fails on inputs of shape \(5,\), RuntimeError: .*it was built for"):
+        soundness.look(of_model(nn.Linear(12, 3).eval()), torch.rand(4, 5))
+
+
+def test_a_model_without_a_gradient_is_told() -> None:
+    one = Judge(of_model(NoGradient().eval()), Ball("Linf", 0.1), Rng(0), nullcontext)
+    x = torch.rand(4, 12)
+    label = one.classifier.predict(x)
+    with pytest.raises(UsageError, match="no gradient toward its inputs"):
+        one.attack(x, label, torch.arange(4), "pgd", [("pgd", PGD(steps=1))])
+
+
+@pytest.mark.parametrize(("model", "said"), [(Drawing(), "draws at random"), (Counter(), "buffer calls .* changed")])
+def test_a_model_whose_verdicts_would_not_stay(model: nn.Module, said: str) -> None:
+    x, before = torch.full((1, 12), 0.5), torch.get_rng_state()
+    with pytest.raises(UsageError, match=said):
+        soundness.check_steady(of_model(model.eval()), x)
+    assert torch.equal(before, torch.get_rng_state())
+    soundness.check_steady(of_model(nn.Linear(12, 3).eval()), x)
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4"])

@@ -57,6 +57,15 @@ def test_a_partial_attack_and_the_validation_split_do_not_count(run: Path, tmp_p
     assert read_model_info(write_model_info(run, tmp_path, id="a")).autoattack_acc is None
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_part_of_autoattack_is_not_autoattack(run: Path, tmp_path: Path, first: bool) -> None:
+    whole = {"spec": {"attack": {"use": "autoattack", "version": "standard"}}, "value": 0.3}
+    part = {"spec": {"attack": {"use": "autoattack", "attacks_to_run": ["square"]}}, "value": 0.7}
+    for row in (whole, part) if first else (part, whole):
+        with_autoattack(run, **row)
+    assert read_model_info(write_model_info(run, tmp_path, id="a")).autoattack_acc == "30.00"
+
+
 def test_several_ways_of_judging(run: Path, tmp_path: Path) -> None:
     with_autoattack(run, route="adv")
     with pytest.raises(UsageError, match=r"judged in several ways: choose .* of protocol slf route clean .*; .* adv"):
@@ -79,6 +88,18 @@ def test_a_card_is_not_replaced_unasked(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         write_model_info(run, tmp_path, id="a")
     write_model_info(run, tmp_path, id="a", force=True)
+
+
+@pytest.mark.parametrize("reported", ["4531", "100.01", "-1", "nan", "inf", "45.31%", "0.5e1", "much", ""])
+def test_a_reported_accuracy_is_a_percentage(run: Path, tmp_path: Path, reported: str) -> None:
+    with pytest.raises(UsageError, match=r"--reported .*: write a percentage from 0 to 100, such as 45\.31"):
+        write_model_info(run, tmp_path, id="a", reported=reported)
+    assert not (tmp_path / "digits").exists()
+
+
+@pytest.mark.parametrize("reported", ["0", "100", "100.00", "45.31"])
+def test_a_percentage_is_kept_as_it_was_written(run: Path, tmp_path: Path, reported: str) -> None:
+    assert read_model_info(write_model_info(run, tmp_path, id="a", reported=reported)).reported == reported
 
 
 def test_reads_cards_of_others(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from robustcl import search
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
+from robustcl.types import Attack, Embedding
 
 NORMS = ("Linf", "L2", "L1")
 
@@ -226,3 +227,38 @@ def test_parameters_keep_no_gradient_and_the_result_no_graph():
 def test_restarts_that_would_repeat_each_other_are_refused():
     with pytest.raises(UsageError, match="start = 'uniform'"):
         search.ascend(images(7), bumpy, Ball("L2", 1.0), steps=1, step_size=0.1, rng=Rng(0), start="none", restarts=2)
+
+
+def doubted(asked: list[int], rows: int = 3) -> Attack:
+    """An attack whose own verdict is always "fooled", and whose judge never agrees."""
+    index = torch.arange(rows)
+
+    def refuse(candidates: Tensor, places: Tensor) -> Tensor:
+        asked.append(len(candidates))
+        return torch.zeros(len(candidates), dtype=torch.bool)
+
+    return Attack(
+        encoder=lambda v, places: Embedding(logits=v[:, :2]), ball=Ball("Linf", 0.2), rng=rows_rng(rows),
+        label=index * 0, index=index, places=index, loss=lambda embedding, places: embedding.logits[:, 1],
+        verdict=lambda embedding, places: torch.ones(len(places), dtype=torch.bool), confirmation=refuse,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_a_row_leaves_only_when_the_judge_agrees(restarts):
+    x, asked = torch.full((3, 4), 0.5), []
+    adv = search.pursue(x, doubted(asked), steps=8, step_size=None, restarts=restarts)
+    assert len(asked) >= 8 * restarts
+    torch.testing.assert_close(adv[:, 1], torch.full((3,), 0.7))
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("Linf", 8 / 255), ("L2", 0.5), ("L1", 12.0)])
+def test_a_step_that_is_left_out_is_a_quarter_of_eps(norm, eps):
+    x, slope = torch.full((2, 600), 0.5), torch.randn(2, 600, generator=torch.Generator().manual_seed(0))
+    ball = Ball(norm, eps)
+
+    def climbed(step: float | None) -> Tensor:
+        return search.ascend(x, lambda v: (v * slope).sum(1), ball, steps=20, step_size=step, rng=rows_rng(2))
+
+    torch.testing.assert_close(climbed(None), climbed(eps / 4))
+    assert search.step_length(None, Ball("Linf", 8 / 255)) == 2 / 255

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -209,6 +210,24 @@ def test_what_users_write():
     assert Ball.checked("l2", 128.0, None) == Ball("L2", 128.0, None)
     assert Ball.checked("LINF", 8, (0.0, 255.0)).eps == 8.0
     assert parse_norm("l1") == "L1"
+    assert Ball.checked(2, 0.5) == Ball("L2", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("order", "name"),
+    [
+        (math.inf, "Linf"), (np.float32("inf"), "Linf"), ("inf", "Linf"), ("Inf", "Linf"),
+        (2, "L2"), (2.0, "L2"), (np.int64(2), "L2"), ("2", "L2"), (1, "L1"), (1.0, "L1"), ("1", "L1"),
+    ],
+)  # fmt: skip
+def test_a_norm_may_be_its_order(order, name):
+    assert parse_norm(order) == name
+
+
+@pytest.mark.parametrize("order", [0, 3, 1.5, True, -math.inf, math.nan, None, [2], "L0", "", "Linfty", "-inf"])
+def test_other_norms_are_refused(order):
+    with pytest.raises(UsageError, match="is not known: write one of Linf, L2, L1"):
+        parse_norm(order)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +240,12 @@ def test_what_users_write():
         (("L2", -0.1), "negative"),
         (("L2", math.nan), "finite"),
         (("L3", 0.1), "Linf, L2, L1"),
+        (("L2", None), "eps = None is no radius"),
+        (("L2", True), "eps = True is no radius"),
+        (("L2", [0.1]), "is no radius"),
+        (("L2", 10**400), "too large"),
+        (("Linf", "1e-50"), "eps 1e-50 is too small for float32"),
+        (("Linf", 1e-50), "leaves nothing to attack"),
         (("L2", 0.1, (1.0, 0.0)), "lower bound first"),
     ],
 )

@@ -15,6 +15,7 @@ from robustcl.attacking import evaluation, given
 from robustcl.attacking.names import Made
 from robustcl.attacking.subject import JUDGING, Subject
 from robustcl.errors import NeedNotMet, UsageError
+from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.protocols import Need
@@ -177,6 +178,6 @@ class _Judge(Judge):
         super().__init__(attack.subject.classifier, attack.ball, attack.stream, attack.autocast)
         self._judged = attack.judged
 
-    def task(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
-        task = super().task(x, label, index, rng)
+    def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
+        task = super().task(attacked, x, label, index, rng)
         return task if self._judged else task.but(verdict=None, confirmation=None)

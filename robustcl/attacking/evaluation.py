@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustcl.attacking import given
 from robustcl.attacking.subject import JUDGING
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import soundness
-from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, model_hash
+from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.likeness import likeness
 from robustcl.evaluate.rows import per_member
 from robustcl.evaluate.work import Work
 from robustcl.protocols import PerturbationGenerator
@@ -177,14 +178,11 @@ def _opened(path: Path) -> Journal:
 
 def _key(attack: ModelAttack, images: _Given) -> Key:
     """Return the question: another model, other data, another setting is another one."""
-    model = attack.subject.model
-    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     data = hashlib.blake2b(images.x.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(), digest_size=8)
     data.update(images.labels.cpu().numpy().tobytes())
     spec = {
         "protocol": "as-is",
-        "model": model_hash(state),
-        "architecture": hashlib.blake2b(_described(model).encode(), digest_size=8).hexdigest(),
+        "model": likeness(attack.subject.model),
         "data": data.hexdigest(),
         "attack": {"use": attack.made.name, **attack.made.options},
         "norm": attack.ball.norm,
@@ -194,10 +192,6 @@ def _key(attack: ModelAttack, images: _Given) -> Key:
         "seed": attack.seed,
     }
     return Key("as-is", "", "given", attack.made.name, json.dumps(spec, sort_keys=True))
-
-
-def _described(model: nn.Module) -> str:
-    return f"{type(model).__module__}.{type(model).__qualname__} {model!r}"
 
 
 def _by_member(outcomes: Iterable[Outcome]) -> list[tuple[str, Tensor]]:

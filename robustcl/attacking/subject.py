@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from robustcl.errors import UsageError
 from robustcl.evaluate import soundness
-from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier, of_model
+from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier, embedded
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.logits import Logits
 from robustcl.nn.modes import MODES, locked
@@ -43,7 +42,7 @@ class Subject:
             raise UsageError(f"mode = {mode!r} is unknown: write one of {', '.join(MODES)}")
         self.model, self._asked, self.mode = model, mode, mode or JUDGING
         self.layers = LOGITS | FEATURES if isinstance(model, Logits) else LOGITS
-        self.classifier = Classifier(model, self._embed, self.layers)
+        self.classifier = Classifier(model, _embed, self._hold, self.layers)
         self._seed = rng.child("model")
         self._drawn: dict[str, Any] | None = None
 
@@ -60,23 +59,16 @@ class Subject:
         """
         self._refuse_train_mode()
         before = random_states()
-        try:
-            with torch.no_grad():
-                seen = self._embed(x, LOGITS)
-        except RuntimeError as error:
-            raise _explained(error, self.model, x) from error
+        logits = soundness.look(self.classifier, x)
         if self._drawn is None and differ(before, random_states()):
             set_random_states(before)
             self._drawn = _seeded(self._seed)
-        return soundness.check(replace(self.classifier, embed=lambda x, layers: seen), x, y)
+        return soundness.check_logits(logits, y)
 
-    def _embed(self, x: Tensor, layers: frozenset[str]) -> Embedding:
-        with self._randomness(), _spare_buffers(self.model, self.mode):
-            if not isinstance(self.model, Logits):
-                return of_model(self.model, self.mode).embed(x, layers)
-            with locked(self.model, self.mode):
-                embedding: Embedding = self.model.encoder(x, self.model.route, layers)
-            return embedding
+    @contextmanager
+    def _hold(self, module: nn.Module) -> Iterator[None]:
+        with self._randomness(), _spare_buffers(module, self.mode), locked(module, self.mode):
+            yield
 
     def _refuse_train_mode(self) -> None:
         if self._asked is not None:
@@ -104,6 +96,13 @@ class Subject:
             set_random_states(before)
 
 
+def _embed(module: nn.Module, x: Tensor, layers: frozenset[str]) -> Embedding:
+    if not isinstance(module, Logits):
+        return embedded(module, x)
+    embedding: Embedding = module.encoder(x, module.route, layers)
+    return embedding
+
+
 @contextmanager
 def _spare_buffers(model: nn.Module, mode: str) -> Iterator[None]:
     """Lend the model copies of its buffers for one forward pass in a mode that writes into them."""
@@ -128,12 +127,3 @@ def _seeded(rng: Rng) -> dict[str, Any]:
     own = random_states()
     set_random_states(before)
     return own
-
-
-def _explained(error: RuntimeError, model: nn.Module, x: Tensor) -> Exception:
-    """Return the sentence for inputs of another type than the weights, or else the model's own error."""
-    kinds = {tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()}
-    if len(kinds) == 1 and x.dtype not in kinds:
-        (kind,) = kinds
-        return UsageError(f"the inputs are {x.dtype} and the model's weights {kind}: give x.to({kind})")
-    return error

@@ -35,6 +35,7 @@ class Progress:
         self._tasks: dict[str, Any] = {}
         self._told: dict[str, int] = {}
         self._since: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -63,16 +64,27 @@ class Progress:
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=steps, loss="")
+        if self._again(stage, step):
+            self._bars.reset(self._tasks[stage], total=steps)
         self._bars.update(self._tasks[stage], completed=step, loss=_loss(numbers))
 
     def _line(self, stage: str, step: int, steps: int, numbers: Mapping[str, float]) -> None:
+        if self._again(stage, step):
+            self._told.pop(stage, None)
+            self._since.pop(stage)
         started, first = self._since.setdefault(stage, (time.monotonic(), step))
         part = step * _LINES // steps
         if part == self._told.get(stage, 0) and step != steps:
             return
         self._told[stage] = part
         rate = (time.monotonic() - started) / max(step - first, 1)
-        self.say(" ".join(f"{stage} {step}/{steps} {_loss(numbers)} about {rate * (steps - step):.0f} s left".split()))
+        left = f"about {rate * (steps - step):.0f} s left" if first < step < steps else ""
+        self.say(" ".join(f"{stage} {step}/{steps} {_loss(numbers)} {left}".split()))
+
+    def _again(self, stage: str, step: int) -> bool:
+        """Say whether a stage has begun anew, as the attack of each point of a curve does under one name."""
+        before, self._last[stage] = self._last.get(stage, step - 1), step
+        return step <= before
 
 
 def _loss(numbers: Mapping[str, float]) -> str:

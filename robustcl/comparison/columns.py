@@ -16,8 +16,8 @@ from robustcl.report import tables
 TEST = "test"
 """The split that is the same for every run of a data set."""
 
-_IDENTITY = ("stage", "encoder")
-"""Entries of a specification that are the column's own; the others must be the same for all runs."""
+_IDENTITY = ("stage", "encoder", "seed")
+"""Entries of a specification that are the column's own, or a run's; the others must be the same for all runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Outcomes:
         self.path = folder / "journal.jsonl"
         self._seen: dict[_Question, dict[int, _Seen]] = {}
         self._images: dict[str, dict[int, str]] = {}
+        self._altered: set[str] = set()
         if self.path.is_file():
             self._read()
 
@@ -88,11 +89,13 @@ class Outcomes:
 
     def _take(self, line: Mapping[str, Any]) -> None:
         if "index" not in line and "question" in line:
-            return  # a question written out; its samples' lines name it by digest
+            if "corruption" in json.loads(line["spec"]):
+                self._altered.add(line["question"])
+            return  # its samples' lines name the question by digest
         question = (line["protocol"], line["route"], line["split"], line["attack"], line["spec"])
         index = int(line["index"])
         self._seen.setdefault(question, {})[index] = _Seen(int(line["label"]), bool(line["correct"]))
-        if line["attack"] is None:
+        if line["attack"] is None and line["spec"] not in self._altered:
             self._images.setdefault(line["split"], {})[index] = str(line["hash"])
 
 

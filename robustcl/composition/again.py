@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ def evaluate_again(
     *,
     curve: Sequence[str] = (),
     convergence: Sequence[int] = (),
+    audit: int | None = None,
     work: Work = WHOLE,
     watcher: Watcher = watch_nothing,
     say: Callable[[str], None] = lambda sentence: None,
@@ -41,11 +43,27 @@ def evaluate_again(
     Raises:
         UsageError: the run has an unfinished stage, or something asked for does not exist.
     """
-    wanted = Wanted(protocol, routes, attacks, samples, corruptions, curve, convergence)
+    wanted = Wanted(protocol, routes, attacks, samples, corruptions, curve, convergence, audit)
     tables, options = wanted.tables(folder, say)
     judged = api.from_tables(tables, str(folder))
     engine = Engine(options["device"], 1, options["precision"])
-    return execute(judged, folder, engine, watcher, say, None, work)
+    before = _numbers(folder)
+    run = execute(judged, folder, engine, watcher, say, None, work)
+    if gone := [number for number in before if number not in _numbers(folder)]:
+        say(
+            f"results.json holds this evaluation alone, without {', '.join(gone)} of the one before; the journal keeps "
+            "every outcome, so the same command as then brings them back at once"
+        )
+    return run
+
+
+def _numbers(folder: Path) -> list[str]:
+    """Return what the rows of results.json measure, as they are said; nothing where there is no such file."""
+    try:
+        rows = json.loads((folder / "results.json").read_text(encoding="utf-8"))["rows"]
+        return [" ".join(filter(None, (row[key] for key in ("protocol", "route", "split", "metric")))) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +71,8 @@ class Wanted:
     """What is asked of a finished run's encoder; what is left out stays as its recipe has it.
 
     corruptions: whether to judge on corrupted images too; a folder that holds stored copies, or True to make them.
-    curve: budgets of the security curve; convergence: numbers of steps of the first attack.
+    curve: budgets of the security curve; convergence: numbers of steps of the first attack. audit: how many images are
+    audited, 0 for none.
     """
 
     protocol: str | None = None
@@ -63,6 +82,7 @@ class Wanted:
     corruptions: bool | str = False
     curve: Sequence[str] = ()
     convergence: Sequence[int] = ()
+    audit: int | None = None
 
     def tables(self, folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the run's recipe with the evaluations that are asked for, and the device options of the run.
@@ -96,4 +116,5 @@ class Wanted:
             "curve": list(self.curve),
             "convergence": list(self.convergence),
         }
-        return {key: value for key, value in asked.items() if value}
+        changes = {key: value for key, value in asked.items() if value}
+        return changes | ({} if self.audit is None else {"audit": self.audit})

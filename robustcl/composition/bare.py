@@ -21,11 +21,13 @@ from robustcl.composition.run import Run, check_device
 from robustcl.composition.stages import Say
 from robustcl.data.held import keep, opened
 from robustcl.data.subset import Images
+from robustcl.errors import UsageError
 from robustcl.evaluate import artifacts, scaled, shards, soundness
-from robustcl.evaluate.classifier import Classifier, of_model
-from robustcl.evaluate.journal import Journal, Key, model_hash
+from robustcl.evaluate.classifier import of_model
+from robustcl.evaluate.journal import Key
 from robustcl.evaluate.judge import Judge, Members
-from robustcl.evaluate.measure import EMBEDDED, Measurement
+from robustcl.evaluate.likeness import content, likeness
+from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.nn import outside
 from robustcl.protocols import DatasetPlugin
@@ -77,9 +79,12 @@ def judge_model(
     """
     check_device(device)
     subject = _open(asked, Engine(device, 1, precision))
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be made ({error.strerror}): name a folder that can be written") from error
     with only_one(out, work.shard):
-        journal = Journal(shards.path(out, work.shard))
+        journal = shards.journal(out, work.shard)
         journal.require_model(subject.digest)
         told = replace(work, block=asked.block, told=lambda what, done, total: watcher(what, done, total, {}))
         measurement = Measurement(journal, asked.seed, told, say)
@@ -95,7 +100,10 @@ def judge_model(
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A model with everything that is asked of it; ``attacks`` are members and options by name."""
+    """A model with everything that is asked of it; ``attacks`` are members and options by name.
+
+    digest: of the model; content: of the data set.
+    """
 
     asked: Asked
     ball: Ball
@@ -105,6 +113,7 @@ class _Subject:
     images: Images
     judge: Judge
     digest: str
+    content: str
     attacks: Mapping[str, tuple[Members, Mapping[str, Any]]]
 
     def rows(self, measurement: Measurement) -> list[dict[str, Any]]:
@@ -116,22 +125,19 @@ class _Subject:
 
     def draw(self, measurement: Measurement, out: Path) -> None:
         name, (members, _) = next(iter(self.attacks.items()))
-        index = measurement.index(self.images, self.asked.samples)[:EMBEDDED].to(self.images.device)
-        artifacts.keep(out / "artifacts", self.judge, "", self.images, index, name, members)
+        index = measurement.drawn(self.images, self.asked.samples)
+        if len(index):
+            artifacts.keep(out / "artifacts", self.judge, "", self.images, index, name, members)
 
     def audits(self, measurement: Measurement, out: Path) -> list[dict[str, Any]]:
-        """Return the audit of the model, or none where its time is up."""
+        """Return the audit of the model; none where none is asked for, or its time is up."""
         samples = audited.samples_of(self.asked.audit, len(measurement.index(self.images, self.asked.samples)))
         if samples == 0 or measurement.work.over:
+            measurement.say(f"not audited, {'as was asked' if samples == 0 else 'because the time is up'}")
             return []
-        keys = [self._key(name) for name in self.attacks]
-        known = [
-            list(measurement.journal.finished(key, [name for name, _ in members]).values())
-            for key, (members, _) in zip(keys, self.attacks.values(), strict=True)
-        ]
-        told = measurement.work.told
-        worst, seed = audited.worst(known), self.asked.seed
-        return [audited.audited(out, self.judge, self.images, keys, worst, samples, seed, told)]
+        asked = [(self._key(name), members) for name, (members, _) in self.attacks.items()]
+        journal, told, seed = measurement.journal, measurement.work.told, self.asked.seed
+        return [audited.audited(out, self.judge, self.images, journal, asked, samples, seed, told, measurement.say)]
 
     def results(
         self, rows: Sequence[Mapping[str, Any]], audits: Sequence[Mapping[str, Any]], seconds: float
@@ -160,15 +166,20 @@ class _Subject:
         }
 
     def _key(self, attack: str | None) -> Key:
-        spec: dict[str, Any] = {"protocol": PROTOCOL, "model": self.digest, "data": self.asked.dataset}
+        spec: dict[str, Any] = {
+            "protocol": PROTOCOL, "model": self.digest, "data": self.asked.dataset, "content": self.content,
+        }  # fmt: skip
         if attack is not None:
             spec |= {"attack": self.attacks[attack][1], "norm": self.ball.norm, "eps": float(self.ball.eps)}
+            spec |= {"seed": self.asked.seed, "precision": self.engine.precision}
         return Key(PROTOCOL, "", "test", attack, json.dumps(spec, sort_keys=True))
 
 
 def _open(asked: Asked, engine: Engine) -> _Subject:
     """Find and check everything before a folder is made."""
     parts, ball = Parts(), ball_of(asked.norm, asked.eps, "--eps")
+    if asked.data_dir is not None and ":" in asked.dataset:
+        raise UsageError(f"--dataset {asked.dataset} names its files already: leave out --data-dir {asked.data_dir}")
     options = {"path": asked.data_dir} if asked.data_dir else {}
     dataset = parts.make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
     tables = {name: Use(use=name) for name in asked.attacks}
@@ -177,14 +188,11 @@ def _open(asked: Asked, engine: Engine) -> _Subject:
     model = outside.build(asked.model, asked.weights, len(dataset.classes()))
     engine.place(model)
     classifier = of_model(model)
-    outputs = _outputs(classifier, images, asked.block)
+    first = images.fetch(torch.arange(min(images.samples, asked.block), device=images.device))
+    outputs = soundness.check(classifier, first, images.labels)
+    soundness.check_steady(classifier, first[:1])
     attacks = {
         name: (scaled.members(plugin, outputs, ball), parts.resolved(tables[name])) for name, plugin in plugins.items()
     }
     judge = Judge(classifier, ball, Rng(asked.seed, "evaluate", PROTOCOL), engine.autocast)
-    return _Subject(asked, ball, engine, parts, dataset, images, judge, model_hash(model.state_dict()), attacks)
-
-
-def _outputs(classifier: Classifier, images: Images, block: int) -> int:
-    first = torch.arange(min(images.samples, block), device=images.device)
-    return soundness.check(classifier, images.fetch(first), images.labels)
+    return _Subject(asked, ball, engine, parts, dataset, images, judge, likeness(model), content(images), attacks)

@@ -34,12 +34,13 @@ def check(steps: Sequence[int], attacks: Sequence[Part], ball: Ball, where: str)
 
 def measured(
     judge: Judge, images: Images, question: Question, measurement: Measurement, classes: int
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Return the entry of results.json under ``convergence``: the accuracy after 0 (clean), ... steps.
 
     Every number of steps is an attack of its own, from the same random start; a schedule that an attack derives from
     its steps, as Auto-PGD's, is derived anew. The attack's own number is not computed twice. ``n`` are the samples
-    that all points are taken over; where the time was up early, those that every one of them has reached.
+    that all points are taken over; where the time was up early, those that every one of them has reached, and ``None``
+    where there are none.
     """
     table, attack = question.plan.table, question.plan.attacks[0]
     own: Members = attack.plugin.members(classes, judge.ball)
@@ -50,6 +51,9 @@ def measured(
         key = question.attacked("test", 0, judge.ball, None if same else count)
         found.append(measurement.outcomes(judge, images, key, members, table.samples))
     common = set.intersection(*({outcome.index for outcome in outcomes} for outcomes in found))
+    if not common:
+        measurement.say(f"{table.use} {question.route} convergence: the time was up before any sample was judged")
+        return None
     values = [accuracy([outcome for outcome in outcomes if outcome.index in common]) for outcomes in found]
     measurement.say(f"{table.use} {question.route} {attack.name} after 0 to {(table.convergence or [0])[-1]} steps: "
                     + ", ".join(f"{value:.2%}" for value in values))  # fmt: skip

@@ -45,33 +45,45 @@ def chosen(table: Corruptions) -> tuple[str, ...]:
 
 
 def measured(
-    table: Corruptions, judge: Judge, test: Images, dataset: DatasetPlugin, question: Question,
-    measurement: Measurement, samples: int | None,
-) -> dict[str, Any]:  # fmt: skip
+    judge: Judge, test: Images, dataset: DatasetPlugin, question: Question, measurement: Measurement
+) -> dict[str, Any] | None:
     """Return the entry of results.json under ``corruptions``: accuracies by corruption, in the order of ``severities``.
 
-    ``mean`` is over corruptions and severities; ``complete`` says whether these are the benchmark's fifteen and five.
+    ``mean`` is over corruptions and severities; ``complete`` says whether these are the benchmark's fifteen and five,
+    on all images asked for. Where the time was up early, a corruption that was not judged at each severity is left
+    out, and said; ``None`` where that leaves none.
 
     Raises:
         DataError: copies that are missing, damaged, or of other images.
     """
+    table, samples = question.plan.table.corruptions, question.plan.table.samples
+    assert table is not None
     found: dict[str, list[float]] = {}
     quiet = replace(measurement, work=replace(measurement.work, told=tell_nobody))
-    names = chosen(table)
+    names, wanted, partial = chosen(table), len(measurement.index(test, samples)), False
     for number, name in enumerate(names, 1):
-        found[name] = []
+        sets = []
         for severity in table.severities:
             images = _images(table, name, severity, test, dataset)
             key = question.corrupted("test", {"name": name, "severity": severity, "stored": table.path is not None})
-            found[name].append(accuracy(quiet.outcomes(judge, images, key, (), samples)))
+            sets.append(quiet.outcomes(judge, images, key, (), samples))
+        partial = partial or any(len(outcomes) < wanted for outcomes in sets)
+        if all(sets):
+            found[name] = [accuracy(outcomes) for outcomes in sets]
         measurement.work.told(f"corruptions {question.route}", number, len(names))
+    who = f"{question.plan.table.use} {question.route} corruptions"
+    if late := [name for name in names if name not in found]:
+        measurement.say(f"{who}: the time was up before {', '.join(late)}")
+    if not found:
+        return None
     shares = [share for accuracies in found.values() for share in accuracies]
     mean = sum(shares) / len(shares)
-    measurement.say(f"{question.plan.table.use} {question.route} corruptions: {mean:.2%} over {len(shares)} sets")
+    measurement.say(f"{who}: {mean:.2%} over {len(shares)} sets")
+    standard = tuple(found) == corruption.STANDARD and tuple(table.severities) == corruption.SEVERITIES
     return {
         "protocol": question.plan.table.use, "route": question.route, "severities": list(table.severities),
         "accuracy": found, "mean": mean, "source": "stored copies" if table.path is not None else "made here",
-        "complete": tuple(found) == corruption.STANDARD and tuple(table.severities) == corruption.SEVERITIES,
+        "complete": standard and not partial,
     }  # fmt: skip
 
 

@@ -68,8 +68,10 @@ def open_splits(composition: Composition, device: torch.device) -> Splits:
     rest: Images = train
     validation: Images | None = None
     if fraction > 0:
-        kept, held_out = holdout(train.labels.cpu(), fraction, Rng(composition.recipe.seed, "validation"))
-        rest, validation = Subset(train, kept), Subset(train, held_out)
+        labels = train.labels.cpu()
+        kept, held_out = holdout(labels, fraction, Rng(composition.recipe.seed, "validation"))
+        # What has no label can be neither right nor wrong.
+        rest, validation = Subset(train, kept), Subset(train, held_out[labels[held_out] != UNLABELED])
     # The same labels in the same order: the same images, of which the validation part must stay out.
     same = torch.equal(pretrain_source.labels, train_source.labels)
     mean, std = dataset.statistics()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustcl import ranks
-from robustcl.composition import audited, convergence, corrupt, store
+from robustcl.composition import audited, convergence, corrupt, curve, store
 from robustcl.composition.data import open_test
 from robustcl.composition.question import Question
 from robustcl.composition.stages import Stages
@@ -14,9 +15,10 @@ from robustcl.data.subset import Images
 from robustcl.evaluate import head, scaled, shards
 from robustcl.evaluate.artifacts import keep
 from robustcl.evaluate.classifier import of_encoder
-from robustcl.evaluate.journal import Journal, Key, model_hash
+from robustcl.evaluate.journal import Key, model_hash
 from robustcl.evaluate.judge import Judge, Members
-from robustcl.evaluate.measure import EMBEDDED, Measurement, accuracy
+from robustcl.evaluate.likeness import content
+from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.work import Work
 from robustcl.nn.encoder import Encoder
 from robustcl.rng import Rng
@@ -32,14 +34,16 @@ class Evaluation:
 
     ``work`` is this process's part. The share of one of several processes goes into a journal of its own, which
     ``robustcl merge`` joins with the others'; representations and images are kept by a whole evaluation alone.
+    ``folder`` takes journal, artifacts and audits; it is the run's own where it is left out.
     """
 
-    def __init__(self, run: Stages, work: Work) -> None:
+    def __init__(self, run: Stages, work: Work, folder: Path | None = None) -> None:
         self.run, self.splits = run, run.splits
+        self.folder = folder or run.folder
         self.composition = run.composition
         self.whole = work.shard == (0, 1)
         self.work = replace(work, told=lambda what, done, total: run.watcher(what, done, total, {}))
-        self.journal = Journal(shards.path(run.folder, work.shard)) if ranks.rank() == 0 else None
+        self.journal = shards.journal(self.folder, work.shard) if ranks.rank() == 0 else None
         self.rows: list[dict[str, Any]] = []
         self.security: list[dict[str, Any]] = []
         self.convergence: list[dict[str, Any]] = []
@@ -47,7 +51,7 @@ class Evaluation:
         self.audit: list[dict[str, Any]] = []
 
     def measure(self) -> dict[str, Any]:
-        """Return ``rows``, ``security``, ``convergence`` and ``corruptions`` of results.json."""
+        """Return ``rows``, ``security``, ``convergence``, ``corruptions`` and ``audit`` of results.json."""
         test: Images | None = None
         for plan in self.composition.evaluations:
             for route in plan.table.route:
@@ -84,7 +88,7 @@ class Evaluation:
     def _judge(self, plan: EvaluationPlan, route: str, encoder: Encoder, test: Images) -> None:
         rng = Rng(self.composition.recipe.seed, "evaluate", plan.table.use, route)
         judge = Judge(of_encoder(encoder, route), self.composition.ball, rng, self.run.engine.autocast)
-        question = Question(self.composition, plan, route, model_hash(encoder.state_dict()))
+        question = self.question(plan, route, encoder, test)
         measurement = self._measurement(plan)
         attacks = [(attack, self._members(attack, judge.ball)) for attack in plan.attacks]
         splits = {"test": test} | ({"validation": self.splits.validation} if self.splits.validation else {})
@@ -93,23 +97,20 @@ class Evaluation:
             for number, (_, members) in enumerate(attacks):
                 key = question.attacked(split, number, judge.ball)
                 self._row(measurement, plan, judge, images, key, members)
-        if attacks and plan.table.curve:
-            self._curve(judge, test, plan, question, measurement)
-        if plan.table.convergence is not None:
-            classes = len(self.splits.classes)
-            self.convergence.append(convergence.measured(judge, test, question, measurement, classes))
-        if plan.table.corruptions is not None:
-            dataset = self.composition.dataset.plugin
-            self.corruptions.append(
-                corrupt.measured(
-                    plan.table.corruptions, judge, test, dataset, question, measurement, plan.table.samples
-                )
-            )
+        classes = len(self.splits.classes)
+        if attacks and plan.table.curve and (points := curve.measured(judge, test, question, measurement, classes)):
+            self.security.append(points)
+        if plan.table.convergence and (steps := convergence.measured(judge, test, question, measurement, classes)):
+            self.convergence.append(steps)
+        dataset = self.composition.dataset.plugin
+        if plan.table.corruptions and (sets := corrupt.measured(judge, test, dataset, question, measurement)):
+            self.corruptions.append(sets)
         if attacks and self.whole:
             self._audit(plan, judge, test, question, measurement)
             attack, members = attacks[0]
-            index = measurement.index(test, plan.table.samples)[:EMBEDDED].to(test.device)
-            keep(self.run.folder / "artifacts", judge, route, test, index, attack.name, members)
+            index = measurement.drawn(test, plan.table.samples)
+            if len(index):
+                keep(self.folder / "artifacts", judge, route, test, index, attack.name, members)
 
     def _row(
         self, measurement: Measurement, plan: EvaluationPlan, judge: Judge, images: Images, key: Key, members: Members
@@ -122,45 +123,33 @@ class Evaluation:
         self, plan: EvaluationPlan, judge: Judge, test: Images, question: Question, measurement: Measurement
     ) -> None:
         samples = audited.samples_of(plan.table.audit, len(measurement.index(test, plan.table.samples)))
+        who = f"{plan.table.use} {question.route}"
         if samples == 0 or self.work.over:
+            self.run.say(f"{who}: not audited, {'as was asked' if samples == 0 else 'because the time is up'}")
             return
-        keys = [question.attacked("test", number, judge.ball) for number in range(len(plan.attacks))]
-        known = [
-            list(measurement.journal.finished(key, [name for name, _ in self._members(attack, judge.ball)]).values())
-            for key, attack in zip(keys, plan.attacks, strict=True)
+        asked = self.questions(plan, question, judge.ball)
+        journal, seed = measurement.journal, self.composition.recipe.seed
+        found = audited.audited(self.folder, judge, test, journal, asked, samples, seed, self.work.told, self.run.say)
+        self.audit.append(found)
+        self.run.say(f"{who} audit of {found['samples']} samples: {found['verdict'].upper()}")
+
+    def question(self, plan: EvaluationPlan, route: str, encoder: Encoder, test: Images) -> Question:
+        """Return the keys of a prepared encoder's outcomes."""
+        splits = {"test": test, "validation": self.splits.validation}
+        contents = {name: content(images) for name, images in splits.items() if images is not None}
+        return Question(self.composition, plan, route, model_hash(encoder.state_dict()), contents)
+
+    def questions(self, plan: EvaluationPlan, question: Question, ball: Ball) -> list[tuple[Key, Members]]:
+        """Return what is asked of the test images within a ball: the key of each attack, and its members."""
+        return [
+            (question.attacked("test", number, ball), self._members(attack, ball))
+            for number, attack in enumerate(plan.attacks)
         ]
-        seed = self.composition.recipe.seed
-        self.audit.append(
-            audited.audited(self.run.folder, judge, test, keys, audited.worst(known), samples, seed, self.work.told)
-        )
-        self.run.say(
-            f"{plan.table.use} {question.route} audit of {samples} samples: {self.audit[-1]['verdict'].upper()}"
-        )
 
     def _measurement(self, plan: EvaluationPlan) -> Measurement:
         assert self.journal is not None
         work = replace(self.work, block=plan.table.block)
         return Measurement(self.journal, self.composition.recipe.seed, work, self.run.say)
 
-    def _members(self, attack: Part, ball: Ball, times: float = 1.0) -> Members:
-        return scaled.members(attack.plugin, len(self.splits.classes), ball, times)
-
-    def _curve(
-        self, judge: Judge, images: Images, plan: EvaluationPlan, question: Question, measurement: Measurement
-    ) -> None:
-        """Attack with growing budgets."""
-        attack, samples, full = plan.attacks[0], plan.table.samples, float(judge.ball.eps)
-        clean = measurement.outcomes(judge, images, question.clean("test"), (), samples)
-        points = [(0.0, accuracy(clean))]
-        for eps in plan.table.curve:
-            ball = Ball.checked(judge.ball.norm, eps)
-            other = Judge(judge.classifier, ball, judge.rng, judge.autocast)
-            key = question.attacked("test", 0, ball)
-            members = self._members(attack, ball, float(ball.eps) / full)
-            outcomes = measurement.outcomes(other, images, key, members, samples)
-            points.append((float(ball.eps), accuracy(outcomes)))
-        points.sort()
-        self.security.append({
-            "protocol": plan.table.use, "route": question.route, "attack": attack.name, "n": len(clean),
-            "eps": [eps for eps, _ in points], "accuracy": [value for _, value in points],
-        })  # fmt: skip
+    def _members(self, attack: Part, ball: Ball) -> Members:
+        return scaled.members(attack.plugin, len(self.splits.classes), ball)

@@ -17,7 +17,7 @@ from robustcl.evaluate.identity import Identity
 from robustcl.evaluate.solo import Solo
 from robustcl.nn import weights
 from robustcl.recipe import Evaluate, Recipe, Stage, Use
-from robustcl.threat import Ball
+from robustcl.threat import Ball, parse_norm
 from robustcl.train.plan import Part, StagePlan, routes_until
 
 
@@ -95,6 +95,10 @@ def attack_of(table: Use, parts: Parts, where: str) -> Part:
 
 def ball_of(norm: str, eps: str | float, where: str) -> Ball:
     """Return a threat's ball; ``where`` is its place in errors. A ball without room holds no threat."""
+    try:
+        norm = parse_norm(norm)
+    except UsageError as error:  # beside the flag --eps it is another flag that is wrong
+        raise UsageError(f"{'--norm' if where == '--eps' else where}: {error}") from None
     try:
         ball = Ball.checked(norm, eps)
     except UsageError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,35 +17,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The keys of one protocol on one route; ``model`` is the hash of the judged weights."""
+    """The keys of one protocol on one route.
+
+    model: the hash of the judged weights. contents: split -> digest of its images.
+    """
 
     composition: Composition
     plan: EvaluationPlan
     route: str
     model: str
+    contents: Mapping[str, str]
 
     def clean(self, split: str) -> Key:
         """Return the key of clean accuracy."""
-        return Key(self.plan.table.use, self.route, split, None, json.dumps(self._spec(), sort_keys=True))
+        return Key(self.plan.table.use, self.route, split, None, json.dumps(self._spec(split), sort_keys=True))
 
     def attacked(self, split: str, number: int, ball: Ball, steps: int | None = None) -> Key:
         """Return the key of the plan's attack of a number, within a ball; ``steps``: other ones than its own."""
         options = self.composition.parts.resolved(self.plan.table.attacks[number])
-        spec = self._spec() | {"attack": options, "norm": ball.norm, "eps": float(ball.eps)}
+        spec = self._spec(split) | {"attack": options, "norm": ball.norm, "eps": float(ball.eps)}
         spec |= {} if steps is None else {"steps": steps}
         name = self.plan.attacks[number].name
         return Key(self.plan.table.use, self.route, split, name, json.dumps(spec, sort_keys=True))
 
     def corrupted(self, split: str, corruption: dict[str, Any]) -> Key:
         """Return the key of clean accuracy on corrupted images."""
-        spec = self._spec() | {"corruption": corruption}
+        spec = self._spec(split) | {"corruption": corruption}
         return Key(self.plan.table.use, self.route, split, None, json.dumps(spec, sort_keys=True))
 
-    def _spec(self) -> dict[str, Any]:
+    def _spec(self, split: str) -> dict[str, Any]:
         return {
             "protocol": self.composition.parts.resolved(self.plan.table),
             "identity": self.plan.identity.hash,
             "stage": self.plan.table.stage or "",
             "encoder": self.plan.table.encoder,
             "model": self.model,
+            "content": self.contents[split],
         }

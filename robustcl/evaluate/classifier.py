@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.fast import frozen_for_attack
+from robustcl.nn.folding import folded
 from robustcl.nn.layout import channels_last
 from robustcl.nn.modes import locked
 from robustcl.types import Embedding
@@ -19,25 +21,35 @@ from robustcl.types import Embedding
 LOGITS = frozenset({"logits"})
 FEATURES = frozenset({"h"})
 
+NOTHING = -2
+"""What logits that are not finite predict: no class, and not the -1 of an image without a label either."""
+
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
     """Inputs (R, *item) in the threat's range -> logits (R, L), and features h (R, F) where it has them.
 
-    ``module`` is what an attack can reach; ``layers`` are what ``embed`` can be asked for.
+    ``module`` is what an attack can reach; ``forward`` embeds inputs with it, while ``hold`` holds it in its mode;
+    ``layers`` are what ``embed`` can be asked for.
     """
 
     module: nn.Module
-    embed: Callable[[Tensor, frozenset[str]], Embedding]
+    forward: Callable[[nn.Module, Tensor, frozenset[str]], Embedding]
+    hold: Callable[[nn.Module], AbstractContextManager[object]]
     layers: frozenset[str]
+
+    def embed(self, x: Tensor, layers: frozenset[str]) -> Embedding:
+        """Return the layers asked for of inputs x (R, *item)."""
+        with self.hold(self.module):
+            return self.forward(self.module, x, layers)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Return the predicted classes (R,), in the model's own precision; what is not finite predicts nothing, -1."""
+        """Return the predicted classes (R,), in the model's own precision; ``NOTHING`` for what is not finite."""
         # An attack may be under way in bf16; its verdict is not.
         with torch.autocast(x.device.type, enabled=False):
             logits = self.embed(x, LOGITS).logits.float()
-        return torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
+        return torch.where(logits.isfinite().all(1), logits.argmax(1), NOTHING)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
@@ -50,16 +62,33 @@ class Classifier:
         with frozen_for_attack(self.module):
             yield
 
+    @contextmanager
+    def sparring(self, x: Tensor) -> Iterator[Classifier]:
+        """Yield who is attacked in this one's place on inputs x (R, *item): a quicker copy, or itself, held frozen.
+
+        Verdicts are this one's own to give.
+        """
+
+        def logits(module: nn.Module, x: Tensor) -> Tensor:
+            with self.hold(module):
+                return self.forward(module, x, LOGITS).logits
+
+        quick = folded(self.module, logits, x)
+        if quick is not None:
+            yield replace(self, module=quick, hold=nullcontext)
+            return
+        with self.attacked():
+            yield self
+
 
 def of_encoder(encoder: Encoder, route: str) -> Classifier:
     """Return an encoder and its classifier on one batch-norm route, in eval mode."""
 
-    def embed(x: Tensor, layers: frozenset[str]) -> Embedding:
-        with locked(encoder, "eval"):
-            embedding: Embedding = encoder(x, route, layers)
+    def forward(module: nn.Module, x: Tensor, layers: frozenset[str]) -> Embedding:
+        embedding: Embedding = module(x, route, layers)
         return embedding
 
-    return Classifier(encoder, embed, LOGITS | FEATURES)
+    return Classifier(encoder, forward, partial(locked, mode="eval"), LOGITS | FEATURES)
 
 
 def of_model(model: nn.Module, mode: str = "eval") -> Classifier:
@@ -68,13 +97,13 @@ def of_model(model: nn.Module, mode: str = "eval") -> Classifier:
     ``mode``: "eval", "batch" or "train", as ``robustcl.nn.modes.locked`` holds it.
     Raises ``UsageError`` where its output has another shape.
     """
+    return Classifier(model, embedded, partial(locked, mode=mode), LOGITS)
 
-    def embed(x: Tensor, layers: frozenset[str]) -> Embedding:
-        with locked(model, mode):
-            logits = model(channels_last(x))
-        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise UsageError(f"the model must return logits (R, L) for {len(x)} inputs, but it returned {shape}")
-        return Embedding(logits=logits)
 
-    return Classifier(model, embed, LOGITS)
+def embedded(model: nn.Module, x: Tensor, layers: frozenset[str] = LOGITS) -> Embedding:
+    """Return the logits (R, L) of any module; raises ``UsageError`` where its output has another shape."""
+    logits = model(channels_last(x))
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UsageError(f"the model must return logits (R, L) for {len(x)} inputs, but it returned {shape}")
+    return Embedding(logits=logits)

@@ -57,7 +57,7 @@ class Outcome:
 
 
 class Journal:
-    """Outcomes kept in a file of JSON lines; a half-written last line is cut off on opening.
+    """Outcomes kept in a file of JSON lines; a half-written last line is passed over, and cut off by who writes more.
 
     Each question is written out once, with its whole ``spec``; the lines of its samples name it by a digest. A sample
     has one line for each member of the attack that it met, in order; the last one is what became of it.
@@ -68,6 +68,7 @@ class Journal:
         self.questions: dict[str, str] = {}
         """digest -> spec."""
         self._known: dict[_Place, dict[int, list[Outcome]]] = {}
+        self._whole: int | None = None
         if path.exists():
             self._read()
 
@@ -95,6 +96,9 @@ class Journal:
             lines.append(json.dumps({"question": key.digest, "spec": key.spec}))
         question = asdict(key) | {"spec": key.digest}
         lines += [json.dumps(question | asdict(outcome)) for outcome in fresh]
+        if self._whole is not None:
+            os.truncate(self.path, self._whole)
+            self._whole = None
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
             file.flush()
@@ -102,24 +106,28 @@ class Journal:
         for outcome in fresh:
             known.setdefault(outcome.index, []).append(outcome)
 
+    def models(self) -> set[str]:
+        """Return the hashes of the models that were asked about."""
+        found = (json.loads(spec).get("model") for spec in self.questions.values() if spec)
+        return {model for model in found if model is not None}
+
     def require_model(self, model: str) -> None:
         """Refuse to go on where a question was asked of another model than the one of this hash."""
-        for spec in self.questions.values():
-            other = json.loads(spec).get("model") if spec else None
-            if other not in (None, model):
-                raise UsageError(
-                    f"{self.path} is the journal of another model (weights {other}, these are {model}): "
-                    "choose another --out, or judge the model that it belongs to"
-                )
+        for other in sorted(self.models() - {model}):
+            raise UsageError(
+                f"{self.path} is the journal of another model ({other}, this one is {model}; weights, architecture and "
+                "the code of its classes count): choose another --out, or judge the model that it belongs to"
+            )
 
     def _read(self) -> None:
         text = self.path.read_bytes()
         whole = text.rfind(b"\n") + 1
-        if whole < len(text):
-            os.truncate(self.path, whole)
+        # Somebody who only reads must not write: another process may be in the middle of that line.
+        self._whole = whole if whole < len(text) else None
         for number, line in enumerate(text[:whole].splitlines(), 1):
             try:
-                self._take(json.loads(line))
+                if line.strip():
+                    self._take(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise DataError(
                     f"{self.path}: line {number} is no outcome of this version of robustcl: "

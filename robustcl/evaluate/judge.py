@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustcl import promises
 from robustcl.data.subset import Images
+from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.work import Work
@@ -39,6 +40,9 @@ class Judge:
     ) -> list[Outcome]:
         """Return what became of every sample that is judged by now, in the order of ``index``.
 
+        Where the time is limited, only the blocks before the first unfinished one count: in a block that was left
+        halfway the fooled samples are known and the others are not.
+
         Args:
             images: the split to judge on.
             index: (n,) int64, which of its images.
@@ -52,13 +56,14 @@ class Judge:
         done, blocks = 0, work.blocks(index)
         total = sum(len(block) for block in blocks)
         for block in blocks:
-            if work.over:
+            if work.over and not journal.finished(key, names).keys() >= set(block.tolist()):
                 break
             done += len(block)
             if self._block(images, block, key, members, journal, seed):
                 work.told(" ".join(f"{key.attack or CLEAN} {key.route} {key.split}".split()), done, total)
         finished = journal.finished(key, names)
-        return [finished[int(i)] for i in index if int(i) in finished]
+        counted = index if work.deadline is None else torch.cat([index[:0], *blocks])[:done]
+        return [finished[int(i)] for i in counted if int(i) in finished]
 
     def _block(self, images: Images, block: Tensor, key: Key, members: Members, journal: Journal, seed: int) -> bool:
         """Send a block through the members that it has not met; say whether there were any."""
@@ -98,14 +103,25 @@ class Judge:
     ) -> Tensor:
         """Return what one generator makes of inputs x (R, *item), whose randomness is keyed by ``index`` (R,)."""
         rng = self.rng.child("attack", name or CLEAN, member).for_rows(index)
-        with self.autocast(), self.classifier.attacked():
-            return promises.perturb(
-                generator, member, x, self.task(x, label, index, rng), modules=[self.classifier.module]
-            )
+        with self.autocast(), self.classifier.sparring(x) as attacked:
+            task = self.task(attacked, x, label, index, rng)
+            return promises.perturb(generator, member, x, task, modules=[self.classifier.module, attacked.module])
 
-    def task(self, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
-        """Return what a generator needs to attack inputs x (R, *item): by default, it maximises the cross-entropy."""
-        embed, layers = self.classifier.embed, self.classifier.layers
+    def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
+        """Return what a generator needs to attack inputs x (R, *item): by default, it maximises the cross-entropy.
+
+        ``attacked`` is who is looked at on the way; a row that seems to be fooled is confirmed by this judge's own.
+        """
+        embed, layers = attacked.embed, attacked.layers
+
+        def encode(candidates: Tensor, places: Tensor) -> Embedding:
+            embedding = embed(candidates, layers)
+            if candidates.requires_grad and torch.is_grad_enabled() and not embedding.logits.requires_grad:
+                raise UsageError(
+                    "the model's logits have no gradient toward its inputs: take torch.no_grad and detach out of its "
+                    "forward, or choose an attack that needs none, square or rays"
+                )
+            return embedding
 
         def loss(embedding: Embedding, places: Tensor) -> Tensor:
             return F.cross_entropy(embedding.logits.float(), label[places], reduction="none")
@@ -115,7 +131,7 @@ class Judge:
                 return embed(x[places], layers)
 
         return Attack(
-            encoder=lambda candidates, places: embed(candidates, layers),
+            encoder=encode,
             ball=self.ball,
             rng=rng,
             label=label,

@@ -17,7 +17,7 @@ from robustcl.evaluate.rows import per_member, row, said
 from robustcl.evaluate.work import Work
 from robustcl.rng import Rng
 
-EMBEDDED = 500
+_DRAWN = 500
 """Images whose representations the report draws."""
 
 _HURRIED = 32
@@ -39,6 +39,8 @@ class Measurement:
         ``spec`` in the row is the key's, without the hash of the model, which stands beside it.
         """
         index = self.index(images, samples)
+        if key.attack is None:
+            self._warn_of_sorted(images, index)
         outcomes = self.outcomes(judge, images, key, members, samples)
         spec = json.loads(key.spec)
         model = spec.pop("model")
@@ -57,6 +59,11 @@ class Measurement:
         index = self.index(images, samples)
         return judge.judge(images, index, key, members, self.journal, self.seed, work)
 
+    def drawn(self, images: Images, samples: int | None) -> Tensor:
+        """Return which images are attacked once more for the report to draw: some of those judged; none in haste."""
+        most = 0 if self.work.over else _DRAWN if self.work.deadline is None else _HURRIED
+        return self.index(images, samples)[:most].to(images.device)
+
     def index(self, images: Images, samples: int | None) -> Tensor:
         """Return which images are judged: the first ones; in an order of chance where the time may be up early."""
         index = torch.arange(min(images.samples, samples or images.samples))
@@ -64,7 +71,16 @@ class Measurement:
             return index
         return index[Rng(self.seed, "evaluate", "order").permutation(len(index))]
 
+    def _warn_of_sorted(self, images: Images, index: Tensor) -> None:
+        judged = images.labels[index.to(images.device)]
+        there, classes = len(set(judged.tolist())), len(set(images.labels.tolist()))
+        if 2 * there <= classes <= len(index):
+            self.say(
+                f"the {len(index)} images that are judged are of {there} of the {classes} classes: if the data set is "
+                "sorted by class, shuffle it or judge all of it"
+            )
+
 
 def accuracy(outcomes: list[Outcome]) -> float:
-    """Return the share of correct outcomes, 0 where there are none."""
-    return sum(outcome.correct for outcome in outcomes) / max(len(outcomes), 1)
+    """Return the share of correct outcomes, of one at least."""
+    return sum(outcome.correct for outcome in outcomes) / len(outcomes)

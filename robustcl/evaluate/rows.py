@@ -52,8 +52,8 @@ def per_member(journal: Journal, key: Key, outcomes: Sequence[Outcome], members:
 def said(found: Mapping[str, Any]) -> str:
     """Return a row's number as a person reads it."""
     if not found["n"]:
-        return f"none of {found['samples']} samples judged in the time given"
+        return f"none of {found['samples']} samples judged so far"
     if "partial" not in found:
         return f"{found['value']:.2%}"
-    bounds = f"{found['low']:.2%} to {min(found['high'], found['upper']):.2%}"
+    bounds = f"{found['low']:.2%} and {min(found['high'], found['upper']):.2%}"
     return f"between {bounds} (95 %), from {found['n']} of {found['samples']} samples"

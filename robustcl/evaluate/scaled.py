@@ -16,8 +16,8 @@ def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Member
         plugin = copy.copy(plugin)
         if isinstance(plugin, Solo):
             plugin.generator = copy.copy(plugin.generator)
-        moved = plugin.generator if isinstance(plugin, Solo) else plugin
-        if hasattr(moved, "step_size"):
+        moved: Any = plugin.generator if isinstance(plugin, Solo) else plugin
+        if getattr(moved, "step_size", None) is not None:
             moved.step_size = moved.step_size * times
     found: Members = plugin.members(classes, ball)
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from robustcl.errors import UsageError
@@ -18,11 +20,20 @@ def path(folder: Path, shard: tuple[int, int]) -> Path:
     return folder / (WHOLE if count == 1 else f"journal.{number + 1}-of-{count}.jsonl")
 
 
+def journal(folder: Path, shard: tuple[int, int]) -> Journal:
+    """Return the journal of the whole or of one share, which is there afterwards even if the share holds no sample."""
+    file = path(folder, shard)
+    if shard[1] > 1:
+        file.touch()
+    return Journal(file)
+
+
 def merge(folder: Path) -> tuple[int, int]:
     """Join the shares' journals into the whole one; return how many outcomes came, and how many shares there were.
 
     What the whole journal knows already stays as it is; the shares' files stay too.
-    Raises ``UsageError`` where there are no shares, some are missing, or they were cut in different numbers.
+    Raises ``UsageError`` where there are no shares, some are missing, they were cut in different numbers, or one
+    question was asked of two models.
     """
     names = sorted(file.name for file in folder.glob("journal.*"))
     found = {match: name for name in names if (match := _SHARE.fullmatch(name))}
@@ -39,8 +50,9 @@ def merge(folder: Path) -> tuple[int, int]:
         said = ", ".join(f"{number}/{counts[0]}" for number in missing)
         raise UsageError(f"{folder} lacks the share {said}: judge it with --shard {missing[0]}/{counts[0]} first")
     whole, taken = Journal(folder / WHOLE), 0
-    for name in found.values():
-        share = Journal(folder / name)
+    shares = [Journal(folder / name) for name in found.values()]
+    _check_models([whole, *shares])
+    for share in shares:
         for place in share.places():
             protocol, route, split, attack, digest = place
             key = Key(str(protocol), str(route), str(split), attack, share.questions.get(str(digest), ""))
@@ -49,3 +61,17 @@ def merge(folder: Path) -> tuple[int, int]:
             whole.append(key, fresh)
             taken += len(fresh)
     return taken, counts[0]
+
+
+def _check_models(journals: Sequence[Journal]) -> None:
+    asked: dict[tuple[object, ...], str] = {}
+    for journal in journals:
+        for *where, digest in journal.places():
+            spec = json.loads(journal.questions.get(str(digest)) or "{}")
+            model = spec.pop("model", "")
+            first = asked.setdefault((*where, json.dumps(spec, sort_keys=True)), model)
+            if first != model:
+                raise UsageError(
+                    f"{journal.path} is of another model ({model}) than the other shares ({first}): remove it, and "
+                    "judge that share again with the same model and weights"
+                )

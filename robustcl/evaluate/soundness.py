@@ -5,26 +5,70 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustcl.errors import DataError, UsageError
+from robustcl.errors import DataError, RobustclError, UsageError
 from robustcl.evaluate.classifier import LOGITS, Classifier
+from robustcl.snapshot import differ, random_states, set_random_states
+from robustcl.traces import Traces
 
 
-@torch.no_grad()
 def check(classifier: Classifier, x: Tensor, labels: Tensor) -> int:
     """Return the number of the model's outputs L, after a look at its logits on some inputs x (R, *item).
 
     Raises:
         DataError: logits that are not finite, or labels outside 0 .. L - 1.
-        UsageError: probabilities instead of logits, or one output only.
+        UsageError: probabilities instead of logits, one output only, or what ``look`` refuses.
     """
-    logits = classifier.embed(x, LOGITS).logits.float()
-    outputs = logits.shape[1]
+    return check_logits(look(classifier, x), labels)
+
+
+@torch.no_grad()
+def look(classifier: Classifier, x: Tensor) -> Tensor:
+    """Return the logits (R, L) of inputs x (R, *item).
+
+    Raises:
+        UsageError: the model cannot take them, or writes into them.
+    """
+    given = x.clone()
+    try:
+        logits = classifier.embed(given, LOGITS).logits
+    except RobustclError:
+        raise
+    except Exception as error:
+        raise UsageError(_explained(error, classifier, x)) from error
+    if not torch.equal(given, x):
+        raise UsageError("the model writes into its input: let its forward work on a copy, x.clone()")
+    return logits
+
+
+def check_steady(classifier: Classifier, x: Tensor) -> None:
+    """Refuse a model that a forward pass in eval mode changes, or that draws at random: no verdict would stay.
+
+    Raises:
+        UsageError: which of the two.
+    """
+    before, traces = random_states(), Traces([classifier.module], randomness=False)
+    look(classifier, x)
+    if differ(before, random_states()):
+        set_random_states(before)
+        raise UsageError(
+            "the model draws at random in eval mode, so that its verdicts differ from one pass to the next: make it "
+            'deterministic, or attack it from Python, robustcl.AutoAttack(model, version="rand")'
+        )
+    for trace in traces.found():
+        raise UsageError(
+            f"a forward pass in eval mode changes the model: {trace}; mend it, its verdicts would not stay"
+        )
+
+
+def check_logits(logits: Tensor, labels: Tensor) -> int:
+    """Return the number of outputs of logits (R, L); raises as ``check`` does, for labels (n,) too."""
+    logits, outputs = logits.float(), logits.shape[1]
     finite = logits.isfinite().all(1)
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0])
         raise DataError(
-            f"the model returns logits that are not finite for {int((~finite).sum())} of {len(x)} inputs, the first is "
-            f"number {row}: mend the model, no verdict can be had of them"
+            f"the model returns logits that are not finite for {int((~finite).sum())} of {len(logits)} inputs, the "
+            f"first is number {row}: mend the model, no verdict can be had of them"
         )
     if outputs < 2:
         raise UsageError("the model has one output: a classifier has one for each of two classes or more")
@@ -52,3 +96,15 @@ def check_labels(labels: Tensor, outputs: int) -> None:
 def probabilities(logits: Tensor) -> bool:
     """Say whether rows (R, L) are probabilities: nowhere negative, each with the sum 1."""
     return bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-4).all())
+
+
+def _explained(error: Exception, classifier: Classifier, x: Tensor) -> str:
+    kinds = {tensor.dtype for tensor in classifier.module.parameters() if tensor.is_floating_point()}
+    if len(kinds) == 1 and x.dtype not in kinds:
+        (kind,) = kinds
+        return f"the inputs are {x.dtype} and the model's weights {kind}: give x.to({kind})"
+    said = " ".join(str(error).split())
+    return (
+        f"the model fails on inputs of shape {tuple(x.shape[1:])}, {type(error).__name__}: {said}; give it data of the "
+        "shape that it was built for, or mend its forward"
+    )

@@ -20,7 +20,7 @@ from robustcl.types import Attack, Embedding
 from robustcl_plugins.attacks.apgd import APGDCrossEntropy, APGDLogitsRatio, APGDTargets
 from robustcl_plugins.generators.apgd import APGD
 from robustcl_plugins.generators.apgd_targeted import APGDTargeted
-from robustcl_plugins.generators.margin import dlr, likely_targets, margin, targeted_dlr
+from robustcl_plugins.generators.margin import dlr, likely_targets, margin, target_count, targeted_dlr
 
 EPS = {"Linf": 0.08, "L2": 0.3, "L1": 0.8}
 Net = Callable[[Tensor], Tensor]
@@ -467,4 +467,20 @@ def test_attacks_have_the_published_settings():
     ((name, ratio),) = APGDLogitsRatio().members(10, ball)
     assert (name, ratio.steps, ratio.loss, ratio.restarts, ratio.eot) == ("apgd-dlr", 100, "dlr", 1, 1)
     ((name, aimed),) = APGDTargets().members(10, ball)
-    assert (name, aimed.steps, aimed.targets, aimed.restarts, aimed.eot) == ("apgd-t", 100, 9, 1, 1)
+    assert (name, aimed.steps, aimed.targets, aimed.restarts, aimed.eot) == ("apgd-t", 100, None, 1, 1)
+    assert [target_count(aimed.targets, classes, "apgd-t") for classes in (2, 10, 11, 1000)] == [1, 9, 9, 9]
+
+
+@pytest.mark.golden("generator", "apgd-targeted")
+@pytest.mark.golden("attack", "apgd-t")
+def test_more_targets_than_wrong_classes_are_refused_and_left_out_takes_all() -> None:
+    net, x, ball = smooth(classes=4), images(6), Ball("Linf", 0.1)
+    attack = setting(net, x, ball)
+    usual = APGDTargeted(steps=3).perturb(x, attack)
+    assert torch.equal(usual, APGDTargeted(steps=3, targets=3).perturb(x, attack))
+    said = "targets = 4, but of 4 classes only 3 are wrong for an image: write 3 or fewer, or leave targets out"
+    with pytest.raises(UsageError, match=f"apgd-targeted: {said}"):
+        APGDTargeted(steps=3, targets=4).perturb(x, attack)
+    with pytest.raises(UsageError, match=f"apgd-t: {said}"):
+        APGDTargets(targets=4).members(4, ball)
+    assert APGDTargets(targets=3).members(4, ball)

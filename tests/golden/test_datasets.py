@@ -170,8 +170,23 @@ def test_npz_names_the_faults_of_the_test_split(tmp_path: Path) -> None:
         Npz(path=save(tmp_path, y_test=np.array([0, -1, 1]))).open("test")
 
 
+@pytest.mark.parametrize(
+    "labels", [np.array([0, 10**12, 1]), np.array([0, 2**63 + 1, 1], dtype=np.uint64), np.array([0, 1_000_000, 1])]
+)
+def test_npz_refuses_labels_that_count_no_classes(tmp_path: Path, labels: Any) -> None:
+    dataset = Npz(path=save(tmp_path, x_test=PIXELS[:3], y_test=labels))
+    for ask in (dataset.classes, lambda: dataset.open("test")):
+        with pytest.raises(DataError, match=rf"\.npz: y_test holds the label {labels[1]} in row 1: classes count from"):
+            ask()
+
+
+def test_npz_takes_the_largest_label_that_it_says_it_takes(tmp_path: Path) -> None:
+    labels = np.array([0, 999_999, 1], dtype=np.uint64)
+    assert len(Npz(path=save(tmp_path, x_test=PIXELS[:3], y_test=labels)).classes()) == 1_000_000
+
+
 def test_npz_names_missing_truncated_and_foreign_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no file .*absent.npz.*data.path=FILE"):
+    with pytest.raises(DataError, match=r"there is no file .*absent.npz.*data.path=FILE, or --data-dir FILE beside"):
         Npz(path=str(tmp_path / "absent.npz")).open("train")
     path = Path(save(tmp_path))
     whole = path.read_bytes()
@@ -296,7 +311,8 @@ def test_missing_official_data_says_what_is_expected_and_how_to_get_it(
     message = str(caught.value)
     assert str(tmp_path / folder) in message
     assert file in message
-    assert "--set data.download=true" in message
+    assert "have a recipe fetch it once by --set data.download=true" in message
+    assert "--data-dir FOLDER beside --dataset" in message
     assert "--set data.path=FOLDER" in message
 
 

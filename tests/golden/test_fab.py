@@ -15,6 +15,7 @@ from scipy.optimize import linprog, minimize
 from torch import Tensor, nn
 
 from robustcl import promises
+from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding
@@ -302,6 +303,18 @@ def test_restarts_and_targets_never_move_the_nearest_point_away_and_bring_some_c
     assert (more < few).any()
     assert (again <= more).all()
     assert (again < more).any()
+
+
+def test_more_targets_than_wrong_classes_are_refused_and_left_out_takes_all_up_to_nine():
+    net, x = curved(4), images(4, 6)
+    attack = attack_on(net, x, net(x).argmax(1), Ball("Linf", 0.3))
+    assert torch.equal(FAB(steps=4).perturb(x, attack), FAB(steps=4, targets=3).perturb(x, attack))
+    assert FAB().aims(images(1, 2, 30)).shape == (2, 9)
+    said = "fab: targets = 4, but of 4 classes only 3 are wrong for an image: write 3 or fewer, or leave targets out"
+    with pytest.raises(UsageError, match=said):
+        FAB(steps=4, targets=4).perturb(x, attack)
+    with pytest.raises(UsageError, match=said):
+        FABAttack(targets=4).members(4, attack.ball)
 
 
 def test_targets_are_the_most_likely_classes_first():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robustcl import promises
+from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding
@@ -140,11 +141,16 @@ def test_leaving_early_fools_the_same_rows():
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_any_number_of_classes_has_its_targets(classes):
     x = images(3)
-    for targets, expected in ((None, classes - 1), (2, min(2, classes - 1)), (99, classes - 1)):
+    for targets, expected in ((None, classes - 1), (1, 1), (classes - 1, classes - 1)):
         asked: list[Tensor] = []
         generator = MultiTargetedPGD(steps=2, step_size=0.01, targets=targets)
         generator.perturb(x, setting(x, Ball("Linf", 0.05), classes, asked=asked))
         assert len(asked) == 3 * expected
+    said = f"targets = {classes}, but of {classes} classes only {classes - 1} are wrong"
+    with pytest.raises(UsageError, match=f"multi-targeted-pgd: {said}"):
+        MultiTargetedPGD(targets=classes).perturb(x, setting(x, Ball("Linf", 0.05), classes))
+    with pytest.raises(UsageError, match=f"mt-pgd: {said}"):
+        MultiTargetedPGDAttack(targets=classes).members(classes, Ball("Linf", 0.05))
 
 
 @pytest.mark.golden("generator", "multi-targeted-pgd")
@@ -175,6 +181,6 @@ def test_nothing_leaves_ball_and_range(norm, share, step, bounded, seed):
 def test_the_attack_s_options_arrive():
     ball = Ball("Linf", 8 / 255)
     ((name, usual),) = MultiTargetedPGDAttack().members(10, ball)
-    assert (name, usual.steps, usual.step_size, usual.targets, usual.restarts) == ("mt-pgd", 100, 2 / 255, None, 1)
+    assert (name, usual.steps, usual.step_size, usual.targets, usual.restarts) == ("mt-pgd", 100, None, None, 1)
     ((_, given_),) = MultiTargetedPGDAttack(step_size=0.1, restarts=3, targets=4).members(10, ball)
     assert (given_.step_size, given_.restarts, given_.targets) == (0.1, 3, 4)

@@ -10,6 +10,7 @@ from robustcl.protocols import Need, PerturbationGenerator
 from robustcl.threat import Ball
 from robustcl_plugins.generators.apgd import APGD
 from robustcl_plugins.generators.apgd_targeted import APGDTargeted
+from robustcl_plugins.generators.margin import target_count
 
 
 class APGDCrossEntropy:
@@ -54,7 +55,8 @@ class APGDLogitsRatio:
 class APGDTargets:
     """Auto-PGD with 100 steps on the targeted DLR, toward each of the likeliest wrong classes in turn.
 
-    targets: how many classes, at most all wrong ones; the published standard evaluation takes 9, in L1 5.
+    targets: how many classes; left out nine, or all wrong ones where there are fewer. The published standard evaluation
+    takes 9, in L1 5.
     restarts: random starts for each target; the published evaluation takes 1.
     eot: as in ``apgd-ce``.
     """
@@ -62,10 +64,11 @@ class APGDTargets:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
     citation: ClassVar[str] = f"APGD-T of {APGD.citation}"
 
-    def __init__(self, *, targets: Count = 9, restarts: Count = 1, eot: Count = 1) -> None:
+    def __init__(self, *, targets: Count | None = None, restarts: Count = 1, eot: Count = 1) -> None:
         self.targets = targets
         self.restarts = restarts
         self.eot = eot
 
     def members(self, classes: int, ball: Ball) -> Sequence[tuple[str, PerturbationGenerator]]:
+        target_count(self.targets, classes, "apgd-t")
         return [("apgd-t", APGDTargeted(steps=100, targets=self.targets, restarts=self.restarts, eot=self.eot))]

@@ -9,22 +9,24 @@ from robustcl.options import Count
 from robustcl.protocols import Need, PerturbationGenerator
 from robustcl.threat import Ball
 from robustcl_plugins.generators.fab import FAB
+from robustcl_plugins.generators.margin import target_count
 
 
 class FABAttack:
     """Targeted FAB as in AutoAttack's standard ensemble: 100 steps toward each of the 9 most likely wrong classes.
 
-    steps: linearisations for each target. targets: how many wrong classes, at most all of them. restarts: rounds
-    over the targets.
+    steps: linearisations for each target. targets: how many wrong classes; left out nine, or all where there are fewer.
+    restarts: rounds over the targets.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
     citation: ClassVar[str] = FAB.citation
 
-    def __init__(self, *, steps: Count = 100, targets: Count = 9, restarts: Count = 1) -> None:
+    def __init__(self, *, steps: Count = 100, targets: Count | None = None, restarts: Count = 1) -> None:
         self.steps = steps
         self.targets = targets
         self.restarts = restarts
 
     def members(self, classes: int, ball: Ball) -> Sequence[tuple[str, PerturbationGenerator]]:
+        target_count(self.targets, classes, "fab")
         return [("fab-t", FAB(steps=self.steps, targets=self.targets, restarts=self.restarts))]

@@ -8,6 +8,7 @@ from typing import ClassVar
 from robustcl.options import Count, Ratio
 from robustcl.protocols import Need, PerturbationGenerator
 from robustcl.threat import Ball
+from robustcl_plugins.generators.margin import target_count
 from robustcl_plugins.generators.multi_targeted_pgd import MultiTargetedPGD
 
 
@@ -16,18 +17,21 @@ class MultiTargetedPGDAttack:
 
     For another number of steps name the generator as the attack, { use = "multi-targeted-pgd", steps = 200 }.
 
-    step_size: of each step, in the norm of the ball. restarts: random starts for each class.
-    targets: attack only so many of the likeliest wrong classes; left out: all.
+    step_size: of each step, in the norm of the ball; left out, a quarter of eps.
+    restarts: random starts for each class.
+    targets: attack only so many of the likeliest wrong classes, no more than there are; left out: all.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
     citation: ClassVar[str] = MultiTargetedPGD.citation
 
-    def __init__(self, *, step_size: Ratio = 2 / 255, restarts: Count = 1, targets: Count | None = None) -> None:
+    def __init__(self, *, step_size: Ratio | None = None, restarts: Count = 1, targets: Count | None = None) -> None:
         self.step_size = step_size
         self.restarts = restarts
         self.targets = targets
 
     def members(self, classes: int, ball: Ball) -> Sequence[tuple[str, PerturbationGenerator]]:
+        if self.targets is not None:
+            target_count(self.targets, classes, "mt-pgd")
         generator = MultiTargetedPGD(steps=100, step_size=self.step_size, restarts=self.restarts, targets=self.targets)
         return [("mt-pgd", generator)]

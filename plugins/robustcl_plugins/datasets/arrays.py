@@ -52,6 +52,11 @@ def channel_statistics(images: Tensor) -> Statistics:
     return tuple(means), tuple(deviations)
 
 
+def by_path(what: str) -> str:
+    """Return the flags that give a data set its path, for the end of a sentence: not every command has both."""
+    return f"(--set data.path={what}, or --data-dir {what} beside --dataset)"
+
+
 def expanded(path: str) -> Path:
     """Return the path with ``~`` replaced by the user's home."""
     return Path(path).expanduser()

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional
 from robustcl.errors import DataError
 from robustcl.options import Count
 from robustcl.protocols import Need
-from robustcl_plugins.datasets.arrays import Statistics, channel_statistics, check_split, expanded
+from robustcl_plugins.datasets.arrays import Statistics, by_path, channel_statistics, check_split, expanded
 
 _SAMPLE = 512
 """Images that the statistics look at, evenly spread over the train split."""
@@ -66,7 +66,8 @@ class ImageFolder:
         if folder is None:
             raise DataError(
                 f"there is no folder {' or '.join(map(str, folders))}: put the images into "
-                f"{root}/train/CLASS/ and {root}/test/CLASS/, or name the folder by --set data.path=FOLDER"
+                f"{root}/train/CLASS/ and {root}/test/CLASS/, or name another folder by the option path "
+                f"{by_path('FOLDER')}"
             )
         try:
             return datasets.ImageFolder(folder)

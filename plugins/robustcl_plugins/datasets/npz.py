@@ -18,6 +18,7 @@ from robustcl.protocols import Need
 from robustcl_plugins.datasets.arrays import (
     ArraySource,
     Statistics,
+    by_path,
     channel_statistics,
     check_split,
     expanded,
@@ -25,6 +26,8 @@ from robustcl_plugins.datasets.arrays import (
 )
 
 Layout = Literal["auto", "channels-first", "channels-last"]
+_CLASSES = 1_000_000
+"""A label from here on is a mistake: each class below it would get a name, and an output of a classifier."""
 
 
 class Npz:
@@ -32,9 +35,9 @@ class Npz:
 
     Images are uint8, or floats in [0, 1]: (N, H, W), (N, C, H, W) or (N, H, W, C); clips have T frames before H. With
     ``layout = "auto"`` the channel axis is the second or the last, the one of the two with four entries or fewer; where
-    both or neither have, ``layout`` must say it. Labels are integers (N,) from 0; -1 in ``y_train`` marks an image
-    without one. ``x_pretrain`` has no labels; without it the train split pretrains. For an evaluation alone, the test
-    arrays are enough. Archives are read without pickle.
+    both or neither have, ``layout`` must say it. Labels are integers (N,) from 0 to 999,999; -1 in ``y_train`` marks an
+    image without one. ``x_pretrain`` has no labels; without it the train split pretrains. For an evaluation alone, the
+    test arrays are enough. Archives are read without pickle.
     Every fault of the file is a DataError that names the array and the remedy.
 
     path: the archive.
@@ -129,6 +132,13 @@ class Npz:
                 f"{where} holds the label {array.min()}: classes count from 0"
                 + (", and -1 marks an image without a label" if split == "train" else "")
             )
+        # Compared in the array's own type: as int64 the upper half of uint64 would be negative.
+        if array.max() >= _CLASSES:
+            row = int((array >= _CLASSES).argmax())
+            raise DataError(
+                f"{where} holds the label {array[row]} in row {row}: classes count from 0 to {_CLASSES - 1} at most; "
+                "number them without gaps"
+            )
         return torch.from_numpy(array.astype(np.int64))
 
 
@@ -137,7 +147,8 @@ def _archive(path: Path) -> Iterator[Mapping[str, Any]]:
     """Open an archive; whatever goes wrong while it is read becomes a sentence."""
     if not path.is_file():
         raise DataError(
-            f"there is no file {path}: name an .npz with x_train, y_train, x_test, y_test by --set data.path=FILE"
+            f"there is no file {path}: name an .npz with x_train, y_train, x_test, y_test by the option path "
+            f"{by_path('FILE')}"
         )
     try:
         if not zipfile.is_zipfile(path):

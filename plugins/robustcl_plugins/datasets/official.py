@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from robustcl.errors import DataError
-from robustcl_plugins.datasets.arrays import expanded
+from robustcl_plugins.datasets.arrays import by_path, expanded
 
 
 def opened(
@@ -29,8 +29,8 @@ def opened(
     if missing and not download:
         raise DataError(
             f"{title} is not in {root}: expected {root / folder} with {', '.join(files)}, "
-            f"but {missing[0]} is missing; name the folder above it by --set data.path=FOLDER, or fetch it "
-            "by --set data.download=true"
+            f"but {missing[0]} is missing; name the folder above it by the option path "
+            f"{by_path('FOLDER')}, or have a recipe fetch it once by --set data.download=true"
         )
     try:
         with warnings.catch_warnings():
@@ -44,5 +44,5 @@ def opened(
             ) from error
         raise DataError(
             f"{title} in {root / folder} is damaged or not the official one, for the MD5 of a file "
-            "differs: delete it and fetch it by --set data.download=true"
+            "differs: delete it and have a recipe fetch it once by --set data.download=true"
         ) from error

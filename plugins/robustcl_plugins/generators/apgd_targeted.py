@@ -12,7 +12,7 @@ from robustcl.options import Count, Fraction
 from robustcl.protocols import Need
 from robustcl.types import Attack
 from robustcl_plugins.generators.apgd import APGD, auto_pgd, phased
-from robustcl_plugins.generators.margin import likely_targets, targeted_dlr
+from robustcl_plugins.generators.margin import likely_targets, target_count, targeted_dlr
 from robustcl_plugins.generators.standing import Found, pursue
 
 
@@ -24,8 +24,8 @@ class APGDTargeted:
     below four the loss has stated fall-backs, see ``margin.targeted_dlr``. One more forward pass than the runs of
     ``apgd``, for the clean logits.
 
-    steps: gradient steps of each run. targets: how many wrong classes, at most all. restarts: random starts for each.
-    rho, eot, largereps: as in ``apgd``.
+    steps: gradient steps of each run. targets: how many wrong classes; left out the nine likeliest, or all where there
+    are fewer. restarts: random starts for each. rho, eot, largereps: as in ``apgd``.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
@@ -35,7 +35,7 @@ class APGDTargeted:
         self,
         *,
         steps: Count = 100,
-        targets: Count = 9,
+        targets: Count | None = None,
         restarts: Count = 1,
         rho: Fraction = 0.75,
         eot: Count = 1,
@@ -50,7 +50,8 @@ class APGDTargeted:
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         x, large = x.detach(), phased(self.largereps, attack.ball)
-        targets = likely_targets(wide(attack.clean().logits), attack.label, self.targets)
+        logits = wide(attack.clean().logits)
+        targets = likely_targets(logits, attack.label, target_count(self.targets, logits.shape[1], "apgd-targeted"))
 
         def run(rank: int, number: int, rows: Tensor, some: Attack) -> Found:
             target = targets[rows, rank]

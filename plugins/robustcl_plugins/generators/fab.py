@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustcl import hyperplane
+from robustcl import hyperplane, search
 from robustcl.options import Count, Fraction, Positive
 from robustcl.protocols import Need
 from robustcl.types import Attack, Embedding
+from robustcl_plugins.generators.margin import target_count
 
 
 class FAB:
@@ -20,12 +21,14 @@ class FAB:
     Each step linearises the difference of two logits and goes to the boundary so found, from the iterate and, by a
     share, from x; after a wrong point the walk goes on closer to x. A row returns the nearest wrong point if that
     lies in the ball, else x itself. A row that is wrong at x returns x. At evaluation a row ends at its first wrong
-    point in the ball, which the judge confirms; elsewhere all targets are tried for the nearest one.
+    point in the ball, which the judge confirms; elsewhere all targets are tried for the nearest one. All passes are in
+    the model's own precision.
 
-    targets: the most likely wrong classes, attacked in turn; at most all of them. steps: linearisations for each
-    target. restarts: rounds over the targets; the first starts at x, the others at half the distance known or half of
-    eps. alpha_max: the largest share of the step from x. eta: how far past the boundary; 1 is onto it. beta: where
-    the walk goes on after a wrong point, 0 is x and 1 the point. As in AutoAttack there is no final search.
+    targets: how many wrong classes, attacked in turn, the most likely first; left out nine, or all where there are
+    fewer. steps: linearisations for each target. restarts: rounds over the targets; the first starts at x, the others
+    at half the distance known or half of eps. alpha_max: the largest share of the step from x. eta: how far past the
+    boundary; 1 is onto it. beta: where the walk goes on after a wrong point, 0 is x and 1 the point. As in AutoAttack
+    there is no final search.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
@@ -41,7 +44,7 @@ class FAB:
         *,
         steps: Count = 100,
         restarts: Count = 1,
-        targets: Count = 9,
+        targets: Count | None = None,
         alpha_max: Fraction = 0.1,
         eta: Positive = 1.05,
         beta: Fraction = 0.9,
@@ -54,10 +57,14 @@ class FAB:
         self.beta = beta
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
-        x = x.detach()
+        # Half precision moves the boundary: of what falls here, an eighth and more would be missed.
+        with torch.autocast(x.device.type, enabled=False):
+            return self._perturb(x.detach(), attack)
+
+    def _perturb(self, x: Tensor, attack: Attack) -> Tensor:
         clean = attack.clean()
         sound = clean.logits.isfinite().all(1)
-        found = _Found(x, attack, done=_wrong(clean, attack) | ~sound)
+        found = _Found(x, attack, done=search.confirmed(attack, x, _wrong(clean, attack)) | ~sound)
         likely = _wide(clean.logits.detach()).scatter(1, attack.label[:, None], -torch.inf)
         targets = self.aims(likely)
         for restart in range(self.restarts):
@@ -69,7 +76,8 @@ class FAB:
 
     def aims(self, likely: Tensor) -> Tensor:
         """Return the classes (R, T) that are walked to in turn, of logits (R, L) in which the label's is -inf."""
-        return likely.argsort(stable=True, dim=1, descending=True)[:, : min(self.targets, likely.shape[1] - 1)]
+        count = target_count(self.targets, likely.shape[1], "fab")
+        return likely.argsort(stable=True, dim=1, descending=True)[:, :count]
 
     def boundary(self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str) -> tuple[Tensor, Tensor]:
         """Return z_t - z_y (R,) at ``leaf`` (R, *item), and its gradient there (R, *item)."""

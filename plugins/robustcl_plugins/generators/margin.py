@@ -9,6 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustcl.errors import UsageError
+
+USUAL = 9
+"""Targets of the published standard evaluation: all wrong classes of ten (Croce and Hein, ICML 2020, section 5)."""
 _SAFE = 1e-12
 
 
@@ -41,6 +45,22 @@ def targeted_dlr(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:
 def margin(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:
     """Return z_t - z_y: what Gowal et al. 2019, arXiv:1910.09338, climb for each target t."""
     return (logits.gather(1, target[:, None]) - logits.gather(1, label[:, None]))[:, 0]
+
+
+def target_count(targets: int | None, classes: int, name: str) -> int:
+    """Return how many wrong classes to aim at: ``targets``, or left out ``USUAL``, or all where there are fewer.
+
+    Raises UsageError for more targets than a model of so many ``classes`` has wrong ones; ``name`` is the attack's.
+    """
+    wrong = classes - 1
+    if targets is None:
+        return min(USUAL, wrong)
+    if targets > wrong:
+        raise UsageError(
+            f"{name}: targets = {targets}, but of {classes} classes only {wrong} are wrong for an image: "
+            f"write {wrong} or fewer, or leave targets out"
+        )
+    return targets
 
 
 def likely_targets(logits: Tensor, label: Tensor, count: int | None) -> Tensor:

@@ -10,9 +10,10 @@ from torch import Tensor
 from robustcl.contrast import wide
 from robustcl.options import Count, Ratio
 from robustcl.protocols import Need
+from robustcl.search import step_length
 from robustcl.threat import Ball
 from robustcl.types import Attack
-from robustcl_plugins.generators.margin import likely_targets, margin
+from robustcl_plugins.generators.margin import likely_targets, margin, target_count
 from robustcl_plugins.generators.standing import Found, climb, pursue
 
 
@@ -33,7 +34,7 @@ class MultiTargetedPGD:
     )
 
     def __init__(
-        self, *, steps: Count = 10, step_size: Ratio = 2 / 255, targets: Count | None = None, restarts: Count = 1
+        self, *, steps: Count = 10, step_size: Ratio | None = None, targets: Count | None = None, restarts: Count = 1
     ) -> None:
         self.steps = steps
         self.step_size = step_size
@@ -42,7 +43,10 @@ class MultiTargetedPGD:
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         x = x.detach()
-        targets = likely_targets(wide(attack.clean().logits), attack.label, self.targets)
+        logits = wide(attack.clean().logits)
+        if self.targets is not None:
+            target_count(self.targets, logits.shape[1], "multi-targeted-pgd")
+        targets = likely_targets(logits, attack.label, self.targets)
 
         def run(rank: int, number: int, rows: Tensor, some: Attack) -> Found:
             target, start = targets[rows, rank], some.ball.sample(x[rows], some.rng.child("start", rank, number))
@@ -58,11 +62,11 @@ class MultiTargetedPGD:
 class _Steady:
     """Steps of one length, projected; no row ever goes back."""
 
-    def __init__(self, x: Tensor, ball: Ball, step_size: float) -> None:
+    def __init__(self, x: Tensor, ball: Ball, step_size: float | None) -> None:
         self.x, self.ball, self.step_size = x, ball, step_size
 
     def move(self, adv: Tensor, gradient: Tensor) -> Tensor:
-        return self.ball.project(self.ball.ascend(adv, gradient, self.step_size), self.x)
+        return self.ball.project(self.ball.ascend(adv, gradient, step_length(self.step_size, self.ball)), self.x)
 
     def adapt(self, done: int, loss: Tensor, best: Tensor, best_loss: Tensor) -> Tensor | None:
         return None

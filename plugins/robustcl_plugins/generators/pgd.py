@@ -15,9 +15,9 @@ from robustcl.types import Attack
 class PGD:
     """Repeats: one step along the steepest direction of the ball's norm, back into ball and range.
 
-    steps: gradient steps. step_size: the length of each, in the norm of the ball. start: x itself ("none"), a
-    uniform point of the ball, or x plus Gaussian noise of the given ``deviation`` (TRADES: 0.001). restarts:
-    searches from fresh starts; each row keeps its best where the loss is separable, otherwise the best whole
+    steps: gradient steps. step_size: the length of each, in the norm of the ball; left out, a quarter of eps. start: x
+    itself ("none"), a uniform point of the ball, or x plus Gaussian noise of the given ``deviation`` (TRADES: 0.001).
+    restarts: searches from fresh starts; each row keeps its best where the loss is separable, otherwise the best whole
     batch is kept. Maximises the term that the recipe names, the cross-entropy at evaluation, where a row that is fooled
     already is not attacked any further.
     """
@@ -32,7 +32,7 @@ class PGD:
         self,
         *,
         steps: Count = 10,
-        step_size: Ratio = 2 / 255,
+        step_size: Ratio | None = None,
         start: Literal["none", "uniform", "gaussian"] = "uniform",
         restarts: Count = 1,
         deviation: Positive = 0.001,
