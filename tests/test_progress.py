@@ -1,4 +1,4 @@
-"""What a person reads while something runs: how far it is, and an estimate where there is something to estimate from."""
+"""What a person reads while something runs: how far it is, and an estimate where there is one to be had."""
 
 from __future__ import annotations
 
