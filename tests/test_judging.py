@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustcl.errors import DataError, UsageError
-from robustcl.evaluate import shards, soundness
+from robustcl.evaluate import artifacts, shards, soundness
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, model_hash
@@ -232,6 +233,14 @@ def test_a_block_that_was_left_halfway_does_not_count(tmp_path: Path) -> None:
     over = Measurement(half.journal, 0, Work(block=5, deadline=time.monotonic() - 1), lambda said: None)
     found = over.outcomes(one, images, KEY, members, None)  # type: ignore[arg-type]
     assert [outcome.index for outcome in found] == index[:5].tolist()
+
+
+def test_pictures_are_of_the_first_member_alone(tmp_path: Path) -> None:
+    one, weak, strong = judge(), Counting(2), Counting(20)
+    images = images_of(one)
+    artifacts.keep(tmp_path / "a", one, "", images, torch.arange(N), "two", [("weak", weak), ("strong", strong)])  # type: ignore[arg-type]
+    assert (len(weak.rows), strong.rows) == (int((one.classifier.predict(images.x[:8]) == images.labels[:8]).sum()), [])
+    assert len(np.load(tmp_path / "a" / "strip.npz")["clean"]) == 8
 
 
 def test_nothing_is_drawn_when_the_time_is_up() -> None:

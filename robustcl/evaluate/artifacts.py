@@ -16,8 +16,14 @@ _SHOWN = 8
 
 
 def keep(folder: Path, judge: Judge, route: str, images: Images, index: Tensor, attack: str, members: Members) -> None:
-    """Attack the images of index (n,); write ``strip.npz``, and ``representation.npz`` if the model has features."""
+    """Attack images of index (n,); write ``strip.npz``, and ``representation.npz`` if the model has features.
+
+    Of an ensemble the first member alone attacks: a picture is not worth a second evaluation.
+    """
     folder.mkdir(exist_ok=True)
+    if "h" not in judge.classifier.layers:
+        index = index[:_SHOWN]
+    members = members[:1]
     x, label = images.fetch(index), images.labels[index]
     adversarial, prediction = judge.attack(x, label, index, attack, members)
     if "h" in judge.classifier.layers:

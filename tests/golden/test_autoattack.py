@@ -48,6 +48,7 @@ def test_standard_in_linf_and_l2(norm, classes):
     assert (fab["kind"], fab["steps"], fab["restarts"], fab["targets"]) == ("FAB", 100, 1, targets)
     assert (fab["alpha_max"], fab["eta"], fab["beta"]) == (0.1, 1.05, 0.9)
     assert (square["kind"], square["queries"], square["restarts"], square["p_init"]) == ("Square", 5000, 1, 0.8)
+    assert square["rescale"] is False, "the reference halves its windows after the published numbers of queries"
 
 
 @pytest.mark.parametrize("classes", [2, 4, 10])
