@@ -7,7 +7,7 @@ the steepest ascent and a uniform draw. Items may have any shape; a row never de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from types import MappingProxyType
@@ -19,11 +19,10 @@ from torch import Tensor
 from robustcl.errors import UsageError
 from robustcl.ratio import ratio
 from robustcl.rng import Rng
+from robustcl.shrink import positive, scaled_to_length, shrink, thresholded_to_length
 
 Range = tuple[float, float] | None
-_Length = Callable[[Tensor], Tensor]
 _LEAST = torch.finfo(torch.float32).tiny
-_Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +137,18 @@ class _L2:
         return length
 
     def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
-        return _shrink(adv, x, eps, range, _scaled_to_length, self.length)
+        return shrink(adv, x, eps, range, scaled_to_length, self.length)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
         flat = gradient.flatten(1)
         # Dividing by the largest entry first keeps tiny gradients from vanishing when they are squared.
-        flat = flat / _positive(flat.abs().amax(1, keepdim=True))
-        return adv + step * (flat / _positive(self.length(flat)[:, None])).view_as(adv)
+        flat = flat / positive(flat.abs().amax(1, keepdim=True))
+        return adv + step * (flat / positive(self.length(flat)[:, None])).view_as(adv)
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         direction = rng.normal(x.shape, device=x.device, dtype=x.dtype).flatten(1)
         radius = rng.uniform((len(x), 1), device=x.device, dtype=x.dtype) ** (1.0 / max(direction.shape[1], 1))
-        return (direction / _positive(self.length(direction)[:, None]) * radius).view(x.shape)
+        return (direction / positive(self.length(direction)[:, None]) * radius).view(x.shape)
 
 
 class _L1:
@@ -157,7 +156,7 @@ class _L1:
         return delta.abs().sum(1)
 
     def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
-        return _shrink(adv, x, eps, range, _thresholded_to_length, self.length)
+        return shrink(adv, x, eps, range, thresholded_to_length, self.length)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
         """Step along the few largest entries of the gradient whose room within the range adds up to the step.
@@ -177,7 +176,7 @@ class _L1:
         chosen = torch.where(before < column, size, 0.0)
         free = torch.where(room > 0.0, chosen, 0.0).sum(1, keepdim=True)
         length = torch.where(free > 0.0, free, chosen.sum(1, keepdim=True))
-        move = torch.zeros_like(flat).scatter_(1, order, chosen / _positive(length)) * flat.sign()
+        move = torch.zeros_like(flat).scatter_(1, order, chosen / positive(length)) * flat.sign()
         return adv + (column * move).to(adv.dtype).view_as(adv)
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
@@ -185,66 +184,16 @@ class _L1:
         flat = x.flatten(1).shape
         wait = -torch.log1p(-rng.uniform((flat[0], flat[1] + 1), device=x.device, dtype=x.dtype))
         sign = rng.uniform(flat, -1.0, 1.0, device=x.device, dtype=x.dtype).sign()
-        return (wait[:, :-1] / _positive(wait.sum(1, keepdim=True)) * sign).view(x.shape)
+        return (wait[:, :-1] / positive(wait.sum(1, keepdim=True)) * sign).view(x.shape)
 
 
 _GEOMETRIES: Mapping[str, _Geometry] = MappingProxyType({"Linf": _Linf(), "L2": _L2(), "L1": _L1()})
 _ORDERS: Mapping[str, float] = MappingProxyType({"Linf": math.inf, "L2": 2.0, "L1": 1.0})
 
 
-def _shrink(adv: Tensor, x: Tensor, eps: Tensor | float, range: Range, solve: _Solve, length: _Length) -> Tensor:
-    """Project onto ball and range at once, exactly: the move keeps its signs, ``solve`` finds its sizes."""
-    move = (adv - x).flatten(1).double()
-    radius = torch.as_tensor(eps, dtype=move.dtype, device=move.device).reshape(-1, 1)
-    size = room = move.abs()
-    if range is not None:
-        base = x.flatten(1).double()
-        room = torch.where(move > 0, range[1] - base, base - range[0]).clamp_(min=0.0).minimum(size)
-    shorter = torch.where(length(room)[:, None] <= radius, room, solve(size, room, radius))
-    shorter = shorter * (radius / _positive(length(shorter)[:, None])).clamp_(max=1.0)
-    nearest = x + (shorter * move.sign()).to(x.dtype).view_as(x)
-    return nearest if range is None else nearest.clamp_(*range)
-
-
-def _scaled_to_length(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Return min(scale * size, room), (R, d), with the scale in [0, 1] that gives L2 length ``eps``.
-
-    These are the KKT conditions. An entry is full from the scale room / size on; between two such scales the
-    squared length is a parabola.
-    """
-    fills, order = torch.where(size > 0.0, room / _positive(size), 1.0).sort(1)
-    full = torch.nn.functional.pad(room.square().gather(1, order).cumsum(1), (1, 0))
-    free = torch.nn.functional.pad(size.square().gather(1, order).flip(1).cumsum(1).flip(1), (0, 1))
-    reached = full[:, 1:] + fills.square() * free[:, 1:] <= eps.square()
-    count = reached.sum(1, keepdim=True)
-    left = (eps.square() - full.gather(1, count)).clamp_(min=0.0)
-    return (left / _positive(free.gather(1, count))).sqrt().clamp_(max=1.0).mul(size).minimum(room)
-
-
-def _thresholded_to_length(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Return min(max(size - threshold, 0), room), (R, d), with the threshold that gives L1 length ``eps``.
-
-    Duchi et al., Efficient projections onto the l1-ball, ICML 2008, with the box of Croce and Hein, Mind the
-    box, ICML 2021 (Proposition 2.1): the length falls piecewise linearly in the threshold, steeper from
-    ``size - room`` on and flatter again from ``size`` on.
-    """
-    corner, order = torch.cat([size - room, size], 1).sort(1)
-    slope = torch.cat([torch.ones_like(size), -torch.ones_like(size)], 1).gather(1, order).cumsum(1)
-    fall = torch.nn.functional.pad((slope[:, :-1] * corner.diff(dim=1)).cumsum(1), (1, 0))
-    excess = room.sum(1, keepdim=True) - fall - eps
-    last = ((excess >= 0.0).sum(1, keepdim=True) - 1).clamp_(min=0)
-    threshold = corner.gather(1, last) + excess.gather(1, last) / slope.gather(1, last).clamp_(min=1.0)
-    return (size - threshold).clamp_(min=0.0).minimum(room)
-
-
 def _column(value: float | Tensor, like: Tensor) -> float | Tensor:
     """Shape one number per row so that it multiplies (R, *item)."""
     return value.reshape(-1, *[1] * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
-
-
-def _positive(value: Tensor) -> Tensor:
-    """Make a divisor safe; what it divides is zero wherever it was zero."""
-    return value.clamp(min=torch.finfo(value.dtype).tiny)
 
 
 def _radius(eps: object) -> float:
