@@ -44,6 +44,12 @@ def model(name: str) -> tuple[nn.Module, str]:
     return net.eval(), model_hash(net.state_dict())
 
 
+@torch.no_grad()
+def accuracy(net: nn.Module, x: Tensor, label: Tensor) -> float:
+    """Return the share of inputs (n, *item) that a model gets right."""
+    return float((net(x).argmax(1) == label).float().mean())
+
+
 def _train(net: nn.Module, norm: str, eps: float, large: bool) -> None:
     x, label = (part[:_TRAINING] for part in _digits(large))
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)

@@ -16,9 +16,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from _bar import compare, report
-from _pinned import data, model
+from _pinned import accuracy, data, model
 from torch import Tensor, nn
 
 import robustcl
@@ -42,7 +41,7 @@ def _pgd(net: nn.Module, x: Tensor, label: Tensor, details: dict[str, Any]) -> t
 
     ours = robustcl.attacks.PGD(net, eps=EPS, steps=20, step_size=EPS / 4, stop_early=True)
     theirs = torchattacks.PGD(net, eps=EPS, alpha=EPS / 4, steps=20)
-    mine, peer = _accuracy(net, ours(x, label), label), _accuracy(net, theirs(x, label), label)
+    mine, peer = accuracy(net, ours(x, label), label), accuracy(net, theirs(x, label), label)
     seconds = compare(lambda: ours(x, label), lambda: theirs(x, label), 3)
     details["pgd-20: samples, robust accuracy ours and torchattacks"] = (len(x), mine, peer)
     details["pgd-20: seconds ours and torchattacks"] = tuple(round(s, 3) for s in seconds)
@@ -61,13 +60,13 @@ def _autoattack(
         made = AutoAttack(net, norm="Linf", eps=EPS, version="standard", device="cpu", seed=0)
         adv, _ = made.run_standard_evaluation(x, label, batch_size=250)
         theirs = time.perf_counter() - start
-    peer = _accuracy(net, adv, label)
+    peer = accuracy(net, adv, label)
     details["autoattack: samples, robust accuracy and seconds of the reference"] = (len(x), peer, round(theirs, 1))
     found = []
     for precision in ["bf16-mixed", *(["32-true"] if full_precision else [])]:
         start = time.perf_counter()
         made = robustcl.AutoAttack(net, eps=EPS, precision=precision)
-        mine = _accuracy(net, made.run_standard_evaluation(x, label, bs=250), label)
+        mine = accuracy(net, made.run_standard_evaluation(x, label, bs=250), label)
         ours = time.perf_counter() - start
         details[f"autoattack in {precision}: robust accuracy and seconds of ours"] = (mine, round(ours, 1))
         details[f"autoattack in {precision}: ratio"] = round(theirs / ours, 2)
@@ -75,11 +74,6 @@ def _autoattack(
             ratio = theirs / ours if mine <= peer else 0.0
             found.append(("autoattack in bf16", ratio, BARS["autoattack in bf16"]))
     return found
-
-
-@torch.no_grad()
-def _accuracy(net: nn.Module, x: Tensor, label: Tensor) -> float:
-    return float((net(x).argmax(1) == label).float().mean())
 
 
 if __name__ == "__main__":

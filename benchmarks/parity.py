@@ -16,9 +16,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from _bar import RESULTS, version
-from _pinned import data, model
+from _pinned import accuracy, data, model
 from torch import Tensor, nn
 
 import robustcl
@@ -62,7 +61,7 @@ def _cell(net: nn.Module, norm: str, eps: float, attack: str, x: Tensor, label: 
     found: dict[str, list[float]] = {"ours": [], "reference": []}
     for seed in range(SEEDS.get(attack, 1)):
         for side, run in (("ours", _ours), ("reference", _theirs)):
-            found[side].append(_accuracy(net, run(net, norm, eps, attack, seed, x, label), label))
+            found[side].append(accuracy(net, run(net, norm, eps, attack, seed, x, label), label))
     means = {side: sum(values) / len(values) for side, values in found.items()}
     return {**means, "n": len(x), "seeds": found}
 
@@ -89,11 +88,6 @@ def _theirs(net: nn.Module, norm: str, eps: float, attack: str, seed: int, x: Te
         adv, _ = made.run_standard_evaluation(x, label, batch_size=250)
     found: Tensor = adv
     return found
-
-
-@torch.no_grad()
-def _accuracy(net: nn.Module, x: Tensor, label: Tensor) -> float:
-    return float((net(x).argmax(1) == label).float().mean())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from robustcl.composition import audited
-from robustcl.composition.folder import only_one
+from robustcl.composition.folder import made, only_one
 from robustcl.composition.judging import attack_of, ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, environment
@@ -79,10 +79,7 @@ def judge_model(
     """
     check_device(device)
     subject = _open(asked, Engine(device, 1, precision))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be made ({error.strerror}): name a folder that can be written") from error
+    made(out, "the model's numbers")
     with only_one(out, work.shard):
         journal = shards.journal(out, work.shard)
         journal.require_model(subject.digest)

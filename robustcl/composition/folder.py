@@ -81,3 +81,18 @@ def only_one(folder: Path, shard: tuple[int, int] = (0, 1)) -> Iterator[None]:
             raise UsageError(f"another process is at work on {folder}; wait for it, or choose another --out") from None
         file.write(str(os.getpid()))
         yield
+
+
+def made(target: Path, what: str) -> Path:
+    """Return the folder of ``--out`` for something that is no run, which is there afterwards.
+
+    Raises:
+        UsageError: it is the folder of a run, or cannot be made; ``what`` says what would have gone there.
+    """
+    if (target / "recipe.lock.toml").is_file():
+        raise UsageError(f"--out {target} is the folder of a run; give {what} one of its own")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {target} cannot be made: {error.strerror}; choose another folder") from None
+    return target

@@ -14,7 +14,7 @@ from robustcl.composition import api
 from robustcl.composition.again import Wanted
 from robustcl.composition.data import open_splits
 from robustcl.composition.evaluation import Evaluation
-from robustcl.composition.folder import only_one
+from robustcl.composition.folder import made, only_one
 from robustcl.composition.judging import EvaluationPlan, attack_of, ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, describe_run
@@ -59,7 +59,7 @@ def evaluate_under(
     if bare := [plan.table.use for plan in judged.evaluations if not plan.attacks]:
         raise UsageError(f"evaluate.{bare[0]}: there is no attack to judge with; name one with --attack")
     ball = judged.ball
-    target = _made(out or place(folder, ball, eps), ball)
+    target = _empty_or_alike(out or place(folder, ball, eps), ball)
     engine = Engine(options["device"], 1, options["precision"])
     with only_one(folder, work.shard), only_one(target, work.shard):
         splits = open_splits(judged, engine.device)
@@ -117,20 +117,14 @@ def _scaled(plan: EvaluationPlan, parts: Parts, ball: Ball, times: float, wanted
     return replace(plan, table=table, protocol=protocol, attacks=attacks)
 
 
-def _made(target: Path, ball: Ball) -> Path:
+def _empty_or_alike(target: Path, ball: Ball) -> Path:
     """Return the folder, which is empty or holds numbers under the very same threat."""
-    if (target / "recipe.lock.toml").is_file():
-        raise UsageError(f"--out {target} is the folder of a run; give the other threat one of its own")
     if (target / "results.json").is_file():
         held = json.loads((target / "results.json").read_text(encoding="utf-8")).get("threat") or {}
         if (held.get("norm"), held.get("eps_value")) != (ball.norm, float(ball.eps)):
             said = f"{held.get('norm')} eps {held.get('eps')}"
             raise UsageError(f"--out {target} holds numbers under another threat, {said}; choose another folder")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {target} cannot be made: {error.strerror}; choose another folder") from None
-    return target
+    return made(target, "the other threat")
 
 
 def _slug(eps: str) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from robustcl.composition import opponents
-from robustcl.composition.folder import only_one
+from robustcl.composition.folder import made, only_one
 from robustcl.composition.judging import attack_of, ball_of
 from robustcl.composition.opponents import Opponent
 from robustcl.composition.parts import Parts
@@ -105,7 +105,8 @@ def matrix(
     part, spec = asked or opponents.common_attack(found)
     members = scaled.members(part.plugin, found[0].classes, ball)
     question = {"attack": {"name": part.name, "spec": spec}, "norm": ball.norm, "eps": float(ball.eps)}
-    target = _made(Path(out) if out is not None else Path("runs") / f"transfer-{_digest(found, question)}")
+    place = Path(out) if out is not None else Path("runs") / f"transfer-{_digest(found, question)}"
+    target = made(place, "the matrix")
     with only_one(target):
         contest = _Contest(found, index, ball, part.name, members, question, Journal(target / "journal.jsonl"), watcher)
         tables = contest.tables(engine)
@@ -199,16 +200,6 @@ def _given_ball(norm: str | None, eps: str | float | None) -> Ball | None:
     if eps is None:
         raise UsageError(f"--norm {norm} needs --eps as well: a radius of one norm means nothing in another")
     return ball_of(norm, eps, "--eps")
-
-
-def _made(folder: Path) -> Path:
-    if (folder / "recipe.lock.toml").exists():
-        raise UsageError(f"--out {folder} is the folder of a run; give the matrix one of its own")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {folder} cannot be made: {error.strerror}; choose another folder") from None
-    return folder
 
 
 def _digest(found: Sequence[Opponent], question: Mapping[str, Any]) -> str:
