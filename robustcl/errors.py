@@ -57,6 +57,15 @@ class CheckpointError(UsageError):
     """A training state is damaged or belongs to another recipe."""
 
 
+class DiskError(RobustclError):
+    """The disk is full, read-only, forbidden or broken; what was there before stays (exit code 1)."""
+
+    def __init__(self, sentence: str, number: int | None = None) -> None:
+        super().__init__(sentence)
+        self.number = number
+        """The system's ``errno``."""
+
+
 class PluginMisbehaved(RobustclError):
     """A plugin broke a promise of its kind: shape, ball, range, finiteness, or it left traces."""
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from robustcl.disk import as_usage, make_folder
 from robustcl.errors import DataError, UsageError
 from robustcl.report.load import load_results
 from robustcl.report.page import store
@@ -193,10 +194,8 @@ def _architecture(run: Path) -> str | None:
 def _keep(card: Mapping[str, Any], file: Path, force: bool) -> Path:
     if file.exists() and not force:
         raise UsageError(f"{file} exists already: choose another id, or replace it with --force")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{file.parent} cannot be made ({error.strerror}): name another folder") from None
+    with as_usage(str(file.parent), "name another folder"):
+        make_folder(file.parent)
     return store(json.dumps(card, indent=2) + "\n", file)
 
 

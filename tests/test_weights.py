@@ -12,9 +12,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from robustcl.errors import WeightsError
-from robustcl.nn import files, weights
+from robustcl.errors import DiskError, WeightsError
+from robustcl.nn import weights
 from robustcl.nn.encoder import LAYERS, Encoder, build_encoder
+from robustcl.nn.files import check_whole
 from robustcl.nn.projector import Projector
 from robustcl.protocols import EncoderPlugin
 from robustcl.rng import Rng
@@ -109,8 +110,8 @@ def test_a_crash_while_writing_leaves_the_old_file(folder: Path, monkeypatch: py
         raise OSError("disk full")
 
     before = (folder / "model.safetensors").read_bytes()
-    monkeypatch.setattr(files.os, moment, crash)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, moment, crash)
+    with pytest.raises(DiskError, match="disk full"):
         weights.save(_trained(5), folder)
     assert (folder / "model.safetensors").read_bytes() == before
     assert len(os.listdir(folder)) == 3
@@ -191,7 +192,7 @@ def test_a_flipped_bit_in_the_numbers_is_told_by_its_digest(folder: Path) -> Non
 def test_a_header_that_begins_like_a_pickle_is_read(tmp_path: Path) -> None:
     """A header of 0x0280 bytes puts a pickle's first two bytes at the start of the file."""
     header = b"{}".ljust(0x0280)
-    files.check_whole(len(header).to_bytes(8, "little") + header, tmp_path)
+    check_whole(len(header).to_bytes(8, "little") + header, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from robustcl.attacking import given
 from robustcl.attacking.subject import JUDGING
+from robustcl.disk import make_folder
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import soundness
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
@@ -172,7 +173,7 @@ def _opened(path: Path) -> Journal:
         raise UsageError(
             f"journal = {str(path)!r} is a folder: name a file, for example {str(path / 'journal.jsonl')!r}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     return Journal(path)
 
 

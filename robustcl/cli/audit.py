@@ -96,14 +96,12 @@ def _tell(audits: list[tuple[str, Audit]], as_json: bool, out: Path | None) -> i
     """Print the audits and keep them; return the exit code."""
     from robustcl import audit
     from robustcl.audit.shown import lines
-    from robustcl.train.checkpoint import write_atomically
+    from robustcl.disk import as_usage, write_atomically
 
     whole = {name: audit.as_json(found) for name, found in audits}
     if out is not None:
-        try:
+        with as_usage(f"--out {out}", "choose another file"):
             write_atomically(out, json.dumps(whole, indent=1))
-        except OSError as error:
-            raise UsageError(f"--out {out} cannot be written: {error.strerror}; choose another file") from None
     if as_json:
         click.echo(json.dumps(whole))
     for name, found in [] if as_json else audits:

@@ -19,8 +19,7 @@ from rich.progress import Progress as Bars
 from robustcl import ranks
 from robustcl.composition import Composition
 from robustcl.composition.run import Run
-from robustcl.errors import UsageError
-from robustcl.train.checkpoint import write_atomically
+from robustcl.disk import as_usage, write_atomically
 
 _LINES = 10
 """Lines that a stage writes into a log that is no terminal."""
@@ -125,7 +124,5 @@ def conclude(run: Run, as_json: bool) -> None:
 
 def save_recipe(composition: Composition, path: Path) -> None:
     """Keep the composed recipe as TOML."""
-    try:
+    with as_usage(f"--save {path}", "choose another file"):
         write_atomically(path, tomli_w.dumps(dict(composition.tables)))
-    except OSError as error:
-        raise UsageError(f"--save {path} cannot be written: {error.strerror}") from None

@@ -15,11 +15,11 @@ from robustcl.audit.runner import audit
 from robustcl.audit.values import as_json
 from robustcl.composition.stages import Say
 from robustcl.data.subset import Images
+from robustcl.disk import make_folder, write_atomically
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.work import Told
 from robustcl.rng import Rng
-from robustcl.train.checkpoint import write_atomically
 
 _MOST = 100
 """Samples that an evaluation audits unasked; ``robustcl audit`` takes more."""
@@ -80,7 +80,7 @@ def _made(
         told=lambda what, done, total: told(done, total),
     )  # fmt: skip
     entry = {**place, **as_json(found)}
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, json.dumps(entry, indent=1))
     return entry
 

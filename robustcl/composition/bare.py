@@ -21,6 +21,7 @@ from robustcl.composition.run import Run, check_device
 from robustcl.composition.stages import Say
 from robustcl.data.held import keep, opened
 from robustcl.data.subset import Images
+from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate import artifacts, scaled, shards, soundness
 from robustcl.evaluate.classifier import of_model
@@ -34,7 +35,6 @@ from robustcl.protocols import DatasetPlugin
 from robustcl.recipe import Use
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.train.checkpoint import write_atomically
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 

@@ -14,8 +14,8 @@ import tomli_w
 
 from robustcl import ranks
 from robustcl.composition import api
+from robustcl.disk import as_usage, make_folder, write_atomically
 from robustcl.errors import UsageError
-from robustcl.train.checkpoint import write_atomically
 
 
 def free(composition: api.Composition, out: str | Path | None) -> Path:
@@ -39,13 +39,11 @@ def free(composition: api.Composition, out: str | Path | None) -> Path:
 
 def create(composition: api.Composition, folder: Path, options: dict[str, Any]) -> None:
     """Make the directory with the recipe, its lock, and the device options."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with as_usage(f"--out {folder}", "choose another directory"):
+        make_folder(folder)
         write_atomically(folder / "recipe.toml", tomli_w.dumps(dict(composition.tables)))
         write_atomically(folder / "run.json", json.dumps(options))
         write_atomically(folder / "recipe.lock.toml", tomli_w.dumps(composition.lock()))
-    except OSError as error:
-        raise UsageError(f"--out {folder} cannot be written: {error.strerror}; choose another directory") from None
 
 
 def reopen(folder: Path) -> tuple[api.Composition, dict[str, Any]]:
@@ -91,8 +89,5 @@ def made(target: Path, what: str) -> Path:
     """
     if (target / "recipe.lock.toml").is_file():
         raise UsageError(f"--out {target} is the folder of a run; give {what} one of its own")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {target} cannot be made: {error.strerror}; choose another folder") from None
-    return target
+    with as_usage(f"--out {target}", "choose another folder"):
+        return make_folder(target)

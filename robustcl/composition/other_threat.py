@@ -20,13 +20,13 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.run import Run
 from robustcl.composition.stages import Stages
+from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
 from robustcl.evaluate.solo import Solo
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.recipe import Use
 from robustcl.threat import Ball
-from robustcl.train.checkpoint import write_atomically
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 

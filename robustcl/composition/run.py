@@ -17,9 +17,9 @@ from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.stages import Say, Stages
+from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
-from robustcl.train.checkpoint import write_atomically
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 

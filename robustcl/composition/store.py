@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from robustcl import options, registry
+from robustcl.disk import write_atomically
 from robustcl.errors import UsageError, WeightsError
 from robustcl.nn import weights
 from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.nn.projector import Projector
 from robustcl.rng import Rng
 from robustcl.train import checkpoint
-from robustcl.train.checkpoint import write_atomically
 from robustcl.train.encoders import ONLINE
 from robustcl.train.refresh import ClusterState
 

@@ -23,6 +23,7 @@ from robustcl.composition.judging import attack_of, ball_of
 from robustcl.composition.opponents import Opponent
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
+from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
 from robustcl.evaluate.interval import wilson
@@ -31,7 +32,6 @@ from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.unstopped import adversaries
 from robustcl.recipe import Use
 from robustcl.threat import Ball
-from robustcl.train.checkpoint import write_atomically
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 

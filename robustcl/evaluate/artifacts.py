@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from robustcl.data.subset import Images
+from robustcl.disk import make_folder, replacing
 from robustcl.evaluate.judge import Judge, Members
 
 _SHOWN = 8
@@ -20,24 +21,26 @@ def keep(folder: Path, judge: Judge, route: str, images: Images, index: Tensor, 
 
     Of an ensemble the first member alone attacks: a picture is not worth a second evaluation.
     """
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     if "h" not in judge.classifier.layers:
         index = index[:_SHOWN]
     members = members[:1]
     x, label = images.fetch(index), images.labels[index]
     adversarial, prediction = judge.attack(x, label, index, attack, members)
     if "h" in judge.classifier.layers:
+        with replacing(folder / "representation.npz") as file:
+            np.savez(
+                file,
+                clean=_array(judge.classifier.features(x)), adversarial=_array(judge.classifier.features(adversarial)),
+                label=_array(label), route=np.array(route),
+            )  # fmt: skip
+    with replacing(folder / "strip.npz") as file:
         np.savez(
-            folder / "representation.npz",
-            clean=_array(judge.classifier.features(x)), adversarial=_array(judge.classifier.features(adversarial)),
-            label=_array(label), route=np.array(route),
+            file,
+            clean=_array(x[:_SHOWN]), adversarial=_array(adversarial[:_SHOWN]), label=_array(label[:_SHOWN]),
+            clean_prediction=_array(judge.classifier.predict(x[:_SHOWN])),
+            adversarial_prediction=_array(prediction[:_SHOWN]), index=_array(index[:_SHOWN]),
         )  # fmt: skip
-    np.savez(
-        folder / "strip.npz",
-        clean=_array(x[:_SHOWN]), adversarial=_array(adversarial[:_SHOWN]), label=_array(label[:_SHOWN]),
-        clean_prediction=_array(judge.classifier.predict(x[:_SHOWN])),
-        adversarial_prediction=_array(prediction[:_SHOWN]), index=_array(index[:_SHOWN]),
-    )  # fmt: skip
 
 
 def _array(value: Tensor) -> np.ndarray[Any, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from robustcl.disk import Appender
 from robustcl.errors import DataError, UsageError
 
 CLEAN = "clean"
@@ -96,13 +96,12 @@ class Journal:
             lines.append(json.dumps({"question": key.digest, "spec": key.spec}))
         question = asdict(key) | {"spec": key.digest}
         lines += [json.dumps(question | asdict(outcome)) for outcome in fresh]
-        if self._whole is not None:
-            os.truncate(self.path, self._whole)
-            self._whole = None
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
+        with Appender(self.path) as file:
+            if self._whole is not None:
+                file.cut(self._whole)
+                self._whole = None
+            file.write(lines)
             file.flush()
-            os.fsync(file.fileno())
         for outcome in fresh:
             known.setdefault(outcome.index, []).append(outcome)
 

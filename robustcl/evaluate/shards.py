@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from robustcl.disk import Appender
 from robustcl.errors import UsageError
 from robustcl.evaluate.journal import Journal, Key
 
@@ -24,7 +25,7 @@ def journal(folder: Path, shard: tuple[int, int]) -> Journal:
     """Return the journal of the whole or of one share, which is there afterwards even if the share holds no sample."""
     file = path(folder, shard)
     if shard[1] > 1:
-        file.touch()
+        Appender(file).close()
     return Journal(file)
 
 

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustcl.disk import make_folder, write_atomically
 from robustcl.measuring.numbers import Found
-from robustcl.nn.files import write
-from robustcl.train.checkpoint import write_atomically
 
 FILE, SCHEMA = "representation.json", 1
 
@@ -99,8 +98,8 @@ def _store(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     data = stream.getvalue()
     name = f"artifacts/measures-{hashlib.blake2b(data, digest_size=6).hexdigest()}.npz"
-    (folder / "artifacts").mkdir(exist_ok=True)
-    write(folder / name, data)
+    make_folder(folder / "artifacts", within=folder)
+    write_atomically(folder / name, data, within=folder)
     return name
 
 

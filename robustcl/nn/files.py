@@ -1,27 +1,13 @@
-"""A weights file's bytes: what they really are, whether they are whole, and how they reach the disk."""
+"""A weights file's bytes: what they really are, and whether they are whole."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from robustcl.errors import WeightsError
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def check_whole(data: bytes, path: Path) -> None:

@@ -12,10 +12,11 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from robustcl.disk import make_folder, write_atomically
 from robustcl.errors import WeightsError
 from robustcl.nn.card import card
 from robustcl.nn.encoder import Encoder
-from robustcl.nn.files import check_whole, write
+from robustcl.nn.files import check_whole
 from robustcl.nn.strict import fill
 
 MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -27,8 +28,7 @@ def save(encoder: Encoder, folder: Path | str, *, about: Mapping[str, str] | Non
 
     about: lines for the model card, for example the recipe and its results.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(Path(folder))
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in encoder.state_dict().items()}
     data = safetensors.torch.save(tensors, metadata={"format": "pt"})
     config = {
@@ -38,9 +38,9 @@ def save(encoder: Encoder, folder: Path | str, *, about: Mapping[str, str] | Non
         "std": _short(encoder.std),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    write(folder / MODEL, data)
-    write(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    write(folder / CARD, card(config, about or {}).encode())
+    write_atomically(folder / MODEL, data)
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    write_atomically(folder / CARD, card(config, about or {}).encode())
 
 
 def load(encoder: Encoder, path: Path | str, *, skip: Collection[str] = ()) -> None:

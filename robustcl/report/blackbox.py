@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from robustcl.errors import UsageError
+from robustcl.disk import as_usage, make_folder
 from robustcl.report.composition import say
 from robustcl.report.entries import is_number
 from robustcl.report.heat import matrix
@@ -44,10 +44,8 @@ def hand_out(tables: Mapping[str, Any], folder: Path) -> list[Path]:
     digest = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=4).hexdigest()
     shown = []
     for run in (Path(str(run["folder"])) for run in tables["runs"]):
-        try:
-            (run / _FOLDER).mkdir(exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{run / _FOLDER} cannot be made: {error.strerror}; the matrix is in {folder}") from None
+        with as_usage(str(run / _FOLDER), f"the matrix is in {folder}"):
+            make_folder(run / _FOLDER, within=run)
         kept = json.dumps({**tables, "kept": str(folder)}, indent=1)
         store(kept, run / _FOLDER / f"{folder.resolve().name}-{digest}.json")
         if (run / "results.json").is_file():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from robustcl.errors import UsageError
+from robustcl.disk import as_usage, write_atomically
 from robustcl.report import composition, headline, picture, tables
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -39,13 +38,8 @@ def environment() -> Environment:
 
 def store(text: str, file: Path) -> Path:
     """Write a page whole or not at all. Raises ``UsageError`` where the place cannot be written."""
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(file)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise UsageError(f"{file} cannot be written ({error.strerror}): name another file with --out") from error
+    with as_usage(str(file), "name another file with --out"):
+        write_atomically(file, text)
     return file
 
 

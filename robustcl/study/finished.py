@@ -19,13 +19,13 @@ from robustcl.composition.folder import reopen
 from robustcl.composition.judging import EvaluationPlan
 from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
+from robustcl.disk import write_atomically
 from robustcl.evaluate.classifier import Classifier, of_encoder
 from robustcl.evaluate.work import WHOLE
 from robustcl.nn.encoder import Encoder
 from robustcl.rng import Rng
 from robustcl.study.observer import Observer
 from robustcl.threat import Ball
-from robustcl.train.checkpoint import write_atomically
 from robustcl.train.engine import Engine
 from robustcl.train.log import watch_nothing
 

@@ -14,6 +14,7 @@ from robustcl import override
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.data.held import keep, opened
+from robustcl.disk import make_folder
 from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
 from robustcl.evaluate import soundness
 from robustcl.evaluate.classifier import of_model
@@ -142,7 +143,7 @@ def measured(
     columns: Sequence[AnyColumn], bench: Bench, model: Model, digest: str, seed: int, folder: Path
 ) -> list[Reading | None]:
     """Return the columns' numbers of a model; what ``folder`` holds already is not measured again."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     asked = {"model": digest, "data": bench.dataset.model_dump(), "samples": bench.samples, "seed": seed}
     opened = functools.cache(lambda: bench.opened(model, seed)[0])
     readings = []

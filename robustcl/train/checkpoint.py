@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from robustcl.disk import make_folder, replacing, write_atomically
 from robustcl.errors import CheckpointError
 
 KEPT = 2
@@ -23,14 +23,11 @@ KEPT = 2
 
 def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
     """Write the state of a step; returns the file. Older checkpoints beyond two are removed afterwards."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"step-{step:09d}.pt"
-    aside = path.with_suffix(".tmp")
-    with aside.open("wb") as file:
+    with replacing(path) as file:
         torch.save(dict(state), file)
-        _flush(file.fileno())
-    seal = {"sha256": _digest(aside), "bytes": aside.stat().st_size}
-    os.replace(aside, path)
+    seal = {"sha256": _digest(path), "bytes": path.stat().st_size}
     write_atomically(path.with_suffix(".json"), json.dumps(seal))
     for old in sorted(folder.glob("step-*.pt"))[:-KEPT]:
         old.with_suffix(".json").unlink(missing_ok=True)
@@ -70,19 +67,6 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"the checkpoint {path} holds a {type(state).__name__}, not a training state")
     return state
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file so that a reader sees the old one or the new one, never a part."""
-    aside = path.with_name(path.name + ".tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        _flush(file.fileno())
-    os.replace(aside, path)
-
-
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
 
 
 def _digest(path: Path) -> str:

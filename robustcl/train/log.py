@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from robustcl import ranks
+from robustcl.disk import Appender, make_folder
 
 Watcher = Callable[[str, int, int, Mapping[str, float]], None]
 """Called as watcher(stage, step, steps, numbers) after logged steps."""
@@ -22,22 +22,22 @@ class Log:
     """Appends metrics of one stage; cut back to a checkpoint's mark on resume, so that no step is told twice."""
 
     def __init__(self, run: Path, stage: str, watcher: Watcher = watch_nothing) -> None:
-        self.path = run / "metrics.jsonl"
+        self.run, self.path = run, run / "metrics.jsonl"
         self.stage = stage
         self.watcher = watcher
         self._events = run / "tensorboard" / stage
         self._writer: Any = None
-        self._file: IO[str] | None = None
+        self._file: Appender | None = None
 
     def open(self, mark: int | None, step: int) -> None:
         """Start writing after ``mark`` bytes (``None``: the stage starts anew, and what it wrote before is dropped)."""
         if ranks.rank() != 0:
             return
-        self.path.touch()
+        self._file = Appender(self.path, within=self.run)
         mark = self._other_stages() if mark is None else mark
-        if mark < self.path.stat().st_size:
-            os.truncate(self.path, mark)
-        self._file = self.path.open("a", encoding="utf-8")
+        if mark < self._file.size():
+            self._file.cut(mark)
+        make_folder(self._events, within=self.run)
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._writer = SummaryWriter(str(self._events), purge_step=step)
@@ -46,15 +46,13 @@ class Log:
         """Return how many bytes are safely written."""
         if self._file is None:
             return 0
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        return self._file.flush()
 
     def write(self, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         """Append one step's numbers."""
         if self._file is None:
             return
-        self._file.write(json.dumps({"stage": self.stage, "step": step, **numbers}) + "\n")
+        self._file.write([json.dumps({"stage": self.stage, "step": step, **numbers})])
         for name, value in numbers.items():
             self._writer.add_scalar(f"train/{name}", value, step)
         self.watcher(self.stage, step, steps, numbers)

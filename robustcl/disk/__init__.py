@@ -1,0 +1,27 @@
+"""Files that others may have damaged, filled up or laid as a trap: written whole or not at all, read within limits."""
+
+from robustcl.disk.appending import Appender
+from robustcl.disk.folders import check_inside, make_folder, root_of
+from robustcl.disk.parsing import parse_json, parse_toml
+from robustcl.disk.reading import Limits, read_bytes, read_json, read_lines, read_text, read_toml
+from robustcl.disk.trouble import as_usage, told
+from robustcl.disk.writing import replacing, write_atomically
+
+__all__ = [
+    "Appender",
+    "Limits",
+    "as_usage",
+    "check_inside",
+    "make_folder",
+    "parse_json",
+    "parse_toml",
+    "read_bytes",
+    "read_json",
+    "read_lines",
+    "read_text",
+    "read_toml",
+    "replacing",
+    "root_of",
+    "told",
+    "write_atomically",
+]
