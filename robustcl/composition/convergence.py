@@ -44,12 +44,13 @@ def measured(
     """
     table, attack = question.plan.table, question.plan.attacks[0]
     own: Members = attack.plugin.members(classes, judge.ball)
-    found = [measurement.outcomes(judge, images, question.clean("test"), (), table.samples)]
+    keys = [question.clean("test")]
+    found = [measurement.outcomes(judge, images, keys[0], (), table.samples)]
     for count in table.convergence or ():
         members = stepped(own, count, f"convergence: the attack {attack.name}")
         same = all(_steps(generator) == count for _, generator in own)
-        key = question.attacked("test", 0, judge.ball, None if same else count)
-        found.append(measurement.outcomes(judge, images, key, members, table.samples))
+        keys.append(question.attacked("test", 0, judge.ball, None if same else count))
+        found.append(measurement.outcomes(judge, images, keys[-1], members, table.samples))
     common = set.intersection(*({outcome.index for outcome in outcomes} for outcomes in found))
     if not common:
         measurement.say(f"{table.use} {question.route} convergence: the time was up before any sample was judged")
@@ -59,7 +60,7 @@ def measured(
                     + ", ".join(f"{value:.2%}" for value in values))  # fmt: skip
     return {
         "protocol": table.use, "route": question.route, "attack": attack.name, "n": len(common),
-        "steps": [0, *(table.convergence or ())], "accuracy": values,
+        "steps": [0, *(table.convergence or ())], "accuracy": values, "questions": [key.digest for key in keys],
     }  # fmt: skip
 
 

@@ -59,6 +59,7 @@ def measured(
     table, samples = question.plan.table.corruptions, question.plan.table.samples
     assert table is not None
     found: dict[str, list[float]] = {}
+    asked: dict[str, list[str]] = {}
     quiet = replace(measurement, work=replace(measurement.work, told=tell_nobody))
     names, wanted, partial = chosen(table), len(measurement.index(test, samples)), False
     for number, name in enumerate(names, 1):
@@ -67,6 +68,7 @@ def measured(
             images = _images(table, name, severity, test, dataset)
             key = question.corrupted("test", {"name": name, "severity": severity, "stored": table.path is not None})
             sets.append(quiet.outcomes(judge, images, key, (), samples))
+            asked.setdefault(name, []).append(key.digest)
         partial = partial or any(len(outcomes) < wanted for outcomes in sets)
         if all(sets):
             found[name] = [accuracy(outcomes) for outcomes in sets]
@@ -82,7 +84,8 @@ def measured(
     standard = tuple(found) == corruption.STANDARD and tuple(table.severities) == corruption.SEVERITIES
     return {
         "protocol": question.plan.table.use, "route": question.route, "severities": list(table.severities),
-        "accuracy": found, "mean": mean, "source": "stored copies" if table.path is not None else "made here",
+        "accuracy": found, "questions": {name: asked[name] for name in found}, "mean": mean,
+        "source": "stored copies" if table.path is not None else "made here",
         "complete": standard and not partial,
     }  # fmt: skip
 

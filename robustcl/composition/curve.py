@@ -24,12 +24,13 @@ def measured(
     """
     table, attack = question.plan.table, question.plan.attacks[0]
     full, who = float(judge.ball.eps), f"{table.use} {question.route} curve"
-    found = {0.0: measurement.outcomes(judge, images, question.clean("test"), (), table.samples)}
+    keys = {0.0: question.clean("test")}
+    found = {0.0: measurement.outcomes(judge, images, keys[0.0], (), table.samples)}
     for eps in table.curve:
         ball = Ball.checked(judge.ball.norm, eps)
         other = Judge(judge.classifier, ball, judge.rng, judge.autocast)
         members = scaled.members(attack.plugin, classes, ball, float(ball.eps) / full)
-        key = question.attacked("test", 0, ball)
+        key = keys[float(ball.eps)] = question.attacked("test", 0, ball)
         found[float(ball.eps)] = measurement.outcomes(other, images, key, members, table.samples)
     reached = {eps: outcomes for eps, outcomes in sorted(found.items()) if outcomes}
     if late := [f"{eps:.4g}" for eps in sorted(found) if eps not in reached]:
@@ -42,7 +43,7 @@ def measured(
     measurement.say(f"{who} over {len(common)} samples: {said}")
     return {
         "protocol": table.use, "route": question.route, "attack": attack.name, "n": len(common),
-        "eps": list(reached), "accuracy": values,
+        "eps": list(reached), "accuracy": values, "questions": [keys[eps].digest for eps in reached],
     }  # fmt: skip
 
 

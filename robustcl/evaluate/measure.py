@@ -36,7 +36,8 @@ class Measurement:
     def row(self, judge: Judge, images: Images, key: Key, members: Members, samples: int | None) -> dict[str, Any]:
         """Return the row of one question: an accuracy over the first ``samples`` images, or over all of them.
 
-        ``spec`` in the row is the key's, without the hash of the model, which stands beside it.
+        ``spec`` in the row is the key's, without the hash of the model, which stands beside it; ``question`` is the
+        digest of both, by which the journal's lines name what they answer.
         """
         index = self.index(images, samples)
         if key.attack is None:
@@ -44,7 +45,7 @@ class Measurement:
         outcomes = self.outcomes(judge, images, key, members, samples)
         spec = json.loads(key.spec)
         model = spec.pop("model")
-        found = row(key, outcomes, len(index), spec=spec, model=model)
+        found = row(key, outcomes, len(index), spec=spec, model=model, question=key.digest)
         if len(members) > 1:
             found["members"] = per_member(self.journal, key, outcomes, [name for name, _ in members])
         self.say(
