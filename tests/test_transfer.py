@@ -262,7 +262,7 @@ def test_an_encoder_is_judged_on_another_data_set(runs: list[Path], moved: Path,
 
 def test_its_folder_is_a_run_like_any_other(moved: Path, runs: list[Path], archive: Path) -> None:
     again = evaluate_again(moved, attacks=["fgsm"]).results.tables
-    assert [row["attack"] for row in again["rows"]] == [None, "fgsm", None, "fgsm"]
+    assert [row["attack"] for row in again["rows"]] == [None, "pgd", "fgsm", None, "pgd", "fgsm"]
     assert again["pretrained"] == f"run:{runs[0].resolve()}"
     with pytest.raises(UsageError, match="holds another run; choose another directory"):
         evaluate_elsewhere(runs[0], f"npz:{archive / 'grey.npz'}", Wanted())

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,8 +48,8 @@ class Opened:
     seed: int
     known: tuple[Outcome, ...] = ()
     surrogates: tuple[Surrogate, ...] = ()
-    place: Mapping[str, str] | None = None
-    """Protocol, route and question, of a run."""
+    place: Mapping[str, Any] | None = None
+    """Protocol, route and question, of a run; see ``composition.audited.place_of``."""
     home: Path | None = None
     """The folder whose results the audit belongs to."""
 
@@ -145,7 +146,7 @@ def _of_route(
     asked = evaluation.questions(plan, question, judged.ball)
     known = audited.known(evaluation.journal, asked)
     classifier, seed = of_encoder(encoder, route), judged.recipe.seed
-    place = {"protocol": plan.table.use, "route": route, "question": audited.question([key for key, _ in asked], seed)}
+    place = audited.place_of([key for key, _ in asked], seed) if asked else {"protocol": plan.table.use, "route": route}
     return Opened(f"{plan.table.use} {route}", classifier, test, judged.ball, seed, tuple(known),
                   place=place, home=evaluation.folder)  # fmt: skip
 

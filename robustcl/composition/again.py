@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ def evaluate_again(
     watcher: Watcher = watch_nothing,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Run:
-    """Evaluate a finished run; ``results.json`` then holds these numbers, unless ``work`` is one share of several.
+    """Evaluate a finished run; ``results.json`` gains these numbers, unless ``work`` is one share of several.
 
     The other arguments are those of ``Wanted``.
 
@@ -47,23 +46,7 @@ def evaluate_again(
     tables, options = wanted.tables(folder, say)
     judged = api.from_tables(tables, str(folder))
     engine = Engine(options["device"], 1, options["precision"])
-    before = _numbers(folder)
-    run = execute(judged, folder, engine, watcher, say, None, work)
-    if gone := [number for number in before if number not in _numbers(folder)]:
-        say(
-            f"results.json holds this evaluation alone, without {', '.join(gone)} of the one before; the journal keeps "
-            "every outcome, so the same command as then brings them back at once"
-        )
-    return run
-
-
-def _numbers(folder: Path) -> list[str]:
-    """Return what the rows of results.json measure, as they are said; nothing where there is no such file."""
-    try:
-        rows = json.loads((folder / "results.json").read_text(encoding="utf-8"))["rows"]
-        return [" ".join(filter(None, (row[key] for key in ("protocol", "route", "split", "metric")))) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    return execute(judged, folder, engine, watcher, say, None, work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def audited(
         say: hears where a larger audit stays, and where one is replaced.
     """
     keys, samples, outcomes = [key for key, _ in asked], min(samples, test.samples), known(journal, asked)
-    place = {"protocol": keys[0].protocol, "route": keys[0].route, "question": question(keys, seed)}
+    place = place_of(keys, seed)
     who = " ".join(f"{place['protocol']} {place['route']}".split())
     if (stored := _stored(folder, place)) is not None and stored["samples"] >= samples:
         if _same(stored, place, outcomes):
@@ -59,6 +59,12 @@ def audited(
     )
 
 
+def place_of(keys: Sequence[Key], seed: int) -> dict[str, Any]:
+    """Return what an audit's entry in results.json says of what was asked; ``rows``: digests of the reported rows."""
+    place = {"protocol": keys[0].protocol, "route": keys[0].route, "question": question(keys, seed)}
+    return {**place, "rows": [key.digest for key in keys]}
+
+
 def question(keys: Sequence[Key], seed: int) -> str:
     """Return a hash of what an audit is held against: the reported attacks on a model within a ball, and the seed."""
     text = "|".join([*(f"{key.protocol} {key.route} {key.digest}" for key in keys), str(seed)])
@@ -66,7 +72,7 @@ def question(keys: Sequence[Key], seed: int) -> str:
 
 
 def _made(
-    folder: Path, judge: Judge, test: Images, place: Mapping[str, str], outcomes: Sequence[Outcome], samples: int,
+    folder: Path, judge: Judge, test: Images, place: Mapping[str, Any], outcomes: Sequence[Outcome], samples: int,
     seed: int, told: Callable[[int, int], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Audit, or find the audit in ``audits/``, where its name holds the question, the samples and their outcomes."""
@@ -85,21 +91,21 @@ def _made(
     return entry
 
 
-def _stored(folder: Path, place: Mapping[str, str]) -> dict[str, Any] | None:
+def _stored(folder: Path, place: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the audit of a protocol and route that stands in a folder's results, if there is one."""
     try:
         tables = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         found: list[dict[str, Any]] = [
             entry for entry in tables.get("audit", [])
             if (entry["protocol"], entry["route"]) == (place["protocol"], place["route"])
-            and isinstance(entry["samples"], int)
+            and entry.get("question") in (None, place["question"]) and isinstance(entry["samples"], int)
         ]  # fmt: skip
     except (OSError, ValueError, AttributeError, TypeError, KeyError):
         return None  # there is none, or nobody can read it
     return found[0] if found else None
 
 
-def _same(stored: Mapping[str, Any], place: Mapping[str, str], outcomes: Sequence[Outcome]) -> bool:
+def _same(stored: Mapping[str, Any], place: Mapping[str, Any], outcomes: Sequence[Outcome]) -> bool:
     """Say whether an audit would be made again as it is, were it as large; one of more attacks is no less."""
     asked = stored.get("question"), stored.get("reported")
     return asked == (place["question"], reported(outcomes, range(stored["samples"])))
@@ -121,13 +127,17 @@ def known(journal: Journal, asked: Iterable[tuple[Key, Members]]) -> list[Outcom
 
 
 def store(folder: Path, entries: Sequence[Mapping[str, Any]]) -> bool:
-    """Put audits into a run's results.json, each in place of an older one of its protocol and route; say if done."""
+    """Put audits into a run's results.json, each in place of an older one of the same question; say if done."""
     path = folder / "results.json"
     if not path.is_file():
         return False
     tables = json.loads(path.read_text(encoding="utf-8"))
-    fresh = {(entry["protocol"], entry["route"]) for entry in entries}
-    others = [old for old in tables.get("audit", []) if (old["protocol"], old["route"]) not in fresh]
+    places = {(entry["protocol"], entry["route"]) for entry in entries}
+    asked = {entry.get("question") for entry in entries} | {None}
+    others = [
+        old for old in tables.get("audit", [])
+        if (old["protocol"], old["route"]) not in places or old.get("question") not in asked
+    ]  # fmt: skip
     tables["audit"] = [*others, *entries]
     write_atomically(path, json.dumps(tables, indent=1))
     return True

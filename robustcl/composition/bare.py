@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from robustcl.composition import audited
+from robustcl.composition import answers, audited
 from robustcl.composition.folder import made, only_one
 from robustcl.composition.judging import attack_of, ball_of
 from robustcl.composition.parts import Parts
@@ -21,7 +21,6 @@ from robustcl.composition.run import Run, check_device
 from robustcl.composition.stages import Say
 from robustcl.data.held import keep, opened
 from robustcl.data.subset import Images
-from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate import artifacts, scaled, shards, soundness
 from robustcl.evaluate.classifier import of_model
@@ -79,6 +78,7 @@ def judge_model(
     """
     check_device(device)
     subject = _open(asked, Engine(device, 1, precision))
+    _refuse_others(out, subject)
     made(out, "the model's numbers")
     with only_one(out, work.shard):
         journal = shards.journal(out, work.shard)
@@ -91,7 +91,7 @@ def judge_model(
         results = Results(subject.results(rows, audits, time.monotonic() - started))
         if work.shard == WHOLE.shard:
             subject.draw(measurement, out)
-            write_atomically(out / "results.json", json.dumps(results.tables, indent=1))
+            results = Results(answers.keep(out, results.tables, say))
     return Run(out, results)
 
 
@@ -170,6 +170,21 @@ class _Subject:
             spec |= {"attack": self.attacks[attack][1], "norm": self.ball.norm, "eps": float(self.ball.eps)}
             spec |= {"seed": self.asked.seed, "precision": self.engine.precision}
         return Key(PROTOCOL, "", "test", attack, json.dumps(spec, sort_keys=True))
+
+
+def _refuse_others(out: Path, subject: _Subject) -> None:
+    """Refuse a folder that holds numbers under another threat, or of another data set: one table would mix them."""
+    try:
+        held = json.loads((out / "results.json").read_text(encoding="utf-8"))
+        threat, data = held["threat"], held["data"]["use"]
+        ball = (threat["norm"], float(threat["eps_value"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if ball != (subject.ball.norm, float(subject.ball.eps)):
+        said = f"{threat['norm']} eps {threat.get('eps')}"
+        raise UsageError(f"--out {out} holds numbers under another threat, {said}; choose another folder")
+    if data != subject.asked.dataset:
+        raise UsageError(f"--out {out} holds numbers of another data set, {data}; choose another folder")
 
 
 def _open(asked: Asked, engine: Engine) -> _Subject:

@@ -59,7 +59,8 @@ def measured(
     measurement.say(f"{table.use} {question.route} {attack.name} after 0 to {(table.convergence or [0])[-1]} steps: "
                     + ", ".join(f"{value:.2%}" for value in values))  # fmt: skip
     return {
-        "protocol": table.use, "route": question.route, "attack": attack.name, "n": len(common),
+        **question.place, "samples": len(measurement.index(images, table.samples)),
+        "attack": attack.name, "n": len(common),
         "steps": [0, *(table.convergence or ())], "accuracy": values, "questions": [key.digest for key in keys],
     }  # fmt: skip
 

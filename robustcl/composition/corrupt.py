@@ -83,7 +83,7 @@ def measured(
     measurement.say(f"{who}: {mean:.2%} over {len(shares)} sets")
     standard = tuple(found) == corruption.STANDARD and tuple(table.severities) == corruption.SEVERITIES
     return {
-        "protocol": question.plan.table.use, "route": question.route, "severities": list(table.severities),
+        **question.place, "samples": wanted, "severities": list(table.severities),
         "accuracy": found, "questions": {name: asked[name] for name in found}, "mean": mean,
         "source": "stored copies" if table.path is not None else "made here",
         "complete": standard and not partial,

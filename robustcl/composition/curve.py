@@ -42,7 +42,8 @@ def measured(
     said = ", ".join(f"{value:.2%} at {eps:.4g}" for eps, value in zip(reached, values, strict=True))
     measurement.say(f"{who} over {len(common)} samples: {said}")
     return {
-        "protocol": table.use, "route": question.route, "attack": attack.name, "n": len(common),
+        **question.place, "samples": len(measurement.index(images, table.samples)),
+        "attack": attack.name, "n": len(common),
         "eps": list(reached), "accuracy": values, "questions": [keys[eps].digest for eps in reached],
     }  # fmt: skip
 

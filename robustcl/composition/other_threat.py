@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import api
+from robustcl.composition import answers, api
 from robustcl.composition.again import Wanted
 from robustcl.composition.data import open_splits
 from robustcl.composition.evaluation import Evaluation
@@ -20,7 +20,6 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.run import Run
 from robustcl.composition.stages import Stages
-from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
 from robustcl.evaluate.solo import Solo
@@ -70,7 +69,7 @@ def evaluate_under(
         name = f"{described['name']}-under-{ball.norm.lower()}-{_slug(eps)}"
         results = Results({**described, "name": name, "threat": threat, "judged": str(folder)})
         if work.shard == WHOLE.shard:
-            write_atomically(target / "results.json", json.dumps(results.tables, indent=1))
+            results = Results(answers.keep(target, results.tables, say))
     return Run(target, results)
 
 

@@ -28,6 +28,13 @@ class Question:
     model: str
     contents: Mapping[str, str]
 
+    @property
+    def place(self) -> dict[str, str]:
+        """What a curve or a table of results.json says of the classifier that it is of."""
+        table = self.plan.table
+        return {"protocol": table.use, "route": self.route, "stage": table.stage or "", "encoder": table.encoder,
+                "model": self.model}  # fmt: skip
+
     def clean(self, split: str) -> Key:
         """Return the key of clean accuracy."""
         return Key(self.plan.table.use, self.route, split, None, json.dumps(self._spec(split), sort_keys=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from pathlib import Path
 import torch
 
 from robustcl import ranks
-from robustcl.composition import api, preflight, store
+from robustcl.composition import answers, api, preflight, store
 from robustcl.composition import folder as folder_of
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.stages import Say, Stages
-from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.train.engine import Engine
@@ -94,7 +92,7 @@ def execute(
         seconds = time.monotonic() - started
         results = Results(describe_run(composition, folder, splits, measured, seconds, engine))
         if ranks.rank() == 0 and work.shard == (0, 1):
-            write_atomically(folder / "results.json", json.dumps(results.tables, indent=1))
+            results = Results(answers.keep(folder, results.tables, say))
         ranks.wait()
     return Run(folder, results)
 

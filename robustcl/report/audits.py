@@ -38,7 +38,8 @@ class Finding:
 class Audited:
     """The audit of one classifier; ``protocol`` and ``route`` are ``None`` where it does not say.
 
-    findings: the worst first. threat: "Linf, eps 0.0314". clean, worst: accuracy, and what withstood every attack.
+    findings: the worst first. rows: the digests of the reported questions, where they are told.
+    threat: "Linf, eps 0.0314". clean, worst: accuracy, and what withstood every attack.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Audited:
     eps: object
     findings: tuple[Finding, ...]
     questions: tuple[str, ...]
+    rows: tuple[str, ...] = ()
 
 
 def audits(results: Mapping[str, Any]) -> list[Audited]:
@@ -75,6 +77,9 @@ def badge(
     if not about:
         return Badge("none", f"not audited: {command}")
     fitting = [audit for audit in about if _same_threat(audit, results)]
+    # An audit that names its questions is of those rows; one of older results is of every row of its classifier.
+    own = [audit for audit in fitting if row.get("question") in audit.rows]
+    fitting = own or [audit for audit in fitting if not audit.rows or row.get("question") is None]
     if not fitting:
         return Badge("none", f"audited under another threat only: {command}")
     worst = min(fitting, key=lambda audit: _rank(audit.verdict)).verdict
@@ -120,6 +125,7 @@ def _read(entry: Mapping[str, Any], name: str) -> Audited:
         eps=eps,
         findings=tuple(findings),
         questions=tuple(str(question) for question in entry.get("questions") or ()),
+        rows=tuple(str(digest) for digest in entry.get("rows") or ()),
     )
 
 
