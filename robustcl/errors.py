@@ -75,7 +75,7 @@ class NonFiniteLoss(RobustclError):
 
 
 class Interrupted(RobustclError):
-    """Stopped by Ctrl-C or SIGTERM; the run can be resumed."""
+    """Stopped by Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; the run can be resumed."""
 
     exit_code = 130
 

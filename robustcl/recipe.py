@@ -205,7 +205,7 @@ class Settings(Section):
 class Recipe(Section):
     """A whole method: data, threat, stages and evaluation."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=120)
     about: str = ""
     cite: str = ""
     deviations: list[str] = Field(default_factory=list)

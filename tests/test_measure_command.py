@@ -272,7 +272,7 @@ class TestKept:
     def test_what_fails_while_writing_leaves_the_old_answers(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OSError("no space left")
 
         kept.keep(tmp_path, {}, {"rank": Found({"effective": 1.0}, {"a": np.ones(2)})}, {})

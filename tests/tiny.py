@@ -6,6 +6,7 @@ leg is a process of its own with the command line's arguments, and may be killed
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -197,8 +198,9 @@ def _after_logging(call: int) -> None:
     from robustcl.train.log import Log
 
     def mark_then_die(log: Any, *args: Any) -> None:
-        log._file.write('{"stage": "half a li')
         log.mark()
+        with log.path.open("a", encoding="utf-8") as file:
+            file.write('{"stage": "half a li')
         _die()
 
     _at(Log, "write", call, mark_then_die)
@@ -230,10 +232,13 @@ def _in_journal(call: int) -> None:
     _at(Journal, "append", call, half)
 
 
-def _interrupted(call: int) -> None:
+def _signalled(number: int, judging: bool, call: int) -> None:
+    """A signal arrives while a step is logged, or before a block's verdicts are."""
+    from robustcl.evaluate.journal import Journal
     from robustcl.train.log import Log
 
-    _at(Log, "write", call, lambda *args: os.kill(os.getpid(), signal.SIGINT))
+    holder: tuple[Any, str] = (Journal, "append") if judging else (Log, "write")
+    _at(*holder, call, lambda *args: os.kill(os.getpid(), number))
 
 
 _MOMENTS: dict[str, Callable[[int], None]] = {
@@ -242,7 +247,12 @@ _MOMENTS: dict[str, Callable[[int], None]] = {
     "within a checkpoint": _in_torch_save,
     "before a rename": _in_replace,
     "within the journal": _in_journal,
-    "Ctrl-C": _interrupted,
+    "Ctrl-C": functools.partial(_signalled, signal.SIGINT, False),
+    **{
+        f"{signal.Signals(number).name} {what}": functools.partial(_signalled, number, what == "while judging")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+        for what in ("while training", "while judging")
+    },
 }
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from robustcl import ranks
 from robustcl.composition import Composition
 from robustcl.composition.run import Run
 from robustcl.disk import as_usage, write_atomically
+from robustcl.terminal import printable
 
 _LINES = 10
 """Lines that a stage writes into a log that is no terminal."""
@@ -54,7 +55,7 @@ class Progress:
     def say(self, sentence: str) -> None:
         """Print a sentence above the bars."""
         if ranks.rank() == 0:
-            self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
 
     def watch(self, stage: str, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         """Show where a stage stands."""
@@ -116,8 +117,8 @@ def conclude(run: Run, as_json: bool) -> None:
         click.echo(json.dumps(run.results.tables))
         return
     if judged:
-        click.echo(report.table([run.path]))
-    click.echo(f"run     {run.path}")
+        click.echo(printable(report.table([run.path])))
+    click.echo(printable(f"run     {run.path}"))
     click.echo(f"report  {page or 'none: the recipe evaluates nothing'}")
     sys.stdout.flush()
 

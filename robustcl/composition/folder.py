@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
+import itertools
 import json
-import os
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from robustcl import ranks
 from robustcl.composition import api
-from robustcl.disk import as_usage, make_folder, write_atomically
-from robustcl.errors import UsageError
+from robustcl.composition.occupation import only_one as only_one
+from robustcl.disk import as_usage, make_folder, read_json, told, write_atomically
+from robustcl.errors import DataError, UsageError
 
 
 def free(composition: api.Composition, out: str | Path | None) -> Path:
-    """Return the run directory's path, which is free to be made."""
+    """Return the run directory's path, which is free to be made; by default one that nobody else was given.
+
+    What a start was killed in before it wrote the lock is free as well.
+
+    Raises:
+        UsageError: ``out`` holds something, or cannot be used.
+        DiskError: the default directory cannot be made.
+    """
     if out is None:
-        moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        out = Path("runs") / f"{moment}-{composition.recipe.name}-seed{composition.recipe.seed}"
+        return _fresh(f"{composition.recipe.name}-seed{composition.recipe.seed}")
     folder = Path(out)
     try:
-        there = folder.exists() and any(folder.iterdir())
+        if "\0" in str(out):
+            raise UsageError(f"--out {str(out)!r} is no name of a folder: it holds a character of value 0")
+        there = {file.name for file in folder.iterdir()} if folder.exists() else set()
     except OSError as error:
         raise UsageError(f"--out {folder} cannot be used: {error.strerror}; choose another directory") from None
-    if there:
-        held = "another run" if (folder / "recipe.lock.toml").is_file() else "other files"
-        raise UsageError(
-            f"--out {folder} exists and holds {held}; choose another directory"
-            + (f", or continue it with robustcl resume {folder}" if held == "another run" else "")
-        )
-    return folder
+    if all(_BEGUN.fullmatch(name) for name in there):
+        return folder
+    held = "another run" if "recipe.lock.toml" in there else "other files"
+    raise UsageError(
+        f"--out {folder} exists and holds {held}; choose another directory"
+        + (f", or continue it with robustcl resume {folder}" if held == "another run" else "")
+    )
+
+
+_BEGUN = re.compile(r"\.lock|recipe\.toml|run\.json|\.(recipe\.toml|run\.json|recipe\.lock\.toml)\.[0-9a-f]{16}")
+"""What a start leaves that was killed before its lock was written: nobody has trained anything there."""
+
+
+def _fresh(name: str) -> Path:
+    """Make a directory below ``runs`` that is this process's alone."""
+    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    make_folder(Path("runs"))
+    for number in itertools.count(1):
+        folder = Path("runs") / (f"{moment}-{name}" + (f"-{number}" if number > 1 else ""))
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise told(folder, error, "made") from None
+        return folder
+    raise AssertionError("counting has no end")
 
 
 def create(composition: api.Composition, folder: Path, options: dict[str, Any]) -> None:
     """Make the directory with the recipe, its lock, and the device options."""
     with as_usage(f"--out {folder}", "choose another directory"):
         make_folder(folder)
+        for aside in (path for path in folder.iterdir() if path.name[0] == "." and _BEGUN.fullmatch(path.name)):
+            if aside.name != ".lock":
+                aside.unlink(missing_ok=True)
         write_atomically(folder / "recipe.toml", tomli_w.dumps(dict(composition.tables)))
         write_atomically(folder / "run.json", json.dumps(options))
         write_atomically(folder / "recipe.lock.toml", tomli_w.dumps(composition.lock()))
@@ -53,32 +83,22 @@ def reopen(folder: Path) -> tuple[api.Composition, dict[str, Any]]:
     if not (folder / "recipe.lock.toml").is_file():
         raise UsageError(f"{folder} holds no run: recipe.lock.toml is missing; start one with robustcl compose")
     composition = api.from_file(folder / "recipe.lock.toml")
-    try:
-        options = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        options = {"device": "auto", "devices": 1, "precision": "32-true"}
-    return composition, options
+    return composition, _options(folder / "run.json")
 
 
-@contextlib.contextmanager
-def only_one(folder: Path, shard: tuple[int, int] = (0, 1)) -> Iterator[None]:
-    """Refuse a second process on the same run directory, or on the same share of its evaluation.
-
-    The lock dies with its process.
-    """
-    if ranks.rank() != 0:
-        yield
-        return
-    import fcntl
-
-    share = "" if shard == (0, 1) else f".{shard[0] + 1}-of-{shard[1]}"
-    with (folder / f".lock{share}").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"another process is at work on {folder}; wait for it, or choose another --out") from None
-        file.write(str(os.getpid()))
-        yield
+def _options(path: Path) -> dict[str, Any]:
+    """Return the device options of a run; the defaults where the file is gone."""
+    options = {"device": "auto", "devices": 1, "precision": "32-true"}
+    if not path.exists():
+        return options
+    remedy = "remove it to go on with the defaults"
+    found = read_json(path, remedy=remedy)
+    for key, default in options.items():
+        value = found.get(key, default) if isinstance(found, dict) else None
+        if type(value) is not type(default) or value == 0:
+            raise DataError(f"{path}: {key} = {value!r} is no {key} of a run; {remedy}")
+        options[key] = value
+    return options
 
 
 def made(target: Path, what: str) -> Path:

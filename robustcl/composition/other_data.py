@@ -14,6 +14,7 @@ from robustcl.composition import folder as folder_of
 from robustcl.composition.again import Wanted
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.run import Run, execute
+from robustcl.disk import as_usage, make_folder
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.nn.modes import locked
@@ -70,8 +71,12 @@ def judged_on(
     splits = open_splits(judged, engine.device)
     preflight.check(judged, splits)
     _check_size(judged, splits, dataset.use)
-    folder_of.create(judged, target, {**options, "devices": 1})
-    return execute(judged, target, engine, watcher, say, splits, work)
+    with as_usage(f"--out {target}", "choose another directory"):
+        make_folder(target)
+    with folder_of.only_one(target):
+        folder_of.free(judged, target)
+        folder_of.create(judged, target, {**options, "devices": 1})
+        return execute(judged, target, engine, watcher, say, splits, work)
 
 
 def recipe(tables: Mapping[str, Any], folder: Path, dataset: Use) -> dict[str, Any]:

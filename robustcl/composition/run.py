@@ -16,6 +16,7 @@ from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.stages import Say, Stages
+from robustcl.disk import as_usage, make_folder
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.train.engine import Engine
@@ -44,14 +45,22 @@ def start(
     check_device(device)
     engine = Engine(device, devices, precision)
     engine.launch()
-    folder = ranks.from_first(folder_of.free(composition, out) if ranks.rank() == 0 else None)
+    if out is not None and ranks.rank() == 0:
+        folder_of.free(composition, out)
     # What cannot be run must not leave a directory behind that the next attempt would trip over.
     splits = open_splits(composition, engine.device)
     preflight.check(composition, splits)
+    folder = ranks.from_first(folder_of.free(composition, out) if ranks.rank() == 0 else None)
     if ranks.rank() == 0:
-        folder_of.create(composition, folder, {"device": device, "devices": devices, "precision": precision})
-    ranks.wait()
-    return execute(composition, folder, engine, watcher, say, splits)
+        with as_usage(f"--out {folder}", "choose another directory"):
+            make_folder(folder)
+    # The lock comes first: of two starts on one directory only one writes a recipe.
+    with folder_of.only_one(folder):
+        if ranks.rank() == 0:
+            folder_of.free(composition, folder)
+            folder_of.create(composition, folder, {"device": device, "devices": devices, "precision": precision})
+        ranks.wait()
+        return execute(composition, folder, engine, watcher, say, splits)
 
 
 def resume(path: str | Path, *, watcher: Watcher = watch_nothing, say: Say = lambda sentence: None) -> Run:

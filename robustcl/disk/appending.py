@@ -39,6 +39,10 @@ class Appender:
             os.close(self._descriptor)
             raise UsageError(f"{path} is no regular file: nothing is written into it; move it away")
 
+    def fileno(self) -> int:
+        """Return the file's descriptor."""
+        return self._descriptor
+
     def size(self) -> int:
         """Return how many bytes the file holds."""
         return os.fstat(self._descriptor).st_size

@@ -1,41 +1,41 @@
-"""Ctrl-C and SIGTERM end a run at the next step's border, where its state is whole."""
+"""A signal ends training at the next step's border, where its state is whole."""
 
 from __future__ import annotations
 
 import signal
-import threading
-from types import FrameType, TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
 
 import torch
 
-from robustcl import ranks
+from robustcl import ranks, signals
 
 
 class Interrupt:
-    """While this context is open, the first signal is remembered; a second Ctrl-C stops at once."""
+    """While this context is open, the first signal is remembered; a Ctrl-C after it stops at once."""
 
     def __init__(self) -> None:
-        self._asked = False
-        self._before: dict[int, Any] = {}
+        self.number: int | None = None
+        self._handled: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+        self._handled = signals.handled(self._ask)
+        self._handled.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        assert self._handled is not None
+        self._handled.__exit__(kind, error, trace)
 
     def asked(self, device: torch.device) -> bool:
         """Say whether any rank was asked to stop."""
-        return bool(ranks.total(torch.tensor(float(self._asked), device=device)) > 0)
+        asked = torch.tensor(float(self.number is not None), device=device)
+        return bool(ranks.total(asked) > 0)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked and number == signal.SIGINT:
+    def _ask(self, number: int) -> None:
+        if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._asked = True
+        self.number = number
