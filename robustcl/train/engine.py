@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import os
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
@@ -38,6 +45,7 @@ class Engine:
             # Statistics are synchronised exactly by our own batch norm; DDP's broadcast would hide a fault in it.
             strategy=DDPStrategy(broadcast_buffers=False, timeout=_PATIENCE) if devices > 1 else "auto",
             precision=precision,  # type: ignore[arg-type]
+            plugins=[_environment(devices)],
         )
         self.devices = devices
 
@@ -75,3 +83,25 @@ class Engine:
     def autocast(self) -> Any:
         """Return the context in which encoders run outside a wrapped step (evaluation, clustering)."""
         return self.fabric.autocast()
+
+
+def _environment(devices: int) -> ClusterEnvironment:
+    """Return who starts the processes: torchrun, srun, or else we ourselves.
+
+    Named and not left to Fabric, which takes every job of a SLURM cluster for one whose processes srun has started,
+    waits for them, and warns on each machine that has the command.
+
+    Raises:
+        UsageError: srun has started another number of processes than ``devices``.
+    """
+    if devices > 1 and TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if devices == 1 or tasks == "1":
+        return LightningEnvironment()
+    if os.environ.get("SLURM_NTASKS_PER_NODE") != str(devices) or tasks != str(devices):
+        raise UsageError(
+            f"--devices {devices} under srun, which has started {tasks} processes: write srun --ntasks={devices} "
+            f"--ntasks-per-node={devices}, or start one process, and --devices starts the others"
+        )
+    return SLURMEnvironment(auto_requeue=False)
