@@ -203,7 +203,10 @@ class Settings(Section):
 
 
 class Recipe(Section):
-    """A whole method: data, threat, stages and evaluation."""
+    """A whole method: data, threat, stages and evaluation.
+
+    judged: the batch-norm branch whose numbers are the method's own, where several are evaluated.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=120)
     about: str = ""
@@ -216,6 +219,7 @@ class Recipe(Section):
     encoder: Annotated[EncoderTable, BeforeValidator(named)] | None = None
     stage: list[Stage] = Field(min_length=1)
     evaluate: list[Evaluate] = Field(default_factory=list)
+    judged: str | None = None
     run: Settings = Settings()
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
     adapt: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -9,7 +9,7 @@ import click
 
 
 @click.command(name="compare", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, metavar="[LABEL=]RUN...")
 @click.option(
     "--by",
     type=click.Choice(["recipe", "name", "run"]),
@@ -20,7 +20,14 @@ import click
 @click.option("--baseline", metavar="RUN", help="Run or method that all are tested against  [default: the best]")
 @click.option("--metric", "metrics", multiple=True, help="Show only this metric, e.g. clean_acc; may be repeated.")
 @click.option("--protocol", "protocols", multiple=True, help="Show only this protocol; may be repeated.")
-@click.option("--route", "routes", multiple=True, help="Show only this batch-norm branch; may be repeated.")
+@click.option("--route", "routes", multiple=True, help="Show this batch-norm branch, or all of them  [default: judged]")
+@click.option(
+    "--branch",
+    "branches",
+    multiple=True,
+    metavar="LABEL=ROUTE",
+    help="Which batch-norm branch of a run is judged, e.g. ncp=adv; may be repeated  [default: its recipe's]",
+)
 @click.option("--split", "splits", multiple=True, help="Show this split, or all of them  [default: test]")
 @click.option("--allow-mixed", is_flag=True, help="Show columns whose runs were not measured alike, unranked.")
 @click.option(
@@ -31,7 +38,7 @@ import click
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write, instead of printing.")
 @click.option("--force", is_flag=True, help="Replace the file of --out if it exists.")
-def command(runs: tuple[Path, ...], form: Any, out: Path | None, force: bool, **choice: Any) -> None:
+def command(runs: tuple[str, ...], form: Any, out: Path | None, force: bool, **choice: Any) -> None:
     """Lay finished RUNs side by side: a line per method, mean and standard deviation over its seeds.
 
     Differences are tested on the same images, from the runs' journals: McNemar's exact test for one seed each, a

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from robustcl.comparison.outcomes import Verdicts
@@ -15,6 +16,9 @@ from robustcl.report import tables
 
 TEST = "test"
 """The split that is the same for every run of a data set."""
+
+JUDGED = "judged"
+"""What stands for the route where each run has a judged branch of its own."""
 
 _IDENTITY = ("stage", "encoder", "seed")
 """Entries of a specification that are the column's own, or a run's; the others must be the same for all runs."""
@@ -77,17 +81,25 @@ class Column:
         return next((entry for entry in self.entries if entry.run is run), None)
 
 
-def columns(runs: Sequence[ComparedRun], wanted: Mapping[str, Sequence[str]]) -> tuple[Column, ...]:
+def columns(
+    runs: Sequence[ComparedRun], wanted: Mapping[str, Sequence[str]], branches: Mapping[Path, str] | None = None
+) -> tuple[Column, ...]:
     """Gather the columns of all runs in the order of their rows.
 
-    ``wanted``: metric, protocol, route or split -> the only ones to show; none named shows all.
+    ``wanted``: metric, protocol, route or split -> the only ones to show; none named shows all. ``branches``: the
+    judged branch of each run, by its path; it alone is shown, and other branches of one metric share a column.
     Raises ``UsageError`` where nothing is left, ``DataError`` where a run answers one question twice.
     """
     asked: dict[Column, list[Entry]] = {}
     for run in runs:
         for row in run.results["rows"]:
+            if branches is not None and row.get("route") != branches[run.path]:
+                continue
             if all(not values or row.get(name) in values for name, values in wanted.items()):
-                asked.setdefault(_question(row), []).append(Entry(run, row, run.outcomes.of(row)))
+                question = _question(row)
+                if branches is not None and len(set(branches.values())) > 1:
+                    question = replace(question, route=JUDGED)
+                asked.setdefault(question, []).append(Entry(run, row, run.outcomes.of(row)))
     if not asked:
         chosen = ", ".join(f"--{name} {value}" for name, values in wanted.items() for value in values)
         metrics = dict.fromkeys(_text(row) for run in runs for row in run.results["rows"])
@@ -119,7 +131,7 @@ def _columns(question: Column, entries: Sequence[Entry]) -> list[Column]:
         return [replace(question, mixed=_differences(entries), entries=tuple(entries))]
     split: dict[str, list[Entry]] = {}
     for entry in entries:
-        split.setdefault(json.dumps(_settings(entry.row), sort_keys=True), []).append(entry)
+        split.setdefault(json.dumps(_apart(entry.row), sort_keys=True), []).append(entry)
     found = []
     for said, own in split.items():
         if len({id(entry.run) for entry in own}) < len(own):
@@ -182,6 +194,12 @@ def _settings(row: Mapping[str, Any]) -> dict[str, str]:
     """Return the specification of a row, flat, without what is the column's own."""
     flat = tables.flat(tables.spec(row))
     return {name: _say(value) for name, value in flat.items() if name not in _IDENTITY}
+
+
+def _apart(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return what tells the answers of one run apart: its settings, the seed, and how many images were asked for."""
+    seed = {"seed": _say(tables.spec(row)["seed"])} if "seed" in tables.spec(row) else {}
+    return {**_settings(row), **seed, "images": str(row.get("samples") or row.get("n"))}
 
 
 def _question(row: Mapping[str, Any]) -> Column:

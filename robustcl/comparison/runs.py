@@ -17,7 +17,7 @@ from robustcl.report.load import load_results
 By = Literal["recipe", "name", "run"]
 """What makes one group: the recipe without its seed, the name alone, or each run for itself."""
 
-_NOT_LEARNT = ("run", "lock", "deviations", "cite", "about", "seed", "evaluate")
+_NOT_LEARNT = ("run", "lock", "deviations", "cite", "about", "seed", "evaluate", "judged")
 """What of a recipe decides nothing of what is learnt; how a run was judged is the columns' matter."""
 
 
@@ -29,10 +29,13 @@ class ComparedRun:
     results: Mapping[str, Any]
     outcomes: Outcomes
     recipe: str
+    label: str | None = None
 
     @property
     def name(self) -> str:
-        """The run's name in its recipe, or else its directory's."""
+        """The label that it was given, else the run's name in its recipe, or else its directory's."""
+        if self.label is not None:
+            return self.label
         return str(self.results.get("name") or self.path.resolve().name)
 
     @property
@@ -55,9 +58,14 @@ class Group:
         return tuple(run.seed for run in self.runs)
 
 
-def read(paths: Sequence[Path]) -> tuple[ComparedRun, ...]:
-    """Read runs. Raises ``DataError`` for a folder that is no finished run, ``UsageError`` for fewer than two."""
+def read(runs: Sequence[Path | str]) -> tuple[ComparedRun, ...]:
+    """Read runs, each a folder or LABEL=FOLDER.
+
+    Raises ``DataError`` for a folder that is no finished run, ``UsageError`` for fewer than two.
+    """
     places: dict[Path, Path] = {}
+    named = [_labelled(run) for run in runs]
+    paths = [path for _, path in named]
     for path in paths:
         if path.resolve() in places:
             raise UsageError(f"the run {path} is named twice: name it once")
@@ -66,10 +74,20 @@ def read(paths: Sequence[Path]) -> tuple[ComparedRun, ...]:
         said = f"only {paths[0]} was named" if paths else "none was named"
         raise UsageError(f"a comparison needs two runs or more, and {said}: robustcl report shows a single run")
     found = []
-    for path in paths:
+    for label, path in named:
         results = load_results(path)
-        found.append(ComparedRun(path, results, Outcomes(path), _recipe(path, results)))
+        found.append(ComparedRun(path, results, Outcomes(path), _recipe(path, results), label))
     return tuple(found)
+
+
+def _labelled(run: Path | str) -> tuple[str | None, Path]:
+    """Return label and folder of LABEL=FOLDER; a folder whose own name has an equals sign is taken as it is."""
+    label, sign, folder = str(run).partition("=")
+    if not sign or "/" in label or Path(run).exists():
+        return None, Path(run)
+    if not label.strip() or not folder:
+        raise UsageError(f"{run}: write LABEL=RUN, e.g. NCP=runs/ncp-seed0")
+    return label.strip(), Path(folder)
 
 
 def groups(runs: Sequence[ComparedRun], by: By = "recipe") -> tuple[Group, ...]:
@@ -84,6 +102,9 @@ def groups(runs: Sequence[ComparedRun], by: By = "recipe") -> tuple[Group, ...]:
     for group in members.values():
         _refuse_twins(group)
     labels = _labels(list(members.values()))
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"the label {label} stands for {labels.count(label)} methods: give each one its own")
     return tuple(Group(label, tuple(group)) for label, group in zip(labels, members.values(), strict=True))
 
 
@@ -93,7 +114,12 @@ def chosen(groups: Sequence[Group], baseline: str) -> int:
     by_path = [place for place, group in enumerate(groups) if any(run.path.resolve() == path for run in group.runs)]
     by_label = [place for place, group in enumerate(groups) if group.label == baseline]
     by_name = [place for place, group in enumerate(groups) if any(run.name == baseline for run in group.runs)]
-    found = by_path or by_label or by_name
+    found = by_label or by_path or by_name
+    if by_label and by_path and by_label != by_path:
+        raise UsageError(
+            f"--baseline {baseline} is the label of one method and the folder of another: write ./{baseline} for the "
+            "folder, or give the methods labels, LABEL=RUN"
+        )
     known = [group.label for group in groups]
     if not found:
         raise UsageError(
@@ -101,7 +127,10 @@ def chosen(groups: Sequence[Group], baseline: str) -> int:
             f"name one of {', '.join(known)}, or its folder"
         )
     if len(found) > 1:
-        raise UsageError(f"--baseline {baseline} names {len(found)} methods: name the folder of a run instead")
+        raise UsageError(
+            f"--baseline {baseline} names {len(found)} methods: name the folder of a run instead, "
+            "or give each a label, LABEL=RUN"
+        )
     return found[0]
 
 
@@ -122,7 +151,7 @@ def _labels(members: Sequence[Sequence[ComparedRun]]) -> list[str]:
     labels = []
     for group in members:
         head, same = group[0], [other[0] for other in members if other[0].name == group[0].name]
-        if len(same) == 1:
+        if len(same) == 1 or head.label is not None:
             labels.append(head.name)
         elif len({run.recipe for run in same}) == 1 and len({run.seed for run in same}) == len(same):
             labels.append(f"{head.name} (seed {head.seed})")

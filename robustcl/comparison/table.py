@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from robustcl.comparison import branches as branch
 from robustcl.comparison import columns as asked
 from robustcl.comparison import remarks
 from robustcl.comparison.columns import Column, Entry
@@ -57,7 +58,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Path],
+    runs: Sequence[Path | str],
     *,
     by: By = "recipe",
     baseline: str | None = None,
@@ -65,12 +66,15 @@ def compare(
     protocols: Sequence[str] = (),
     routes: Sequence[str] = (),
     splits: Sequence[str] = (),
+    branches: Sequence[str] = (),
     allow_mixed: bool = False,
 ) -> Comparison:
     """Lay finished runs side by side.
 
-    Runs of one recipe that differ in their seed alone are one line (``by``). The test split is shown unless ``splits``
-    names others; "all" is every one. Differences are against ``baseline``, or else against the best of each column.
+    A run is a folder or "LABEL=FOLDER". Runs of one recipe that differ in their seed alone are one line (``by``). The
+    test split is shown unless ``splits`` names others, and each run's judged branch, as ``branches`` ("LABEL=ROUTE") or
+    its recipe says it, unless ``routes`` names some; "all" is every one. Differences are against ``baseline``, or else
+    against the best of each column.
 
     Raises:
         DataError: a folder that is no finished run, or a damaged journal.
@@ -80,8 +84,14 @@ def compare(
     found = read(runs)
     lines = groups(found, by)
     shown, hidden = _splits(found, splits)
-    wanted = {"metric": metrics, "protocol": protocols, "route": routes, "split": shown}
-    columns = asked.columns(found, wanted)
+    if branches and routes:
+        raise UsageError(
+            f"--branch {branches[0]} and --route {routes[0]}: show the judged branches, or those of a name"
+        )
+    judged = None if routes else branch.branches(lines, branches)
+    named = () if ALL in routes else routes
+    wanted = {"metric": metrics, "protocol": protocols, "route": named, "split": shown}
+    columns = asked.columns(found, wanted, judged)
     refused = asked.refusal(columns)
     if refused and not allow_mixed:
         raise UsageError(refused)
@@ -94,6 +104,7 @@ def compare(
     tested = correct(differences)
     _mark(cells, columns, tested)
     notes = remarks.notes(lines, columns, tested, hidden, None if base is None else lines[base].label)
+    notes = (*notes, *([] if routes else branch.remark(lines, judged)))
     # The test of best against second decides what is bold; it is listed only where it is against the reference.
     listed = tuple(difference for difference in tested if base is None or difference.against == base)
     return Comparison(lines, columns, tuple(tuple(line) for line in cells), listed, notes)

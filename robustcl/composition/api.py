@@ -147,6 +147,7 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
         met |= needs.check(stage, plan, untaught=untaught)
         lineage.check(stage, recipe.stage[:number])
     judging.refuse_twins(recipe.evaluate)
+    judging.check_branch(recipe, plans)
     evaluations = tuple(judging.evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
     how = [*how, *remarks.unreached(plans)]
     return Composition(

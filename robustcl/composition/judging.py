@@ -47,7 +47,7 @@ def evaluation(table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans:
     if table.stage is not None and table.stage not in names:
         raise UsageError(f"{where}.stage: no stage is named {table.stage!r}{near(table.stage, names)}")
     judged = names.index(table.stage) if table.stage is not None else len(names) - 1
-    routes = tuple(dict.fromkeys([*routes_until(plans[: judged + 1]), *_outside_routes(recipe.stage[: judged + 1])]))
+    routes = _routes(recipe.stage[: judged + 1], plans[: judged + 1])
     for route in table.route:
         if route not in routes:
             raise UsageError(f"{where}.route: the encoder has no route {route!r}; it has {', '.join(routes)}")
@@ -69,6 +69,18 @@ def evaluation(table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans:
     if table.convergence is not None:
         convergence.check(table.convergence, attacks, ball, f"{where}.convergence")
     return EvaluationPlan(table, protocol, stages, attacks, identify(protocol, ball, recipe, where))
+
+
+def check_branch(recipe: Recipe, plans: Sequence[StagePlan]) -> None:
+    """Refuse a judged branch that the encoder does not have."""
+    if recipe.judged is None:
+        return
+    routes = _routes(recipe.stage, plans)
+    if recipe.judged not in routes:
+        raise UsageError(
+            f"judged: the encoder has no route {recipe.judged!r}{near(recipe.judged, routes)}; it has "
+            f"{', '.join(routes)}: name one of them, or leave the key out"
+        )
 
 
 def refuse_twins(tables: Sequence[Evaluate]) -> None:
@@ -123,6 +135,11 @@ def _refuse_unknown_routes(plan: StagePlan, routes: Sequence[str], where: str) -
         if route not in routes:
             known = ", ".join(routes)
             raise UsageError(f"{where}: the view {view!r} takes the route {route!r}, and the encoder has {known}")
+
+
+def _routes(stages: Sequence[Stage], plans: Sequence[StagePlan]) -> tuple[str, ...]:
+    """Return the branches of the online encoder after these stages."""
+    return tuple(dict.fromkeys([*routes_until(plans), *_outside_routes(stages)]))
 
 
 def _outside_routes(stages: Sequence[Stage]) -> list[str]:

@@ -34,7 +34,7 @@ def lock(composition: Composition) -> dict[str, Any]:
 def digest(composition: Composition) -> str:
     """Return a hash of everything that decides what is learnt and measured (not how often it is logged)."""
     resolved = _plain(composition.recipe, composition.parts)
-    for key in ("run", "lock", "deviations", "cite", "about"):
+    for key in ("run", "lock", "deviations", "cite", "about", "judged"):
         resolved.pop(key, None)
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -99,6 +99,7 @@ def recipe(tables: Mapping[str, Any], folder: Path, dataset: Use) -> dict[str, A
         "data": {"use": dataset.use, **data, **dataset.options},
         "threat": tables["threat"],
         "encoder": tables["encoder"],
+        **({"judged": tables["judged"]} if "judged" in tables else {}),
         "stage": list(stages.values()),
         "evaluate": entries,
     }

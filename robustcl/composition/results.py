@@ -56,6 +56,7 @@ def describe_run(
         "seed": recipe.seed,
         "pretrained": _pretrained(recipe),
         "recipe_hash": digest(composition),
+        **({} if recipe.judged is None else {"branch": recipe.judged}),
         "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "threat": {
             "norm": composition.ball.norm,

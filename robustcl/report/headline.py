@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,21 +32,34 @@ def rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def verdict(results: Mapping[str, Any]) -> Verdict:
-    """Choose the headline without looking for the best number: the first test row's protocol, route and model.
+    """Choose the headline without looking for the best number: the first test row of the judged branch, and its model.
 
-    Of several attacks the one that leaves the least counts: robust accuracy is what survives the hardest.
+    Of several attacks the one that leaves the least counts: robust accuracy is what survives the hardest. Where one
+    question was asked of fewer images too, the answer on the most counts.
     """
     accuracies = [row for row in rows(results) if is_accuracy(row) and row["value"] is not None]
     tested = [row for row in accuracies if row["split"] == "test"] or accuracies
     if not tested:
         return Verdict(None, None)
-    same = [row for row in tested if place(row) == place(tested[0])]
+    tested = [row for row in tested if row["route"] == results.get("branch")] or tested
+    same = _on_most_images([row for row in tested if place(row) == place(tested[0])])
     clean = [row for row in same if row["attack"] is None]
     attacked = sorted(
         (row for row in same if row["attack"] is not None), key=lambda row: (is_partial(row), row["value"])
     )
     begun = tuple(row for row in attacked[1:] if is_partial(row))
     return Verdict(clean[0] if clean else None, attacked[0] if attacked else None, begun)
+
+
+def _on_most_images(made: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the rows without those that answer the same question on fewer images, or only in part."""
+    best: dict[str, Mapping[str, Any]] = {}
+    for row in made:
+        asked = json.dumps([row["attack"], row["spec"]], sort_keys=True, default=str)
+        rank = (not is_partial(row), row["n"] or 0)
+        if asked not in best or rank > (not is_partial(best[asked]), best[asked]["n"] or 0):
+            best[asked] = row
+    return list(best.values())
 
 
 def place(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -78,7 +78,7 @@ def markdown(runs: Mapping[str, Mapping[str, Any]]) -> str:
     Nothing is ranked: that is ``robustcl.comparison``'s.
     """
     rows = [
-        {"run": run, **row, "metric": metric}
+        {"run": run, **row, "metric": metric, "route": _marked(row["route"], results)}
         for run, results in runs.items()
         for row, metric in zip(records(frame(results)), told_apart(results["rows"]), strict=True)
     ]
@@ -86,9 +86,27 @@ def markdown(runs: Mapping[str, Mapping[str, Any]]) -> str:
     lines: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         where = tuple(MISSING if row[key] is None else str(row[key]) for key in _WORDS)
+        where += (str(row["n"]),) if str(row["metric"]) in lines.get(where, {}) else ()
         lines.setdefault(where, {})[row["metric"]] = row
-    body = [[*where, _counts(cells), *(_cell(cells.get(m)) for m in metrics)] for where, cells in lines.items()]
-    return "\n".join([*_aligned([[*_WORDS, "n", *metrics], *body]), "", _LEGEND])
+    body = [
+        [*where[: len(_WORDS)], _counts(cells), *(_cell(cells.get(m)) for m in metrics)]
+        for where, cells in lines.items()
+    ]
+    marked = any(str(row["route"] or "").endswith(_JUDGED) for row in rows)
+    legend = (
+        f"{_LEGEND} {_JUDGED.strip()} the judged branch, whose numbers are the method's own." if marked else _LEGEND
+    )
+    return "\n".join([*_aligned([[*_WORDS, "n", *metrics], *body]), "", legend])
+
+
+_JUDGED = " (judged)"
+"""What marks the branch whose numbers are a method's own."""
+
+
+def _marked(route: str | None, results: Mapping[str, Any]) -> str | None:
+    """Return a route as the table shows it; the judged branch is marked where there are others beside it."""
+    others = {row.get("route") for row in results["rows"]} - {route}
+    return f"{route}{_JUDGED}" if others and route is not None and route == results.get("branch") else route
 
 
 _WORDS = ("run", "protocol", "route", "split")

@@ -84,12 +84,32 @@ def _accuracy(column: Accuracy, run: Planned, folder: Path) -> Reading | None:
     if column.on == "other" and run.elsewhere is not None:
         folder = folder / run.elsewhere.folder
         stage, encoder = stage_name(stage or run.composition.stages[-1].name, encoder), ONLINE
+    parts = run.composition.parts
+    asked = {"protocol": parts.resolved(plan.table)}
+    tables = [parts.resolved(table) for table, made in zip(plan.table.attacks, plan.attacks, strict=True)
+              if made.name == attack]  # fmt: skip
+    asked |= {"attack": tables[0]} if tables else {}
+    found = []
     for row in _results(folder)["rows"]:
         spec: Mapping[str, Any] = row.get("spec") or {}
         same = spec.get("stage", "") == stage and spec.get("encoder", ONLINE) == encoder
         if same and all(row[key] == value for key, value in wanted.items()):
-            return Reading(row["value"], row["low"], row["high"], row["n"])
-    return None
+            found.append(row)
+    if not found:
+        return None
+    row = max(found, key=lambda row: _fitness(row, asked, plan.table.samples))
+    return Reading(row["value"], row["low"], row["high"], row["n"])
+
+
+def _fitness(row: Mapping[str, Any], asked: Mapping[str, Any], samples: int | None) -> tuple[bool, bool, bool, int]:
+    """Return how well an answer fits a study's question: its settings, then its images; the most images where it can.
+
+    Beside it may stand answers to what somebody asked of the same run later.
+    """
+    spec = row.get("spec") or {}
+    same = all(spec.get(key) == json.loads(json.dumps(value)) for key, value in asked.items())
+    n = row.get("n") or 0
+    return same, not row.get("partial"), samples is not None and n == samples, n
 
 
 def _corrupted(column: Corrupted, run: Planned, folder: Path) -> Reading | None:
