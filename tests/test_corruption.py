@@ -17,6 +17,7 @@ from torch import nn
 
 from robustcl import corruption
 from robustcl.composition import convergence, corrupt
+from robustcl.data.arrays import ArraySource
 from robustcl.data.corrupted import Generated, Stored, generate, maker
 from robustcl.data.held import Held, keep
 from robustcl.errors import DataError, UsageError
@@ -28,7 +29,6 @@ from robustcl.evaluate.work import Work
 from robustcl.recipe import Corruptions, Evaluate
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl_plugins.datasets.arrays import ArraySource
 from robustcl_plugins.datasets.cifar import Cifar10, Cifar100
 from robustcl_plugins.generators.pgd import PGD
 

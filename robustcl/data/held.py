@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from robustcl.data.streamed import Streamed, as_pixels, decoded
+from robustcl.data.arrays import ArraySource
+from robustcl.data.streamed import Streamed, as_pixels, checked, decoded
 from robustcl.errors import RobustclError
 from robustcl.protocols import DatasetPlugin, Source
 from robustcl.ranks import from_first, rank
@@ -31,6 +32,12 @@ class Held:
         self.labels = source.labels.to(device)
         self.samples = len(source.labels)
         self.device = torch.device(device)
+        if isinstance(source, ArraySource) and self.device.type == "cpu":
+            # What lies in memory already is not copied; it is looked at once all the same.
+            for start in range(0, self.samples, _CHUNK):
+                checked(source, torch.arange(start, min(start + _CHUNK, self.samples)))
+            self.images = source.images
+            return
         first = source.fetch(torch.zeros(min(self.samples, 1), dtype=torch.int64))
         dtype = torch.uint8 if first.dtype == torch.uint8 else torch.float32
         self.images = torch.empty((self.samples, *self.item), dtype=dtype, device=device)
@@ -41,7 +48,7 @@ class Held:
 
     def fetch(self, index: Tensor) -> Tensor:
         """Return images (B, *item), float32 in [0, 1], for index (B,) int64."""
-        return as_pixels(self.images[index.to(self.device)])
+        return as_pixels(self.images[index.to(self.device)].contiguous())
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through batches of indices: (index, images), both on the device."""
@@ -51,7 +58,14 @@ class Held:
 
 
 def keep(source: Source, device: torch.device | str = "cpu", *, limit: int = LIMIT) -> Held | Streamed:
-    """Hold a split on the device if it takes at most ``limit`` bytes, and stream it otherwise."""
+    """Hold a split on the device if it takes at most ``limit`` bytes, and stream it otherwise.
+
+    What says ``on_disk = True`` is quickly read there, row by row, and takes no second place in the CPU's memory.
+    """
+    if torch.device(device).type == "cpu" and getattr(source, "on_disk", False):
+        return Streamed(source, device, workers=0)
+    if torch.device(device).type == "cpu" and isinstance(source, ArraySource):
+        return Held(source, device)
     probe = source.fetch(torch.zeros(min(len(source.labels), 1), dtype=torch.int64))
     width = 1 if probe.dtype == torch.uint8 else 4
     size = len(source.labels) * math.prod(source.item) * width

@@ -154,8 +154,8 @@ PIXELS = arrays()["x_train"]
         ({"y_train": np.arange(5)}, r"y_train has 5 labels for the 6 images of x_train"),
         ({"y_train": np.zeros(6)}, r"y_train is float64 of shape \(6,\): give one integer"),
         ({"y_train": np.zeros((6, 3), dtype=int)}, r"y_train is int64 of shape \(6, 3\)"),
-        ({"y_train": np.full(6, -2)}, r"holds the label -2: classes count from 0, and -1 marks"),
-        ({"y_train": np.array(["a"] * 6, dtype=object)}, r"damaged or holds Python objects"),
+        ({"y_train": np.full(6, -2)}, r"holds the label -2 in row 0: classes count from 0, and -1 marks"),
+        ({"y_train": np.array(["a"] * 6, dtype=object)}, r"y_train holds Python objects"),
     ],
 )
 def test_npz_names_the_fault_of_the_train_split(tmp_path: Path, changes: Arrays, sentence: str) -> None:
@@ -166,7 +166,7 @@ def test_npz_names_the_fault_of_the_train_split(tmp_path: Path, changes: Arrays,
 def test_npz_names_the_faults_of_the_test_split(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"images of test have the shape \(3, 8, 8\) but those of x_train"):
         Npz(path=save(tmp_path, x_test=PIXELS[:3, :, :, :8])).open("test")
-    with pytest.raises(DataError, match=r"y_test holds the label -1: classes count from 0"):
+    with pytest.raises(DataError, match=r"y_test holds the label -1 in row 1: classes count from 0"):
         Npz(path=save(tmp_path, y_test=np.array([0, -1, 1]))).open("test")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
+from robustcl.data.arrays import ArraySource
 from robustcl.data.held import Held
 from robustcl.errors import NotAPlugin, UsageError
 from robustcl.evaluate import head as heads
@@ -19,7 +20,6 @@ from robustcl.evaluate.classifier import of_encoder
 from robustcl.nn.encoder import Encoder
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl_plugins.datasets.arrays import ArraySource
 from robustcl_plugins.protocols.knn import NearestNeighbours
 
 CLASSES = 4

@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torchvision import datasets
 
+from robustcl.data.arrays import ArraySource
+from robustcl.data.moments import Statistics
 from robustcl.protocols import Need
 from robustcl_plugins.datasets import official
-from robustcl_plugins.datasets.arrays import ArraySource, Statistics, check_split
+from robustcl_plugins.datasets.arrays import check_split
 
 _CITATION = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, 2009"
 

@@ -9,11 +9,13 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from robustcl.data.arrays import ArraySource, blocks
+from robustcl.data.moments import Statistics, statistics_of
 from robustcl.data.split import holdout
 from robustcl.errors import UsageError
 from robustcl.protocols import Need
 from robustcl.rng import Rng
-from robustcl_plugins.datasets.arrays import ArraySource, Statistics, channel_statistics, check_split
+from robustcl_plugins.datasets.arrays import check_split
 
 Digit = Annotated[int, annotated_types.Ge(0), annotated_types.Le(9)]
 
@@ -60,7 +62,7 @@ class Digits:
 
     def statistics(self) -> Statistics:
         """Return mean and standard deviation over the train split."""
-        return channel_statistics(self.open("train").images)
+        return statistics_of(blocks(self.open("train").images))
 
     def _places(self) -> Tensor:
         """Return the label of each digit (10,), -1 for those that are not kept."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision import datasets
-from torchvision.transforms.v2 import functional
 
+from robustcl.data.moments import Statistics, statistics_of
 from robustcl.errors import DataError
 from robustcl.options import Count
 from robustcl.protocols import Need
-from robustcl_plugins.datasets.arrays import Statistics, by_path, channel_statistics, check_split, expanded
+from robustcl_plugins.datasets.arrays import by_path, check_split, expanded
+from robustcl_plugins.datasets.folders import Listing, list_images
+from robustcl_plugins.datasets.pictures import decode, empty, read_header
 
 _SAMPLE = 512
 """Images that the statistics look at, evenly spread over the train split."""
+
+_READERS = 16
+"""Threads that look at headers: the disk is waited for, not the processor."""
 
 
 class ImageFolder:
@@ -26,7 +31,12 @@ class ImageFolder:
     path: the folder above ``train``. size: every image is resized until its shorter side has this many
     pixels and cut
     to the square in its middle: (3, size, size), uint8. Classes are the folders' names in alphabetical
-    order, the same in both splits. The train split also pretrains.
+    order, the same in both splits; hidden folders are none. The train split also pretrains.
+
+    Files are read by what they hold, whatever their suffix: a camera's orientation is applied, 16 bits are scaled by
+    65,535, floats must lie in [0, 1], and what is transparent is laid on white. Animations, images of more than 89
+    million pixels and integers without a known full scale are refused, each in a sentence. Other suffixes, hidden
+    files (as macOS writes) and what is no regular file are left out, and counted in a sentence.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -41,25 +51,28 @@ class ImageFolder:
     def open(self, split: str) -> FileSource:
         """Return a split. Raises DataError: no folder, no images, other classes than in train."""
         check_split(split)
-        found = self._read(split)
-        if split == "test" and (train := self.classes()) != tuple(found.classes):
+        found = self._list(split)
+        if split == "test" and (train := self.classes()) != found.classes:
             raise DataError(
-                f"{found.root} has the classes {_brief(found.classes)} but train has {_brief(train)}: "
+                f"{found.folder} has the classes {_brief(found.classes)} but train has {_brief(train)}: "
                 "give both the same folders"
             )
-        return FileSource([Path(name) for name, _ in found.samples], torch.tensor(found.targets), self.size)
+        return FileSource(found.files, torch.tensor(found.labels), self.size, found.remarks())
 
     def classes(self) -> tuple[str, ...]:
         """Return the names of the folders below train. Raises DataError."""
-        return tuple(self._read("train").classes)
+        return self._list("train").classes
 
     def statistics(self) -> Statistics:
         """Return mean and standard deviation per channel over 512 images of train. Raises DataError."""
         source = self.open("train")
         n = len(source.labels)
-        return channel_statistics(source.fetch(torch.arange(min(n, _SAMPLE)) * n // min(n, _SAMPLE)))
+        index = torch.arange(min(n, _SAMPLE)) * n // min(n, _SAMPLE)
+        return statistics_of(
+            source.fetch(part) for part in [index[start : start + _READERS] for start in range(0, len(index), _READERS)]
+        )
 
-    def _read(self, split: str) -> Any:
+    def _list(self, split: str) -> Listing:
         root = expanded(self.path)
         folders = [root / name for name in (("test", "val") if split == "test" else ("train",))]
         folder = next((folder for folder in folders if folder.is_dir()), None)
@@ -69,38 +82,40 @@ class ImageFolder:
                 f"{root}/train/CLASS/ and {root}/test/CLASS/, or name another folder by the option path "
                 f"{by_path('FOLDER')}"
             )
-        try:
-            return datasets.ImageFolder(folder)
-        except (FileNotFoundError, OSError) as error:
-            raise DataError(f"{folder} cannot be used ({error}): give a folder of images per class") from error
+        return list_images(folder)
 
 
 class FileSource:
-    """Image files, decoded by whoever fetches them."""
+    """Image files, decoded by whoever fetches them; ``remarks`` says what was left out."""
 
     decodes = True
 
-    def __init__(self, files: list[Path], labels: Tensor, size: int) -> None:
+    def __init__(self, files: list[Path], labels: Tensor, size: int, remarks: tuple[str, ...] = ()) -> None:
         self.files = files
         self.labels = labels
         self.size = size
         self.item: tuple[int, ...] = (3, size, size)
+        self.remarks = remarks
 
     def fetch(self, index: Tensor) -> Tensor:
         """Return images (B, 3, size, size) uint8. Raises DataError, naming a file that is broken."""
-        images = [self._decode(self.files[i]) for i in index.tolist()]
-        return torch.stack(images) if images else torch.empty((0, *self.item), dtype=torch.uint8)
+        images = [decode(self.files[i], self.size) for i in index.tolist()]
+        return torch.stack(images) if images else empty(self.size)
 
-    def _decode(self, file: Path) -> Tensor:
-        try:
-            picture = datasets.folder.pil_loader(str(file))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{file} cannot be decoded ({error}): replace or remove it") from error
-        resized = functional.resize(picture, [self.size], antialias=True)
-        image: Tensor = functional.pil_to_tensor(functional.center_crop(resized, [self.size, self.size]))
-        return image
+    def check(self) -> None:
+        """Look at the header of every file. Raises DataError, naming the first that is broken."""
+        with ThreadPoolExecutor(_READERS) as readers:
+            for _ in readers.map(read_header, self.files):
+                pass
+
+    def name(self, index: int) -> str:
+        """Return the file of an image."""
+        return str(self.files[index])
+
+    def identity(self) -> str:
+        """Return what tells this split from another before it is decoded: names and sizes of all files."""
+        return "\n".join(f"{file.parent.name}/{file.name} {file.stat().st_size}" for file in self.files)
 
 
-def _brief(names: Any) -> str:
-    names = list(names)
+def _brief(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -7,9 +7,11 @@ from typing import ClassVar, Literal
 import torch
 from torchvision import datasets
 
+from robustcl.data.arrays import ArraySource
+from robustcl.data.moments import Statistics
 from robustcl.protocols import Need
 from robustcl_plugins.datasets import official
-from robustcl_plugins.datasets.arrays import ArraySource, Statistics, check_split
+from robustcl_plugins.datasets.arrays import check_split
 
 
 class Stl10:
