@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from robustcl.rng import Rng
+from robustcl.rng import Rng, drawing
 from robustcl.threat import Ball
 
 
@@ -177,15 +177,19 @@ _SCHEDULES: Mapping[str, Callable[[Tensor, Ball, int, float, Tensor | None], Sch
 
 
 def _touching(x: Tensor, ball: Ball, rng: Rng) -> Tensor:
-    noise = rng.uniform(x.shape, -1.0, 1.0, device=x.device, dtype=x.dtype)
-    largest = noise.flatten(1).abs().amax(1).clamp(min=torch.finfo(x.dtype).tiny)
-    return noise * _column(_radius(ball, x) / largest, x)
+    noise = rng.uniform(x.shape, -1.0, 1.0, device=x.device, dtype=drawing(x.dtype))
+    return _stretched(noise, noise.flatten(1).abs().amax(1), x, ball)
 
 
 def _spherical(x: Tensor, ball: Ball, rng: Rng) -> Tensor:
-    noise = rng.normal(x.shape, device=x.device, dtype=x.dtype)
-    length = torch.linalg.vector_norm(noise.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
-    return noise * _column(_radius(ball, x) / length, x)
+    noise = rng.normal(x.shape, device=x.device, dtype=drawing(x.dtype))
+    return _stretched(noise, torch.linalg.vector_norm(noise.flatten(1), dim=1), x, ball)
+
+
+def _stretched(noise: Tensor, length: Tensor, x: Tensor, ball: Ball) -> Tensor:
+    """Return noise of the given length (S,) as noise of length eps, in x's precision."""
+    radius = torch.as_tensor(ball.eps, dtype=noise.dtype, device=noise.device)
+    return (noise * _column(radius / length.clamp(min=torch.finfo(noise.dtype).tiny), noise)).to(x.dtype)
 
 
 def _gaussian(x: Tensor, ball: Ball, rng: Rng) -> Tensor:

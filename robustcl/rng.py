@@ -7,6 +7,7 @@ Flood, OOPSLA 2014), applied to key + counter * golden gamma.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -55,13 +56,16 @@ class Rng:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Return uniform numbers in [low, high) of ``shape``; the first axis is the rows where rows are bound."""
+        """Return uniform numbers in [low, high) of ``shape``; the first axis is the rows where rows are bound.
+
+        In less than single precision they are drawn in float32 and rounded last; what rounds up to ``high`` becomes
+        the number before it.
+        """
         bits = self._bits(shape, device)
         if dtype == torch.float64:
-            unit = _shift(bits, 11).to(dtype) * 2.0**-53
-        else:
-            unit = (_shift(bits, 40).to(torch.float32) * 2.0**-24).to(dtype)
-        return unit * (high - low) + low
+            return _shift(bits, 11).to(dtype) * 2.0**-53 * (high - low) + low
+        drawn = _shift(bits, 40).to(torch.float32) * 2.0**-24 * (high - low) + low
+        return drawn if dtype == torch.float32 else drawn.to(dtype).clamp(max=_below(high, dtype))
 
     def normal(
         self,
@@ -71,9 +75,10 @@ class Rng:
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Return standard normal numbers (Box and Muller) of ``shape``."""
-        radius = 1.0 - self.uniform(shape, device=device, dtype=dtype)
-        angle = self.uniform(shape, high=2.0 * math.pi, device=device, dtype=dtype)
-        return torch.sqrt(-2.0 * torch.log(radius)) * torch.cos(angle)
+        single = drawing(dtype)
+        radius = 1.0 - self.uniform(shape, device=device, dtype=single)
+        angle = self.uniform(shape, high=2.0 * math.pi, device=device, dtype=single)
+        return (torch.sqrt(-2.0 * torch.log(radius)) * torch.cos(angle)).to(dtype)
 
     def integers(self, high: int, shape: Sequence[int], *, device: torch.device | str | None = None) -> Tensor:
         """Return int64 numbers in [0, high) of ``shape``."""
@@ -108,6 +113,19 @@ class Rng:
         counter = torch.arange(math.prod(shape[1:]), dtype=torch.int64, device=rows.device)
         keys = _mix(rows * _GAMMA + base)
         return _mix(keys[:, None] + counter * _GAMMA).reshape(tuple(shape))
+
+
+def drawing(dtype: torch.dtype) -> torch.dtype:
+    """Return the precision in which numbers of ``dtype`` are drawn and transformed: float32 for half precision."""
+    return dtype if dtype == torch.float64 else torch.float32
+
+
+@functools.cache
+def _below(high: float, dtype: torch.dtype) -> float:
+    """Return the largest number of ``dtype`` below ``high``."""
+    end = torch.tensor(high, dtype=torch.float64)
+    near = end.to(dtype)
+    return float(near if near < end else torch.nextafter(near, torch.tensor(-math.inf, dtype=dtype)))
 
 
 def _digest(*path: str | int) -> int:

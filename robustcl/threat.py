@@ -18,8 +18,8 @@ from torch import Tensor
 
 from robustcl.errors import UsageError
 from robustcl.ratio import ratio
-from robustcl.rng import Rng
-from robustcl.shrink import positive, scaled_to_length, shrink, thresholded_to_length
+from robustcl.rng import Rng, drawing
+from robustcl.shrink import positive, shrink_l1, shrink_l2
 
 Range = tuple[float, float] | None
 _LEAST = torch.finfo(torch.float32).tiny
@@ -62,16 +62,19 @@ class Ball:
 
         ``step_size``: the step's length in the norm, a number or (R,). A row whose gradient is zero stays.
         """
-        return _GEOMETRIES[self.norm].ascend(adv, gradient, _column(step_size, adv), self.range)
+        wide = drawing(adv.dtype)
+        moved = _GEOMETRIES[self.norm].ascend(adv.to(wide), gradient.to(wide), _column(step_size, adv), self.range)
+        return moved.to(adv.dtype)
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """Return a point drawn uniformly from the ball around each row, then clamped to the range."""
-        start = x + _GEOMETRIES[self.norm].sample(x, rng) * _column(self.eps, x)
+        inside = _GEOMETRIES[self.norm].sample(x.to(drawing(x.dtype)), rng) * _column(self.eps, x)
+        start = x + inside.to(x.dtype)
         return start if self.range is None else start.clamp_(*self.range)
 
     def distance(self, adv: Tensor, x: Tensor) -> Tensor:
         """Return how far each row is from x in the norm, (R,)."""
-        return _GEOMETRIES[self.norm].length((adv - x).flatten(1))
+        return _GEOMETRIES[self.norm].length((adv - x).to(drawing(x.dtype)).flatten(1))
 
     def contains(self, adv: Tensor, x: Tensor) -> Tensor:
         """Say of each row whether it is in the ball and the range, (R,) bool.
@@ -79,7 +82,8 @@ class Ball:
         Forgives a millionth of eps and what rounding to the dtype can add; a row with NaN is not inside.
         """
         unit = torch.finfo(adv.dtype).eps * max(1.0, float(x.abs().max()) if x.numel() else 1.0)
-        rounding = _GEOMETRIES[self.norm].length(torch.full_like(x[:1].flatten(1), unit)) if len(x) else unit
+        like = x[:1].flatten(1).to(drawing(x.dtype))
+        rounding = _GEOMETRIES[self.norm].length(torch.full_like(like, unit)) if len(x) else unit
         inside = self.distance(adv, x) <= self.eps * (1.0 + 1e-6) + rounding
         if self.range is None:
             return inside
@@ -137,7 +141,7 @@ class _L2:
         return length
 
     def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
-        return shrink(adv, x, eps, range, scaled_to_length, self.length)
+        return shrink_l2(adv, x, eps, range)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
         flat = gradient.flatten(1)
@@ -156,7 +160,7 @@ class _L1:
         return delta.abs().sum(1)
 
     def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
-        return shrink(adv, x, eps, range, thresholded_to_length, self.length)
+        return shrink_l1(adv, x, eps, range)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
         """Step along the few largest entries of the gradient whose room within the range adds up to the step.
