@@ -13,14 +13,32 @@ import functools
 import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from robustcl import override, registry
+from robustcl import override, reading, registry
 from robustcl.errors import UnknownPlugin, UsageError
 
 _OWN = ("name", "about", "cite", "base")
 """What a recipe says of itself."""
 _KNOWN = {*_OWN, "extends", "set", "drop", "deviations", "stage", "budget", "adapt"}
+
+
+def named(use: str, beside: Path = Path()) -> dict[str, Any]:
+    """Return the whole tables of an installed recipe, or of a recipe file, which is looked for in a folder.
+
+    Raises:
+        UsageError: as ``installed``, or a file that is missing or no recipe.
+    """
+    if not is_file(use):
+        return installed(use)
+    path = beside / Path(use).expanduser()
+    return whole(reading.read(path), str(path))
+
+
+def is_file(use: str) -> bool:
+    """Say whether a recipe is meant by a file's name: it ends with ``.toml``, or is a file and no recipe's name."""
+    return use.endswith(".toml") or (use not in registry.recipes() and Path(use).is_file())
 
 
 def installed(name: str) -> dict[str, Any]:

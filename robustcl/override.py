@@ -7,7 +7,9 @@ with everything else.
 
 from __future__ import annotations
 
+import copy
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from robustcl.errors import UsageError
@@ -37,6 +39,20 @@ def put(tables: dict[str, Any], path: str, value: Any, where: str) -> None:
     if not isinstance(node, dict):
         raise UsageError(f"{where}: {path!r} leads to a value, not to a table")
     node[last] = value
+
+
+def get(tables: Mapping[str, Any], path: str) -> Any:
+    """Return what stands at a dotted path, ``None`` where there is nothing; the tables stay as they are."""
+    *way, last = path.split(".")
+    node: Any = copy.deepcopy(dict(tables))  # going down turns bare names into tables
+    try:
+        for key in way:
+            node = _descend(node, key, path, "")
+        if isinstance(node, dict) and _is_plural(node) and last not in node:
+            node = _only(node, path, "")
+    except UsageError:
+        return None
+    return node.get(last) if isinstance(node, dict) else None
 
 
 def remove(tables: dict[str, Any], path: str, where: str) -> None:

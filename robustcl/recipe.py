@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from robustcl.errors import UsageError
+from robustcl.made import Made
 from robustcl.tables import PluginTable as PluginTable
 from robustcl.tables import Section as Section
 from robustcl.tables import Use as Use
@@ -223,6 +224,7 @@ class Recipe(Section):
     run: Settings = Settings()
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
     adapt: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    made: Made | None = None
     lock: dict[str, Any] = Field(default_factory=dict)
 
     def find(self, stage: str) -> Stage:

@@ -13,7 +13,7 @@ from robustcl.cli.parts import machine, setting
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--recipe", help="Start from this recipe and not from the objective's base recipe.")
+@click.option("--recipe", help="Start from this recipe, or recipe file, and not from the objective's base recipe.")
 @click.option("--generator", help="Perturbation generator.")
 @click.option("--objective", help="Contrastive objective; its base recipe says the rest.")
 @click.option("--selector", help="Sample selector of the last stage.")
@@ -21,7 +21,7 @@ from robustcl.cli.parts import machine, setting
 @click.option("--encoder", help="Backbone  [default: the one that suits the data set]")
 @click.option("--dataset", help="Data set, e.g. digits, cifar10, npz:FILE  [default: the recipe's]")
 @click.option("--data-dir", help="File or folder of the data set.")
-@click.option("--budget", default="small", show_default=True, help="smoke, small, or paper: as published.")
+@click.option("--budget", help="smoke, small, or paper: as published  [default: small; a file without it as it stands]")
 @setting
 @machine
 @click.option("--save", type=click.Path(dir_okay=False), help="Keep the composed recipe in this file.")
@@ -36,7 +36,8 @@ def command(
     encoder: str | None,
     dataset: str | None,
     data_dir: str | None,
-    budget: str,
+    budget: str | None,
+    name: str | None,
     overrides: tuple[str, ...],
     seed: int | None,
     as_json: bool,
@@ -68,6 +69,7 @@ def command(
         budget=budget,
         seed=seed,
         overrides=overrides,
+        name=name,
     )
     if save is not None:
         save_recipe(composition, Path(save))

@@ -40,7 +40,10 @@ def machine(function: Command) -> Command:
 
 
 def setting(function: Command) -> Command:
-    """Add ``--set`` and ``--seed``."""
+    """Add ``--set``, ``--seed`` and ``--name``."""
+    function = click.option("--name", help="Name of the run  [default: the recipe's, and the parts put into it]")(
+        function
+    )
     function = click.option("--seed", type=int, help="Seed of everything random  [default: the recipe's, 0]")(function)
     return click.option(
         "--set", "overrides", multiple=True, metavar="PATH=VALUE",

@@ -12,15 +12,24 @@ from robustcl.cli.parts import machine, setting
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--budget", help="A budget that the file has, e.g. smoke; paper: as it is  [default: as it stands]")
 @setting
 @machine
 @click.option("--dry-run", is_flag=True, help="Print the composition and stop: nothing is trained.")
-def command(file: str, overrides: tuple[str, ...], seed: int | None, dry_run: bool, **flags: Any) -> None:
+def command(
+    file: str,
+    budget: str | None,
+    name: str | None,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    dry_run: bool,
+    **flags: Any,
+) -> None:
     """Run a recipe FILE: one saved by compose, a run's recipe.lock.toml, or your own."""
     from robustcl.cli.runs import train
     from robustcl.composition.api import from_file
 
-    composition = from_file(Path(file), overrides, seed)
+    composition = from_file(Path(file), overrides, seed, budget, name)
     if dry_run:
         click.echo(composition.explain())
         return

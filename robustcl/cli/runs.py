@@ -20,6 +20,7 @@ from robustcl import ranks
 from robustcl.composition import Composition
 from robustcl.composition.run import Run
 from robustcl.disk import as_usage, write_atomically
+from robustcl.made import headline, of_results
 from robustcl.terminal import printable
 
 _LINES = 10
@@ -97,7 +98,8 @@ def train(
 ) -> None:
     """Train a composition and conclude."""
     with Progress() as progress:
-        for line in composition.how:
+        recipe = composition.recipe
+        for line in [*headline(recipe.name, recipe.seed, recipe.made), *composition.how]:
             progress.say(line)
         run = composition.train(
             out, device=device, devices=devices, precision=precision, watcher=progress.watch, say=progress.say
@@ -117,6 +119,9 @@ def conclude(run: Run, as_json: bool) -> None:
         click.echo(json.dumps(run.results.tables))
         return
     if judged:
+        tables = run.results.tables
+        said = headline(str(tables.get("name")), tables.get("seed"), of_results(tables))
+        click.echo("\n".join(map(printable, said)))
         click.echo(printable(report.table([run.path])))
     click.echo(printable(f"run     {run.path}"))
     click.echo(f"report  {page or 'none: the recipe evaluates nothing'}")

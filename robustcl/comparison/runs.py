@@ -17,7 +17,7 @@ from robustcl.report.load import load_results
 By = Literal["recipe", "name", "run"]
 """What makes one group: the recipe without its seed, the name alone, or each run for itself."""
 
-_NOT_LEARNT = ("run", "lock", "deviations", "cite", "about", "seed", "evaluate", "judged")
+_NOT_LEARNT = ("run", "lock", "deviations", "cite", "about", "made", "seed", "evaluate", "judged")
 """What of a recipe decides nothing of what is learnt; how a run was judged is the columns' matter."""
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustcl import inherit, reading
-from robustcl.composition import classifier, judging, lineage, needs, remarks
+from robustcl.composition import classifier, judging, lineage, naming, needs, remarks
 from robustcl.composition.build import build_stage
-from robustcl.composition.choose import Flags, choose
+from robustcl.composition.choose import SMALL, Flags, choose
 from robustcl.composition.parts import Parts
 from robustcl.duration import duration
 from robustcl.errors import UsageError
@@ -23,7 +23,7 @@ from robustcl.train.plan import Part, StagePlan
 if TYPE_CHECKING:
     from robustcl.composition.run import Run
 
-DEFAULT_BUDGET = "small"
+DEFAULT_BUDGET = SMALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +93,44 @@ def compose(
     encoder: str | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
-    budget: str | None = DEFAULT_BUDGET,
+    budget: str | None = None,
     seed: int | None = None,
     overrides: Sequence[str] = (),
+    name: str | None = None,
 ) -> Composition:
     """Compose a method from parts, or from a named recipe with some parts replaced.
 
-    ``recipe`` names an installed recipe; otherwise the base recipe of ``objective`` (and ``generator``) is taken.
-    ``budget`` is "smoke", "small" or "paper"; ``overrides`` are dotted, ``"stage.robust.generator.steps=10"``.
+    ``recipe`` names an installed recipe or a file; otherwise the base recipe of ``objective`` (and ``generator``) is
+    taken. ``budget`` is "smoke", "small" or "paper", left out "small"; a file without that one is taken as it stands.
+    ``overrides`` are dotted, ``"stage.robust.generator.steps=10"``. ``name`` is the composition's; left out, the base
+    recipe's, with the parts that stand in place of others: ``ncp+drift``.
 
     Raises:
         UsageError: anything that cannot be composed, in one sentence.
     """
-    flags = Flags(recipe, generator, objective, selector, target, encoder, dataset, data_dir, budget, seed, overrides)
+    if name is not None:
+        naming.check(name)
+    if budget is None and not (recipe is not None and inherit.is_file(recipe)):
+        budget = DEFAULT_BUDGET
+    flags = Flags(
+        recipe, generator, objective, selector, target, encoder, dataset, data_dir, budget, seed, overrides, name
+    )
     tables, how = choose(flags)
     return from_tables(tables, "the recipe", how)
 
 
-def from_file(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Composition:
-    """Compose from a recipe file, a lock included."""
-    tables, how = choose(Flags(seed=seed, overrides=overrides), inherit.whole(reading.read(path), str(path)))
+def from_file(
+    path: Path,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    budget: str | None = None,
+    name: str | None = None,
+) -> Composition:
+    """Compose from a recipe file, a lock included; ``budget`` is one that the file has, "paper" the file as it is."""
+    if name is not None:
+        naming.check(name)
+    flags = Flags(seed=seed, overrides=overrides, budget=budget, name=name)
+    tables, how = choose(flags, inherit.whole(reading.read(path), str(path)))
     return from_tables(tables, str(path), [f"recipe file {path}", *how])
 
 
@@ -149,7 +167,7 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
     judging.refuse_twins(recipe.evaluate)
     judging.check_branch(recipe, plans)
     evaluations = tuple(judging.evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
-    how = [*how, *remarks.unreached(plans)]
+    how = [*how, *remarks.unreached(plans), *remarks.short(plans)]
     return Composition(
         recipe, dict(tables), tuple(how), parts, dataset, encoder, projector, ball, tuple(plans), evaluations, met
     )

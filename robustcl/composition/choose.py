@@ -1,6 +1,7 @@
 """From flags to a recipe: the base that fits them, the budget, the replaced parts, the dotted overrides.
 
-The order is base, data set, budget, flags, overrides: what is said last and most precisely wins.
+The order is base, data set, budget, flags, overrides: what is said last and most precisely wins. What the data set and
+the budget say of an attack's steps reaches whatever generator stands there in the end.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from robustcl import inherit, override, registry
-from robustcl.composition import exchange
+from robustcl import inherit, override, reading, registry
+from robustcl.composition import exchange, naming
 from robustcl.errors import UsageError, near
+
+SMALL = "small"
+"""The budget that is meant where none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,22 @@ class Flags:
     budget: str | None = None
     seed: int | None = None
     overrides: Sequence[str] = field(default_factory=tuple)
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A recipe before a part of it is replaced: its tables for a data set and at a budget, and what these two changed.
+
+    parts: what stood in it before anything was changed. settings: of ``adapt.NAME`` and ``budget.NAME``, in words, the
+    paths and values.
+    """
+
+    tables: dict[str, Any]
+    parts: dict[str, tuple[str, str]]
+    settings: Mapping[str, Mapping[str, Any]]
+    budget: str | None
+    how: tuple[str, ...] = ()
 
 
 def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -42,36 +62,88 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
     Raises:
         UsageError: no recipe fits, or a flag has nothing to replace.
     """
+    base = based(flags, tables)
+    recipe = filled(flags, base)
     how: list[str] = []
-    if tables is None:
-        name, tables = _base(flags)
-        how.append(f"base recipe {name}" + ("" if flags.recipe else f", the one for {_asked(flags)}"))
-    recipe: dict[str, Any] = copy.deepcopy(dict(tables))
-    if flags.dataset is not None:
-        how += exchange.dataset(recipe, flags.dataset)
-    names_data = [said for said in flags.overrides if said.partition("=")[0].strip() == "data.use"]
-    for assignment in names_data:  # before the rest: the recipe adapts to the data set, however it is named
-        override.apply(recipe, assignment)
-    how += _adapt(recipe)
-    how += _apply_budget(recipe, flags.budget)
     for kind, replace in exchange.REPLACE.items():
         value = getattr(flags, kind)
         if value is not None:
             how += replace(recipe, value)
+    for assignment in _but_data(flags):
+        override.apply(recipe, assignment)
+    backbone = [f"encoder.use={flags.encoder}"] if flags.encoder is not None else []
+    reached = settle(recipe, base, [*backbone, *_but_data(flags)], flags.name)
+    return recipe, [*base.how, *said(recipe, base), *how, *reached]
+
+
+def based(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
+    """Return the recipe that flags start from, for their data set and at their budget; arguments as ``choose``."""
+    how: list[str] = []
+    file = flags.recipe is not None and inherit.is_file(flags.recipe)
+    if tables is None:
+        name, tables = _base(flags)
+        how.append(f"base recipe {name}" + ("" if flags.recipe else f", the one for {_asked(flags)}"))
+    recipe: dict[str, Any] = copy.deepcopy(dict(tables))
+    if file:
+        reading.parse(recipe, str(flags.recipe))  # flags reach into tables that must be of its grammar
+    parts = naming.parts(recipe)
+    if flags.dataset is not None:
+        how += exchange.dataset(recipe, flags.dataset)
+    for assignment in flags.overrides:
+        if assignment not in _but_data(
+            flags
+        ):  # before the rest: the recipe adapts to the data set, however it is named
+            override.apply(recipe, assignment)
+    budget = flags.budget
+    if file and budget is None and SMALL in _mapping(recipe.get("budget")):
+        budget = SMALL
+    settings = _adapt(recipe) | _apply_budget(recipe, budget)
+    if budget == "paper":
+        how.append("budget paper: the recipe as published")
+    return Base(recipe, parts | naming.parts(recipe), settings, budget, tuple(how))
+
+
+def filled(flags: Flags, base: Base) -> dict[str, Any]:
+    """Return the base's tables with the seed and the data's path, to be changed."""
+    recipe = copy.deepcopy(base.tables)
     if flags.data_dir is not None:
         recipe.setdefault("data", {"use": "digits"})["path"] = flags.data_dir
     if flags.seed is not None:
         recipe["seed"] = flags.seed
-    for assignment in flags.overrides:
-        if assignment not in names_data:
-            override.apply(recipe, assignment)
     recipe.pop("base", None)
-    return recipe, how
+    return recipe
+
+
+def settle(recipe: dict[str, Any], base: Base, changed: Sequence[str], name: str | None = None) -> list[str]:
+    """Finish tables in which parts were replaced: steps that the data set asks for, the name; return it in words.
+
+    changed: what was changed beside the parts, as ``path=value``.
+    """
+    reached = _reach(recipe, base)
+    came = {now[1] for place, now in naming.parts(recipe).items() if base.parts.get(place) != now}
+    differing = [text for text in changed if text.partition("=")[2].strip(" \"'") not in came]  # told as replaced
+    naming.settle(recipe, base.parts, budget=base.budget, changed=differing, name=name)
+    return reached
+
+
+def said(recipe: Mapping[str, Any], base: Base) -> list[str]:
+    """Return in words what the data set and the budget have set, as far as it still stands."""
+    lines = []
+    for where, changes in base.settings.items():
+        kind, _, name = where.partition(".")
+        kept = {path: value for path, value in changes.items() if override.get(recipe, path) == value}
+        head = f"adapted to {name}" if kind == "adapt" else f"budget {name}"
+        lines += [f"{head}: {_assignments(kept)}"] if kept else []
+    return lines
+
+
+def _but_data(flags: Flags) -> list[str]:
+    return [text for text in flags.overrides if text.partition("=")[0].strip() != "data.use"]
 
 
 def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
     if flags.recipe is not None:
-        return flags.recipe, inherit.installed(flags.recipe)
+        return flags.recipe, inherit.named(flags.recipe)
     if flags.objective is None:
         raise UsageError("nothing says what to train: give --objective NAME or --recipe NAME")
     registry.find("objective", flags.objective, "--objective")
@@ -120,14 +192,14 @@ def _asked(flags: Flags) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 2 else parts)
 
 
-def _adapt(recipe: dict[str, Any]) -> list[str]:
+def _adapt(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Apply ``[adapt.DATASET]``: what a data set needs to be different, e.g. no mirrored digits."""
     adaptations = _paths(recipe, "adapt")
     name = exchange.used(recipe.get("data", {"use": "digits"}))
     changes = adaptations.get(name, {})
     for path, value in changes.items():
-        override.put(recipe, path, value, f"adapt.{name}")
-    return [f"adapted to {name}: {_assignments(changes)}"] if changes else []
+        override.put(recipe, path, copy.deepcopy(value), f"adapt.{name}")
+    return {f"adapt.{name}": dict(changes)}
 
 
 def _paths(recipe: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
@@ -142,16 +214,57 @@ def _assignments(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{path}={value}" for path, value in changes.items())
 
 
-def _apply_budget(recipe: dict[str, Any], budget: str | None) -> list[str]:
+def _apply_budget(recipe: dict[str, Any], budget: str | None) -> dict[str, dict[str, Any]]:
     """Apply ``[budget.NAME]``: dotted paths and their values."""
     budgets = _paths(recipe, "budget")
-    if budget is None:
-        return []
-    if budget == "paper":
-        return ["budget paper: the recipe as published"]
+    if budget is None or budget == "paper":
+        return {}
     if budget not in budgets:
         known = ["paper", *budgets]
-        raise UsageError(f"the recipe has no budget {budget!r}{near(budget, known)}; it has {', '.join(known)}")
+        done = _mapping(recipe.get("made")).get("budget")
+        raise UsageError(
+            f"the recipe has no budget {budget!r}{near(budget, known)}; it has {', '.join(known)}"
+            + (f", and was composed at {done} already" if done else "")
+        )
     for path, value in budgets[budget].items():
-        override.put(recipe, path, value, f"budget.{budget}")
-    return [f"budget {budget}: {_assignments(budgets[budget])}"]
+        override.put(recipe, path, copy.deepcopy(value), f"budget.{budget}")
+    return {f"budget.{budget}": dict(budgets[budget])}
+
+
+def _reach(recipe: dict[str, Any], base: Base) -> list[str]:
+    """Give generators that came later the steps that data set and budget ask for, where they have such options."""
+    notes: dict[str, str] = {}
+    for where, changes in reversed(list(base.settings.items())):  # the budget was applied last
+        for path, value in changes.items():
+            option = path.rpartition(".")[2]
+            if option in _STEPS:
+                notes |= {place: f"{place} = {value}, as {where} says" for place in _given(recipe, path, option, value)}
+    return list(notes.values())
+
+
+_STEPS = ("steps", "step_size")
+"""Options of an attack that belong to the size of the ball."""
+
+
+def _given(recipe: dict[str, Any], path: str, option: str, value: Any) -> list[str]:
+    """Set an option of the generators that a path means, where they have it and their tables do not say it."""
+    match path.split("."):
+        case ["stage", stage, "generator", *name, _] if len(name) < 2:
+            pass
+        case _:
+            return []
+    found = []
+    for entry in recipe["stage"] if isinstance(recipe.get("stage"), list) else []:
+        tables = entry.get("generator") if isinstance(entry, Mapping) and entry.get("name") == stage else None
+        for key, table in _mapping(tables).items():
+            if name and name[0] in _mapping(tables) and key != name[0]:
+                continue
+            full = {"use": table} if isinstance(table, str) else table
+            if isinstance(full, Mapping) and option not in full and exchange.takes("generator", full, option, value):
+                entry["generator"][key] = {**full, option: value}
+                found.append(f"stage.{stage}.generator.{key}.{option}")
+    return found
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -144,6 +144,14 @@ def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where:
     return [f"{where}: {before} replaced by {name}{lost}"]
 
 
+def takes(kind: str, table: Mapping[str, Any], option: str, value: Any) -> bool:
+    """Say whether the plugin of a table has an option and can take this value for it."""
+    try:
+        return _accepts(registry.get(kind, used(table)), option, value)
+    except UsageError:  # there is no such plugin, which is told when it is made
+        return False
+
+
 def _accepts(cls: type, option: str, value: Any) -> bool:
     """Say whether a plugin has this option and can take this value of another plugin's."""
     if option not in {known.name for known in describe(cls)}:

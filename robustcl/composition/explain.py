@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from robustcl.composition.lock import lock
-from robustcl.recipe import MAIN_ROUTE, Stage
+from robustcl.made import headline
+from robustcl.recipe import MAIN_ROUTE, Recipe, Stage
 from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Number, StagePlan
 
@@ -29,7 +30,7 @@ def explain(composition: Composition) -> str:
 
 def _lines(composition: Composition) -> Iterator[str]:
     recipe = composition.recipe
-    yield f"{recipe.name}, seed {recipe.seed}"
+    yield from headline(recipe.name, recipe.seed, recipe.made)
     yield from (f"  {line}" for line in composition.how)
     yield f"data      {_named(composition, 'dataset', recipe.data.use)}, batch {recipe.data.batch}"
     assert recipe.encoder is not None
@@ -48,13 +49,24 @@ def _lines(composition: Composition) -> Iterator[str]:
     yield ""
     yield "needs"
     yield from (f"  {need}: met by {who}" for need, who in composition.met.items())
-    if recipe.deviations:
-        yield ""
-        yield "known deviations"
-        yield from (f"  {line}" for line in recipe.deviations)
+    yield from _source(recipe)
     yield ""
     yield "resolved recipe"
     yield tomli_w.dumps(lock(composition)).rstrip()
+
+
+def _source(recipe: Recipe) -> Iterator[str]:
+    """Say where the method comes from; what the base recipe of a changed one says of itself stands as the base's."""
+    base = recipe.made if recipe.made is not None and recipe.made.replaced else None
+    said, of = (recipe, "") if base is None else (base, f" of the base {base.recipe}")
+    if said.cite:
+        yield ""
+        yield f"source{of}"
+        yield f"  {' '.join(said.cite.split())}"
+    if said.deviations:
+        yield ""
+        yield f"known deviations{of}"
+        yield from (f"  {line}" for line in said.deviations)
 
 
 def _stage(composition: Composition, stage: Stage, plan: StagePlan) -> Iterator[str]:

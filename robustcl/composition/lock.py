@@ -34,8 +34,11 @@ def lock(composition: Composition) -> dict[str, Any]:
 def digest(composition: Composition) -> str:
     """Return a hash of everything that decides what is learnt and measured (not how often it is logged)."""
     resolved = _plain(composition.recipe, composition.parts)
-    for key in ("run", "lock", "deviations", "cite", "about", "judged"):
+    for key in ("run", "lock", "deviations", "cite", "about", "made", "judged"):
         resolved.pop(key, None)
+    made = composition.recipe.made
+    if made is not None and made.recipe:
+        resolved["name"] = made.recipe  # what it is called, beside its parts, decides nothing
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:16]
 
 

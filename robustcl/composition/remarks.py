@@ -1,4 +1,4 @@
-"""What a composition allows but a person should know: schedules that a stage is too short for."""
+"""What a composition allows but a person should know: schedules that a stage is too short for, steps too short."""
 
 from __future__ import annotations
 
@@ -18,6 +18,24 @@ def unreached(plans: Sequence[StagePlan]) -> list[str]:
         for where, number in _numbers(plan)
         if (what := _missed(number, plan.epochs))
     ]
+
+
+def short(plans: Sequence[StagePlan]) -> list[str]:
+    """Return a sentence for each generator whose steps, all in one direction, end in the inner half of its ball."""
+    found = []
+    for plan in plans:
+        for generator in plan.generators:
+            plugin, scheduled = generator.part.plugin, generator.part.schedules
+            steps, size = (getattr(plugin, name, None) for name in ("steps", "step_size"))
+            if {"steps", "step_size"} & scheduled.keys() or not isinstance(steps, int) or not isinstance(size, float):
+                continue
+            eps = float(generator.ball.eps)
+            if 0 < 2 * steps * size < eps:
+                found.append(
+                    f"stage.{plan.name}.generator.{generator.name}: {steps} steps of {size:.4g} go less than half of "
+                    f"the way to the border of the ball, {eps:.4g}"
+                )
+    return found
 
 
 def _numbers(plan: StagePlan) -> Iterator[tuple[str, Number]]:

@@ -54,6 +54,7 @@ def describe_run(
         "schema": 1,
         "name": recipe.name,
         "seed": recipe.seed,
+        "made": recipe.made.model_dump(exclude_defaults=True) if recipe.made is not None else {},
         "pretrained": _pretrained(recipe),
         "recipe_hash": digest(composition),
         **({} if recipe.judged is None else {"branch": recipe.judged}),

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from robustcl.made import headline, of_results
 from robustcl.report import blackbox, composition, curves, figures, picture, tables
 from robustcl.report.audits import audits, badge
 from robustcl.report.canvas import Drawing
@@ -46,6 +47,7 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
         .render(
             run=run,
             results=run.results,
+            headline=_headline(run.results),
             outside=run.results["model"] if isinstance(run.results.get("model"), Mapping) else None,
             rows=made,
             verdict=head,
@@ -74,6 +76,14 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             unmeasured=unmeasured(run, made, asked),
         )
     )
+
+
+def _headline(results: Mapping[str, Any]) -> list[str]:
+    """Return seed, budget, base recipe and what differs from it; nothing for a model from elsewhere."""
+    if isinstance(results.get("model"), Mapping) or results.get("seed") is None:
+        return []
+    first, *rest = headline("", results["seed"], of_results(results))
+    return [first.removeprefix(", "), *rest]
 
 
 def _hash(script: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustcl import inherit, override
-from robustcl.composition import api
+from robustcl.composition import api, choose, naming
 from robustcl.composition.api import Composition
-from robustcl.composition.choose import Flags, choose
+from robustcl.composition.choose import Flags
 from robustcl.composition.lock import digest
 from robustcl.composition.other_data import slug
 from robustcl.errors import RobustclError, UsageError
@@ -134,24 +135,32 @@ def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -
     row, use, data_dir = spot.row, setting.dataset, setting.data_dir
     assert row.recipe is not None
     base = source.recipe(row.recipe, name)
+    before = naming.parts(base)
     where = f"row.{row.name}"
     for path in row.drop:
         inherit.drop(base, path, f"{where}.drop")
     own = spot.other if row.on == "other" else None
     if own is not None:
         use, data_dir = own.use, None
-    tables, how = choose(Flags(dataset=use, data_dir=data_dir, budget=setting.budget, seed=seed), base)
+    flags = Flags(dataset=use, data_dir=data_dir, budget=setting.budget, seed=seed)
+    start = choose.based(flags, base)
+    tables = choose.filled(flags, start)
     if own is not None:
         tables["data"] |= own.options
     paths = {axis.path: spot.point[axis.name] for axis in study.axis}
-    for place, changes in (("set", study.set), (f"{where}.set", row.set), ("axis", paths)):
-        for path, value in changes.items():
+    changes = [("set", study.set), (f"{where}.set", row.set), ("axis", paths)]
+    for place, values in changes:
+        for path, value in values.items():
             override.put(tables, path, value, place)
     for assignment in setting.overrides:
         override.apply(tables, assignment)
     for entry in tables.get("evaluate", []) if setting.samples is not None else []:
         entry["samples"] = setting.samples
-    return api.from_tables(tables, f"the recipe {row.recipe}", [f"recipe {row.recipe}", *how])
+    texts = [f"{path}={value}" for _, values in changes for path, value in values.items()]
+    start = dataclasses.replace(start, parts=before | start.parts)
+    reached = choose.settle(tables, start, [*texts, *setting.overrides])
+    how = [f"recipe {row.recipe}", *start.how, *choose.said(tables, start), *reached]
+    return api.from_tables(tables, f"the recipe {row.recipe}", how)
 
 
 def _slugs(labels: Sequence[str]) -> dict[str, str]:

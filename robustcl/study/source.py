@@ -50,10 +50,7 @@ def read(name: str, *, dataset: str | None = None, budget: str = "small") -> Stu
 
 def recipe(use: str, study: str) -> dict[str, Any]:
     """Return the whole tables of the recipe that a row names; a file is looked for beside the study's."""
-    if not use.endswith(".toml"):
-        return inherit.installed(use)
-    path = Path(study).parent / use if study.endswith(".toml") else Path(use)
-    return inherit.whole(reading.read(path), str(path))
+    return inherit.named(use, Path(study).parent if study.endswith(".toml") else Path())
 
 
 def _dataset(study: Study, name: str) -> str:
