@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from robustcl import gradients
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -109,7 +110,7 @@ def _chase(x: Tensor, attack: Attack, steps: int, step_size: float | None, start
         with torch.enable_grad():
             leaf = adv.detach().requires_grad_()
             embedding = here.encode(leaf)
-            (toward,) = torch.autograd.grad(here.objective(embedding).sum(), leaf)
+            toward = gradients.toward(here.objective(embedding), leaf, here.places)
         fooled = here.fooled(embedding)
         if bool(fooled.any()):
             fooled = confirmed(here, adv, fooled)
@@ -139,11 +140,10 @@ def confirmed(attack: Attack, x: Tensor, fooled: Tensor) -> Tensor:
 
 
 def gradient(objective: Objective, at: Tensor) -> Tensor:
-    """Return the gradient of the summed objective with respect to the candidates alone, in their shape."""
+    """Return the gradient of the summed objective with respect to the candidates alone, finite, in their shape."""
     with torch.enable_grad():
         leaf = at.detach().requires_grad_()
-        value = objective(leaf)
-        return torch.autograd.grad(value.sum(), leaf)[0]
+        return gradients.toward(objective(leaf), leaf)
 
 
 def _climb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -87,9 +88,13 @@ class ModelAttack:
         members = self.members(self.subject.look(clean, y))
         judge = _Judge(self)
         if self.judged:
-            return judge.attack(clean, y, rows, self.made.name, members)[0]
-        ((member, generator),) = members
-        return judge.perturb(clean, y, rows, self.made.name, member, generator)
+            adversarial = judge.attack(clean, y, rows, self.made.name, members)[0]
+        else:
+            ((member, generator),) = members
+            adversarial = judge.perturb(clean, y, rows, self.made.name, member, generator)
+        if (remark := judge.remark()) is not None:
+            warnings.warn(remark, RuntimeWarning, stacklevel=2)
+        return adversarial
 
     @overload
     def run_standard_evaluation(

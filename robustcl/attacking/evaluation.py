@@ -76,6 +76,8 @@ def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | N
         pending += judge.settle(found)
         if attack.verbose:
             print(f"{attack.made.name}: {len(outcomes)} of {len(clean)} inputs judged")
+    if (remark := judge.remark()) is not None:
+        warnings.warn(remark, RuntimeWarning, stacklevel=3)
     if attack.verbose:
         _tell(journal, key, outcomes, [name for name, _ in members])
     return Found(outcomes, judge.adversarial, pending, images, members)

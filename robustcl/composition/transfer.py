@@ -108,7 +108,8 @@ def matrix(
     place = Path(out) if out is not None else Path("runs") / f"transfer-{_digest(found, question)}"
     target = made(place, "the matrix")
     with only_one(target):
-        contest = _Contest(found, index, ball, part.name, members, question, Journal(target / "journal.jsonl"), watcher)
+        journal = Journal(target / "journal.jsonl")
+        contest = _Contest(found, index, ball, part.name, members, question, journal, watcher, say)
         tables = contest.tables(engine)
         write_atomically(target / "transfer.json", json.dumps(tables, indent=1))
     return Matrix(target, tables)
@@ -126,6 +127,7 @@ class _Contest:
     question: Mapping[str, Any]
     journal: Journal
     watcher: Watcher
+    say: Callable[[str], None]
 
     def tables(self, engine: Engine) -> dict[str, Any]:
         sources = [(source, source.judge(self.ball, engine)) for source in self.opponents]
@@ -150,6 +152,8 @@ class _Contest:
                 self._judge(torch.tensor(missing), source, judge, keys)
             told = f"{self.attack} of {source.name}" if source else CLEAN
             self.watcher(told, min(number * _BLOCK, len(self.index)), len(self.index), {})
+        if source is not None and judge is not None and (remark := judge.remark()) is not None:
+            self.say(f"{source.name}: {remark}")
         return [
             sum(self.journal.known(key)[i][-1].correct for i in self.index.tolist()) for key in keys
         ]  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustcl import promises
+from robustcl import gradients, promises
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import Classifier
@@ -34,6 +34,8 @@ class Judge:
     ) -> None:
         self.classifier, self.ball = classifier, ball
         self.rng, self.autocast = rng, autocast
+        self._attacked: set[int] = set()
+        self._broken: set[int] = set()
 
     def judge(
         self, images: Images, index: Tensor, key: Key, members: Members, journal: Journal, seed: int, work: Work
@@ -103,9 +105,24 @@ class Judge:
     ) -> Tensor:
         """Return what one generator makes of inputs x (R, *item), whose randomness is keyed by ``index`` (R,)."""
         rng = self.rng.child("attack", name or CLEAN, member).for_rows(index)
-        with self.autocast(), self.classifier.sparring(x) as attacked:
-            task = self.task(attacked, x, label, index, rng)
-            return promises.perturb(generator, member, x, task, modules=[self.classifier.module, attacked.module])
+        with self.autocast(), self.classifier.sparring(x) as attacked, gradients.tallied(len(x)) as tally:
+            task, modules = self.task(attacked, x, label, index, rng), [self.classifier.module, attacked.module]
+            moved = promises.perturb(generator, member, x, task, modules=modules)
+        self._attacked.update(index.tolist())
+        self._broken.update(index[tally.broken.to(index.device)].tolist())
+        return moved
+
+    def remark(self) -> str | None:
+        """Return what should be said of the attacks since this was asked last, if anything should."""
+        attacked, broken = len(self._attacked), len(self._broken)
+        self._attacked.clear()
+        self._broken.clear()
+        if not broken:
+            return None
+        return (
+            f"{broken} of {attacked} attacked samples had gradients with NaN or infinite entries, which count as 0: a "
+            "square root or a norm at 0 does that; keep its argument above 0, or add the attack square"
+        )
 
     def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
         """Return what a generator needs to attack inputs x (R, *item): by default, it maximises the cross-entropy.

@@ -58,7 +58,10 @@ class Measurement:
         hurried = self.work.deadline is not None
         work = replace(self.work, block=min(self.work.block, _HURRIED)) if hurried else self.work
         index = self.index(images, samples)
-        return judge.judge(images, index, key, members, self.journal, self.seed, work)
+        found = judge.judge(images, index, key, members, self.journal, self.seed, work)
+        if (remark := judge.remark()) is not None:
+            self.say(" ".join(f"{key.protocol} {key.route} {key.attack or ''}".split()) + f": {remark}")
+        return found
 
     def drawn(self, images: Images, samples: int | None) -> Tensor:
         """Return which images are attacked once more for the report to draw: some of those judged; none in haste."""

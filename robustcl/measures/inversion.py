@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustcl import gradients
 from robustcl.clustering.rows import wide
 from robustcl.errors import UsageError
 from robustcl.measures import checked
@@ -141,7 +142,7 @@ def _descend(
         with torch.enable_grad():
             leaf = at.detach().requires_grad_()
             value = value_of(leaf)
-            slope = torch.autograd.grad(value.sum(), leaf)[0]
+            slope = gradients.toward(value, leaf)
         best, least = _better(best, least, at, value.detach())
         at = ball.ascend(at, -slope, step_size).clamp_(*range)
     with torch.no_grad():

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustcl import hyperplane, search
+from robustcl import gradients, hyperplane, search
 from robustcl.options import Count, Fraction, Positive
 from robustcl.protocols import Need
 from robustcl.types import Attack, Embedding
@@ -79,10 +79,12 @@ class FAB:
         count = target_count(self.targets, likely.shape[1], "fab")
         return likely.argsort(stable=True, dim=1, descending=True)[:, :count]
 
-    def boundary(self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str) -> tuple[Tensor, Tensor]:
+    def boundary(
+        self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str, places: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return z_t - z_y (R,) at ``leaf`` (R, *item), and its gradient there (R, *item)."""
         value = (logits.gather(1, target[:, None]) - logits.gather(1, label[:, None]))[:, 0]
-        return value, torch.autograd.grad(value.sum(), leaf)[0]
+        return value, gradients.toward(value, leaf, places)
 
     def _walk(self, walk: _Walk, found: _Found) -> None:
         """Take all steps toward one target for each row.
@@ -128,7 +130,7 @@ class FAB:
             leaf = walk.points.detach().requires_grad_()
             embedding = attack.encode(leaf)
             logits = _wide(embedding.logits)
-            value, slope = self.boundary(logits, leaf, attack.label, walk.target, attack.ball.norm)
+            value, slope = self.boundary(logits, leaf, attack.label, walk.target, attack.ball.norm, attack.places)
         value, fresh = value.detach(), (~judged).nonzero()[:, 0]
         verdict = found.judge(walk.rows[fresh], walk.points[fresh], embedding.detach().take(fresh))
         self._decide(walk, fresh, verdict, found)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robustcl import gradients
 from robustcl.options import Count, Fraction, Positive
 from robustcl_plugins.generators.fab import FAB
 
@@ -50,13 +51,15 @@ class FABUntargeted(FAB):
         """Return one walk for each row; which class it aims at is seen on the way."""
         return likely.argmax(1, keepdim=True)
 
-    def boundary(self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str) -> tuple[Tensor, Tensor]:
+    def boundary(
+        self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str, places: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return z_s - z_y (R,) of the nearest class at ``leaf`` (R, *item), and its gradient there (R, *item)."""
         margins = logits - logits.gather(1, label[:, None])
         best = torch.full_like(margins[:, 0], torch.inf, dtype=torch.float64)
         value, slope = torch.zeros_like(margins[:, 0]), torch.zeros_like(leaf)
         for other in range(logits.shape[1]):
-            (toward,) = torch.autograd.grad(margins[:, other].sum(), leaf, retain_graph=True)
+            toward = gradients.toward(margins[:, other], leaf, places, again=True)
             steepness = torch.linalg.vector_norm(toward.flatten(1).double(), ord=_DUAL[norm], dim=1)
             distance = margins[:, other].detach().double().abs() / (steepness + _TINY)
             # A flat or broken direction leads nowhere as long as another one does.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
+from robustcl.gradients import toward
 from robustcl.ratio import ratio
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -59,8 +60,7 @@ class _TowardInputs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         # The graph is kept, because some attacks ask once for each class.
-        (toward,) = torch.autograd.grad(ctx.outputs, ctx.inputs, gradients[0], retain_graph=True)
-        return toward, None
+        return toward(ctx.outputs, ctx.inputs, weights=gradients[0], again=True), None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustcl import search
+from robustcl import gradients, search
 from robustcl.auto_step import Schedule
 from robustcl.contrast import wide
 from robustcl.types import Attack
@@ -61,8 +61,8 @@ def climb(
     """Climb from ``start`` (R, *item): ``steps`` forward and backward passes and one last forward pass.
 
     Loss and gradient are averages over ``eot`` passes, for models that draw at random; a row then counts as fooled by
-    the majority. A row whose loss is not finite never becomes the best, and gradients that are not finite move
-    nothing. ``watch``: let fooled rows leave.
+    the majority. A row whose loss is not finite never becomes the best, and entries of gradients that are not
+    finite count as 0. ``watch``: let fooled rows leave.
     """
     watch = watch and attack.has("verdict")
     adv, gradient = start, torch.zeros_like(start)
@@ -106,10 +106,10 @@ def _look(
             embedding = attack.encode(leaf)
             each = loss(wide(embedding.logits), rows)
         if backward:
-            gradient = gradient + torch.autograd.grad(each.sum(), leaf)[0]
+            gradient = gradient + gradients.toward(each, leaf, attack.places)
         value = value + each.detach() / eot
         votes += attack.fooled(embedding.detach()).long() if watch else 0
-    return value, torch.nan_to_num(gradient / eot, nan=0.0, posinf=0.0, neginf=0.0), 2 * votes > eot
+    return value, gradient / eot, 2 * votes > eot
 
 
 def _settle(result: Found, rows: Tensor, adv: Tensor, loss: Tensor) -> None:
