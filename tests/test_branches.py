@@ -15,6 +15,7 @@ import robustcl
 from robustcl import report
 from robustcl.cli.compare import command
 from robustcl.comparison import compare, render
+from robustcl.comparison.grid import heading
 from robustcl.composition.lock import digest
 from robustcl.errors import UsageError
 from robustcl.report import headline
@@ -99,6 +100,7 @@ def test_labels_name_the_lines_and_the_baseline(runs: list[Path], monkeypatch: p
     words[0], words[3] = "Ours=ncp", "Ours=adv"
     done = CliRunner().invoke(command, words, catch_exceptions=False)
     assert "Ours & 1 &" in done.output
+    assert r"method & seeds & SA & RA (PGD-20) \\" in done.output
     assert "Differences are against DeACL" in done.output
     with pytest.raises(UsageError, match="the label A stands for 2 methods"):
         compare(["A=ncp", "A=deacl"])
@@ -149,3 +151,29 @@ def test_a_recipe_names_its_branch_and_one_that_is_not_there_is_refused() -> Non
 )  # fmt: skip
 def test_shipped_recipes_name_the_branch_that_their_papers_judge(recipe: str, branch: str | None) -> None:
     assert robustcl.compose(recipe=recipe, budget="smoke").recipe.judged == branch
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("clean_acc", "SA"),
+        ("pgd-20_acc", "RA (PGD-20)"),
+        ("apgd-ce_acc", "RA (APGD-CE)"),
+        ("square_acc", "RA (Square)"),
+        ("torchattacks:PGDL2_acc", "RA (torchattacks:PGDL2)"),
+        ("partial fgsm_acc", "partial RA (FGSM)"),
+        ("silhouette", "silhouette"),
+    ],
+)
+def test_metrics_are_headed_as_the_field_heads_them(metric: str, said: str) -> None:
+    assert heading(metric) == said
+
+
+def test_error_bars_of_shares_end_at_0_and_100() -> None:
+    from robustcl.study.figure import _reach
+    from robustcl.study.table import Cell
+
+    assert _reach(Cell("RA", 1.0, 3.0, None, None, 9, 2, None)) == (1.0, 3.0)
+    assert _reach(Cell("SA", 98.5, 3.0, None, None, 9, 2, None)) == (3.0, 1.5)
+    assert _reach(Cell("fall", -1.0, 3.0, None, None, 9, 2, None)) == (3.0, 3.0)
+    assert _reach(Cell("K", 1.0, 3.0, None, None, None, 2, None, percent=False)) == (3.0, 3.0)

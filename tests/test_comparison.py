@@ -219,7 +219,7 @@ class TestRefusal:
         assert not made.differences
         assert not any(cell.best for line in made.cells for cell in line)
         text = comparison.render(made)
-        assert "clean_acc (mixed)" in text
+        assert "SA (mixed)" in text
         assert f"clean_acc is mixed, neither ranked nor tested: {said.format(a=paths[0], b=paths[1])}" in text
 
     def test_protocol_hashes(self, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ class TestRefusal:
             (path / "results.json").write_text(json.dumps({**stated, "rows": [*stated["rows"], more]}))
         made = compare(paths)
         assert [column.settings for column in made.columns] == ["", "attack.steps 20", "attack.steps 40"]
-        assert "| pgd-20_acc, attack.steps 40 |" in comparison.render(made)
+        assert "| RA (PGD-20), attack.steps 40 |" in comparison.render(made)
         stated["rows"].append(stated["rows"][-1])
         (paths[1] / "results.json").write_text(json.dumps(stated | {"rows": [*stated["rows"], more, more]}))
         with pytest.raises(DataError, match="states pgd-20_acc twice"):
@@ -511,7 +511,7 @@ class TestFormats:
     def test_markdown(self, made: comparison.Comparison) -> None:
         lines = comparison.render(made).splitlines()
         assert lines[0] == "**slf, route clean, test**"
-        assert lines[2].split() == ["|", "method", "|", "seeds", "|", "clean_acc", "|", "pgd-20_acc", "|"]
+        assert [cell.strip() for cell in lines[2].strip("|").split("|")] == ["method", "seeds", "SA", "RA (PGD-20)"]
         assert "**90.00 [82.56, 94.48]**" in lines[4]
         assert lines[4].startswith("| \\<script>alert(1)\\</script> & 100%_$x$ \\| ]")
         assert lines[5].split("|")[1:-1] == [" b".ljust(len(lines[5].split("|")[1])), "     2 ", lines[5].split("|")[3],
@@ -544,7 +544,7 @@ class TestFormats:
     def test_html(self, made: comparison.Comparison) -> None:
         text = comparison.render(made, "html")
         page = _Tables(text)
-        assert page.rows[0] == ["method", "seeds", "clean_acc", "pgd-20_acc"]
+        assert page.rows[0] == ["method", "seeds", "SA", "RA (PGD-20)"]
         assert page.rows[1] == [HOSTILE, "1", "90.00 [82.56, 94.48]", "50.00 [40.38, 59.62]"]
         assert page.rows[2] == ["b", "2", "55.00 ± 7.07", "–"]
         assert page.bold == ["90.00 [82.56, 94.48]"]
@@ -613,6 +613,6 @@ def test_headers_say_what_differs_between_columns(tmp_path: Path) -> None:
     made = compare(paths)
     text = comparison.render(made)
     assert "**slf, test**" in text
-    assert "clean_acc, online, clean" in text
-    assert "clean_acc, ema, adv" in text
+    assert "SA, online, clean" in text
+    assert "SA, ema, adv" in text
     assert [column.route for column in compare(paths, routes=["adv"]).columns] == ["adv"]

@@ -61,8 +61,25 @@ def headings(columns: Sequence[Column]) -> list[str]:
     for column in columns:
         parts = [getattr(column, name) or f"no {name}" for name in varying]
         parts += [column.settings] if column.settings else []
-        titles.append(", ".join([column.metric, *parts]) + (" (mixed)" if column.mixed else ""))
+        titles.append(", ".join([heading(column.metric), *parts]) + (" (mixed)" if column.mixed else ""))
     return titles
+
+
+def heading(metric: str) -> str:
+    """Return a metric as the field's tables head it: SA for clean accuracy, RA with its attack for robust accuracy.
+
+    Names of attacks are acronyms in capitals where a word has at most four letters: "pgd-20_acc" is RA (PGD-20).
+    """
+    partial, name = ("partial " if metric.startswith("partial ") else ""), metric.removeprefix("partial ")
+    if name == "clean_acc":
+        return f"{partial}SA"
+    if not name.endswith("_acc"):
+        return metric
+    head, colon, attack = name.removesuffix("_acc").rpartition(":")
+    if not colon:
+        words = attack.split("-")
+        attack = "-".join(word.upper() if len(word) <= 4 else word.capitalize() for word in words)
+    return f"{partial}RA ({head}{colon}{attack})"
 
 
 def cell_text(cell: Cell, column: Column, seeds: int) -> str:

@@ -124,8 +124,9 @@ def _bars(figure: Bars, lines: Sequence[Line], data: str) -> Callable[[Canvas], 
             colour = PALETTE[place % len(PALETTE)]
             ax.bar([at for at, _ in here], [cell.mean or 0.0 for _, cell in here], width * 0.92, color=colour,
                    label=column)  # fmt: skip
-            spread = [(at, cell.mean or 0.0, cell.std) for at, cell in here if cell.std is not None]
-            ax.errorbar([at for at, _, _ in spread], [mean for _, mean, _ in spread], [std for _, _, std in spread],
+            spread = [(at, cell.mean or 0.0, _reach(cell)) for at, cell in here if cell.std is not None]
+            ax.errorbar([at for at, _, _ in spread], [mean for _, mean, _ in spread],
+                        [[reach[side] for _, _, reach in spread] for side in (0, 1)],
                         fmt="none", ecolor=INK, capsize=2)  # fmt: skip
             paper = [(at, cell.paper) for at, cell in zip(x, cells, strict=True) if cell.paper is not None]
             if paper:
@@ -136,6 +137,14 @@ def _bars(figure: Bars, lines: Sequence[Line], data: str) -> Callable[[Canvas], 
         panels.legend(canvas, ax, len(figure.columns) + 1)
 
     return paint
+
+
+def _reach(cell: Cell) -> tuple[float, float]:
+    """Return how far an error bar reaches down and up: the standard deviation, and of a share not out of 0 to 100 %."""
+    mean, std = cell.mean or 0.0, cell.std or 0.0
+    if not cell.percent or not 0 <= mean <= 100:
+        return std, std
+    return min(std, mean), min(std, 100 - mean)
 
 
 def _wide(lines: Sequence[Line], figure: Bars) -> tuple[float, float]:
