@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustcl.errors import DataError, UsageError
 from robustcl.snapshot import Snapshot
-from robustcl.threat import Ball, Range
+from robustcl.threat import Ball, Range, excess
 
 
 class GuardWarning(UserWarning):
@@ -74,6 +74,9 @@ def guard(model: nn.Module, *, quiet: bool = False) -> Iterator[Report]:
 
 
 def _faults(x: Tensor, x_adv: Tensor, ball: Ball) -> list[str]:
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2:
+        said = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+        return [f"the inputs are {said}, not a floating-point tensor (R, *item): give x.float() in the range"]
     if not isinstance(x_adv, Tensor):
         return [f"the adversarial inputs are a {type(x_adv).__name__}, not a tensor"]
     for what in ("shape", "dtype", "device"):
@@ -104,7 +107,8 @@ def _outside(x: Tensor, ball: Ball, what: str) -> Iterator[str]:
     broken = ((x < low) | (x > high)).flatten(1).any(1)
     if bool(broken.any()):
         span = f"{float(x[broken].min()):.6g} .. {float(x[broken].max()):.6g}"
-        yield f"the {what} leave the range {low:g} .. {high:g} in {_rows(broken)}: they span {span}"
+        rounding = excess(x[broken], ball.range)
+        yield f"the {what} leave the range {low:g} .. {high:g} in {_rows(broken)}: {rounding or f'they span {span}'}"
 
 
 def _too_far(x: Tensor, x_adv: Tensor, ball: Ball) -> Iterator[str]:

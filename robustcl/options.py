@@ -23,7 +23,7 @@ from pydantic.errors import PydanticUserError
 from robustcl import signature, wording
 from robustcl.duration import Progress
 from robustcl.errors import NotAPlugin, OptionError, near
-from robustcl.ratio import ratio
+from robustcl.ratio import plain, ratio
 from robustcl.schedule import Constant, Piecewise, Ramp, Schedule, is_schedule, parse
 
 Ratio = Annotated[float, BeforeValidator(ratio)]
@@ -138,6 +138,7 @@ def model_of(cls: type) -> type[BaseModel]:
 
 
 def _validated(cls: type, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Schedule]]:
+    given = {name: plain(value) for name, value in given.items()}
     annotations = signature.hints(cls)
     _refuse_unknown(cls, given, where)
     schedules: dict[str, Schedule] = {}

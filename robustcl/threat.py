@@ -7,7 +7,7 @@ the steepest ascent and a uniform draw. Items may have any shape; a row never de
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from types import MappingProxyType
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from robustcl.errors import UsageError
-from robustcl.ratio import ratio
+from robustcl.ratio import plain, ratio
 from robustcl.rng import Rng, drawing
 from robustcl.shrink import positive, shrink_l1, shrink_l2
 
@@ -45,9 +45,7 @@ class Ball:
         """
         name, radius = parse_norm(norm), _radius(eps)
         if range is not None:
-            low, high = range
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise UsageError(f"the range {low:g} .. {high:g} holds no values: write the lower bound first")
+            low, high = range = _two_ends(range)
             if name == "Linf" and radius > high - low:
                 advice = f"write {radius:g}/255" if radius <= 255 else "choose a smaller eps"
                 raise UsageError(f"eps {radius:g} is wider than the pixels' range {low:g} .. {high:g}: {advice}")
@@ -200,7 +198,38 @@ def _column(value: float | Tensor, like: Tensor) -> float | Tensor:
     return value.reshape(-1, *[1] * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
 
 
+def _two_ends(range: object) -> tuple[float, float]:
+    given = plain(list(range) if isinstance(range, Iterable) and not isinstance(range, str) else range)
+    ends = (
+        [end for end in given if isinstance(end, int | float) and not isinstance(end, bool)]
+        if (isinstance(given, list) and len(given) == 2)
+        else []
+    )
+    if len(ends) != 2:
+        raise UsageError(f"range = {range!r}: write the lowest and the highest value, (0, 1), or None for no range")
+    low, high = float(ends[0]), float(ends[1])
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UsageError(f"the range {low:g} .. {high:g} holds no values: write the lower bound first")
+    return low, high
+
+
+def excess(values: Tensor, range: tuple[float, float]) -> str:
+    """Say how far values leave the range, "above 1 by 1.2e-07: clamp them"; nothing where it is more than rounding."""
+    low, high = range
+    over, under = float(values.max()) - high, low - float(values.min())
+    said = [
+        f"{side} by {size:.2g}" for side, size in ((f"below {low:g}", under), (f"above {high:g}", over)) if size > 0
+    ]
+    if max(over, under) > 1e-3 * (high - low):
+        return ""
+    return f"{' and '.join(said)}: clamp them, x.clamp({low:g}, {high:g})"
+
+
 def _radius(eps: object) -> float:
+    shape = getattr(eps, "shape", (len(eps),) if isinstance(eps, list | tuple) else ())
+    if tuple(shape) != ():
+        raise UsageError(f"eps = {eps!r} is no radius: write one number for all rows, or a ratio such as '8/255'")
+    eps = plain(eps)
     if not isinstance(eps, str | Real | Tensor) or isinstance(eps, bool):
         raise UsageError(f"eps = {eps!r} is no radius: write a number or a ratio such as '8/255'")
     try:

@@ -20,6 +20,7 @@ from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.protocols import Need
+from robustcl.ratio import plain
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack
@@ -50,6 +51,7 @@ class ModelAttack:
         stop_early: bool,
         verbose: bool,
     ) -> None:
+        seed = plain(seed)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise UsageError(f"seed = {seed!r}: give a whole number, by which the attack can be repeated")
         self.made, self.ball, self.seed, self.verbose = made, ball, seed, verbose

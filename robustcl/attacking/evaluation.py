@@ -25,6 +25,7 @@ from robustcl.evaluate.likeness import likeness
 from robustcl.evaluate.rows import per_member
 from robustcl.evaluate.work import Work
 from robustcl.protocols import PerturbationGenerator
+from robustcl.ratio import plain
 
 if TYPE_CHECKING:
     from robustcl.attacking.attack import ModelAttack
@@ -48,6 +49,7 @@ def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | N
     """Judge every input that the journal does not know yet."""
     if attack.subject.mode != JUDGING:
         raise UsageError(f'verdicts in mode = "{attack.subject.mode}" depend on the batch: evaluate in "eval"')
+    bs = plain(bs)
     if isinstance(bs, bool) or not isinstance(bs, int) or bs < 1:
         raise UsageError(f"bs = {bs!r}: give the number of inputs that are attacked together, 1 or more")
     who = f"robustcl.attacks {attack.made.name}"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import DataError, UsageError
-from robustcl.threat import Ball
+from robustcl.threat import Ball, excess
 
 
 def inputs(x: Tensor, y: Tensor, ball: Ball, who: str) -> Tensor:
@@ -27,6 +27,8 @@ def inputs(x: Tensor, y: Tensor, ball: Ball, who: str) -> Tensor:
         raise DataError(f"{who}: the inputs hold NaN or infinity, first in row {row}")
     if ball.range is not None and x.numel():
         low, high, (bottom, top) = float(x.min()), float(x.max()), ball.range
+        if (low < bottom or high > top) and (rounding := excess(x, ball.range)):
+            raise DataError(f"{who}: the inputs leave the range {bottom:g} .. {top:g}, {rounding}")
         if low < bottom or high > top:
             raise DataError(
                 f"{who}: the inputs span {low:.6g} .. {high:.6g}, outside the range {bottom:g} .. {top:g}: "
