@@ -137,7 +137,8 @@ def from_file(
 def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> Composition:
     """Compose from a recipe's tables."""
     recipe = reading.parse(tables, where)
-    parts = Parts()
+    owners = recipe.lock.get("plugins")
+    parts = Parts(owners if isinstance(owners, Mapping) else None)
     ball = judging.ball_of(recipe.threat.norm, recipe.threat.eps, "threat")
     if duration(recipe.run.checkpoint, "run.checkpoint").unit == "fraction":
         raise UsageError(f'run.checkpoint = {recipe.run.checkpoint!r}: write "1 epoch" or "50 steps"')

@@ -42,6 +42,14 @@ def digest(composition: Composition) -> str:
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def digest_until(composition: Composition, number: int) -> str:
+    """Return a hash of everything that decides what the stage of a number, counted from 0, ends with."""
+    resolved = _plain(composition.recipe, composition.parts)
+    kept = {key: resolved.get(key) for key in ("seed", "data", "threat", "encoder")}
+    kept["stage"] = resolved["stage"][: number + 1]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def own_version() -> str:
     """Return the installed version of robustcl."""
     try:

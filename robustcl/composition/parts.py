@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from robustcl import options, registry
-from robustcl.errors import NotAPlugin, UsageError
+from robustcl.errors import AmbiguousPlugin, NotAPlugin, UsageError
 from robustcl.recipe import Use
 from robustcl.registry import Origin
 from robustcl.train.plan import Part
@@ -14,7 +15,9 @@ from robustcl.train.plan import Part
 class Parts:
     """Makes plugin instances for a composition and keeps who brought them and with which options."""
 
-    def __init__(self) -> None:
+    def __init__(self, owners: Mapping[str, object] | None = None) -> None:
+        """``owners`` is a lock's table of plugins: "kind name" -> distribution and version."""
+        self._owners = owners or {}
         self.origins: dict[str, Origin] = {}
         self._resolved: dict[int, dict[str, Any]] = {}
         self._alive: list[Use] = []
@@ -25,7 +28,7 @@ class Parts:
         Raises:
             UsageError: unknown or broken plugin, unknown option, a value out of bounds, or a part that cannot run here.
         """
-        found = registry.find(kind, table.use, where)
+        found = self._found(kind, table.use, where)
         _refuse_shadowed(found.cls, table, where)
         given = {**found.preset, **table.options}
         built = options.build(found.cls, given, where)
@@ -37,6 +40,16 @@ class Parts:
         if reason:
             raise UsageError(f"{where}: {table.use} cannot run here: {reason}")
         return Part(table.use, built.instance, dict(built.schedules))
+
+    def _found(self, kind: str, name: str, where: str) -> registry.Found:
+        """Find a plugin; where several share its name by now, the one that the lock names is meant."""
+        try:
+            return registry.find(kind, name, where)
+        except AmbiguousPlugin:
+            owner, *_ = str(self._owners.get(f"{kind} {name}", "")).split() or [""]
+            if not owner:
+                raise
+            return registry.find(kind, f"{owner}/{name}", where)
 
     def resolved(self, table: Use) -> dict[str, Any]:
         """Return all options of a table's plugin, defaults filled in; what was written where it was never made."""

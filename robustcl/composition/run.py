@@ -14,6 +14,7 @@ from robustcl.composition import answers, api, preflight, store
 from robustcl.composition import folder as folder_of
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
+from robustcl.composition.lock import digest_until
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.stages import Say, Stages
 from robustcl.disk import as_usage, make_folder
@@ -96,6 +97,7 @@ def execute(
             if store.facts(folder, stage.name) is None:
                 say(f"stage {stage.name}: {stage.epochs} epochs")
                 stages.train(stage, plan, number=number)
+            store.require_recipe(folder, stage.name, digest_until(composition, number))
         started = time.monotonic()
         measured = Evaluation(stages, work).measure()
         seconds = time.monotonic() - started

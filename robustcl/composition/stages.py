@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from robustcl import ranks
 from robustcl.composition import origins, store
-from robustcl.composition.lock import digest
+from robustcl.composition.lock import digest, digest_until
 from robustcl.duration import duration
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
@@ -48,6 +48,8 @@ class Stages:
         online: Encoder | None = None,
     ) -> Encoder:
         """Train one stage and keep its outcome under ``name``; starts from ``online`` where that is given."""
+        # A classifier's training belongs to a protocol, and several recipes share it.
+        trained = {} if name else {"recipe": digest_until(self.composition, number)}
         name = name or stage.name
         rng = Rng(self.composition.recipe.seed, "stage", name)
         images = self.splits.of(stage.split, plan)
@@ -69,7 +71,7 @@ class Stages:
         if ranks.rank() == 0:
             store.save(self.folder, name, encoders, run.clusters, {
                 "number": number, "seconds": run.seconds, "steps": run.done,
-                "chosen": run.clusters.chosen, "curve": run.clusters.curve,
+                "chosen": run.clusters.chosen, "curve": run.clusters.curve, **trained,
             })  # fmt: skip
         ranks.wait()
         return encoders.online

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from robustcl import options, registry
-from robustcl.disk import write_atomically
-from robustcl.errors import UsageError, WeightsError
+from robustcl.disk import read_json, write_atomically
+from robustcl.errors import CheckpointError, UsageError, WeightsError
 from robustcl.nn import weights
 from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.nn.projector import Projector
@@ -58,7 +58,30 @@ def clusters(run: Path, origin: str, device: torch.device) -> ClusterState:
 def facts(run: Path, stage: str) -> dict[str, Any] | None:
     """Return what a finished stage left, or ``None`` where it is not finished."""
     path = stage_folder(run, stage) / _MARK
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    remedy = f"remove the folder {path.parent} to train that stage again"
+    found = read_json(path, error=CheckpointError, remedy=remedy)
+    if not isinstance(found, dict) or any(not isinstance(found.get(key, 0), int | float) for key in _NUMBERS):
+        raise CheckpointError(f"{path} is damaged: it does not say what the stage took; {remedy}")
+    return found
+
+
+_NUMBERS = ("number", "seconds", "steps")
+
+
+def require_recipe(run: Path, stage: str, digest: str) -> None:
+    """Refuse a finished stage that was trained by another recipe than the run's lock has now.
+
+    Raises:
+        CheckpointError: its mark names another recipe. Marks of earlier versions name none.
+    """
+    trained = (facts(run, stage) or {}).get("recipe", digest)
+    if trained != digest:
+        raise CheckpointError(
+            f"the stage {stage} in {run} was trained by another recipe ({trained}, the lock says {digest}): use "
+            "another --out, or put back the recipe.lock.toml that belongs to it"
+        )
 
 
 def resolve(origin: str, run: Path) -> Path:
@@ -83,7 +106,7 @@ def newest(run: Path) -> Path:
     marks = [mark for mark in (run / "stages").glob(f"*/{_MARK}") if not mark.parent.name.startswith("evaluate-")]
     if not marks:
         raise UsageError(f"{run} holds no finished stage; train it first, or name a weights folder with file:FOLDER")
-    return max(marks, key=lambda mark: int(json.loads(mark.read_text(encoding="utf-8")).get("number", 0))).parent
+    return max(marks, key=lambda mark: (facts(run, mark.parent.name) or {}).get("number", 0)).parent
 
 
 def load(folder: Path) -> Encoder:
@@ -107,7 +130,7 @@ def load(folder: Path) -> Encoder:
             routes=config["routes"],
             rng=Rng(0, "load"),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise WeightsError(f"{folder}/config.json does not describe an encoder of robustcl: {error}") from None
     weights.load(encoder, folder)
     return encoder

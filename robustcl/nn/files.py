@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from robustcl.disk import parse_json
 from robustcl.errors import WeightsError
 
 
@@ -31,15 +33,36 @@ def check_whole(data: bytes, path: Path) -> None:
 
 def _extent(header: bytes, path: Path) -> int:
     """Return how many bytes of numbers the header announces."""
-    try:
-        table = json.loads(header)
-        ends = [int(entry["data_offsets"][1]) for name, entry in table.items() if name != "__metadata__"]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        raise WeightsError(
-            f"{path} is damaged: its safetensors header is unreadable; copy or download it again"
-        ) from None
-    return max(ends, default=0)
+    remedy = "copy or download it again"
+    table = parse_json(header, f"the safetensors header of {path}", error=WeightsError, remedy=remedy, unique=True)
+    spans: list[tuple[int, int, str]] = []
+    entries: dict[str, Any] = table if isinstance(table, dict) else {"": None}
+    for name, entry in entries.items():
+        if name == "__metadata__":
+            continue
+        try:
+            begin, end = (int(offset) for offset in entry["data_offsets"])
+            size = _BYTES[entry["dtype"]] * math.prod(int(length) for length in entry["shape"])
+            whole = all(length >= 0 for length in (begin, end, *entry["shape"]))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise WeightsError(f"{path} is damaged: its safetensors header is unreadable; {remedy}") from None
+        if not whole or end - begin != size:
+            raise WeightsError(f"{path} is damaged: {name!r:.80} claims {size:,} bytes in {end - begin:,}; {remedy}")
+        spans.append((begin, end, name))
+    reached = 0
+    for begin, end, name in sorted(spans):
+        if begin != reached:
+            fault = "lies over another tensor" if begin < reached else "follows a hole"
+            raise WeightsError(f"{path} is damaged: {name!r:.80} {fault}; {remedy}")
+        reached = end
+    return reached
 
+
+_BYTES: Mapping[str, int] = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+    "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8, "C64": 8,
+}  # fmt: skip
+"""Bytes of one number."""
 
 _LONGEST_HEADER = 100_000_000
 """The format's own limit, in bytes."""

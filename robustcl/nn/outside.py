@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import nn
 
+from robustcl import signals
+from robustcl.disk import Limits, read_bytes
 from robustcl.errors import UsageError, WeightsError, near
 from robustcl.nn.files import check_whole
 from robustcl.nn.strict import fill
@@ -47,29 +57,76 @@ def build(spec: str, weights: Path | None, classes: int, flags: tuple[str, str] 
 
 def _own(module: str, name: str, given: str) -> nn.Module:
     """Return what the function makes; ``given`` is how the command line names it."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module)
+    with _from_here(module):
+        found = _ran(lambda: importlib.import_module(module), f"{given}: importing it")
         for part in name.split("."):
+            if not hasattr(found, part):
+                raise UsageError(f"{given}: {module} has no {name!r}{near(name, dir(sys.modules[module]))}")
             found = getattr(found, part)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{given}: there is no module {error.name!r} here or installed") from None
-    except AttributeError:
-        known = dir(sys.modules[module])
-        raise UsageError(f"{given}: {module} has no {name!r}{near(name, known)}") from None
-    except Exception as error:
-        raise UsageError(f"{given}: importing it failed with {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise UsageError(f"{given} is a {type(found).__name__}: name a function that returns the model")
-    try:
-        model = found()
-    except Exception as error:
-        raise UsageError(f"{given}: calling it failed with {type(error).__name__}: {error}") from error
+        if not callable(found):
+            raise UsageError(f"{given} is a {type(found).__name__}: name a function that returns the model")
+        model = _ran(found, f"{given}: calling it")
     if not isinstance(model, nn.Module):
         raise UsageError(f"{given} returned a {type(model).__name__}: return a torch.nn.Module")
     return model
+
+
+def _ran(code: Callable[[], Any], what: str) -> Any:
+    """Run a stranger's code, whose output must not mix with ours, and which must neither end nor double our process."""
+    home = os.getpid()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            found = code()
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{what.rpartition(':')[0]}: there is no module {error.name!r} here or installed") from None
+    except BaseException as error:
+        if _is_ours(error):
+            raise
+        raise UsageError(f"{what} failed with {type(error).__name__}: {error}") from error
+    finally:
+        if os.getpid() != home:  # it has forked, and this is the other one
+            os._exit(2)
+    return found
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Say whether a person has pressed Ctrl-C, or a signal has come; code may raise the same by itself."""
+    plain = type(error) is KeyboardInterrupt
+    return isinstance(error, signals.Stopped) or (
+        plain and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+
+
+@contextlib.contextmanager
+def _from_here(module: str) -> Iterator[None]:
+    """Let the module be found in the working folder first, and what it imports from there after all that is installed.
+
+    Nothing else of that folder is ever imported: a file matplotlib.py in it must not stand in for the library.
+    """
+    here = str(Path.cwd())
+    first = _First(module.partition(".")[0], here)
+    sys.meta_path.insert(0, first)
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(first)
+        sys.path.reverse()  # the one that was appended, not an equal one before it
+        sys.path.remove(here)
+        sys.path.reverse()
+
+
+class _First(MetaPathFinder):
+    """Finds one top-level module in one folder."""
+
+    def __init__(self, name: str, folder: str) -> None:
+        self._name, self._folder = name, folder
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where the one module is."""
+        return PathFinder.find_spec(fullname, [self._folder]) if fullname == self._name else None
 
 
 def _torchvision(name: str, tensors: dict[str, torch.Tensor] | None, classes: int, flags: tuple[str, str]) -> nn.Module:
@@ -88,8 +145,10 @@ def _torchvision(name: str, tensors: dict[str, torch.Tensor] | None, classes: in
 
 
 def _tensors(path: Path, flag: str) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"{flag} {path} does not exist")
-    data = path.read_bytes()
+    missing = f"{flag} {path} does not exist"
+    data = read_bytes(path, error=WeightsError, missing=missing, limits=Limits(file=1 << 40))
     check_whole(data, path)
-    return parse_tensors(data)
+    try:
+        return parse_tensors(data)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is damaged: {error}; copy or download it again") from None

@@ -12,7 +12,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from robustcl.disk import make_folder, write_atomically
+from robustcl.disk import make_folder, parse_json, write_atomically
 from robustcl.errors import WeightsError
 from robustcl.nn.card import card
 from robustcl.nn.encoder import Encoder
@@ -72,10 +72,8 @@ def read_config(path: Path | str) -> dict[str, Any]:
             f"{file} is missing: without it the stem, the routes and the normalisation of these weights are "
             f"unknown; copy it from where the weights come from"
         )
-    try:
-        config = json.loads(_read(file))
-    except ValueError:
-        raise WeightsError(f"{file} is not JSON: copy it again from where the weights come from") from None
+    remedy = "copy it again from where the weights come from"
+    config = parse_json(_read(file), str(file), error=WeightsError, remedy=remedy)
     if not isinstance(config, dict) or config.get("format") != FORMAT or "sha256" not in config:
         raise WeightsError(f"{file} describes no encoder of the format {FORMAT}: give a saved encoder's")
     return config

@@ -16,7 +16,7 @@ from robustcl.data.draw import draw_views, drawable
 from robustcl.data.order import epoch_batches
 from robustcl.data.subset import Images
 from robustcl.duration import Progress
-from robustcl.errors import CheckpointError, Interrupted, UsageError
+from robustcl.errors import CheckpointError, Interrupted, NonFiniteLoss, UsageError
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
 from robustcl.train import checkpoint, pairs, state
@@ -40,6 +40,10 @@ class Keeping:
     every_steps: int | None
     """Steps between checkpoints; ``None``: at the end of each epoch."""
     log_every: int = 10
+
+
+_LARGEST = 1e12
+"""No network that learns has a weight or a statistic of this size."""
 
 
 class StageRun:
@@ -237,7 +241,21 @@ class StageRun:
         every = self.keeping.every_steps
         return self.within == 0 if every is None else self.done % every == 0
 
+    def _refuse_insane(self) -> None:
+        """Refuse to replace a good checkpoint by weights that have run away, even where no loss is infinite yet.
+
+        Raises:
+            NonFiniteLoss: a weight or statistic of the stage is not finite or beyond any that learns.
+        """
+        for name, value in [*self.encoders.online.state_dict().items(), *self.step.heads.state_dict().items()]:
+            if value.is_floating_point() and not bool((value.abs() <= _LARGEST).all()):
+                raise NonFiniteLoss(
+                    f"{name} has run away to {float(value.abs().max()):.3g} by step {self.done} of stage "
+                    f"{self.plan.name}: the checkpoint before is kept; lower the learning rate and start anew"
+                )
+
     def _keep(self, optimizer: torch.optim.Optimizer | None) -> None:
+        self._refuse_insane()
         mark = self.log.mark()
         if ranks.rank() == 0:
             checkpoint.save(self.keeping.folder, self.done, state.snapshot(self, optimizer, mark))

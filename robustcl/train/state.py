@@ -47,8 +47,20 @@ def restore(run: StageRun, optimizer: torch.optim.Optimizer | None) -> int | Non
         run.say(f"{sentence}; {'the stage starts anew' if last else 'the one before it is used'}")
     if state is None:
         return None
-    if state["recipe"] != run.keeping.recipe_hash:
+    if state.get("recipe") != run.keeping.recipe_hash:
         raise CheckpointError(f"the checkpoints in {run.keeping.folder} belong to another recipe; use another --out")
+    try:
+        return _put(run, optimizer, state)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        fault = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"the newest checkpoint in {run.keeping.folder} does not fit the recipe: {fault}; remove it, and the one "
+            "before it is used"
+        ) from None
+
+
+def _put(run: StageRun, optimizer: torch.optim.Optimizer | None, state: dict[str, Any]) -> int:
+    """Load a state; return its mark."""
     run.encoders.online.load_state_dict(state["online"])
     for name, encoder in run.encoders.ema.items():
         encoder.load_state_dict(state["ema"][name])
