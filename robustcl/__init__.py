@@ -32,7 +32,7 @@ _HOMES = {
     "guard": "robustcl.guarding",
     "resume": "robustcl.composition.run",
 }
-_ROOMS = {"attacks": "robustcl.attacks"}
+_ROOMS = {name: f"robustcl.{name}" for name in ("attacks", "registry", "robustbench", "testing", "zoo")}
 """Modules that are reached as attributes without an import of their own."""
 
 

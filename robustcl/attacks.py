@@ -90,6 +90,7 @@ def AutoAttack(
     range: Range = (0.0, 1.0),
     mode: str | None = None,
     precision: str = FULL,
+    **elsewhere: Any,
 ) -> ModelAttack:
     """Return the registered attack "autoattack" with the arguments of the library of that name.
 
@@ -104,10 +105,13 @@ def AutoAttack(
         range: lowest and highest value of an input.
         mode: "eval" attacks a model in eval mode that is left in train mode.
         precision: "32-true" or "bf16-mixed", as ``make``.
+        elsewhere: arguments of that library that have no meaning here, each refused with what to do instead.
 
     Raises:
-        UsageError: as ``make``, and for another norm without eps.
+        UsageError: as ``make``, for another norm without eps, and for an argument that is not offered.
     """
+    for argument, value in elsewhere.items():
+        raise UsageError(f"AutoAttack({argument}={value!r}) is not offered: {_INSTEAD.get(argument, _UNKNOWN)}")
     from robustcl.threat import parse_norm
 
     if eps is None and (known := parse_norm(norm)) != "Linf":
@@ -120,6 +124,16 @@ def AutoAttack(
     attack = bind(model, eps=eps, norm=norm, range=range, seed=seed, mode=mode, precision=precision, **options)
     attack.verbose = verbose
     return attack
+
+
+_INSTEAD = {
+    "device": "the attack computes where the model is, so move the model, and leave device out",
+    "log_path": "the journal of run_standard_evaluation(x, y, journal=FILE) keeps every verdict",
+    "state_path": "run_standard_evaluation(x, y, journal=FILE) goes on where it was cut off",
+    "is_tf_model": "models are PyTorch modules here",
+}
+"""Argument of the library of that name -> what is done here in its place."""
+_UNKNOWN = "robustcl plugins show autoattack lists the options"
 
 
 def __getattr__(attribute: str) -> Factory:

@@ -121,6 +121,11 @@ def local(kind: str, name: str, cls: type) -> Iterator[type]:
     Several may be nested. A name that is installed too becomes ambiguous: ``local/name`` selects.
     """
     check_kind(kind)
+    if not isinstance(name, str) or not isinstance(cls, type):
+        raise UsageError(
+            f"registry.local(kind, name, cls) was given {name!r} as the name and {cls!r} as the class: "
+            "the name comes second, the class third"
+        )
     if any((entry.kind, entry.name) == (kind, name) for entry in added.get()):
         raise AmbiguousPlugin(f"the {kind} {name!r} is local already; leave that 'with' first, or rename this one")
     entry = Entry(kind, name, Origin(LOCAL, "", f"{cls.__module__}:{cls.__qualname__}"), cls)

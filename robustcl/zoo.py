@@ -93,7 +93,7 @@ def benchmark(
     Args:
         model: images in [0, 1] -> logits, in eval mode.
         n_examples: how many test images; the data set must have as many.
-        dataset: a registered data set, with files in ``data_dir``.
+        dataset: a registered data set, with files in ``data_dir``, or with its file as ``npz:images.npz``.
         threat_model: "Linf", "L2" or "L1".
         data_dir: passed to the data set as its path.
         device: where the model is; images follow it.
@@ -178,11 +178,14 @@ def _judged(run: Path, route: str | None) -> nn.Module:
 
 
 def _test_split(dataset: str, data_dir: str | Path) -> Source:
-    cls = registry.get("dataset", str(dataset))
-    takes = any(option.name == "path" for option in options.describe(cls))
+    found = registry.find("dataset", str(dataset), "dataset")
+    cls, preset = found.cls, dict(found.preset)
+    takes = "path" not in preset and any(option.name == "path" for option in options.describe(cls))
+    if preset and str(data_dir) != _DATA_DIR:
+        raise UsageError(f"data_dir = {str(data_dir)!r}: {dataset} names its files already; leave data_dir out")
     if not takes and str(data_dir) != _DATA_DIR:
         raise UsageError(f"data_dir = {str(data_dir)!r}: the data set {dataset} reads no files; leave data_dir out")
-    plugin = options.build(cls, {"path": str(data_dir)} if takes else {}, f"the data set {dataset}").instance
+    plugin = options.build(cls, preset | ({"path": str(data_dir)} if takes else {}), f"the data set {dataset}").instance
     return opened(plugin, "test")
 
 

@@ -29,6 +29,16 @@ _PRECISIONS = ("32-true", "bf16-mixed")
 _MET = frozenset({Need.OBJECTIVE, Need.PREDICTIONS, Need.LABELS, Need.INDEX})
 
 
+_ELSEWHERE = {
+    "run_standard_evaluation_individual": "judge by one member at a time, with attacks_to_run=[NAME]",
+    "set_normalization_used": "put the normalisation inside the model, and give pixels in the range",
+    "set_mode_default": "attacks are untargeted as they are",
+    "set_return_type": "adversarial inputs have the type of the inputs",
+    "generate": "call the attack, attack(x, y)",
+}
+"""Methods of other libraries' attacks -> what is done here in their place."""
+
+
 class ModelAttack:
     """``attack(x, y)`` returns adversarial inputs; ``run_standard_evaluation(x, y)`` judges as well.
 
@@ -147,6 +157,12 @@ class ModelAttack:
     def outcomes(self, x: Tensor, y: Tensor, bs: int = 250, journal: Path | str | None = None) -> Sequence[Outcome]:
         """Return what became of each sample, as ``run_standard_evaluation`` but without the inputs."""
         return evaluation.run(self, x, y, bs, journal).outcomes
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what other libraries' methods are called here."""
+        if name in _ELSEWHERE:
+            raise UsageError(f"robustcl.attacks: {name} is not offered: {_ELSEWHERE[name]}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def members(self, classes: int) -> Members:
         """Return the generators that each sample meets, with their names, for a model of so many classes."""

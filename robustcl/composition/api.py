@@ -42,6 +42,12 @@ class Composition:
     evaluations: tuple[judging.EvaluationPlan, ...]
     met: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return what it is in a line; ``explain`` says the rest."""
+        stages = ", ".join(stage.name for stage in self.recipe.stage)
+        said = f"{self.recipe.name}, seed {self.recipe.seed}, data {self.recipe.data.use}, stages {stages}"
+        return f"<Composition {said}: print(it.explain()) says more>"
+
     def explain(self) -> str:
         """Return the composition in words: stages, plugins and their origin, who meets which need, BN modes, routes."""
         from robustcl.composition.explain import explain

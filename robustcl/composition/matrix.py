@@ -121,7 +121,7 @@ def markdown(tables: dict[str, list[Combination]]) -> str:
 def _mark(cell: Combination, title: str, sentences: list[str]) -> str:
     if cell.refused is None:
         further = {axis: getattr(cell, axis) for axis in AXES if axis not in title}
-        return next((f"with {name}" for name in further.values() if name), "yes")
+        return next((f"with --{axis} {name}" for axis, name in further.items() if name), "yes")
     sentence = _reason(cell.refused)
     if sentence not in sentences:
         sentences.append(sentence)

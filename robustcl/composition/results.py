@@ -32,6 +32,10 @@ class Results:
 
     tables: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        """Return what it is in a line; ``to_frame`` shows the numbers."""
+        return f"<Results of {self.tables.get('name')}: {len(self.tables.get('rows', ()))} rows, see to_frame()>"
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per measured number: protocol, route, split, attack, metric, n, correct, value, interval."""
         import pandas as pd

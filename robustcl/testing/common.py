@@ -30,7 +30,10 @@ def cites_its_source(subject: Subject) -> None:
     assert isinstance(citation, str), "citation is no text"
     assert citation.strip(), "citation is empty"
     dated = re.search(r"\b(1[89]|20)\d\d\b", citation) or "no source" in citation
-    assert dated, f"the citation {citation!r} names no year"
+    assert dated, (
+        f'the citation {citation!r} names no year: write that of the source, "Doe and Roe, Title, ICLR 2024"; '
+        'of unpublished work that of the writing, "Doe, unpublished, 2026"; or "no source" where nobody invented it'
+    )
 
 
 def is_documented(subject: Subject) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from robustcl import registry
-from robustcl.errors import RobustclError, UnknownPlugin
+from robustcl.errors import RobustclError, UnknownPlugin, UsageError
 from robustcl.testing import common, data, evaluation, generators, models, objectives, selectors, targets
 from robustcl.testing.subject import Check, Report, Skip, Subject
 
@@ -45,7 +45,16 @@ def check_plugin(kind: str, name: str) -> list[Report]:
 
 
 def check_class(kind: str, cls: type, name: str = "") -> list[Report]:
-    """Run every check of a kind on a class that need not be registered."""
+    """Run every check of a kind on a class that need not be registered.
+
+    Raises:
+        UsageError: the arguments in another order.
+    """
+    if not isinstance(cls, type) or not isinstance(name, str):
+        raise UsageError(
+            f"check_class(kind, cls, name) was given {cls!r} as the class and {name!r} as its name: "
+            "the class comes second"
+        )
     return check_subject(Subject(kind, name or cls.__name__, cls))
 
 
