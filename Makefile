@@ -10,7 +10,7 @@ METADATA := pyproject.toml setup.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test format lint types check bench docs clean
+.PHONY: help demo test format lint types check resolve bench docs clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -35,6 +35,11 @@ types: $(VENV)/installed-dev ## check the types
 
 check: lint types ## what the pre-commit hooks and the continuous integration ask before the tests
 
+resolve: $(VENV)/installed-dev ## ask pip whether each extra can stand beside what is installed; downloads, installs nothing
+	@for extra in art cuml test bench dev; do \
+		echo "== .[$$extra]"; $(PIP) install --dry-run --quiet ".[$$extra]" || exit 1; \
+	done
+
 bench: $(BENCH)/installed ## run every benchmark beside its peers; fails if one does, after the others have run
 	@failed=""; \
 	for script in $(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))); do \
@@ -44,7 +49,7 @@ bench: $(BENCH)/installed ## run every benchmark beside its peers; fails if one 
 
 docs: $(VENV)/installed $(DOCS)/installed ## build the documentation into site/
 	$(RUN) docs/generate.py
-	$(DOCS)/bin/python -m mkdocs build --strict
+	$(DOCS)/bin/zensical build --clean --strict
 
 clean: ## remove what was built; environments, runs and data stay
 	rm -rf build dist site docs/kinds docs/methods *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -55,17 +60,21 @@ $(VENV)/installed: $(METADATA) | $(VENV)/bin/pip
 	$(PIP) install --editable .
 	@touch $@
 
+# torchattacks asks for libraries of 2020 that it does not import, so it comes without what it asks for.
 $(VENV)/installed-test: $(METADATA) | $(VENV)/bin/pip
 	$(PIP) install --editable '.[test]'
+	$(PIP) install --no-deps 'torchattacks>=3.5'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-dev: $(METADATA) | $(VENV)/bin/pip
 	$(PIP) install --editable '.[dev]'
+	$(PIP) install --no-deps 'torchattacks>=3.5'
 	@touch $@ $(VENV)/installed-test $(VENV)/installed
 
 # The peers pin old libraries, so they have an environment of their own.
 $(BENCH)/installed: $(METADATA) | $(BENCH)/bin/pip
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install --editable '.[bench]'
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --no-deps 'torchattacks>=3.5'
 	@touch $@
 
 $(DOCS)/installed: docs/requirements.txt | $(DOCS)/bin/pip

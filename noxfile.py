@@ -48,9 +48,18 @@ def minimal(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("extra", ["art", "torchattacks"])
-def extras(session: nox.Session, extra: str) -> None:
-    """Test the adapter of one foreign library; each pins what the other cannot live with."""
-    session.install("--editable", f".[test,{extra}]")
+@nox.parametrize("library", ["adversarial-robustness-toolbox>=1.20", "torchattacks>=3.5"])
+def adapters(session: nox.Session, library: str) -> None:
+    """Test the adapter of one foreign library; torchattacks comes without the old libraries that it pins."""
+    session.install("--editable", ".[test]")
+    session.install(*(["--no-deps"] if library.startswith("torchattacks") else []), library)
     session.run("robustcl", "doctor")
-    session.run("python", "-m", "pytest", "-k", extra, *session.posargs)
+    session.run("python", "-m", "pytest", "tests/golden/test_attacks.py", *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+@nox.parametrize("resolution", ["lowest-direct", "highest"])
+def range_of_versions(session: nox.Session, resolution: str) -> None:
+    """Run the tests with the oldest and with the newest version of each dependency that pyproject.toml admits."""
+    session.install("--resolution", resolution, "--upgrade", "--editable", ".[test]")
+    session.run("python", "-m", "pytest", *session.posargs)

@@ -1,4 +1,4 @@
-"""Write a page for every kind of plugin and every recipe: ``python docs/generate.py``, before mkdocs.
+"""Write a page for every kind of plugin and every recipe: ``python docs/generate.py``, before Zensical.
 
 The pages lie in docs/kinds and docs/methods and are never committed; a plugin's docstring, options, needs and citation
 are its page, and so is what a recipe says of itself.

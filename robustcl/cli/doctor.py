@@ -14,7 +14,7 @@ from robustcl.errors import RobustclError
 from robustcl.installed import KINDS, Entry, version
 
 EXTRAS = {"art": "art", "torchattacks": "torchattacks", "cuml": "cuml"}
-"""Extra of the distribution -> the module that it brings."""
+"""What may be installed beside the distribution -> the module that it brings."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -51,14 +51,12 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
     Exact: under the null hypothesis each image that one alone gets right is a fair coin. Source: Q. McNemar, Note on
     the sampling error of the difference between correlated proportions or percentages, Psychometrika 12, 1947.
     """
+    from scipy import stats  # type: ignore[import-untyped]  # a second to import
+
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     coins = only_first + only_second
-    # Whole numbers to the end: the quotient is then right to the last bit, also where 0.5**n is no float any more.
-    tail, ways = 0, 1
-    for heads in range(min(only_first, only_second) + 1):
-        tail += ways
-        ways = ways * (coins - heads) // (heads + 1)
-    return McNemar(only_first, only_second, 2 * tail / 2**coins if 2 * tail < 2**coins else 1.0)
+    p = float(stats.binomtest(only_first, coins, 0.5).pvalue) if coins else 1.0
+    return McNemar(only_first, only_second, p)
 
 
 def bootstrap(first: NDArray[np.bool_], second: NDArray[np.bool_], rng: Rng, resamples: int = RESAMPLES) -> Bootstrap:
@@ -86,7 +84,7 @@ def _resampled(counts: NDArray[np.int64], rng: Rng, resamples: int) -> NDArray[n
     n draws with replacement from images of a few kinds are one multinomial draw; it is made of binomial ones, kind
     after kind, by the inverse of their distribution function. 10,000 resamples of 10,000 images take no 10^8 draws.
     """
-    from scipy import stats  # type: ignore[import-untyped]  # scikit-learn brings it; a second to import
+    from scipy import stats
 
     left, of = np.full(resamples, int(counts.sum())), int(counts.sum())
     columns = []
