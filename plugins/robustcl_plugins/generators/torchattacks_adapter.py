@@ -36,7 +36,7 @@ class Torchattacks:
     def available() -> str | None:
         """Return nothing where the library is installed, else what to install."""
         if importlib.util.find_spec("torchattacks") is None:
-            return "torchattacks is not installed: pip install --no-deps torchattacks, because it pins libraries of 2020"
+            return "torchattacks is not installed: pip install --no-deps torchattacks (it pins old libraries)"
         return None
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
