@@ -1,0 +1,159 @@
+"""What must hold after a command has met a mutated run, and the loop that mutates, calls, checks and puts back."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fuzz.call import Ended, call
+from fuzz.commands import Command, drawn
+from fuzz.mutate import Place, mutate
+from fuzz.tree import Entry, Tree
+
+CODES = (0, 1, 2, 3, 130)
+EVIDENCE = re.compile(r"journal[^/]*\.jsonl$|\.safetensors$|\.pt$")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_LONGEST = 3000
+
+
+@dataclass
+class Count:
+    """How many mutations were tried, and how the commands ended."""
+
+    tried: int = 0
+    codes: Counter[int] = field(default_factory=Counter)
+    mutations: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One that does not hold: which mutation of which file, which command, and what."""
+
+    number: int
+    mutation: str
+    command: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"#{self.number} {self.mutation}\n  $ robustcl {self.command}\n  {self.what}"
+
+
+class Fuzz:
+    """Mutates the run ``a`` of a workspace, which is the working folder."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.place = workspace
+        self.run, self.around = Tree(workspace / "a"), Tree(workspace, skip=("a",))
+        self.kept, self.kept_around = self.run.look(), self.around.look()
+        self.files = sorted(name for name, (kind, _, _) in self.kept.items() if kind == "file" and _is_read(name))
+        self.numbers = _numbers(call(_TABLE))
+
+    def failures(self, mutations: int, seed: int, count: Count) -> Iterator[Failure]:
+        """Mutate so many times; yield what does not hold. Each number of a seed is the same mutation every time."""
+        for number in range(mutations):
+            yield from self.one(number, self.stream(seed, number), count)
+
+    @staticmethod
+    def stream(seed: int, number: int) -> random.Random:
+        """Return the random numbers of one mutation."""
+        return random.Random(f"{seed} {number}")
+
+    def one(self, number: int, rng: random.Random, count: Count) -> Iterator[Failure]:
+        """Mutate once, call one command, check, and put back."""
+        name = _draw(rng, self.files)
+        at = Place(
+            self.place / "a", self.place / "a" / name, self.place / "b" / name, self.place / "outside" / "file.txt"
+        )
+        how = mutate(rng, at)
+        before = self.run.look()
+        command = drawn(rng, lambda each: _reads(each, name))
+        ended = call(command.arguments)
+        count.tried += 1
+        count.codes[ended.code] += 1
+        count.mutations[how.partition(": ")[2].partition(",")[0]] += 1
+        for what in [*_said(ended), *self._numbers_hold(command, ended), *self._kept(command, before, ended)]:
+            yield Failure(number, how, " ".join(command.arguments), what)
+        self.run.restore(self.kept)
+        self.around.restore(self.kept_around)
+
+    def _kept(self, command: Command, before: dict[str, Entry], ended: Ended) -> Iterator[str]:
+        after = self.run.look()
+        changed = [name for name in {*before, *after} if before.get(name) != after.get(name) and (
+            (before.get(name) or after[name])[0] != "folder" or name not in before or name not in after)]  # fmt: skip
+        for name in sorted(changed):
+            if not any(name.startswith(prefix) for prefix in command.writes):
+                yield f"changed a/{name}"
+            elif EVIDENCE.search(name) and name in before and ended.code != 0 and not _grew(before, after, name):
+                yield f"damaged the evidence a/{name}"
+        around = self.around.look()
+        for name in sorted({*around, *self.kept_around}):
+            if around.get(name) != self.kept_around.get(name) and not any(
+                name == prefix or name.startswith(f"{prefix}/") for prefix in command.beside
+            ):
+                yield f"changed {name}, outside of the run"
+
+    def _numbers_hold(self, command: Command, ended: Ended) -> Iterator[str]:
+        """A number that is told is the one of before, or said to be held against nothing."""
+        if ended.code == 0 and command.arguments[-4:] == _TABLE[-4:] and command.arguments[:3] == _TABLE[:3]:
+            told = _numbers(ended)
+            for key, value in told.items():
+                if key in self.numbers and value != self.numbers[key] and "not held against" not in ended.output:
+                    yield f"{key} is told as {value}, and was {self.numbers[key]}"
+
+
+_TABLE = ("compare", "a", "b", "--format", "json", "--by", "run", "--allow-mixed")
+
+
+def _numbers(ended: Ended) -> dict[tuple[str, ...], float | None]:
+    assert ended.fault is None, ended.fault
+    rows = json.loads(ended.output)["rows"]
+    names = ("protocol", "stage", "encoder", "route", "split", "metric", "settings")
+    places = [tuple(str(row[name]) for name in names) for row in rows]
+    return {(str(place % 2), *where): row["mean"] for place, (where, row) in enumerate(zip(places, rows, strict=True))}
+
+
+def _said(ended: Ended) -> Iterator[str]:
+    if ended.fault is not None:
+        yield ended.fault
+        return
+    if ended.code not in CODES:
+        yield f"exit code {ended.code}"
+    if (found := _CONTROL.search(ended.output)) is not None:
+        yield f"prints the control character {found[0]!r}"
+    sentence = ended.sentence
+    if sentence is not None:
+        if not sentence.strip() or "\n" in sentence.strip() or _CONTROL.search(sentence):
+            yield f"is no sentence: {sentence[:300]!r}"
+        if len(sentence) > _LONGEST:
+            yield f"is a sentence of {len(sentence)} letters: {sentence[:300]!r}"
+
+
+def _is_read(name: str) -> bool:
+    """Leave out what nothing reads again: pictures, events, cards."""
+    return (
+        not name.startswith("tensorboard") and not name.endswith((".html", "README.md")) and "/.lock" not in f"/{name}"
+    )
+
+
+def _draw(rng: random.Random, files: list[str]) -> str:
+    """Draw a file; the results and the journal oftener than checkpoints."""
+    weights = [_WEIGHTS.get(name, 2) for name in files]
+    return rng.choices(files, weights)[0]
+
+
+_WEIGHTS = {"results.json": 60, "journal.jsonl": 40, "recipe.lock.toml": 16, "metrics.jsonl": 6, "run.json": 6,
+            "representation.json": 6, "journal.1-of-2.jsonl": 6}  # fmt: skip
+
+
+def _reads(command: Command, name: str) -> bool:
+    """Say whether a command has any business with a file; each command meets the files of all."""
+    return True
+
+
+def _grew(before: dict[str, Entry], after: dict[str, Entry], name: str) -> bool:
+    return name in after and after[name][2].startswith(before[name][2].rpartition(b"\n")[0])

@@ -1,0 +1,52 @@
+"""The runs that are mutated: tiny, real, with everything in them that a command may read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import tiny
+
+from fuzz.call import call
+
+RECIPE = tiny.RECIPE.replace("epochs = 2\nbatch", "epochs = 1\nbatch").replace("log_every = 1", "log_every = 2")
+
+INIT = RECIPE.replace('init = "stage:pretrain"', 'init = "run:a"').replace('"stage:pretrain"', '"run:a"')
+"""A recipe whose encoders come from the run a; its first stage is taken out."""
+
+
+def enter(place: Path) -> None:
+    """Make ``place`` the working folder, and the runs in it where they are not there yet."""
+    if not (place / "made").is_file():
+        build(place)
+    os.chdir(place)
+
+
+def build(place: Path) -> None:
+    """Make the workspace in ``place``, which becomes the working folder: the runs a and b, and what surrounds them.
+
+    a: the run that is mutated; b: another seed; c: one that was cut into shares; t: their transfer matrix.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    os.chdir(place)
+    Path("tiny.toml").write_text(RECIPE, encoding="utf-8")
+    Path("init.toml").write_text(INIT, encoding="utf-8")
+    Path("outside").mkdir()
+    Path("outside/file.txt").write_text("nobody writes here\n", encoding="utf-8")
+    steps = [
+        ("run", "tiny.toml", "--device", "cpu", "--out", "a"),
+        ("run", "tiny.toml", "--device", "cpu", "--seed", "1", "--out", "b"),
+        ("evaluate", "a", "--curve", "4/255,8/255", "--convergence", "1,2", "--attack", "pgd-20",
+        "--audit-samples", "2",
+         "--route", "clean"),
+        ("evaluate", "a"),
+        ("measure", "a", "--what", "alignment", "--samples", "20"),
+        ("transfer", "a", "b", "--samples", "8", "--out", "t"),
+        ("evaluate", "a", "--eps", "4/255", "--no-audit"),
+        ("evaluate", "a", "--shard", "1/2"),
+        ("evaluate", "a", "--shard", "2/2"),
+    ]  # fmt: skip
+    for step in steps:
+        ended = call(step)
+        assert ended.code == 0, (step, ended)
+    Path("made").write_text("whole\n", encoding="utf-8")
