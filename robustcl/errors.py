@@ -66,6 +66,10 @@ class DiskError(RobustclError):
         """The system's ``errno``."""
 
 
+class Contradiction(RobustclError):
+    """Two records of one run say different things, such as results.json and the journal (exit code 1)."""
+
+
 class PluginMisbehaved(RobustclError):
     """A plugin broke a promise of its kind: shape, ball, range, finiteness, or it left traces."""
 

@@ -194,7 +194,7 @@ def test_a_torn_line_is_cut_and_a_strange_one_refused(tmp_path: Path) -> None:
     assert list(Journal(path).known(KEY)) == [0, 1]
     with path.open("a") as file:
         file.write('{"other": 1}\n')
-    with pytest.raises(DataError, match="line 4 is no outcome of this version"):
+    with pytest.raises(DataError, match="line 4 is damaged: it has no check, and the lines above it have"):
         Journal(path)
 
 

@@ -263,12 +263,12 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("text", "sentence"),
         [
-            ("{", "cannot be read"),
+            ("{", "is damaged"),
             ("[]", "holds a list"),
             ('{"schema": 2, "rows": []}', "has schema 2"),
             ('{"schema": 1, "rows": []}', "no result rows"),
             ('{"schema": 1, "rows": [{"value": 1}]}', "names no metric"),
-            ('{"schema": 1, "rows": [{"metric": "a", "value": "0.5"}]}', "value of row 0 is '0.5'"),
+            ('{"schema": 1, "rows": [{"metric": "a", "value": "0.5"}]}', 'rows[0].value is "0.5", not a number'),
         ],
     )
     def test_results_in_a_sentence(self, tmp_path: Path, text: str, sentence: str) -> None:

@@ -626,7 +626,9 @@ def test_bars_show_what_the_paper_reports() -> None:
 
 def test_the_silhouette_marks_the_chosen_number(tmp_path: Path) -> None:
     entry = {"stage": "robust", "grid": [5, 10], "score": [0.2, 0.3], "chosen": 10}
-    (tmp_path / "results.json").write_text(json.dumps({"rows": [], "silhouette": [entry]}), encoding="utf-8")
+    (tmp_path / "results.json").write_text(
+        json.dumps({"schema": 1, "rows": [], "silhouette": [entry]}), encoding="utf-8"
+    )
     one = study(figure=[{"kind": "silhouette", "caption": "Said."}])
     svg = drawn(one, [(composed(tmp_path).planned[0], tmp_path)])
     assert ">K = 10<" in svg

@@ -451,7 +451,9 @@ def test_a_corruption_is_the_mean_over_its_severities(tmp_path: Path) -> None:
     run = composed(tmp_path).planned[0]
     entry = {"protocol": "slf", "route": "clean", "accuracy": {"fog": [0.5, 0.2], "snow": [0.9, 0.8]}, "mean": 0.6}
     other = entry | {"route": "adv", "mean": 0.0}
-    (tmp_path / "results.json").write_text(json.dumps({"rows": [], "corruptions": [other, entry]}), encoding="utf-8")
+    (tmp_path / "results.json").write_text(
+        json.dumps({"schema": 1, "rows": [], "corruptions": [other, entry]}), encoding="utf-8"
+    )
     found = {}
     for name in ("fog", "snow", "mean"):
         reading = columns.read(
@@ -464,7 +466,7 @@ def test_a_corruption_is_the_mean_over_its_severities(tmp_path: Path) -> None:
 
 def test_a_run_without_the_entry_has_an_empty_cell(tmp_path: Path) -> None:
     run = composed(tmp_path).planned[0]
-    (tmp_path / "results.json").write_text(json.dumps({"rows": []}), encoding="utf-8")
+    (tmp_path / "results.json").write_text(json.dumps({"schema": 1, "rows": []}), encoding="utf-8")
     assert columns.read(COLUMN.validate_python({"name": "x", "use": "corrupted"}), run, tmp_path) is None
 
 

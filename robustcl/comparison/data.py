@@ -11,6 +11,7 @@ import pandas as pd
 from robustcl.comparison.pairing import Difference
 from robustcl.comparison.statistics import Bootstrap, McNemar
 from robustcl.comparison.table import Comparison
+from robustcl.report.tables import inert
 
 SCHEMA = 1
 """The version of the JSON format."""
@@ -37,7 +38,8 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
 
 def csv(comparison: Comparison) -> str:
     """Return the records as CSV; what is missing is an empty cell, which tools read as such."""
-    return pd.DataFrame(records(comparison)).astype({"images": "Int64"}).to_csv(index=False)
+    plain = [{key: inert(value) for key, value in record.items()} for record in records(comparison)]
+    return pd.DataFrame(plain).astype({"images": "Int64"}).to_csv(index=False)
 
 
 def as_json(comparison: Comparison) -> str:

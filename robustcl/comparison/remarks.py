@@ -26,6 +26,7 @@ def notes(
             base = next(group for group in groups if group.label == baseline)
             if column.ranked and all(column.entry(run) is None for run in base.runs):
                 found.append(f"{baseline} was not measured for {column.metric}: nothing is compared with it there.")
+    found += _unheld(columns)
     for column in columns:
         found += [f"{column.metric} is mixed, neither ranked nor tested: {difference}." for difference in column.mixed]
     if hidden:
@@ -51,6 +52,17 @@ def _numbers(groups: Sequence[Group], columns: Sequence[Column]) -> list[str]:
     if any(column.share and any(entry.row.get("partial") for entry in column.entries) for column in columns):
         found.append("A partial column was cut off by a time limit: it is neither ranked nor tested.")
     return found
+
+
+def _unheld(columns: Sequence[Column]) -> list[str]:
+    """Say which numbers no journal stands behind."""
+    return [
+        f"{entry.run.path}: {column.metric} under {', '.join(column.where)} is not held against a journal: {why}."
+        for column in columns
+        if column.share
+        for entry in column.entries
+        if isinstance(why := entry.verdicts, str)
+    ]
 
 
 def _tests(tested: Sequence[Difference], baseline: str | None) -> list[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from robustcl.comparison.outcomes import Outcomes
-from robustcl.errors import DataError, UsageError, near
-from robustcl.report.load import load_results
+from robustcl.disk import read_toml
+from robustcl.errors import UsageError, near
+from robustcl.report.load import load_held
 
 By = Literal["recipe", "name", "run"]
 """What makes one group: the recipe without its seed, the name alone, or each run for itself."""
@@ -75,8 +75,8 @@ def read(runs: Sequence[Path | str]) -> tuple[ComparedRun, ...]:
         raise UsageError(f"a comparison needs two runs or more, and {said}: robustcl report shows a single run")
     found = []
     for label, path in named:
-        results = load_results(path)
-        found.append(ComparedRun(path, results, Outcomes(path), _recipe(path, results), label))
+        results, evidence = load_held(path)
+        found.append(ComparedRun(path, results, Outcomes(path, evidence), _recipe(path, results), label))
     return tuple(found)
 
 
@@ -164,10 +164,7 @@ def _recipe(path: Path, results: Mapping[str, Any]) -> str:
     """Return a digest of the resolved recipe without its seed; of what results.json says where there is no lock."""
     file = path / "recipe.lock.toml"
     if file.is_file():
-        try:
-            tables = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file} cannot be read ({str(error).splitlines()[0]}): restore the run's lock") from error
+        tables = read_toml(file, remedy="restore the run's lock")
     else:
         tables = {key: results.get(key) for key in ("threat", "data", "composition")}
     kept = {key: value for key, value in tables.items() if key not in _NOT_LEARNT}

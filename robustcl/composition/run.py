@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from robustcl import ranks
-from robustcl.composition import answers, api, preflight, store
+from robustcl.composition import answers, api, complete, preflight, store
 from robustcl.composition import folder as folder_of
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
@@ -65,13 +65,15 @@ def start(
 
 
 def resume(path: str | Path, *, watcher: Watcher = watch_nothing, say: Say = lambda sentence: None) -> Run:
-    """Continue a run where it was cut off; a finished one is only evaluated where something is missing.
+    """Continue a run where it was cut off; one that lacks nothing stays as it is, to the byte.
 
     Raises:
         UsageError: the directory holds no run, or its recipe can no longer be composed as it was.
     """
     folder = Path(path)
     composition, options = folder_of.reopen(folder)
+    if (whole := complete.results(composition, folder)) is not None:
+        return Run(folder, Results(whole))
     engine = Engine(options["device"], options["devices"], options["precision"])
     engine.launch()
     return execute(composition, folder, engine, watcher, say)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from robustcl.disk import Appender
+from robustcl.disk import Appender, Limits, read_lines
 from robustcl.errors import DataError, UsageError
+from robustcl.evaluate.lines import CLEAN, Asked, Chain, Outcome, Place, digest_of, entry_of, written
 
-CLEAN = "clean"
-"""The member that every question begins with: the prediction on the input itself."""
-
-_Place = tuple[str | None, ...]
+__all__ = ["CLEAN", "Journal", "Key", "Outcome", "fingerprint", "model_hash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,48 +33,40 @@ class Key:
     @property
     def digest(self) -> str:
         """A short name of ``spec``, as the journal's lines carry it."""
-        return hashlib.blake2b(self.spec.encode(), digest_size=6).hexdigest()
+        return digest_of(self.spec)
 
     @property
-    def place(self) -> _Place:
+    def place(self) -> Place:
         """The question as the journal's lines carry it."""
         return (self.protocol, self.route, self.split, self.attack, self.digest)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one sample under one member of an attack; ``hash`` names the very input that was judged."""
-
-    index: int
-    label: int
-    prediction: int
-    correct: bool
-    seed: int
-    hash: str
-    member: str = CLEAN
 
 
 class Journal:
     """Outcomes kept in a file of JSON lines; a half-written last line is passed over, and cut off by who writes more.
 
     Each question is written out once, with its whole ``spec``; the lines of its samples name it by a digest. A sample
-    has one line for each member of the attack that it met, in order; the last one is what became of it.
+    has one line for each member of the attack that it met, in order; the last one is what became of it. Every line
+    carries a digest of itself and of all above it; those of earlier versions have none.
+
+    Raises:
+        DataError: the file cannot be read, or a line of it is damaged: which, and what is wrong with it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.questions: dict[str, str] = {}
         """digest -> spec."""
-        self._known: dict[_Place, dict[int, list[Outcome]]] = {}
-        self._whole: int | None = None
-        if path.exists():
+        self._known: dict[Place, dict[int, list[Outcome]]] = {}
+        self._chain, self._whole = Chain(), 0
+        self._torn = False
+        if path.exists() or path.is_symlink():
             self._read()
 
     def known(self, key: Key) -> dict[int, list[Outcome]]:
         """Return what is known of each sample under one question: its outcomes in the order of the members."""
         return self._known.setdefault(key.place, {})
 
-    def places(self) -> Sequence[_Place]:
+    def places(self) -> Sequence[Place]:
         """Return every question that has an answer: protocol, route, split, attack, digest."""
         return [place for place, outcomes in self._known.items() if outcomes]
 
@@ -87,28 +77,36 @@ class Journal:
         return {index: outcome for index, outcome in last.items() if not outcome.correct or outcome.member == final}
 
     def append(self, key: Key, outcomes: Iterable[Outcome]) -> None:
-        """Write outcomes and flush them to the disk."""
-        known = self.known(key)
-        fresh = [o for o in outcomes if all(o.member != old.member for old in known.get(o.index, []))]
-        lines = []
+        """Write outcomes and flush them to the disk; those of a member that is known, or of a fooled sample, are not.
+
+        Raises:
+            DiskError: the disk refuses; the file ends with a whole line.
+        """
+        known, fresh = self.known(key), list[Outcome]()
+        last: dict[int, list[Outcome]] = {}
+        for outcome in outcomes:
+            before = last.setdefault(outcome.index, list(known.get(outcome.index, ())))
+            if not before or (before[-1].correct and all(outcome.member != old.member for old in before)):
+                before.append(outcome)
+                fresh.append(outcome)
+        entries: list[dict[str, object]] = []
         if key.digest not in self.questions:
-            self.questions[key.digest] = key.spec
-            lines.append(json.dumps({"question": key.digest, "spec": key.spec}))
-        question = asdict(key) | {"spec": key.digest}
-        lines += [json.dumps(question | asdict(outcome)) for outcome in fresh]
+            entries.append({"question": key.digest, "spec": key.spec})
+        entries += [written(key.place, outcome) for outcome in fresh]
         with Appender(self.path) as file:
-            if self._whole is not None:
+            if self._torn:
                 file.cut(self._whole)
-                self._whole = None
-            file.write(lines)
-            file.flush()
+                self._torn = False
+            file.write(self._chain.write(entry) for entry in entries)
+            self._whole = file.flush()
+        self.questions[key.digest] = key.spec
         for outcome in fresh:
             known.setdefault(outcome.index, []).append(outcome)
 
     def models(self) -> set[str]:
         """Return the hashes of the models that were asked about."""
         found = (json.loads(spec).get("model") for spec in self.questions.values() if spec)
-        return {model for model in found if model is not None}
+        return {str(model) for model in found if model is not None}
 
     def require_model(self, model: str) -> None:
         """Refuse to go on where a question was asked of another model than the one of this hash."""
@@ -119,27 +117,41 @@ class Journal:
             )
 
     def _read(self) -> None:
-        text = self.path.read_bytes()
-        whole = text.rfind(b"\n") + 1
-        # Somebody who only reads must not write: another process may be in the middle of that line.
-        self._whole = whole if whole < len(text) else None
-        for number, line in enumerate(text[:whole].splitlines(), 1):
+        for number, line in enumerate(read_lines(self.path, limits=_LIMITS), 1):
+            # Somebody who only reads must not write: another process may be in the middle of that line.
+            self._torn = not line.endswith(b"\n")
+            if self._torn:
+                break
+            self._whole += len(line)
+            if not line.strip():
+                continue
             try:
-                if line.strip():
-                    self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
+                self._take(self._chain.read(line.rstrip(b"\r\n")))
+            except ValueError as error:
                 raise DataError(
-                    f"{self.path}: line {number} is no outcome of this version of robustcl: "
-                    "move the file away to judge anew"
+                    f"{self.path}: line {number} is damaged: {error}; move the file away to judge anew"
                 ) from None
 
     def _take(self, entry: dict[str, object]) -> None:
-        if "question" in entry:
-            self.questions[str(entry["question"])] = str(entry["spec"])
+        said = entry_of(entry)
+        if isinstance(said, Asked):
+            self.questions[said.question] = said.spec
             return
-        place = tuple(entry.pop(name) for name in ("protocol", "route", "split", "attack", "spec"))
-        outcome = Outcome(**entry)  # type: ignore[arg-type]
-        self._known.setdefault(place, {}).setdefault(outcome.index, []).append(outcome)  # type: ignore[arg-type]
+        if said.place[-1] not in self.questions:
+            raise ValueError("its question stands in no line above it")
+        outcome = said.outcome
+        before = self._known.setdefault(said.place, {}).setdefault(outcome.index, [])
+        if any(old.member == outcome.member for old in before):
+            raise ValueError(f"sample {outcome.index} has an outcome under that member already")
+        if before and (outcome.member == CLEAN or not before[-1].correct):
+            raise ValueError(f"sample {outcome.index} was fooled or attacked already, by the lines above it")
+        if before and before[0].label != outcome.label:
+            raise ValueError(f"sample {outcome.index} has another label than above")
+        before.append(outcome)
+
+
+_LIMITS = Limits(file=1 << 34, line=1 << 20)
+"""A journal of ImageNet under an ensemble has a few gigabytes; a specification has some kilobytes."""
 
 
 def fingerprint(x: Tensor) -> list[str]:

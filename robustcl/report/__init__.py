@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustcl.errors import DataError
+from robustcl.errors import RobustclError
 from robustcl.evaluate.interval import wilson
 from robustcl.report import page, tables, threats
 from robustcl.report.heat import matrix
@@ -32,7 +32,7 @@ def write(run: Path, *, out: Path | None = None, projection: Projection = "t-sne
     written = page.store(page.render(found, projection), Path(out) if out else found.path / threats.PAGE)
     if out is None and threats.below_its_run(found.results, found.path):
         above = found.path.resolve().parent
-        with suppress(DataError):  # a run that was never evaluated has no page
+        with suppress(RobustclError):  # a run that was never evaluated, or is damaged, has no page
             page.store(page.render(load(above), projection), above / threats.PAGE)
     return written
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from robustcl.report.threats import below_its_run
@@ -30,7 +31,7 @@ def commands(results: Mapping[str, Any], path: Path) -> Commands:
     threat = results.get("threat")
     if "judged" not in results or not isinstance(threat, Mapping):
         return RUN
-    ball = f"--norm {threat.get('norm')} --eps {threat.get('eps')}"
+    ball = f"--norm {quote(str(threat.get('norm')))} --eps {quote(str(threat.get('eps')))}"
     if below_its_run(results, path):
         return Commands(f"robustcl evaluate RUN {ball}", f"robustcl audit RUN {ball}")
     # The command audit looks for the numbers below RUN; an evaluation elsewhere makes its own.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustcl.disk import parse_json, read_json, read_lines, read_text
 from robustcl.errors import DataError
+from robustcl.evaluate.evidence import Evidence
+from robustcl.report.shape import check, check_values, printable, short
 
 SCHEMA = 1
 """The version of results.json that this code reads."""
@@ -23,7 +26,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FinishedRun:
-    """A run directory, read.
+    """A run directory, read. ``unheld``: place of a row -> why no journal stands behind it.
 
     results: results.json; metrics: the lines of metrics.jsonl; lock: the text of recipe.lock.toml.
     representation, strip: the arrays of the two artifacts. ``absent`` says why a part is ``None``.
@@ -36,6 +39,7 @@ class FinishedRun:
     representation: Arrays | None
     strip: Arrays | None
     absent: Mapping[str, str]
+    unheld: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -46,10 +50,11 @@ class FinishedRun:
 def load(path: Path) -> FinishedRun:
     """Read a run directory.
 
-    Raises ``DataError`` where the directory or its results.json is missing, damaged or of another schema; any
-    other part that cannot be read is left out, with the reason under ``absent``.
+    Raises ``DataError`` where the directory, its results.json or a line of its journal is missing, damaged or of
+    another schema, ``Contradiction`` where the two differ; any other part that cannot be read is left out, with the
+    reason under ``absent``.
     """
-    results = load_results(path)
+    results, evidence = load_held(path)
     absent: dict[str, str] = {}
     return FinishedRun(
         path=path,
@@ -59,46 +64,47 @@ def load(path: Path) -> FinishedRun:
         representation=_arrays(path, "representation", ("clean", "adversarial", "label"), absent),
         strip=_arrays(path, "strip", ("clean", "adversarial", "label"), absent),
         absent=absent,
+        unheld=evidence.hold(results),
     )
 
 
-def load_results(path: Path) -> Mapping[str, Any]:
-    """Read and check results.json alone; infinities and NaN become ``None``. Raises ``DataError``."""
+def load_results(path: Path, *, unjudged: bool = False) -> Mapping[str, Any]:
+    """Read results.json and hold it against the journal; infinities and NaN become ``None``.
+
+    unjudged: whether it may hold no row at all, as that of a recipe that evaluates nothing.
+
+    Raises:
+        DataError: no such file, a damaged one, or one of another schema.
+        Contradiction: a number is another one than the journal gives.
+    """
+    return load_held(path, unjudged=unjudged)[0]
+
+
+def load_held(path: Path, *, unjudged: bool = False) -> tuple[Mapping[str, Any], Evidence]:
+    """Return what ``load_results`` does, and the journal behind it."""
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}: name the directory of a finished run")
+    results = _stated(path, unjudged)
+    evidence = Evidence(path)
+    evidence.hold(results)
+    return results, evidence
+
+
+def _stated(path: Path, unjudged: bool) -> dict[str, Any]:
+    """Return what results.json states, its shape checked, not held against anything. Raises ``DataError``."""
     file = path / "results.json"
-    if not file.is_file():
-        raise DataError(
-            f"{path} has no results.json: the run is not finished, or was never evaluated; evaluate it first"
-        )
-    try:
-        results = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{file} cannot be read ({_short(error)}): evaluate the run again to write a new one"
-        ) from error
+    missing = f"{path} has no results.json: the run is not finished, or was never evaluated; evaluate it first"
+    results = read_json(file, missing=missing, remedy="evaluate the run again", undefined=lambda _: None)
     if not isinstance(results, dict):
         raise DataError(f"{file} holds a {type(results).__name__}, not an object: evaluate the run again")
     if results.get("schema") != SCHEMA:
         raise DataError(
-            f"{file} has schema {results.get('schema')!r}, this version reads {SCHEMA}: "
+            f"{file} has schema {short(results.get('schema'))}, this version reads {SCHEMA}: "
             "use the robustcl that wrote it, or evaluate the run again"
         )
-    _check_rows(file, results.get("rows"))
+    check(file, results, unjudged)
     return results
-
-
-def _check_rows(file: Path, rows: object) -> None:
-    if not isinstance(rows, list) or not rows:
-        raise DataError(f"{file} has no result rows: evaluate the run first")
-    for place, row in enumerate(rows):
-        if not isinstance(row, dict) or not isinstance(row.get("metric"), str):
-            raise DataError(f"{file}: row {place} names no metric: evaluate the run again")
-        for key in ("value", "low", "high", "n", "correct", "samples", "upper"):
-            number = row.get(key)
-            if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-                raise DataError(f"{file}: {key} of row {place} is {number!r}, not a number: evaluate the run again")
 
 
 def _metrics(file: Path, absent: dict[str, str]) -> tuple[Mapping[str, Any], ...]:
@@ -107,23 +113,27 @@ def _metrics(file: Path, absent: dict[str, str]) -> tuple[Mapping[str, Any], ...
         absent["metrics"] = "the run directory has no metrics.jsonl"
         return ()
     lines: list[Mapping[str, Any]] = []
-    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text, parse_constant=lambda _: None)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
+    try:
+        for text in read_lines(file):
+            with suppress(DataError):
+                line = parse_json(text, "a line", undefined=lambda _: None)
+                if isinstance(line, dict):
+                    check_values("metrics.jsonl", line)
+                    lines.append(line)
+    except DataError as error:
+        absent["metrics"] = str(error)
+        return ()
     if not lines:
         absent["metrics"] = "metrics.jsonl holds no readable line"
     return tuple(lines)
 
 
 def _lock(file: Path, absent: dict[str, str]) -> str | None:
-    if not file.is_file():
-        absent["lock"] = "the run directory has no recipe.lock.toml"
+    try:
+        return printable(read_text(file, missing="the run directory has no recipe.lock.toml"))
+    except DataError as error:
+        absent["lock"] = str(error)
         return None
-    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _arrays(run: Path, name: str, needed: tuple[str, ...], absent: dict[str, str]) -> Arrays | None:

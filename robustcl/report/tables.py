@@ -54,6 +54,13 @@ def interval(low: float | None, high: float | None) -> str:
     return MISSING if MISSING in (left, right) else f"[{left}, {right}]"
 
 
+def inert(value: Any) -> Any:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula: an apostrophe stands before such a text."""
+    return (
+        f"'{value}" if isinstance(value, str) and value.lstrip(" ")[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    )
+
+
 def spec(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a row says of how it was measured, always as a mapping."""
     said = row.get("spec") or {}

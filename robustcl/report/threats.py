@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from robustcl.errors import DataError
+from robustcl.errors import RobustclError
 from robustcl.report.audits import Badge, audits, badge
 from robustcl.report.composition import say
 from robustcl.report.headline import Verdict, verdict
@@ -37,7 +37,7 @@ def threats(run: Path) -> list[Threat]:
     for folder in run.glob(_FOLDERS):
         try:
             results = load_results(folder)
-        except DataError:
+        except RobustclError:  # damaged, or held against its journal in vain
             continue
         ball = results.get("threat")
         if not below_its_run(results, folder) or not isinstance(ball, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 from robustcl.composition import store
 from robustcl.composition.other_data import stage_name
+from robustcl.disk import parse_json, read_lines
+from robustcl.errors import DataError
+from robustcl.report.load import load_results
 from robustcl.study import measures, transfer
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Transferred
 from robustcl.study.grid import Planned
@@ -69,11 +73,10 @@ def silhouettes(folder: Path) -> list[Curve]:
     ]
 
 
-def _results(folder: Path) -> dict[str, Any]:
-    """Return a run's results.json; without rows where its evaluation was given up."""
-    path = folder / "results.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
-    return found
+def _results(folder: Path) -> Mapping[str, Any]:
+    """Return a run's results.json, held against its journal; without rows where its evaluation was given up."""
+    there = os.path.lexists(folder / "results.json")
+    return load_results(folder, unjudged=True) if there else {"rows": []}
 
 
 def _accuracy(column: Accuracy, run: Planned, folder: Path) -> Reading | None:
@@ -93,12 +96,12 @@ def _accuracy(column: Accuracy, run: Planned, folder: Path) -> Reading | None:
     for row in _results(folder)["rows"]:
         spec: Mapping[str, Any] = row.get("spec") or {}
         same = spec.get("stage", "") == stage and spec.get("encoder", ONLINE) == encoder
-        if same and all(row[key] == value for key, value in wanted.items()):
+        if same and all(row.get(key) == value for key, value in wanted.items()):
             found.append(row)
     if not found:
         return None
     row = max(found, key=lambda row: _fitness(row, asked, plan.table.samples))
-    return Reading(row["value"], row["low"], row["high"], row["n"])
+    return Reading(*(row.get(key) for key in ("value", "low", "high", "n")))
 
 
 def _fitness(row: Mapping[str, Any], asked: Mapping[str, Any], samples: int | None) -> tuple[bool, bool, bool, int]:
@@ -125,9 +128,14 @@ def _by_epoch(folder: Path, stage: str, metric: str) -> Curve:
     """Average what is logged within each epoch; epoch 1 is the first."""
     values: dict[int, list[float]] = {}
     path = folder / "metrics.jsonl"
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        line = json.loads(text)
-        if line["stage"] == stage and metric in line:
-            values.setdefault(math.ceil(line["epoch"] - 1e-9), []).append(line[metric])
+    for number, text in enumerate(read_lines(path) if os.path.lexists(path) else (), 1):
+        try:
+            line = parse_json(text, f"{path}: line {number}", undefined=float)
+            if line["stage"] == stage and metric in line:
+                values.setdefault(math.ceil(line["epoch"] - 1e-9), []).append(float(line[metric]))
+        except (DataError, KeyError, TypeError, ValueError, OverflowError):
+            if not text.endswith(b"\n"):
+                break  # torn by a kill
+            raise DataError(f"{path}: line {number} is none that a stage has logged; train the run again") from None
     found = sorted(values)
     return Curve(metric, tuple(map(float, found)), tuple(sum(values[e]) / len(values[e]) for e in found))

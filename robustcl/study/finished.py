@@ -19,7 +19,8 @@ from robustcl.composition.folder import reopen
 from robustcl.composition.judging import EvaluationPlan
 from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
-from robustcl.disk import write_atomically
+from robustcl.disk import read_json, write_atomically
+from robustcl.errors import DataError
 from robustcl.evaluate.classifier import Classifier, of_encoder
 from robustcl.evaluate.work import WHOLE
 from robustcl.nn.encoder import Encoder
@@ -100,13 +101,15 @@ def keep(folder: Path, question: Mapping[str, Any], answers: Mapping[str, Any]) 
     return found
 
 
-def _key(question: Mapping[str, Any]) -> str:
+def _key(question: object) -> str:
     return hashlib.blake2b(json.dumps(question, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _all(folder: Path) -> dict[str, Any]:
+    """Return what is kept; nothing where that is missing or damaged, so that it is measured anew."""
     try:
-        found: dict[str, Any] = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(folder / _FILE)
+    except DataError:
         return {}
-    return found
+    tables = found.items() if isinstance(found, dict) else ()
+    return {key: table for key, table in tables if isinstance(table, dict) and _key(table.get("question")) == key}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from robustcl.report.page import environment, store
+from robustcl.report.tables import inert
 from robustcl.study import table
 from robustcl.study.figure import Drawn
 from robustcl.study.grammar import Study
@@ -31,7 +32,8 @@ def write(
         text.append(f"![{drawing.caption}](figure-{number}.svg)\n\n{drawing.caption}")
     store("\n\n".join(part for part in text if part) + "\n", folder / "study.md")
     records = table.records(lines)
-    store(pd.DataFrame(records).to_csv(index=False), folder / "study.csv")
+    plain = [{key: inert(value) for key, value in record.items()} for record in records]
+    store(pd.DataFrame(plain).to_csv(index=False), folder / "study.csv")
     html = environment().get_template("study.html.j2").render(
         study=study, lines=lines, data=data, notes=notes, drawings=drawings, rows=records,
         reported={cell.column for line in lines for cell in line.cells if cell.paper is not None},

@@ -15,6 +15,7 @@ from robustcl.composition import preflight, store
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.lock import digest
 from robustcl.composition.run import check_device, resume
+from robustcl.disk import read_json
 from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageError
 from robustcl.study import elsewhere
 from robustcl.study.grid import Planned
@@ -133,8 +134,7 @@ def _there(run: Planned, folder: Path) -> str:
         if not folder.is_dir() or not {file.name for file in folder.iterdir()} <= {"recipe.toml", "run.json"}:
             folder_of.free(run.composition, folder)  # what is written before the lock is nobody's yet
         return "free"
-    results = folder / "results.json"
-    if results.is_file() and json.loads(results.read_text(encoding="utf-8")).get("recipe_hash") == run.digest:
+    if (folder / "results.json").is_file() and _hash_of(folder / "results.json") == run.digest:
         return "finished"
     if digest(folder_of.reopen(folder)[0]) != run.digest:
         raise UsageError(
@@ -142,6 +142,12 @@ def _there(run: Planned, folder: Path) -> str:
             "choose another --out"
         )
     return "begun"
+
+
+def _hash_of(results: Path) -> object:
+    """Return which recipe a run's results are of."""
+    found = read_json(results, remedy="remove it: the run is then judged again")
+    return found.get("recipe_hash") if isinstance(found, dict) else None
 
 
 def shared_stages(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
