@@ -178,8 +178,7 @@ def test_double_precision_and_empty_batches_pass_through():
     adv = robustcl.attacks.PGD(net, eps=EPS, steps=2)(x.double(), y)
     assert adv.dtype == torch.float64
     assert robustcl.attacks.PGD(net, eps=EPS)(x[:0].double(), y[:0]).shape == (0, 3, 6, 6)
-    with pytest.raises(UsageError, match=r"inputs are torch.float32 and the model's weights torch.float64: give x.to"):
-        robustcl.attacks.PGD(net, eps=EPS)(x, y)
+    assert robustcl.attacks.PGD(net, eps=EPS, steps=2)(x, y).dtype == torch.float32, "the model's inputs are cast"
 
 
 def test_gradients_are_found_under_no_grad_and_missed_in_inference_mode():

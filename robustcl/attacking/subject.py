@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from robustcl.errors import UsageError
 from robustcl.evaluate import soundness
-from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier, embedded
+from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier
+from robustcl.evaluate.probe import Caller
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.logits import Logits
 from robustcl.nn.modes import MODES, locked
@@ -42,7 +43,8 @@ class Subject:
             raise UsageError(f"mode = {mode!r} is unknown: write one of {', '.join(MODES)}")
         self.model, self._asked, self.mode = model, mode, mode or JUDGING
         self.layers = LOGITS | FEATURES if isinstance(model, Logits) else LOGITS
-        self.classifier = Classifier(model, _embed, self._hold, self.layers)
+        forward = _embed if isinstance(model, Logits) else Caller()
+        self.classifier = Classifier(model, forward, self._hold, self.layers)
         self._seed = rng.child("model")
         self._drawn: dict[str, Any] | None = None
 
@@ -97,8 +99,7 @@ class Subject:
 
 
 def _embed(module: nn.Module, x: Tensor, layers: frozenset[str]) -> Embedding:
-    if not isinstance(module, Logits):
-        return embedded(module, x)
+    assert isinstance(module, Logits)
     embedding: Embedding = module.encoder(x, module.route, layers)
     return embedding
 

@@ -10,11 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from robustcl.errors import UsageError
+from robustcl.evaluate.probe import Caller
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.fast import frozen_for_attack
 from robustcl.nn.folding import folded
-from robustcl.nn.layout import channels_last
 from robustcl.nn.modes import locked
 from robustcl.types import Embedding
 
@@ -56,10 +55,14 @@ class Classifier:
         """Return features (R, F)."""
         return self.embed(x, FEATURES).h.float()
 
+    @property
+    def _channels_last(self) -> bool:
+        return not isinstance(self.forward, Caller) or self.forward.channels_last
+
     @contextmanager
     def attacked(self) -> Iterator[None]:
         """Hold the parameters out of the graph for the length of an attack."""
-        with frozen_for_attack(self.module):
+        with frozen_for_attack(self.module, self._channels_last):
             yield
 
     @contextmanager
@@ -73,7 +76,7 @@ class Classifier:
             with self.hold(module):
                 return self.forward(module, x, LOGITS).logits
 
-        quick = folded(self.module, logits, x)
+        quick = folded(self.module, logits, x, self._channels_last)
         if quick is not None:
             yield replace(self, module=quick, hold=nullcontext)
             return
@@ -97,13 +100,4 @@ def of_model(model: nn.Module, mode: str = "eval") -> Classifier:
     ``mode``: "eval", "batch" or "train", as ``robustcl.nn.modes.locked`` holds it.
     Raises ``UsageError`` where its output has another shape.
     """
-    return Classifier(model, embedded, partial(locked, mode=mode), LOGITS)
-
-
-def embedded(model: nn.Module, x: Tensor, layers: frozenset[str] = LOGITS) -> Embedding:
-    """Return the logits (R, L) of any module; raises ``UsageError`` where its output has another shape."""
-    logits = model(channels_last(x))
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UsageError(f"the model must return logits (R, L) for {len(x)} inputs, but it returned {shape}")
-    return Embedding(logits=logits)
+    return Classifier(model, Caller(), partial(locked, mode=mode), LOGITS)

@@ -71,7 +71,10 @@ def check_logits(logits: Tensor, labels: Tensor) -> int:
             f"first is number {row}: mend the model, no verdict can be had of them"
         )
     if outputs < 2:
-        raise UsageError("the model has one output: a classifier has one for each of two classes or more")
+        raise UsageError(
+            "the model has one output: a classifier has one for each of two classes or more; of a single logit z make "
+            "two columns, torch.cat([torch.zeros_like(z), z], 1)"
+        )
     if probabilities(logits):
         raise UsageError(
             "the model returns probabilities: return the logits instead, without the softmax, because gradients of "

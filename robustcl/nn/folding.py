@@ -26,7 +26,7 @@ _TOLERANCE = 1e-4
 """How far logits may move, as a share of their range: far above rounding, far below any mistake."""
 
 
-def folded(module: nn.Module, forward: Forward, x: Tensor) -> nn.Module | None:
+def folded(module: nn.Module, forward: Forward, x: Tensor, channels_last: bool = True) -> nn.Module | None:
     """Return a copy that gives the same logits sooner, or ``None`` where it would not or cannot be shown to.
 
     Every batch norm in eval mode that is seen to follow a convolution becomes part of it (Jacob et al., Quantization
@@ -46,7 +46,8 @@ def folded(module: nn.Module, forward: Forward, x: Tensor) -> nn.Module | None:
             for convolution, norm in pairs.items():
                 _put(quick, convolution, fuse_conv_bn_eval(convolution, norm))
                 _put(quick, norm, nn.Identity())
-            lay_out_channels_last(quick)
+            if channels_last:
+                lay_out_channels_last(quick)
             if not _alike(wanted, forward(quick, x)):
                 return None
         if torch.is_autocast_enabled(kind):

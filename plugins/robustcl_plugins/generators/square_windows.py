@@ -26,14 +26,16 @@ class Canvas:
 
     @classmethod
     def of(cls, item: tuple[int, ...]) -> Canvas:
-        """Read (C, H, W), (C, T, H, W) or (d,); raises ``UsageError`` for other shapes."""
+        """Read (C, H, W), (C, T, H, W), (C, L), of height 1, or (d,); raises ``UsageError`` for others."""
         if len(item) == 1:
             return cls(1, 1, 1, item[0])
+        if len(item) == 2:
+            return cls(item[0], 1, 1, item[1])
         if len(item) == 3:
             return cls(item[0], 1, *item[1:])
         if len(item) == 4:
             return cls(*item)
-        raise UsageError(f"square paints (C,H,W), (C,T,H,W) and (d,), not items of shape {item}: reshape the items")
+        raise UsageError(f"square paints (C,H,W), (C,T,H,W), (C,L) and (d,), not items of shape {item}: reshape them")
 
     def view(self, x: Tensor) -> Tensor:
         """Return x (R, *item) as (R, C, T, H * W)."""
