@@ -31,6 +31,21 @@ UNLABELED = -1
 """The label of an image without one."""
 
 
+_NEEDS = {
+    "label": "LABELS",
+    "labels": "LABELS",
+    "clusters": "CLUSTERS",
+    "pairs": "PAIRS",
+    "teacher": "TEACHER",
+    "objective": "OBJECTIVE",
+    "index": "INDEX",
+    "logits": "PREDICTIONS",
+    "h": "FEATURES",
+    "z": "PROJECTION",
+}
+"""Field that may be missing -> the member of ``protocols.Need`` that brings it."""
+
+
 class Present:
     """A value whose missing fields raise ``NeedNotMet`` instead of being ``None``."""
 
@@ -45,7 +60,10 @@ class Present:
         if name.startswith("__"):
             raise AttributeError(name)
         kind = type(self).__name__
-        raise NeedNotMet(f"this composition provides no {name!r} in its {kind}: declare the need that brings it")
+        need = f"Need.{_NEEDS[name]}" if name in _NEEDS else "the need that brings it"
+        raise NeedNotMet(
+            f"this composition provides no {name!r} in its {kind}: add {need} to the needs of the plugin that reads it"
+        )
 
     def has(self, name: str) -> bool:
         """Say whether the field is there."""

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 import robustcl
 from robustcl import zoo
 from robustcl.composition.results import Results
-from robustcl.errors import UsageError
+from robustcl.errors import NeedNotMet, UsageError
 from robustcl.testing import check_class
-from robustcl.types import Attack
+from robustcl.types import Attack, Embedding
 
 
 class Undated:
@@ -83,3 +83,8 @@ def test_a_benchmark_takes_a_file_as_the_command_line_does(tmp_path: Path) -> No
     assert 0 <= robust <= clean <= 1
     with pytest.raises(UsageError, match="names its files already; leave data_dir out"):
         zoo.benchmark(model(), n_examples=4, dataset=file, data_dir=tmp_path, eps="8/255")
+
+
+def test_a_field_that_is_missing_names_the_need_that_brings_it() -> None:
+    with pytest.raises(NeedNotMet, match=r"provides no 'logits' in its Embedding: add Need\.PREDICTIONS to the needs"):
+        _ = Embedding(h=torch.zeros(1, 2)).logits
