@@ -177,3 +177,17 @@ def test_error_bars_of_shares_end_at_0_and_100() -> None:
     assert _reach(Cell("SA", 98.5, 3.0, None, None, 9, 2, None)) == (3.0, 1.5)
     assert _reach(Cell("fall", -1.0, 3.0, None, None, 9, 2, None)) == (3.0, 3.0)
     assert _reach(Cell("K", 1.0, 3.0, None, None, None, 2, None, percent=False)) == (3.0, 3.0)
+
+
+def test_a_study_s_page_names_attack_protocol_route_split_and_images() -> None:
+    from robustcl.study import api
+    from robustcl.study.asked import questions
+    from robustcl.study.grid import Setting
+    from robustcl.study.table import Cell, Line
+
+    found = api.compose("ascl-li-table-8", Setting(budget="smoke"))
+    cells = (Cell("RA", 40.0, None, 30.0, 50.0, 360, 1, None),)
+    lines = [Line("a", {}, cells, "cifar10")]
+    said = questions(found.study, found.planned, lines)
+    [robust] = [sentence for sentence in said if sentence.startswith("RA: ")]
+    assert robust.startswith("RA: pgd-20, protocol slf, route clean or route adv, test split, n = 360")

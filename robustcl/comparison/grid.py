@@ -50,7 +50,7 @@ def grids(comparison: Comparison) -> list[Grid]:
     if not comparison.differences:
         return [numbers]
     rows = tuple(_difference(difference, comparison, titles) for difference in comparison.differences)
-    head = ("metric", "method", "against", "test", "verdict", "difference", "p", "corrected p")
+    head = ("metric", "method", "against", "verdict", "test", "difference", "p", "corrected p")
     return [numbers, Grid("Differences", head, rows, words=5)]
 
 
@@ -126,7 +126,7 @@ def _difference(difference: Difference, comparison: Comparison, titles: Sequence
         p, corrected = probability(test.p), probability(difference.corrected)
     words = (titles[difference.column], comparison.groups[difference.line].label)
     against = comparison.groups[difference.against].label
-    texts = (*words, against, name, difference.verdict, value, p, corrected)
+    texts = (*words, against, difference.verdict, name, value, p, corrected)
     return tuple(Text(text) for text in texts)
 
 

@@ -11,6 +11,7 @@ from robustcl.composition.run import check_device
 from robustcl.errors import UsageError
 from robustcl.recipe import Use
 from robustcl.study import checks, columns, elsewhere, figure, grid, models, page, source, table
+from robustcl.study.asked import questions
 from robustcl.study.grammar import Study
 from robustcl.study.grid import Planned, Setting
 from robustcl.study.observer import Reading
@@ -204,7 +205,16 @@ def _notes(composed: Composed, lines: list[Line], failed: Mapping[str, str]) -> 
     given = [f"{name}: {model.spec}{f', {model.weights}' if model.weights else ''}"
              for name, model in setting.models.items()]  # fmt: skip
     lost = [f"{name} is left out: {why}" for name, why in failed.items()]
-    said = [_ours(composed), *given, theirs, *spread, *study.differs, *composed.absent(), *lost]
+    said = [
+        _ours(composed),
+        *questions(study, composed.planned, lines),
+        *given,
+        theirs,
+        *spread,
+        *study.differs,
+        *composed.absent(),
+        *lost,
+    ]
     return [sentence for sentence in said if sentence]
 
 
