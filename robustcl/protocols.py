@@ -238,7 +238,10 @@ class EvaluationProtocol(Plugin, Protocol):
     ``head(features, label, classes)`` (optional): a classifier that is made and not trained. After the stages it gets
     the features (n, F) of the labelled training images as they are, through the judged route in eval mode, their
     labels (n,) and L, and returns an ``nn.Module`` h (R, F) -> logits (R, L), differentiable in h and without
-    parameters to train; it takes the place of the encoder's classifier.
+    parameters to train; it takes the place of the encoder's classifier. Where its signature has the keyword
+    ``validation``, it gets features and labels of the run's validation split, or None where there is none; ``rng`` is a
+    stream of the run's seed. The module's optional ``outcome`` (a mapping that JSON can hold) stands in every row of
+    results.json that it brought about, its optional ``remarks`` are sentences for who reads these numbers.
     """
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:

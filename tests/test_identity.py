@@ -13,13 +13,14 @@ from robustcl.composition.api import from_tables
 from robustcl.evaluate.identity import Identity, identity
 from robustcl.protocols import Need
 from robustcl_plugins.generators.pgd import PGD
-from robustcl_plugins.protocols.linear import StandardLinear
+from robustcl_plugins.protocols.frozen import StandardLinear
 
 PINNED = {
     "aff": ("aff-v1", "58bd1467c064"),
     "alf": ("alf-v1", "21688eb68ea0"),
     "fsf": ("fsf-v1", "f3733b6add0a"),
     "knn": ("knn-v1", "1a4a877e4059"),
+    "linear": ("linear-v1", "39f3d6f6aa32"),
     "own": ("own-v1", "b9a431d18892"),
     "semi-supervised": ("semi-supervised-v1", "f813276e5669"),
     "slf": ("slf-v1", "061c1dafcf1d"),

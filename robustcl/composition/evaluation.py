@@ -23,6 +23,7 @@ from robustcl.evaluate.work import Work
 from robustcl.nn.encoder import Encoder
 from robustcl.rng import Rng
 from robustcl.threat import Ball
+from robustcl.train.falling import still_falling
 from robustcl.train.plan import Part
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class Evaluation:
         judged = plan.table.stage or self.composition.stages[-1].name
         suffix = "" if plan.table.encoder == "online" else f"@{plan.table.encoder}"
         encoder = store.load(store.resolve(f"stage:{judged}{suffix}", self.run.folder))
-        for number, (stage, stage_plan) in enumerate(plan.stages[route]):
-            name = f"evaluate-{plan.table.use}-{route}-{judged}{suffix}" + (f"-{number}" if number else "")
+        for name, (stage, stage_plan) in zip(self._names(plan, route), plan.stages[route], strict=True):
             if store.facts(self.run.folder, name) is not None:
                 encoder = store.load(store.stage_folder(self.run.folder, name))
                 continue
@@ -82,21 +82,53 @@ class Evaluation:
             named = replace(stage_plan, name=name)
             encoder = self.run.train(stage, named, name=name, online=encoder)
         self.run.engine.place(encoder)
-        head.put(encoder, route, plan.protocol.plugin, self.splits.train, len(self.splits.classes))
+        head.put(
+            encoder, route, plan.protocol.plugin, self.splits.train, len(self.splits.classes),
+            validation=self.splits.validation, rng=Rng(self.composition.recipe.seed, "head"),
+        )  # fmt: skip
         return encoder
+
+    def _told(self, plan: EvaluationPlan, route: str, encoder: Encoder) -> dict[str, Any]:
+        """Say how the classifier was come by and what to know of it; returns the same for its rows."""
+        remarks = [*getattr(encoder.classifier, "remarks", ()), *self._short(plan, route)]
+        outcome = getattr(encoder.classifier, "outcome", None)
+        who = f"{plan.table.use} {route}"
+        if outcome:
+            numbers = {name: f"{v:.4g}" if isinstance(v, float) else v for name, v in outcome.items() if name != "grid"}
+            self.run.say(f"{who}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers.items()))
+        for remark in remarks:
+            self.run.say(f"{who}: {remark}")
+        return ({"fit": dict(outcome)} if outcome else {}) | ({"remarks": remarks} if remarks else {})
+
+    def _short(self, plan: EvaluationPlan, route: str) -> list[str]:
+        """Return a sentence where the objective of the protocol's last stage was still falling at its end."""
+        if not plan.stages[route]:
+            return []
+        facts = store.facts(self.run.folder, self._names(plan, route)[-1]) or {}
+        curve = facts.get("objective")  # earlier runs kept none
+        said = still_falling(**curve) if curve and curve["first"] is not None else None
+        advice = "the figure measures the schedule, too; --protocol linear fits the classifier to its optimum"
+        return [f"{said}; {advice}"] if said else []
+
+    def _names(self, plan: EvaluationPlan, route: str) -> list[str]:
+        judged = plan.table.stage or self.composition.stages[-1].name
+        suffix = "" if plan.table.encoder == "online" else f"@{plan.table.encoder}"
+        name = f"evaluate-{plan.table.use}-{route}-{judged}{suffix}"
+        return [name + (f"-{number}" if number else "") for number in range(len(plan.stages[route]))]
 
     def _judge(self, plan: EvaluationPlan, route: str, encoder: Encoder, test: Images) -> None:
         rng = Rng(self.composition.recipe.seed, "evaluate", plan.table.use, route)
         judge = Judge(of_encoder(encoder, route), self.composition.ball, rng, self.run.engine.autocast)
         question = self.question(plan, route, encoder, test)
         measurement = self._measurement(plan)
+        told = self._told(plan, route, encoder)
         attacks = [(attack, self._members(attack, judge.ball)) for attack in plan.attacks]
         splits = {"test": test} | ({"validation": self.splits.validation} if self.splits.validation else {})
         for split, images in splits.items():
-            self._row(measurement, plan, judge, images, question.clean(split), ())
+            self._row(measurement, plan, judge, images, question.clean(split), (), told)
             for number, (_, members) in enumerate(attacks):
                 key = question.attacked(split, number, judge.ball)
-                self._row(measurement, plan, judge, images, key, members)
+                self._row(measurement, plan, judge, images, key, members, told)
         classes = len(self.splits.classes)
         if attacks and plan.table.curve and (points := curve.measured(judge, test, question, measurement, classes)):
             self.security.append(points)
@@ -113,11 +145,12 @@ class Evaluation:
                 keep(self.folder / "artifacts", judge, route, test, index, attack.name, members)
 
     def _row(
-        self, measurement: Measurement, plan: EvaluationPlan, judge: Judge, images: Images, key: Key, members: Members
-    ) -> None:
+        self, measurement: Measurement, plan: EvaluationPlan, judge: Judge, images: Images, key: Key, members: Members,
+        told: dict[str, Any],
+    ) -> None:  # fmt: skip
         found = measurement.row(judge, images, key, members, plan.table.samples)
         version, digest = plan.identity
-        self.rows.append(found | {"protocol_version": version, "protocol_hash": digest})
+        self.rows.append(found | {"protocol_version": version, "protocol_hash": digest} | told)
 
     def _audit(
         self, plan: EvaluationPlan, judge: Judge, test: Images, question: Question, measurement: Measurement

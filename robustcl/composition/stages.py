@@ -71,7 +71,7 @@ class Stages:
         if ranks.rank() == 0:
             store.save(self.folder, name, encoders, run.clusters, {
                 "number": number, "seconds": run.seconds, "steps": run.done,
-                "chosen": run.clusters.chosen, "curve": run.clusters.curve, **trained,
+                "chosen": run.clusters.chosen, "curve": run.clusters.curve, "objective": run.curve.facts(), **trained,
             })  # fmt: skip
         ranks.wait()
         return encoders.online

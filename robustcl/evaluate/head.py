@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -11,12 +13,22 @@ from robustcl.data.subset import Images
 from robustcl.errors import NotAPlugin
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.modes import locked
+from robustcl.rng import Rng
 
 _CHUNK = 500
 """Images that are embedded together."""
 
 
-def put(encoder: Encoder, route: str, protocol: Any, images: Images, classes: int) -> bool:
+def put(
+    encoder: Encoder,
+    route: str,
+    protocol: Any,
+    images: Images,
+    classes: int,
+    *,
+    validation: Images | None = None,
+    rng: Rng | None = None,
+) -> bool:
     """Put the head of a protocol that makes one (optional ``head``) in place of the encoder's classifier.
 
     It sees every labelled image once, as it is, in eval mode through ``route``; images without a label are left out.
@@ -28,6 +40,8 @@ def put(encoder: Encoder, route: str, protocol: Any, images: Images, classes: in
         protocol: the plugin.
         images: the train split, on the encoder's device.
         classes: L.
+        validation: images whose features a head gets that has a parameter of this name.
+        rng: the stream of a head that has a parameter of this name.
 
     Returns:
         Whether the protocol makes a head.
@@ -40,7 +54,7 @@ def put(encoder: Encoder, route: str, protocol: Any, images: Images, classes: in
     if make is None:
         return False
     features, label = embedded(encoder, route, images)
-    head = make(features, label, classes)
+    head = make(features, label, classes, **_more(make, encoder, route, validation, rng))
     _check(head, features[:2], classes, type(protocol).__name__)
     # The encoder asks of its classifier no more than any module offers, and the width below.
     head.out_features = classes
@@ -59,6 +73,19 @@ def embedded(encoder: Encoder, route: str, images: Images) -> tuple[Tensor, Tens
     width = (0, encoder.features)
     features = torch.cat(found) if found else torch.empty(width, device=images.device)
     return features, images.labels[rows.to(images.labels.device)]
+
+
+def _more(
+    make: Callable[..., Any], encoder: Encoder, route: str, validation: Images | None, rng: Rng | None
+) -> dict[str, Any]:
+    """Return what ``head`` asks for beside the training images; most ask for nothing."""
+    asked = inspect.signature(make).parameters
+    more: dict[str, Any] = {}
+    if "validation" in asked:
+        more["validation"] = None if validation is None else embedded(encoder, route, validation)
+    if "rng" in asked:
+        more["rng"] = rng or Rng(0, "head")
+    return more
 
 
 def _check(head: object, h: Tensor, classes: int, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from robustcl.report import tables
 
-_UNSAID = dict.fromkeys(("model", "partial", "samples", "upper", "protocol_version", "protocol_hash"))
+_UNSAID = dict.fromkeys(("model", "partial", "samples", "upper", "protocol_version", "protocol_hash", "fit", "remarks"))
 _PLACE = ("protocol", "route", "split", "model")
 
 

@@ -22,6 +22,7 @@ from robustcl.rng import Rng
 from robustcl.train import checkpoint, pairs, state
 from robustcl.train.encoders import Encoders, freeze_idle
 from robustcl.train.engine import Engine
+from robustcl.train.falling import LossCurve
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.log import Log
 from robustcl.train.plan import StagePlan, at
@@ -71,6 +72,7 @@ class StageRun:
         self.epoch, self.within = 0, 0  # finished epochs, and batches of the one in progress
         self.seconds = 0.0
         self.pairs = pairs.EpochMeans()
+        self.curve = LossCurve()
         self._build_heads()
         freeze_idle(plan, encoders.online, MAIN_ROUTE)
         self.step = Step(plan, encoders)
@@ -109,7 +111,10 @@ class StageRun:
                 progress = self._progress(len(order))
                 self._refresh(progress.epoch)
                 numbers = self._one(wrapped, stepper, rows, x, progress)
+                self.curve.add(numbers["loss"], numbers["lr"])
                 self._advance(len(order))
+                if self.within == 0:
+                    self.curve.end_epoch()
                 last = self.epoch == self.plan.epochs
                 of_epoch = self.pairs.take() if self.within == 0 else {}
                 pairs.refuse_without_positives(of_epoch, self.plan.name)

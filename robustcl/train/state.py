@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from robustcl.errors import CheckpointError
 from robustcl.train import checkpoint
+from robustcl.train.falling import LossCurve
 from robustcl.train.pairs import EpochMeans
 from robustcl.train.refresh import ClusterState
 
@@ -32,6 +34,7 @@ def snapshot(run: StageRun, optimizer: torch.optim.Optimizer | None, mark: int) 
         "rows": run.chosen_rows,
         "clusters": run.clusters.packed(),
         "pairs": {"sums": run.pairs.sums, "steps": run.pairs.steps},
+        "curve": asdict(run.curve),
     }
 
 
@@ -71,5 +74,6 @@ def _put(run: StageRun, optimizer: torch.optim.Optimizer | None, state: dict[str
     run.seconds, run.chosen_rows = state["seconds"], state["rows"]
     run.clusters = ClusterState.unpacked(state["clusters"], run.engine.device)
     run.pairs = EpochMeans(**state["pairs"])
+    run.curve = LossCurve(**state.get("curve", {}))  # earlier checkpoints have none
     mark: int = state["mark"]
     return mark

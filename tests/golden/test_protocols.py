@@ -21,8 +21,8 @@ from robustcl.nn.routing import RoutedNorm
 from robustcl.schedule import Progress, Schedule, parse
 from robustcl.testing.survey import TinySurvey
 from robustcl_plugins.protocols.aff import AdversarialFull
+from robustcl_plugins.protocols.frozen import AdversarialLinear, StandardLinear
 from robustcl_plugins.protocols.fsf import StandardFull
-from robustcl_plugins.protocols.linear import AdversarialLinear, StandardLinear
 from robustcl_plugins.protocols.semi_supervised import SemiSupervisedLinear
 from robustcl_plugins.samplers.labelled import Labelled
 
