@@ -408,7 +408,7 @@ def test_the_member_is_called_square_and_its_options_arrive():
 
 
 def test_other_shapes_are_refused():
-    net, x = Net((2, 1, 2, 1, 5)), images(2, (4, 5))
+    net, x = Net((2, 1, 2, 1, 5)), images(2, (2, 1, 2, 1, 5))
     with pytest.raises(UsageError, match=r"not items of shape \(2, 1, 2, 1, 5\)"):
         Square(queries=2).perturb(x, net.attack(x, Ball("Linf", 0.1)))
 
