@@ -16,9 +16,10 @@ from robustcl.protocols import Need
 class LARS:
     """SGD with momentum and one learning rate per tensor: lr trust_coefficient |w| / (|g| + decay |w| + eps).
 
-    That ratio is 1 where |w| or |g| vanishes. The defaults are solo-learn's SimCLR on CIFAR. The ACL family
-    has lr 5.0, weight_decay 1e-6, trust_coefficient 0.001, eps 0, lr_in_momentum, and neither clip nor
-    exclude_one_dimensional; RoCL lr 1.5, weight_decay 1e-6, trust_coefficient 0.001, and neither of the two.
+    Where |w| or |g| vanishes, a tensor follows its plain gradient without decay, as in solo-learn. The defaults are
+    solo-learn's SimCLR on CIFAR. The ACL family has lr 5.0, weight_decay 1e-6, trust_coefficient 0.001, eps 0,
+    lr_in_momentum, and neither clip nor exclude_one_dimensional; RoCL lr 1.5, weight_decay 1e-6, trust_coefficient
+    0.001, and neither of the two.
 
     lr: the learning rate.
     momentum: of the running update.
@@ -103,7 +104,7 @@ def _adapted(parameter: Tensor, group: dict[str, Any]) -> Tensor:
     if group["clip"]:
         ratio = (ratio / group["lr"]).clamp(max=1.0) if group["lr"] > 0 else torch.ones_like(ratio)
     vanishes = (weight_norm < _VANISHING) | (gradient_norm < _VANISHING)
-    return (gradient + decay * parameter) * ratio.masked_fill(vanishes, 1.0)
+    return torch.where(vanishes, gradient, (gradient + decay * parameter) * ratio)
 
 
 _VANISHING = 1e-15
