@@ -69,6 +69,19 @@ def test_a_checkpoint_that_does_not_fit_is_a_sentence(change: str, stopped: Path
     assert "does not fit the recipe" in ended.said
 
 
+def test_weights_that_have_run_away_are_no_good_checkpoint(tmp_path: Path) -> None:
+    text = tiny.RECIPE.replace("lr = 0.1, momentum = 0.9", "lr = 1e30, momentum = 0.0").replace(
+        '"2 steps"', '"1 steps"'
+    )
+    (tmp_path / "tiny.toml").write_text(text, encoding="utf-8")
+    (ended,) = tiny.run_legs(tmp_path, [tiny.Leg(START)])
+    assert ended.code == 1, ended.said
+    assert "has run away" in ended.said
+    for path in (tmp_path / "run/checkpoints/pretrain").glob("*.pt"):
+        state = checkpoint.read(path)["online"]
+        assert all(float(v.abs().max()) < 1e12 for v in state.values() if v.is_floating_point())
+
+
 def test_the_lock_says_whose_plugin_is_meant() -> None:
     """A plugin of the same name that is installed later does not stop an old run."""
     composition = api.from_tables(tiny.tables(), "tiny")
