@@ -264,7 +264,11 @@ def test_missing_files(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("<html>", "not JSON"), ("[]", "describes no encoder"), ('{"format": "other"}', "describes no encoder")],
+    [
+        ("<html>", "damaged: Expecting value at line 1"),
+        ("[]", "describes no encoder"),
+        ('{"format": "other"}', "describes no encoder"),
+    ],
 )
 def test_bad_configs(folder: Path, text: str, words: str) -> None:
     (folder / "config.json").write_text(text)

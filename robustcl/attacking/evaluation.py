@@ -164,7 +164,7 @@ class _Unwritten(Journal):
     """A journal in memory alone."""
 
     def __init__(self) -> None:
-        super().__init__(Path(os.devnull))
+        super().__init__(Path(os.devnull) / "none")  # where nothing can be
 
     def append(self, key: Key, outcomes: Iterable[Outcome]) -> None:
         known = self.known(key)
