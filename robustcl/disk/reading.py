@@ -46,7 +46,7 @@ def read_bytes(
             size = os.fstat(file.fileno()).st_size
             if size > limits.file:
                 raise error(f"{path} has {size:,} bytes, more than the {limits.file:,} that such a file may have")
-            return file.read(limits.file)
+            return file.read(min(size + 1, limits.file))  # a buffer of that size is taken at once
     except OSError as fault:
         raise _unreadable(path, fault, error) from None
 

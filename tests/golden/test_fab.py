@@ -339,7 +339,7 @@ def test_rows_that_are_wrong_already_are_returned_as_they_are():
 @pytest.mark.parametrize("judged", [False, True])
 @pytest.mark.parametrize("kind", ["flat", "nan", "nan at x alone", "nan elsewhere", "nan gradient"])
 @pytest.mark.parametrize("norm", NORMS)
-def test_flat_and_broken_rows_return_x_and_harm_no_neighbour(norm, kind, judged):
+def test_flat_and_broken_rows_harm_no_neighbour_and_return_x_unless_a_slope_is_left(norm, kind, judged):
     model, x = curved(4), images(7, 6)
     x[::2, 0], x[1::2, 0] = 0.1, 0.9
     home = x.clone()
@@ -365,7 +365,11 @@ def test_flat_and_broken_rows_return_x_and_harm_no_neighbour(norm, kind, judged)
     adv = promises.perturb(
         FAB(steps=5, restarts=2), "fab", x, attack_on(net, x, label, ball, judged=judged), modules=[]
     )
-    assert torch.equal(adv[::2], x[::2])
+    if kind == "nan gradient":  # of one entry: the others still lead across the boundary
+        torch.testing.assert_close(adv[::2, 0], x[::2, 0])
+        assert bool((net(adv[::2]).argmax(1) != label[::2])[(adv[::2] != x[::2]).any(1)].all())
+    else:
+        assert torch.equal(adv[::2], x[::2])
     rest = attack_on(net, x, label, ball, judged=judged).take(torch.tensor([1, 3, 5]))
     torch.testing.assert_close(adv[1::2], FAB(steps=5, restarts=2).perturb(x[1::2], rest), rtol=0, atol=1e-6)
 

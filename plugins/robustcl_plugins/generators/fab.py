@@ -80,7 +80,7 @@ class FAB:
         return likely.argsort(stable=True, dim=1, descending=True)[:, :count]
 
     def boundary(
-        self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str, places: Tensor
+        self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str, places: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return z_t - z_y (R,) at ``leaf`` (R, *item), and its gradient there (R, *item)."""
         value = (logits.gather(1, target[:, None]) - logits.gather(1, label[:, None]))[:, 0]

@@ -52,7 +52,7 @@ class FABUntargeted(FAB):
         return likely.argmax(1, keepdim=True)
 
     def boundary(
-        self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str, places: Tensor
+        self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str, places: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return z_s - z_y (R,) of the nearest class at ``leaf`` (R, *item), and its gradient there (R, *item)."""
         margins = logits - logits.gather(1, label[:, None])
