@@ -274,7 +274,7 @@ def test_only_what_counts_the_fooled_shows_the_attack_a_verdict(
 ) -> None:
     made, outcome = whole
     run, seen_by = made.planned[0], []
-    monkeypatch.setattr(finished, "_FILE", f"../{tmp_path.name}.json")
+    monkeypatch.setattr(finished, "_FILE", f"{tmp_path.name}.json")
 
     def watching(judge: Observer, images: Any, index: Tensor, *rest: Any) -> Any:
         x, label = images.fetch(index[:1]), images.labels[index[:1]]
@@ -285,7 +285,7 @@ def test_only_what_counts_the_fooled_shows_the_attack_a_verdict(
     for value in ("accuracy", "relative-drop", "fooled", "drop"):
         column = COLUMN.validate_python({"name": "x", "use": "perturbed", "value": value, "attack": {"use": "pgd"}})
         assert columns.read(column, run, outcome.path / "runs" / run.folder) is None
-        (outcome.path / "runs" / f"{tmp_path.name}.json").unlink()
+        (outcome.path / "runs" / run.folder / f"{tmp_path.name}.json").unlink()
     assert seen_by == [True, True, False, False]
 
 
