@@ -117,3 +117,5 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError):
+        raise UsageError(f"the value {text[:40]}... has too many digits or is nested too deeply: shorten it") from None

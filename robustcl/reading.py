@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from robustcl.disk import Limits, parse_toml, read_text
 from robustcl.errors import UsageError
 from robustcl.recipe import BallTable, Ema, Of, Projector, Recipe, Settings, Stage, Threat, Use
+
+_LIMITS = Limits(file=8 << 20)
 
 
 def parse(tables: Mapping[str, Any], where: str) -> Recipe:
@@ -34,14 +36,9 @@ def read(path: Path, noun: str = "recipe") -> dict[str, Any]:
     Raises:
         UsageError: the file is missing or is not TOML.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"there is no {noun} file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the {noun} file {path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the {noun} file {path} is not TOML: {error}") from None
+    missing = f"there is no {noun} file {path}"
+    text = read_text(path, error=UsageError, missing=missing, remedy="save it as UTF-8", limits=_LIMITS)
+    return parse_toml(text, f"the {noun} file {path}", error=UsageError)
 
 
 def _desugar(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from robustcl.disk import as_usage, make_folder
+from robustcl.disk import as_usage, make_folder, read_json, read_toml
 from robustcl.errors import DataError, UsageError
 from robustcl.report.load import load_results
 from robustcl.report.page import store
@@ -112,9 +111,9 @@ def write_model_info(
 def read_model_info(path: Path) -> ModelInfo:
     """Read a card, ours or RobustBench's; keys beyond ``ModelInfo`` are passed over. Raises ``DataError``."""
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no model card ({str(error).splitlines()[0]}): name a JSON file") from error
+        card = read_json(path, remedy="name a JSON file")
+    except DataError as error:
+        raise DataError(f"{path} is no model card ({error}): name a JSON file") from error
     if not isinstance(card, dict):
         raise DataError(f"{path} is no model card: it holds a {type(card).__name__}, not an object")
     known: dict[str, Any] = {field.name: card.get(field.name) for field in fields(ModelInfo)}
@@ -184,8 +183,8 @@ def _more(results: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> 
 def _architecture(run: Path) -> str | None:
     """Return the encoder's name in the run's lock, ``None`` where there is none."""
     try:
-        lock = tomllib.loads((run / "recipe.lock.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        lock = read_toml(run / "recipe.lock.toml")
+    except DataError:
         return None
     encoder = lock.get("encoder")
     return encoder.get("use") if isinstance(encoder, dict) else None

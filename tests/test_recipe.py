@@ -84,11 +84,33 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         reading.read(tmp_path / "none.toml")
     path = tmp_path / "bad.toml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match=r"bad\.toml is no text: byte 0 is no UTF-8"):
         reading.read(path)
     path.write_text("name = \n", encoding="utf-8")
     with pytest.raises(UsageError, match="is not TOML"):
         reading.read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"a = {'[' * 100_000}", "nested more than 64 levels deep"),
+        (f"a = {'9' * 6_000}", "Exceeds the limit"),
+        (f"{'.'.join('a' * 50_000)} = 1", "a key has more than 64 parts"),
+    ],
+)
+def test_files_that_would_break_a_parser_are_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "trap.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=said) as caught:
+        reading.read(path)
+    assert len(str(caught.value)) < 400 + len(str(path))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 6_000])
+def test_values_that_would_break_a_parser_are_one_sentence(text: str) -> None:
+    with pytest.raises(UsageError, match="too many digits or is nested too deeply"):
+        reached(f"threat.eps={text}")
 
 
 # --- mistakes in tables

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +60,9 @@ def _attack(text: str | None) -> str | dict[str, Any] | None:
     """Return an attack's name, or the TOML table that gives its options too."""
     if text is None or not text.lstrip().startswith("{"):
         return text
-    try:
-        table: dict[str, Any] = tomllib.loads(f"attack = {text}")["attack"]
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f'--attack {text} is no TOML table: {error}; write {{ use = "pgd", steps = 50 }}') from None
-    return table
+    from robustcl.disk import parse_toml
+
+    remedy = 'write { use = "pgd", steps = 50 }'
+    tables = parse_toml(f"attack = {text}", f"--attack {text}", error=UsageError, remedy=remedy)
+    attack: dict[str, Any] = tables["attack"]
+    return attack

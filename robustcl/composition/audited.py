@@ -15,7 +15,8 @@ from robustcl.audit.runner import audit
 from robustcl.audit.values import as_json
 from robustcl.composition.stages import Say
 from robustcl.data.subset import Images
-from robustcl.disk import make_folder, write_atomically
+from robustcl.disk import make_folder, read_json, write_atomically
+from robustcl.errors import DataError
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.work import Told
@@ -78,8 +79,7 @@ def _made(
     """Audit, or find the audit in ``audits/``, where its name holds the question, the samples and their outcomes."""
     held = reported(outcomes, range(samples))
     path = folder / "audits" / f"{place['question']}-{samples}-{held['hash']}.json"
-    if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if path.is_file() and (kept := _kept(path)) is not None:
         return kept
     found = audit(
         judge.classifier, test, torch.arange(samples), judge.ball, Rng(seed, "audit"), known=outcomes,
@@ -91,16 +91,25 @@ def _made(
     return entry
 
 
+def _kept(path: Path) -> dict[str, Any] | None:
+    """Return an audit that was made before; ``None`` where its file is damaged, and the audit is made anew."""
+    try:
+        kept = read_json(path)
+    except DataError:
+        return None
+    return kept if isinstance(kept, dict) and {"samples", "checks"} <= kept.keys() else None
+
+
 def _stored(folder: Path, place: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the audit of a protocol and route that stands in a folder's results, if there is one."""
     try:
-        tables = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        tables = read_json(folder / "results.json")
         found: list[dict[str, Any]] = [
             entry for entry in tables.get("audit", [])
             if (entry["protocol"], entry["route"]) == (place["protocol"], place["route"])
             and entry.get("question") in (None, place["question"]) and isinstance(entry["samples"], int)
         ]  # fmt: skip
-    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+    except (DataError, AttributeError, TypeError, KeyError):
         return None  # there is none, or nobody can read it
     return found[0] if found else None
 
@@ -131,12 +140,14 @@ def store(folder: Path, entries: Sequence[Mapping[str, Any]]) -> bool:
     path = folder / "results.json"
     if not path.is_file():
         return False
-    tables = json.loads(path.read_text(encoding="utf-8"))
+    tables = read_json(path, remedy="evaluate the run again to write a new one", undefined=lambda _: None)
+    if not isinstance(tables, dict) or not isinstance(tables.get("audit", []), list):
+        raise DataError(f"{path} holds no results: evaluate the run again to write a new one")
     places = {(entry["protocol"], entry["route"]) for entry in entries}
     asked = {entry.get("question") for entry in entries} | {None}
     others = [
-        old for old in tables.get("audit", [])
-        if (old["protocol"], old["route"]) not in places or old.get("question") not in asked
+        old for old in tables.get("audit", []) if isinstance(old, dict)
+        and ((old.get("protocol"), old.get("route")) not in places or old.get("question") not in asked)
     ]  # fmt: skip
     tables["audit"] = [*others, *entries]
     write_atomically(path, json.dumps(tables, indent=1))

@@ -21,7 +21,8 @@ from robustcl.composition.run import Run, check_device
 from robustcl.composition.stages import Say
 from robustcl.data.held import keep, opened
 from robustcl.data.subset import Images
-from robustcl.errors import UsageError
+from robustcl.disk import read_json
+from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import artifacts, scaled, shards, soundness
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Key
@@ -175,10 +176,10 @@ class _Subject:
 def _refuse_others(out: Path, subject: _Subject) -> None:
     """Refuse a folder that holds numbers under another threat, or of another data set: one table would mix them."""
     try:
-        held = json.loads((out / "results.json").read_text(encoding="utf-8"))
+        held = read_json(out / "results.json", undefined=lambda _: None)
         threat, data = held["threat"], held["data"]["use"]
         ball = (threat["norm"], float(threat["eps_value"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, ValueError, KeyError, TypeError):
         return
     if ball != (subject.ball.norm, float(subject.ball.eps)):
         said = f"{threat['norm']} eps {threat.get('eps')}"

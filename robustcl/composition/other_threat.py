@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.run import Run
 from robustcl.composition.stages import Stages
-from robustcl.errors import UsageError
+from robustcl.disk import read_json
+from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import scaled
 from robustcl.evaluate.solo import Solo
 from robustcl.evaluate.work import WHOLE, Work
@@ -119,7 +119,10 @@ def _scaled(plan: EvaluationPlan, parts: Parts, ball: Ball, times: float, wanted
 def _empty_or_alike(target: Path, ball: Ball) -> Path:
     """Return the folder, which is empty or holds numbers under the very same threat."""
     if (target / "results.json").is_file():
-        held = json.loads((target / "results.json").read_text(encoding="utf-8")).get("threat") or {}
+        results = read_json(target / "results.json", remedy="choose another folder", undefined=lambda _: None)
+        held = results.get("threat") if isinstance(results, dict) else None
+        if not isinstance(held, dict):
+            raise DataError(f"{target / 'results.json'} names no threat: choose another folder")
         if (held.get("norm"), held.get("eps_value")) != (ball.norm, float(ball.eps)):
             said = f"{held.get('norm')} eps {held.get('eps')}"
             raise UsageError(f"--out {target} holds numbers under another threat, {said}; choose another folder")

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustcl.disk import make_folder, write_atomically
+from robustcl.disk import make_folder, read_json, write_atomically
+from robustcl.errors import DataError
 from robustcl.measuring.numbers import Found
 
 FILE, SCHEMA = "representation.json", 1
@@ -62,10 +63,10 @@ def _place(question: Mapping[str, Any]) -> tuple[Any, ...]:
 def _entries(path: Path) -> list[dict[str, Any]]:
     """Return the entries that are there; of a file that is damaged or of another version, none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         entries = found["entries"] if found["schema"] == SCHEMA else []
         return [entry for entry in entries if isinstance(entry["question"], dict)]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError):
         return []
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from robustcl.disk import as_usage, make_folder
+from robustcl.disk import as_usage, make_folder, read_json
+from robustcl.errors import DataError
 from robustcl.report.composition import say
 from robustcl.report.entries import is_number
 from robustcl.report.heat import matrix
@@ -62,8 +63,8 @@ def matrices(run: FinishedRun) -> list[Markup]:
 def _handed(run: Path) -> Iterator[object]:
     for file in sorted((run / _FOLDER).glob("*.json")):
         try:
-            yield json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-        except (OSError, ValueError):
+            yield read_json(file, undefined=lambda _: None)
+        except DataError:
             continue
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from robustcl.disk import read_json
+from robustcl.errors import DataError
 from robustcl.measuring.catalogue import NUMBERS
 from robustcl.report import measured_arrays, measured_figures
 from robustcl.report.canvas import Drawing
@@ -61,8 +62,8 @@ def measured(run: FinishedRun, classes: Sequence[str]) -> list[Measured] | str |
     if not file.is_file():
         return None
     try:
-        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except (OSError, ValueError):
+        found = read_json(file, undefined=lambda _: None)
+    except DataError:
         return f"{FILE} is damaged; {AGAIN} writes it anew"
     if not isinstance(found, Mapping) or found.get("schema") != SCHEMA:
         return f"{FILE} is of another version of robustcl; {AGAIN} writes it anew"
@@ -130,8 +131,8 @@ def _stale(run: FinishedRun, question: Mapping[str, Any]) -> str | None:
 
 def _sha256(folder: Path) -> object:
     try:
-        return _table(json.loads((folder / "config.json").read_text(encoding="utf-8"))).get("sha256")
-    except (OSError, ValueError):
+        return _table(read_json(folder / "config.json")).get("sha256")
+    except DataError:
         return None
 
 
