@@ -42,8 +42,9 @@ def toward(
         UsageError: no gradient reaches ``at``, or the backward pass fails.
     """
     try:
-        total = value.sum() if weights is None else (value * weights).sum()
-        (found,) = torch.autograd.grad(total, at, retain_graph=again, allow_unused=True)
+        # Not by a sum of our own: a backward pass may call this, where nothing that is computed has a graph.
+        outer = torch.ones_like(value) if weights is None else weights
+        (found,) = torch.autograd.grad(value, at, outer, retain_graph=again, allow_unused=True)
     except (RobustclError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # the backward pass is the model's own code

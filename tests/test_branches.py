@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from fixtures.compared_runs import finished, first
+from fixtures.compared_runs import finished, first, unchecked
 
 import robustcl
 from robustcl import report
@@ -32,8 +32,8 @@ def runs(tmp_path: Path) -> list[Path]:
     tables = json.loads((ncp / "results.json").read_text())
     tables["rows"] += json.loads((other / "results.json").read_text())["rows"]
     (ncp / "results.json").write_text(json.dumps(tables))
-    with (ncp / "journal.jsonl").open("a") as journal:
-        journal.write((other / "journal.jsonl").read_text())
+    texts = [unchecked((run / "journal.jsonl").read_text()) for run in (ncp, other)]
+    (ncp / "journal.jsonl").write_text("".join(texts))
     deacl = finished(tmp_path / "deacl", {None: first(28, N), "pgd-20": first(12, N)}, name="deacl", recipe="x = 1")
     return [ncp, deacl]
 

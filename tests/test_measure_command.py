@@ -395,7 +395,7 @@ class TestSection:
         (shown / kept.FILE).write_text(json.dumps(whole))
         assert stale() == ""
         tables = json.loads((shown / "results.json").read_text())
-        changed = {**tables, "rows": [{**row, "model": "feedfeedfeedfeed"} for row in tables["rows"]]}
+        changed = {**tables, "rows": [{**row, "model": "feedfeedfeedfeed", "question": None} for row in tables["rows"]]}
         (shown / "results.json").write_text(json.dumps(changed))
         assert "These measures are of other weights" in stale()
         assert stale() in plain(page_of(shown))

@@ -115,6 +115,6 @@ def test_a_whole_run_of_two_processes_has_the_loss_trace_of_one(tmp_path: Path) 
         assert mine.pop("stage") == other.pop("stage")
         assert mine == pytest.approx(other, rel=1e-5, abs=1e-8)
     # The weights differ by rounding, and with them the model's hash in each question, and so the questions' names.
-    journals = [tiny.lines(tmp_path / f"run-{devices}" / "journal.jsonl", "hash", "spec") for devices in "12"]
+    journals = [tiny.lines(tmp_path / f"run-{devices}" / "journal.jsonl", "hash", "spec", "check") for devices in "12"]
     outcomes = [[line for line in journal if "question" not in line] for journal in journals]
     assert outcomes[0] == outcomes[1]
