@@ -50,6 +50,27 @@ def load(root: Path | str, dataset: str, corruption: str, severity: int) -> tupl
     """
     check(corruption, severity)
     folder = Path(root).expanduser() / dataset
+    images, labels = _arrays(folder, corruption)
+    n = len(images) // len(SEVERITIES)
+    rows = slice((severity - 1) * n, severity * n)
+    block = torch.from_numpy(np.array(images[rows])).movedim(-1, 1).contiguous()
+    return block, torch.from_numpy(np.array(labels[rows]).astype(np.int64))
+
+
+def look(root: Path | str, dataset: str, corruption: str) -> tuple[tuple[int, ...], Tensor]:
+    """Return what ``load`` would give, without reading an image: the shape (n, C, H, W), and all labels (5 n,) int64.
+
+    Raises:
+        UsageError: another corruption.
+        DataError: a file is missing, damaged, or of another type or shape.
+    """
+    check(corruption, 1)
+    images, labels = _arrays(Path(root).expanduser() / dataset, corruption)
+    n, height, width, channels = images.shape
+    return (n // len(SEVERITIES), channels, height, width), torch.from_numpy(np.array(labels).astype(np.int64))
+
+
+def _arrays(folder: Path, corruption: str) -> tuple[np.ndarray[Any, np.dtype[Any]], np.ndarray[Any, np.dtype[Any]]]:
     images = _array(folder, corruption)
     where = folder / f"{corruption}.npy"
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
@@ -64,10 +85,7 @@ def load(root: Path | str, dataset: str, corruption: str, severity: int) -> tupl
             f"{folder / 'labels.npy'} is {labels.dtype} of shape {labels.shape}: it must be one integer for each of "
             f"the {len(images)} images of {where.name}; fetch both again"
         )
-    n = len(images) // len(SEVERITIES)
-    rows = slice((severity - 1) * n, severity * n)
-    block = torch.from_numpy(np.array(images[rows])).movedim(-1, 1).contiguous()
-    return block, torch.from_numpy(np.array(labels[rows]).astype(np.int64))
+    return images, labels
 
 
 def mean_accuracy(found: Mapping[str, Sequence[float]]) -> float:

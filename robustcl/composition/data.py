@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,9 +11,10 @@ import torch
 from robustcl.data.held import keep, opened
 from robustcl.data.labelled import Labelled, chosen
 from robustcl.data.split import holdout
+from robustcl.data.streamed import Streamed
 from robustcl.data.subset import Images, Subset
 from robustcl.errors import UsageError
-from robustcl.protocols import Need
+from robustcl.protocols import Need, Source
 from robustcl.rng import Rng
 from robustcl.types import UNLABELED
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """``pretrain`` is what stages without labels learn from; test images are opened for evaluation alone."""
+    """``pretrain`` is what stages without labels learn from; ``test`` is opened where an evaluation will follow."""
 
     pretrain: Images
     train: Images
@@ -32,6 +34,11 @@ class Splits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     seed: int = 0
+    test: Images | None = None
+    whole: Mapping[str, Images] = field(default_factory=dict)
+    """The splits as they were opened, validation images included: train, pretrain where it is another, test."""
+    remarks: tuple[str, ...] = ()
+    """What the sources left out, in sentences."""
 
     def of(self, split: str, plan: StagePlan, where: str | None = None) -> Images:
         """Return a stage's images, with as many labels as it asks for; ``where`` is its place in the recipe.
@@ -58,12 +65,15 @@ class Splits:
             raise UsageError(f"{where}.labelled: {error}") from None
 
 
-def open_splits(composition: Composition, device: torch.device) -> Splits:
-    """Open the training images and hold a validation part out of them; the same part for the same seed."""
+def open_splits(composition: Composition, device: torch.device, *, test: bool = False) -> Splits:
+    """Open the training images and hold a validation part out of them; the same part for the same seed.
+
+    ``test``: open the test images too.
+    """
     dataset = composition.dataset.plugin
     train_source = opened(dataset, "train")
     pretrain_source = opened(dataset, "pretrain")
-    train = keep(train_source, device)
+    train = _keep(train_source, device)
     fraction = composition.recipe.data.validation
     rest: Images = train
     validation: Images | None = None
@@ -73,19 +83,48 @@ def open_splits(composition: Composition, device: torch.device) -> Splits:
         # What has no label can be neither right nor wrong.
         rest, validation = Subset(train, kept), Subset(train, held_out[labels[held_out] != UNLABELED])
     # The same labels in the same order: the same images, of which the validation part must stay out.
-    same = torch.equal(pretrain_source.labels, train_source.labels)
+    same = _same(pretrain_source, train_source)
+    whole = {"train": train} if same else {"train": train, "pretrain": _keep(pretrain_source, device)}
+    test_source = opened(dataset, "test") if test else None
+    if test_source is not None:
+        whole["test"] = _keep(test_source, device)
     mean, std = dataset.statistics()
+    sources = (train_source, *(() if same else (pretrain_source,)), *(() if test_source is None else (test_source,)))
     return Splits(
-        pretrain=rest if same else keep(pretrain_source, device),
+        pretrain=rest if same else whole["pretrain"],
         train=rest,
         validation=validation,
         classes=tuple(dataset.classes()),
         mean=tuple(mean),
         std=tuple(std),
         seed=composition.recipe.seed,
+        test=whole.get("test"),
+        whole=whole,
+        remarks=tuple(remark for source in sources for remark in getattr(source, "remarks", ())),
     )
 
 
 def open_test(composition: Composition, device: torch.device) -> Images:
     """Open the test images; called by evaluation alone."""
     return keep(opened(composition.dataset.plugin, "test"), device)
+
+
+def _keep(source: Source, device: torch.device) -> Images:
+    """Keep a split; one that is decoded on the way is looked through first, if it can be, not in the middle of it."""
+    images = keep(source, device)
+    check = getattr(source, "check", None)
+    if isinstance(images, Streamed) and check is not None:
+        check()
+    return images
+
+
+def _same(first: Source, second: Source) -> bool:
+    """Say whether two splits hold the same images: equal labels, and equal pixels wherever one looks."""
+    n = len(first.labels)
+    if not torch.equal(first.labels, second.labels):
+        return False
+    index = torch.arange(min(n, _LOOKED_AT)) * n // max(min(n, _LOOKED_AT), 1)
+    return tuple(first.item) == tuple(second.item) and torch.equal(first.fetch(index), second.fetch(index))
+
+
+_LOOKED_AT = 16

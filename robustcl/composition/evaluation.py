@@ -57,7 +57,7 @@ class Evaluation:
         for plan in self.composition.evaluations:
             for route in plan.table.route:
                 encoder = self.prepared(plan, route)
-                test = test or open_test(self.composition, self.run.engine.device)
+                test = test or self.splits.test or open_test(self.composition, self.run.engine.device)
                 if ranks.rank() == 0:
                     self._judge(plan, route, encoder, test)
                 ranks.wait()

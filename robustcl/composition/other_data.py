@@ -68,7 +68,7 @@ def judged_on(
     judged = api.from_tables(recipe(tables, folder, dataset), f"{folder} on {dataset.use}")
     target = folder_of.free(judged, target)
     engine = Engine(options["device"], 1, options["precision"])
-    splits = open_splits(judged, engine.device)
+    splits = open_splits(judged, engine.device, test=bool(judged.evaluations))
     preflight.check(judged, splits)
     _check_size(judged, splits, dataset.use)
     with as_usage(f"--out {target}", "choose another directory"):

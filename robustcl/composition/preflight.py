@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcl import ranks
-from robustcl.composition import classifier, store
+from robustcl.composition import classifier, contents, store
 from robustcl.composition.data import Splits
 from robustcl.data.order import epoch_batches
 from robustcl.errors import UsageError, WeightsError
@@ -29,6 +29,7 @@ def check(composition: Composition, splits: Splits) -> None:
         UsageError: missing labels, too few images for a batch or for the clusters, a single class to tell apart.
         WeightsError: weights from outside that are damaged or of another encoder.
     """
+    contents.check(composition, splits)
     for evaluation in composition.evaluations:
         if Need.LABELS in evaluation.protocol.needs and len(splits.classes) < 2:
             raise UsageError(

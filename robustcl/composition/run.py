@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from robustcl import ranks
-from robustcl.composition import answers, api, complete, preflight, store
+from robustcl.composition import answers, api, complete, contents, preflight, store
 from robustcl.composition import folder as folder_of
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
@@ -49,7 +49,7 @@ def start(
     if out is not None and ranks.rank() == 0:
         folder_of.free(composition, out)
     # What cannot be run must not leave a directory behind that the next attempt would trip over.
-    splits = open_splits(composition, engine.device)
+    splits = open_splits(composition, engine.device, test=bool(composition.evaluations))
     preflight.check(composition, splits)
     folder = ranks.from_first(folder_of.free(composition, out) if ranks.rank() == 0 else None)
     if ranks.rank() == 0:
@@ -93,7 +93,8 @@ def execute(
     ``work`` is this process's part of the evaluation. One share of several writes a journal and no results.json.
     """
     with folder_of.only_one(folder, work.shard):
-        splits = splits or open_splits(composition, engine.device)
+        splits = splits or open_splits(composition, engine.device, test=bool(composition.evaluations))
+        contents.keep_or_compare(folder, splits, say)
         stages = Stages(composition, folder, engine, watcher, say, splits)
         for number, (stage, plan) in enumerate(zip(composition.recipe.stage, composition.stages, strict=True)):
             if store.facts(folder, stage.name) is None:

@@ -51,7 +51,9 @@ def preflight_all(planned: Sequence[Planned], machine: Machine, out: Path) -> No
             _there(run, out / RUNS / run.folder)
             if run.label not in seen:  # the seeds of a row differ in nothing that could be refused
                 data = repr(run.composition.lock()["data"])
-                opened[data] = opened.get(data) or open_splits(run.composition, engine.device)
+                opened[data] = opened.get(data) or open_splits(
+                    run.composition, engine.device, test=bool(run.composition.evaluations)
+                )
                 preflight.check(run.composition, opened[data])
                 if run.elsewhere is not None:
                     elsewhere.check(run.elsewhere, run.composition, opened[data], "other")

@@ -1,0 +1,163 @@
+"""Whether the splits of a run fit each other, before its first step; and whether they are still those of the start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from robustcl import corruption, disk, ranks
+from robustcl.composition import corrupt
+from robustcl.data import digest
+from robustcl.data.rows import Array
+from robustcl.data.subset import Images
+from robustcl.errors import DataError, RobustclError, UsageError
+from robustcl.types import UNLABELED
+
+if TYPE_CHECKING:
+    from robustcl.composition.api import Composition
+    from robustcl.composition.data import Splits
+    from robustcl.composition.stages import Say
+
+FILE = "data.json"
+"""The file of a run that keeps the digests of its splits."""
+
+
+def check(composition: Composition, splits: Splits) -> None:
+    """Hold the splits against each other.
+
+    Raises:
+        DataError: other shapes, labels that name no class, a class of the test images that training lacks.
+        UsageError: a validation part without an image.
+    """
+    for name, images in splits.whole.items():
+        if images.item != splits.train.item:
+            raise DataError(
+                f"the images of {name} have the shape {images.item} and those of train {splits.train.item}: all "
+                "splits must agree"
+            )
+        _check_range(images, name, len(splits.classes))
+    if not composition.evaluations:
+        return
+    if splits.validation is not None and splits.validation.samples == 0:
+        raise UsageError(
+            f"data.validation = {composition.recipe.data.validation:g} leaves no labelled image to validate on: "
+            "each class keeps one to train on; set data.validation = 0, or give more images of a class"
+        )
+    if splits.test is not None:
+        _check_classes(splits, splits.test)
+        for plan in composition.evaluations:
+            table = plan.table.corruptions
+            if table is not None and table.path is not None:
+                folder = getattr(composition.dataset.plugin, "corrupted", "")
+                for name in corrupt.chosen(table):
+                    _check_copies(table.path, folder, name, splits.test)
+
+
+def keep_or_compare(folder: Path, splits: Splits, say: Say) -> None:
+    """Keep the digests of the splits with a run, or compare them with those that were kept when it began.
+
+    Also says which images train and test have in common.
+
+    Raises:
+        DataError: the data are no longer those of the run.
+    """
+    error: RobustclError | None = None
+    if ranks.rank() == 0:
+        try:
+            _keep_or_compare(folder, splits, say)
+        except RobustclError as caught:
+            error = caught
+    error = ranks.from_first(error)
+    if error is not None:
+        raise error
+
+
+def _keep_or_compare(folder: Path, splits: Splits, say: Say) -> None:
+    digests = {name: digest.image_digests(images) for name, images in splits.whole.items()}
+    now = {name: digest.of_split(images, digests[name]) for name, images in splits.whole.items()}
+    path = folder / FILE
+    kept = disk.read_json(path) if path.is_file() else {}
+    before = kept.get("splits") if isinstance(kept, dict) else None
+    if isinstance(before, dict):
+        for name in now.keys() & before.keys():
+            if now[name] != before[name]:
+                raise DataError(
+                    f"{folder}: the images or labels of the split {name} are not those with which the run began "
+                    f"({path.name}): put the old data back, or start a new run with another --out"
+                )
+    if not isinstance(before, dict) or now.keys() - before.keys():
+        disk.write_atomically(path, json.dumps({"schema": 1, "splits": {**(before or {}), **now}}))
+        for sentence in (*splits.remarks, *_told(splits, digests.get("train"), digests.get("test"))):
+            say(sentence)
+
+
+def _told(splits: Splits, train: Array | None, test: Array | None) -> list[str]:
+    said = []
+    known = splits.whole["train"].labels
+    present = set(known[known != UNLABELED].tolist())
+    missing = [name for label, name in enumerate(splits.classes) if label not in present]
+    if present and missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        said.append(f"data: no training image has the class {', '.join(missing[:5])}{more}")
+    if train is not None and test is not None:
+        both = np.isin(test, train)
+        if both.any():
+            said.append(
+                f"data: {int(both.sum())} of the {len(test)} test images stand among the training images too, the "
+                f"first as image {int(both.argmax())}: accuracies on them say nothing"
+            )
+    return said
+
+
+def _check_range(images: Images, name: str, classes: int) -> None:
+    labels = images.labels.cpu()
+    lowest = 0 if name == "test" else UNLABELED
+    wrong = ((labels < lowest) | (labels >= classes)).nonzero()[:, 0]
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"image {row} of {name} has the label {int(labels[row])}, and the data set names {classes} classes, "
+            "counted from 0: mend the label, or the names"
+        )
+
+
+def _check_classes(splits: Splits, test: Images) -> None:
+    known = splits.whole["train"].labels.cpu()
+    known = known[known != UNLABELED]
+    if not len(known):
+        return  # what needs labels says so itself
+    seen, asked = torch.unique(known), torch.unique(test.labels.cpu())
+    first = int(torch.minimum(seen.min(), asked.min()))
+    if first > 0:
+        raise DataError(
+            f"the labels begin at {first} and classes count from 0, so that {splits.classes[0]!r} would be a class "
+            f"without an image: subtract {first} from all labels"
+        )
+    lacking = [splits.classes[label] for label in asked.tolist() if label not in set(seen.tolist())]
+    if lacking:
+        raise DataError(
+            f"the test images have the class {', '.join(lacking[:5])}, of which there is no training image, and it "
+            "would always be judged wrong: add training images of it, or leave it out of the test images"
+        )
+
+
+def _check_copies(root: str, folder: str, name: str, test: Images) -> None:
+    """Hold the labels of stored corrupted copies against the test images, and their shape."""
+    where = Path(root).expanduser() / folder / f"{name}.npy"
+    shape, labels = corruption.look(root, folder, name)
+    if shape[1:] != test.item or shape[0] != test.samples:
+        raise DataError(
+            f"{where} holds {shape[0]} images {shape[1:]} a severity, and the test set {test.samples} images "
+            f"{test.item}: name the copies of this data set"
+        )
+    wanted = test.labels.cpu().repeat(len(corruption.SEVERITIES))
+    if not torch.equal(labels, wanted):
+        row = int((labels != wanted).nonzero()[0])
+        raise DataError(
+            f"{where}: image {row} has the label {int(labels[row])}, and {int(wanted[row])} in the test set: name the "
+            "copies of this data set"
+        )
