@@ -42,7 +42,8 @@ def check(composition: Composition, splits: Splits) -> None:
         _check_range(images, name, len(splits.classes))
     if not composition.evaluations:
         return
-    if splits.validation is not None and splits.validation.samples == 0:
+    labelled = bool((splits.whole["train"].labels != UNLABELED).any())  # else what needs labels says so itself
+    if labelled and splits.validation is not None and splits.validation.samples == 0:
         raise UsageError(
             f"data.validation = {composition.recipe.data.validation:g} leaves no labelled image to validate on: "
             "each class keeps one to train on; set data.validation = 0, or give more images of a class"
