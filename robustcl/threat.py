@@ -199,13 +199,9 @@ def _column(value: float | Tensor, like: Tensor) -> float | Tensor:
 
 
 def _two_ends(range: object) -> tuple[float, float]:
-    given = plain(list(range) if isinstance(range, Iterable) and not isinstance(range, str) else range)
-    ends = (
-        [end for end in given if isinstance(end, int | float) and not isinstance(end, bool)]
-        if (isinstance(given, list) and len(given) == 2)
-        else []
-    )
-    if len(ends) != 2:
+    given = plain(list(range)) if isinstance(range, Iterable) and not isinstance(range, str) else ()
+    ends = [end for end in given if isinstance(end, int | float) and not isinstance(end, bool)]
+    if len(given) != 2 or len(ends) != 2:
         raise UsageError(f"range = {range!r}: write the lowest and the highest value, (0, 1), or None for no range")
     low, high = float(ends[0]), float(ends[1])
     if not (math.isfinite(low) and math.isfinite(high) and low < high):

@@ -12,6 +12,7 @@ import pytest
 import tiny
 import torch
 
+import robustcl
 from robustcl.errors import CheckpointError
 from robustcl.train import checkpoint
 
@@ -72,6 +73,13 @@ def test_killed_runs_end_like_undisturbed_ones(seed: int, whole: Path, tmp_path:
     ends = tiny.run_legs(tmp_path, [*legs, tiny.Leg(RESUME)])
     assert [ended.code for ended in ends] == [-9] * len(moments) + [0], (moments, ends)
     assert_same_outcome(tmp_path / "run", whole)
+
+
+def test_a_run_that_lacks_nothing_stays_as_it_is_to_the_byte(whole: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert robustcl.resume(run).results.tables == json.loads((run / "results.json").read_text(encoding="utf-8"))
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(cut: Path, whole: Path, tmp_path: Path) -> None:

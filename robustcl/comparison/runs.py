@@ -75,7 +75,7 @@ def read(runs: Sequence[Path | str]) -> tuple[ComparedRun, ...]:
         raise UsageError(f"a comparison needs two runs or more, and {said}: robustcl report shows a single run")
     found = []
     for label, path in named:
-        results, evidence = load_held(path)
+        results, evidence, _ = load_held(path)
         found.append(ComparedRun(path, results, Outcomes(path, evidence), _recipe(path, results), label))
     return tuple(found)
 

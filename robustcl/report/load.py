@@ -54,7 +54,7 @@ def load(path: Path) -> FinishedRun:
     another schema, ``Contradiction`` where the two differ; any other part that cannot be read is left out, with the
     reason under ``absent``.
     """
-    results, evidence = load_held(path)
+    results, _, unheld = load_held(path)
     absent: dict[str, str] = {}
     return FinishedRun(
         path=path,
@@ -64,7 +64,7 @@ def load(path: Path) -> FinishedRun:
         representation=_arrays(path, "representation", ("clean", "adversarial", "label"), absent),
         strip=_arrays(path, "strip", ("clean", "adversarial", "label"), absent),
         absent=absent,
-        unheld=evidence.hold(results),
+        unheld=unheld,
     )
 
 
@@ -80,15 +80,14 @@ def load_results(path: Path, *, unjudged: bool = False) -> Mapping[str, Any]:
     return load_held(path, unjudged=unjudged)[0]
 
 
-def load_held(path: Path, *, unjudged: bool = False) -> tuple[Mapping[str, Any], Evidence]:
-    """Return what ``load_results`` does, and the journal behind it."""
+def load_held(path: Path, *, unjudged: bool = False) -> tuple[Mapping[str, Any], Evidence, dict[int, str]]:
+    """Return what ``load_results`` does, the journal behind it, and place of a row -> why none stands behind that."""
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}: name the directory of a finished run")
     results = _stated(path, unjudged)
     evidence = Evidence(path)
-    evidence.hold(results)
-    return results, evidence
+    return results, evidence, evidence.hold(results)
 
 
 def _stated(path: Path, unjudged: bool) -> dict[str, Any]:

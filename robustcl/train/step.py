@@ -188,5 +188,5 @@ def _refuse_non_finite(losses: Mapping[str, Tensor], progress: Progress) -> None
             raise NonFiniteLoss(
                 f"the term {name} became {float(value.detach())} at step {progress.step} "
                 f"(epoch {progress.epoch:.2f}); the last good checkpoint is kept: lower the learning rate or the "
-                "weight of this term, then resume"
+                "weight of this term, and start anew with another --out"
             )
