@@ -41,6 +41,10 @@ class NotAPlugin(UsageError):
     """The registered object lacks a member that its kind requires."""
 
 
+class NotOffered(UsageError, AttributeError):
+    """A method of another library that is called otherwise here; ``hasattr`` says no, as of any that is not there."""
+
+
 class OptionError(UsageError):
     """An option is unknown, missing, of the wrong type, or out of bounds."""
 

@@ -109,3 +109,16 @@ def test_results_that_cannot_be_read_are_written_anew_with_a_sentence(
     assert json.loads((tmp_path / "results.json").read_bytes()) == found
     assert len(heard) == 1
     assert "cannot be read as results of this version" in heard[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"timing": 5}, {"timing": {"evaluate_seconds": "x"}}, {"security": 5}, {"audit": [{"protocol": {}}]},
+     {"rows": [row(None) | {"n": "abc"}]}, {"rows": [row(None) | {"protocol": [1]}]}],
+)  # fmt: skip
+def test_results_of_wrong_types_are_written_anew_with_a_sentence(
+    change: Tables, tmp_path: Path, heard: list[str]
+) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(tables(row(None)) | change), encoding="utf-8")
+    assert answers.keep(tmp_path, tables(row("fgsm")), heard.append)["rows"] == [row("fgsm")]
+    assert "cannot be read as results of this version" in heard[0]

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import robustcl
+from robustcl.cli.main import robustcl as robustcl_command
 from robustcl.errors import DataError, UsageError
 
 N = 40
@@ -87,3 +89,15 @@ def test_gaps_and_common_images_are_said_and_replaced_data_are_refused(tmp_path:
         np.savez(tmp_path / "a.npz", **arrays(**other))
         with pytest.raises(DataError, match=rf"split {split} are not those with which the run began"):
             robustcl.resume(tmp_path / "run")
+
+
+def test_what_judges_a_run_further_sees_that_its_data_were_replaced(tmp_path: Path) -> None:
+    run(tmp_path, y_train=np.arange(N) % 4)
+    np.savez(tmp_path / "a.npz", **arrays(x_test=arrays()["x_test"][::-1]))
+    for words in (
+        ["evaluate", str(tmp_path / "run"), "--eps", "4/255", "--no-audit"],
+        ["audit", str(tmp_path / "run")],
+    ):
+        done = CliRunner().invoke(robustcl_command, words, standalone_mode=False)
+        assert isinstance(done.exception, DataError), (words, done.exception)
+        assert "split test are not those with which the run began" in str(done.exception)

@@ -338,3 +338,18 @@ def test_all_splits_together_take_little_more_than_the_file(tmp_path: Path, kind
     command = [sys.executable, "-c", _PEAK, str(tmp_path / "small.npz"), str(tmp_path / "large.npz")]
     taken = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert taken < 1.3 * size
+
+
+@pytest.mark.parametrize("transparent", [0, 7])
+def test_a_transparent_grey_of_16_bits_whitens_nothing(tmp_path: Path, transparent: int) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.rint(RAMP * 65_535).astype(np.uint16)).save(path, transparency=transparent)
+    assert grey(path) == WANTED
+
+
+def test_a_tiff_whose_0_is_white_is_read_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.rint((1 - RAMP) * 65_535).astype(np.uint16)).save(path, tiffinfo={262: 0})
+    with Image.open(path) as picture:
+        assert picture.tag_v2[262] == 0
+    assert grey(path) == WANTED

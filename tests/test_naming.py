@@ -131,7 +131,7 @@ def test_a_recipe_file_has_budgets_and_is_a_base(tmp_path: Path) -> None:
     assert composed.recipe.name == "tiny+drift"
     assert compose(recipe=str(file)).recipe.find("robust").epochs == 2, "it has no budget small: as it stands"
     (tmp_path / "saved.toml").write_text(tomli_w.dumps(dict(quick.tables)))
-    with pytest.raises(UsageError, match=r"no budget 'small'.* composed at quick already"):
+    with pytest.raises(UsageError, match="composed at the budget quick already"):
         from_file(tmp_path / "saved.toml", budget="small")
     with pytest.raises(UsageError, match=r"there is no recipe file .*none\.toml"):
         compose(recipe=str(tmp_path / "none.toml"))
@@ -211,3 +211,20 @@ def test_results_that_say_nothing_or_nonsense_of_it_have_no_account() -> None:
     assert of_results({}) is None
     assert of_results({"made": 3}) is None
     assert of_results({"made": {"replaced": [{"kind": 1}]}}) is None
+
+
+def test_what_a_file_no_longer_holds_is_not_said_to_be_published(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(tomli_w.dumps(dict(compose(recipe="ncp", budget="smoke").tables)), encoding="utf-8")
+    for budget in ("paper", "small"):
+        for made in (lambda: from_file(path, budget=budget), lambda: compose(recipe=str(path), budget=budget)):  # noqa: B023
+            with pytest.raises(UsageError, match=f"budget smoke already .* anew with --budget {budget}"):
+                made()
+    assert from_file(path, budget="smoke").recipe.stage == from_file(path).recipe.stage
+
+
+def test_a_name_of_ones_own_outlives_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    made = compose(recipe="ncp", generator="drift", budget="smoke", name="mine")
+    path.write_text(tomli_w.dumps(dict(made.tables)), encoding="utf-8")
+    assert from_file(path).recipe.name == compose(recipe=str(path)).recipe.name == "mine"

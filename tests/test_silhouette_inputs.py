@@ -83,3 +83,9 @@ def test_lars_leaves_alone_what_has_no_gradient():
         weight.grad = torch.zeros_like(weight)
         optimizer.step()
     assert torch.equal(weight, torch.ones(3, 3))
+
+
+@pytest.mark.parametrize("kind", ["uint16", "uint32", "uint64"])
+def test_labels_without_a_sign(kind):
+    x, own = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), np.arange(12) % 3
+    assert torch.equal(silhouette(x, own.astype(kind)), silhouette(x, own))

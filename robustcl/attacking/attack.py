@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustcl.attacking import evaluation, given
 from robustcl.attacking.names import Made
 from robustcl.attacking.subject import JUDGING, Subject
-from robustcl.errors import NeedNotMet, UsageError
+from robustcl.errors import NeedNotMet, NotOffered, UsageError
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.judge import Judge, Members
@@ -161,7 +161,7 @@ class ModelAttack:
     def __getattr__(self, name: str) -> Any:
         """Say what other libraries' methods are called here."""
         if name in _ELSEWHERE:
-            raise UsageError(f"robustcl.attacks: {name} is not offered: {_ELSEWHERE[name]}")
+            raise NotOffered(f"robustcl.attacks: {name} is not offered: {_ELSEWHERE[name]}")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def members(self, classes: int) -> Members:

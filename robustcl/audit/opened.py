@@ -14,7 +14,7 @@ from robustcl.audit import surrogates
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
 from robustcl.audit.values import Audit
-from robustcl.composition import api, audited, other_threat
+from robustcl.composition import api, audited, contents, other_threat
 from robustcl.composition.again import Wanted
 from robustcl.composition.data import open_splits, open_test
 from robustcl.composition.evaluation import Evaluation
@@ -126,7 +126,8 @@ def of_run(
         task = judged.recipe.data.use, len(judged.dataset.plugin.classes())
         others.append(surrogates.opened(surrogate, surrogate_weights, *task, engine, say, audited=folder))
     with only_one(folder):
-        splits = open_splits(judged, engine.device)
+        splits = open_splits(judged, engine.device, test=True)
+        contents.compare(folder, splits)
         evaluation = Evaluation(Stages(judged, folder, engine, watch_nothing, say, splits), WHOLE, home)
         test = open_test(judged, engine.device)
         found = [

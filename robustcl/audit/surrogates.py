@@ -63,5 +63,5 @@ def placed(
 ) -> Classifier:
     """Return the classifier of "module:function" on the engine's device; raises as ``opened``, naming the ``flags``."""
     model = outside.build(spec, weights, classes, flags)
-    engine.place(model)
+    engine.place(model, ours=False)
     return of_model(model)

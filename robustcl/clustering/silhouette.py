@@ -88,6 +88,7 @@ def _checked(features: Tensor, assignment: Tensor, clusters: int | None, chunk: 
         )
     if own.is_floating_point() and not bool(own.isfinite().all()):
         raise UsageError("the assignment holds NaN or infinity: give a number for each row's cluster")
+    own = own if own.is_floating_point() else own.long()
     low, high = own.min().item(), own.max().item()
     if low < 0 or (clusters is not None and high >= clusters):
         held = f"there are {clusters}" if clusters is not None else "none is negative"

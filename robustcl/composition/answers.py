@@ -9,6 +9,7 @@ from typing import Any
 
 from robustcl.disk import read_json, write_atomically
 from robustcl.errors import RobustclError
+from robustcl.evaluate import shape
 
 LISTS = ("rows", "security", "convergence", "corruptions", "audit")
 """The lists of results.json that hold answers."""
@@ -76,12 +77,21 @@ def _read(file: Path, say: Say) -> Entry | None:
         return None
     try:
         found = read_json(file, undefined=lambda _: None)
-        if isinstance(found, dict) and found.get("schema") == 1 and isinstance(found.get("rows"), list):
-            return found
+        if isinstance(found, dict) and found.get("schema") == 1:
+            shape.check(file, found, unjudged=True)
+            if all(_is_list_of_answers(found.get(name) or []) for name in LISTS):
+                return found
     except RobustclError:
         pass
     say(f"{file} cannot be read as results of this version: it is written anew, from this evaluation alone")
     return None
+
+
+def _is_list_of_answers(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(key), str | None) for key in ("protocol", "route"))
+        for entry in value
+    )
 
 
 def _lasting(tables: Entry) -> dict[str, Any]:

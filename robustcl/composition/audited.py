@@ -97,7 +97,7 @@ def _kept(path: Path) -> dict[str, Any] | None:
         kept = read_json(path)
     except DataError:
         return None
-    return kept if isinstance(kept, dict) and {"samples", "checks"} <= kept.keys() else None
+    return kept if isinstance(kept, dict) and {"samples", "findings", "verdict"} <= kept.keys() else None
 
 
 def _stored(folder: Path, place: Mapping[str, Any]) -> dict[str, Any] | None:

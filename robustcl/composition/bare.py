@@ -199,7 +199,7 @@ def _open(asked: Asked, engine: Engine) -> _Subject:
     plugins = {name: attack_of(table, parts, "--attack").plugin for name, table in tables.items()}
     images = keep(opened(dataset, "test"), engine.device)
     model = outside.build(asked.model, asked.weights, len(dataset.classes()))
-    engine.place(model)
+    engine.place(model, ours=False)
     classifier = of_model(model)
     first = images.fetch(torch.arange(min(images.samples, asked.block), device=images.device))
     outputs = soundness.check(classifier, first, images.labels)

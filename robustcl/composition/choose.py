@@ -217,15 +217,17 @@ def _assignments(changes: Mapping[str, Any]) -> str:
 def _apply_budget(recipe: dict[str, Any], budget: str | None) -> dict[str, dict[str, Any]]:
     """Apply ``[budget.NAME]``: dotted paths and their values."""
     budgets = _paths(recipe, "budget")
-    if budget is None or budget == "paper":
+    done = _mapping(recipe.get("made")).get("budget")
+    if budget is not None and done not in (None, budget) and budget not in budgets:
+        raise UsageError(
+            f"the recipe was composed at the budget {done} already and no longer holds what {budget!r} would need: "
+            f"compose its base anew with --budget {budget}"
+        )
+    if budget is None or budget in ("paper", done):
         return {}
     if budget not in budgets:
         known = ["paper", *budgets]
-        done = _mapping(recipe.get("made")).get("budget")
-        raise UsageError(
-            f"the recipe has no budget {budget!r}{near(budget, known)}; it has {', '.join(known)}"
-            + (f", and was composed at {done} already" if done else "")
-        )
+        raise UsageError(f"the recipe has no budget {budget!r}{near(budget, known)}; it has {', '.join(known)}")
     for path, value in budgets[budget].items():
         override.put(recipe, path, copy.deepcopy(value), f"budget.{budget}")
     return {f"budget.{budget}": dict(budgets[budget])}

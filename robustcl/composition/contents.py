@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -77,21 +78,41 @@ def keep_or_compare(folder: Path, splits: Splits, say: Say) -> None:
         raise error
 
 
+def compare(folder: Path, splits: Splits) -> None:
+    """Hold the splits against the digests that were kept when the run began; where none were, there is nothing to say.
+
+    Raises:
+        DataError: the data are no longer those of the run.
+    """
+    before = _kept(folder)
+    if before:
+        digests = {name: digest.image_digests(images) for name, images in splits.whole.items()}
+        _compare(folder, before, {name: digest.of_split(splits.whole[name], digests[name]) for name in digests})
+
+
+def _compare(folder: Path, before: Mapping[str, Any], now: Mapping[str, str]) -> None:
+    for name in now.keys() & before.keys():
+        if now[name] != before[name]:
+            raise DataError(
+                f"{folder}: the images or labels of the split {name} are not those with which the run began "
+                f"({FILE}): put the old data back, or start a new run with another --out"
+            )
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    path = folder / FILE
+    kept = disk.read_json(path, remedy="remove it to go on without") if path.is_file() else {}
+    found = kept.get("splits") if isinstance(kept, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def _keep_or_compare(folder: Path, splits: Splits, say: Say) -> None:
     digests = {name: digest.image_digests(images) for name, images in splits.whole.items()}
     now = {name: digest.of_split(images, digests[name]) for name, images in splits.whole.items()}
-    path = folder / FILE
-    kept = disk.read_json(path) if path.is_file() else {}
-    before = kept.get("splits") if isinstance(kept, dict) else None
-    if isinstance(before, dict):
-        for name in now.keys() & before.keys():
-            if now[name] != before[name]:
-                raise DataError(
-                    f"{folder}: the images or labels of the split {name} are not those with which the run began "
-                    f"({path.name}): put the old data back, or start a new run with another --out"
-                )
-    if not isinstance(before, dict) or now.keys() - before.keys():
-        disk.write_atomically(path, json.dumps({"schema": 1, "splits": {**(before or {}), **now}}))
+    before = _kept(folder)
+    _compare(folder, before, now)
+    if now.keys() - before.keys():
+        disk.write_atomically(folder / FILE, json.dumps({"schema": 1, "splits": {**before, **now}}))
         for sentence in (*splits.remarks, *_told(splits, digests.get("train"), digests.get("test"))):
             say(sentence)
 

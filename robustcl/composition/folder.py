@@ -35,7 +35,7 @@ def free(composition: api.Composition, out: str | Path | None) -> Path:
         there = {file.name for file in folder.iterdir()} if folder.exists() else set()
     except OSError as error:
         raise UsageError(f"--out {folder} cannot be used: {error.strerror}; choose another directory") from None
-    if all(_BEGUN.fullmatch(name) for name in there):
+    if not there or (".lock" in there and all(_BEGUN.fullmatch(name) for name in there)):
         return folder
     held = "another run" if "recipe.lock.toml" in there else "other files"
     raise UsageError(
@@ -45,13 +45,13 @@ def free(composition: api.Composition, out: str | Path | None) -> Path:
 
 
 _BEGUN = re.compile(r"\.lock|recipe\.toml|run\.json|\.(recipe\.toml|run\.json|recipe\.lock\.toml)\.[0-9a-f]{16}")
-"""What a start leaves that was killed before its lock was written: nobody has trained anything there."""
+"""What a start leaves beside .lock, which it takes first, if it is killed before the recipe's lock is written."""
 
 
 def _fresh(name: str) -> Path:
     """Make a directory below ``runs`` that is this process's alone."""
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    make_folder(Path("runs"))
+    make_folder(Path("runs"), within=Path("runs"))  # which may itself be a link to a larger disk
     for number in itertools.count(1):
         folder = Path("runs") / (f"{moment}-{name}" + (f"-{number}" if number > 1 else ""))
         try:
@@ -67,13 +67,13 @@ def _fresh(name: str) -> Path:
 def create(composition: api.Composition, folder: Path, options: dict[str, Any]) -> None:
     """Make the directory with the recipe, its lock, and the device options."""
     with as_usage(f"--out {folder}", "choose another directory"):
-        make_folder(folder)
+        make_folder(folder, within=folder)
         for aside in (path for path in folder.iterdir() if path.name[0] == "." and _BEGUN.fullmatch(path.name)):
             if aside.name != ".lock":
                 aside.unlink(missing_ok=True)
-        write_atomically(folder / "recipe.toml", tomli_w.dumps(dict(composition.tables)))
-        write_atomically(folder / "run.json", json.dumps(options))
-        write_atomically(folder / "recipe.lock.toml", tomli_w.dumps(composition.lock()))
+        write_atomically(folder / "recipe.toml", tomli_w.dumps(dict(composition.tables)), within=folder)
+        write_atomically(folder / "run.json", json.dumps(options), within=folder)
+        write_atomically(folder / "recipe.lock.toml", tomli_w.dumps(composition.lock()), within=folder)
 
 
 def reopen(folder: Path) -> tuple[api.Composition, dict[str, Any]]:

@@ -7,11 +7,13 @@ import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import BaseModel
 
+from robustcl.disk import read_toml
 from robustcl.recipe import Use
 
 if TYPE_CHECKING:
@@ -42,11 +44,14 @@ def digest(composition: Composition) -> str:
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def digest_until(composition: Composition, number: int) -> str:
-    """Return a hash of everything that decides what the stage of a number, counted from 0, ends with."""
-    resolved = _plain(composition.recipe, composition.parts)
-    kept = {key: resolved.get(key) for key in ("seed", "data", "threat", "encoder")}
-    kept["stage"] = resolved["stage"][: number + 1]
+def digest_until(folder: Path, number: int) -> str:
+    """Return a hash of everything in a run's lock that decides what the stage of a number, counted from 0, ends with.
+
+    Of the lock as it is written: an option that a plugin gains one day makes no other stage of a finished one.
+    """
+    written = read_toml(folder / "recipe.lock.toml")
+    kept = {key: written.get(key) for key in ("seed", "data", "threat", "encoder")}
+    kept["stage"] = written["stage"][: number + 1]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 

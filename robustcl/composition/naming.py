@@ -86,7 +86,7 @@ def settle(
     replaced = _replaced(earlier.get("replaced", ()), before, parts(recipe))
     if replaced and not earlier.get("replaced"):
         made |= {key: recipe.pop(key) for key in _BASE if recipe.get(key)}
-    if replaced:
+    if replaced and replaced != [dict(entry) for entry in earlier.get("replaced", ())]:
         recipe["name"] = _composed(str(made["recipe"]), replaced)
     made |= {"replaced": replaced, "changed": [*earlier.get("changed", ()), *changed]}
     if name is not None:

@@ -54,7 +54,7 @@ def start(
     folder = ranks.from_first(folder_of.free(composition, out) if ranks.rank() == 0 else None)
     if ranks.rank() == 0:
         with as_usage(f"--out {folder}", "choose another directory"):
-            make_folder(folder)
+            make_folder(folder, within=folder)
     # The lock comes first: of two starts on one directory only one writes a recipe.
     with folder_of.only_one(folder):
         if ranks.rank() == 0:
@@ -100,7 +100,7 @@ def execute(
             if store.facts(folder, stage.name) is None:
                 say(f"stage {stage.name}: {stage.epochs} epochs")
                 stages.train(stage, plan, number=number)
-            store.require_recipe(folder, stage.name, digest_until(composition, number))
+            store.require_recipe(folder, stage.name, digest_until(folder, number))
         started = time.monotonic()
         measured = Evaluation(stages, work).measure()
         seconds = time.monotonic() - started

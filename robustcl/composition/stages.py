@@ -49,7 +49,7 @@ class Stages:
     ) -> Encoder:
         """Train one stage and keep its outcome under ``name``; starts from ``online`` where that is given."""
         # A classifier's training belongs to a protocol, and several recipes share it.
-        trained = {} if name else {"recipe": digest_until(self.composition, number)}
+        trained = {} if name else {"recipe": digest_until(self.folder, number)}
         name = name or stage.name
         rng = Rng(self.composition.recipe.seed, "stage", name)
         images = self.splits.of(stage.split, plan)

@@ -8,7 +8,7 @@ from robustcl.disk.trouble import told
 from robustcl.errors import UsageError
 
 _LOCK = "recipe.lock.toml"
-_MARKS = ("journal.jsonl", "results.json", ".lock", "recipe.toml")
+_MARKS = ("journal.jsonl", ".lock")
 """What a folder of ours holds that is no whole run: a judged model's, or one that was killed early."""
 
 

@@ -6,6 +6,7 @@ as one that views a convolution's output cannot, the model runs contiguous throu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from robustcl.nn.fast import frozen_for_attack
 from robustcl.nn.layout import channels_last
 from robustcl.types import Embedding
 
+_Call = Callable[[nn.Module, Tensor], Any]
 _ROWS = 8
 """Rows of the first inputs on which layouts are tried."""
 
@@ -25,17 +27,31 @@ class Caller:
 
     def __init__(self) -> None:
         self._layout: bool | None = None
+        self._cast: set[tuple[torch.dtype, torch.dtype]] = set()
 
     @property
     def channels_last(self) -> bool:
-        """Whether inputs and weights may lie channels last."""
-        return self._layout is not False
+        """Whether inputs and weights may lie channels last, as far as a call has shown it."""
+        return self._layout is True
 
     def __call__(self, model: nn.Module, x: Tensor, layers: frozenset[str] = frozenset({"logits"})) -> Embedding:
         """Return the logits (R, L) of inputs x (R, *item); raises ``UsageError`` where the output is something else."""
         if self._layout is None:
-            self._layout = _bears_channels_last(model, x)
-        return Embedding(logits=logits_of(_called(model, channels_last(x) if self._layout else x), len(x)))
+            self._layout = _bears_channels_last(self._called, model, x)
+        return Embedding(logits=logits_of(self._called(model, channels_last(x) if self._layout else x), len(x)))
+
+    def _called(self, model: nn.Module, x: Tensor) -> Any:
+        """Call a model; one whose weights are of another type gets inputs of that type if it cannot take these."""
+        kinds = {tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()}
+        if len(kinds) != 1 or x.dtype in kinds or torch.is_autocast_enabled(x.device.type):
+            return model(x)
+        (kind,) = kinds
+        if (x.dtype, kind) not in self._cast:
+            try:
+                return model(x)
+            except RuntimeError:
+                self._cast.add((x.dtype, kind))
+        return model(x.to(kind))
 
 
 def logits_of(output: Any, rows: int) -> Tensor:
@@ -61,46 +77,32 @@ def _is_row(output: Any) -> bool:
     return isinstance(output, (tuple, list))
 
 
-def _called(model: nn.Module, x: Tensor) -> Any:
-    """Call a model; one whose weights are of another type gets inputs of that type if it cannot take these."""
-    kinds = {tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()}
-    if len(kinds) != 1 or x.dtype in kinds or torch.is_autocast_enabled(x.device.type):
-        return model(x)
-    try:
-        return model(x)
-    except RuntimeError:
-        (kind,) = kinds
-        return model(x.to(kind))
-
-
-def _bears_channels_last(model: nn.Module, x: Tensor) -> bool:
+def _bears_channels_last(call: _Call, model: nn.Module, x: Tensor) -> bool:
     """Say whether a model takes images and weights channels last, forward and backward, and says the same of them.
 
     Where it takes neither layout, the question is left to the call itself, whose error is then the user's to read.
     """
-    if x.dim() != 4:
-        return True
     some = x[:_ROWS].detach()
     try:
         with frozen_for_attack(model):
-            first = _passed(model, channels_last(some.clone()))
+            first = _passed(call, model, channels_last(some.clone()))
     except torch.OutOfMemoryError:
         raise
     except Exception:
         return False
     try:
-        plain = _passed(model, some.clone().contiguous())
+        plain = _passed(call, model, some.clone().contiguous())
     except Exception:
         return True
     spread = (plain.max() - plain.min()).clamp(min=1e-30)
-    return first.shape == plain.shape and not bool(((first - plain).abs() > 0.01 * spread).any())
+    return first.shape == plain.shape and bool(((first - plain).abs() <= 0.01 * spread).all())
 
 
-def _passed(model: nn.Module, x: Tensor) -> Tensor:
+def _passed(call: _Call, model: nn.Module, x: Tensor) -> Tensor:
     """Return what a model makes of inputs, after a backward pass where it has one."""
     with torch.enable_grad():
         leaf = x.requires_grad_()
-        out = _called(model, leaf.view_as(leaf))
+        out = call(model, leaf.view_as(leaf))
         found = out if isinstance(out, Tensor) else getattr(out, "logits", out)
         if not isinstance(found, Tensor):
             return x.new_zeros(())

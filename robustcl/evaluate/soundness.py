@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -80,8 +82,20 @@ def check_logits(logits: Tensor, labels: Tensor) -> int:
             "the model returns probabilities: return the logits instead, without the softmax, because gradients of "
             "saturated probabilities vanish and robust accuracy would be overstated"
         )
+    low, high = float(logits.min()), float(logits.max())
+    if 0.0 <= low < _NEAR and 1.0 - _NEAR < high <= 1.0:
+        warnings.warn(
+            f"the model's outputs lie between {low:.2g} and {high:.6g}, as a sigmoid's do: return what goes into it, "
+            "because gradients of saturated outputs vanish and robust accuracy would be overstated",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     check_labels(labels, outputs)
     return outputs
+
+
+_NEAR = 1e-3
+"""How near outputs come to 0 and to 1 before they are taken for a sigmoid's."""
 
 
 def check_labels(labels: Tensor, outputs: int) -> None:

@@ -24,6 +24,8 @@ _CAST = (*_CONVOLUTIONS, nn.Linear)
 _ROWS = 8
 _TOLERANCE = 1e-4
 """How far logits may move, as a share of their range: far above rounding, far below any mistake."""
+_COARSE = 0.02
+"""The same where the module's own logits are of half precision."""
 
 
 def folded(module: nn.Module, forward: Forward, x: Tensor, channels_last: bool = True) -> nn.Module | None:
@@ -31,7 +33,8 @@ def folded(module: nn.Module, forward: Forward, x: Tensor, channels_last: bool =
 
     Every batch norm in eval mode that is seen to follow a convolution becomes part of it (Jacob et al., Quantization
     and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, CVPR 2018, section 3.2), and under
-    autocast weights are cast once. The copy's logits on the first rows of x (R, *item) are held against the
+    autocast weights are cast once. A copy of a float16 module is of single precision. The copy's logits on the first
+    rows of x (R, *item) are held against the
     module's, so a network in which folding is wrong, or that draws at random, is left alone. The module and the global
     random generators stay as they are. The copy needs no gradient toward its parameters.
     """
@@ -40,15 +43,18 @@ def folded(module: nn.Module, forward: Forward, x: Tensor, channels_last: bool =
     try:
         with torch.no_grad(), torch.autocast(kind, enabled=False):
             quick = copy.deepcopy(module).requires_grad_(False)
+            narrow = any(tensor.dtype == torch.float16 for tensor in quick.parameters())
+            if narrow:  # gradients below 6e-8 would be 0, and whom they leave in place would look robust
+                quick.float()
             wanted, pairs = forward(module, x), _pairs(quick, forward, x)
-            if any(part.training for part in quick.modules()) or not pairs:
+            if any(part.training for part in quick.modules()) or not (pairs or narrow):
                 return None
             for convolution, norm in pairs.items():
                 _put(quick, convolution, fuse_conv_bn_eval(convolution, norm))
                 _put(quick, norm, nn.Identity())
             if channels_last:
                 lay_out_channels_last(quick)
-            if not _alike(wanted, forward(quick, x)):
+            if not _alike(wanted, forward(quick, x), _COARSE if narrow else _TOLERANCE):
                 return None
         if torch.is_autocast_enabled(kind):
             _cast_once(quick, torch.get_autocast_dtype(kind))
@@ -95,9 +101,9 @@ def _put(module: nn.Module, old: nn.Module, new: nn.Module) -> None:
                 parent._modules[name] = new
 
 
-def _alike(wanted: Tensor, found: Tensor) -> bool:
+def _alike(wanted: Tensor, found: Tensor, tolerance: float) -> bool:
     spread = float(wanted.max() - wanted.min())
-    return wanted.shape == found.shape and bool(((wanted - found).abs() <= _TOLERANCE * spread).all())
+    return wanted.shape == found.shape and bool(((wanted - found).abs() <= tolerance * spread).all())
 
 
 class _CastOnce(nn.Module):

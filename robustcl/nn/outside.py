@@ -101,19 +101,19 @@ def _is_ours(error: BaseException) -> bool:
 def _from_here(module: str) -> Iterator[None]:
     """Let the module be found in the working folder first, and what it imports from there after all that is installed.
 
-    Nothing else of that folder is ever imported: a file matplotlib.py in it must not stand in for the library.
+    A file matplotlib.py of that folder never stands in for the library. The folder stays last on the path, because a
+    model may import what lies beside it as late as in its forward.
     """
     here = str(Path.cwd())
     first = _First(module.partition(".")[0], here)
     sys.meta_path.insert(0, first)
-    sys.path.append(here)
+    if here not in sys.path:
+        sys.path.append(here)
     try:
         yield
     finally:
-        sys.meta_path.remove(first)
-        sys.path.reverse()  # the one that was appended, not an equal one before it
-        sys.path.remove(here)
-        sys.path.reverse()
+        with contextlib.suppress(ValueError):  # the module itself may have put the path in order
+            sys.meta_path.remove(first)
 
 
 class _First(MetaPathFinder):

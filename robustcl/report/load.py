@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robustcl.disk import parse_json, read_json, read_lines, read_text
 from robustcl.errors import DataError
 from robustcl.evaluate.evidence import Evidence
-from robustcl.report.shape import check, check_values, printable, short
+from robustcl.evaluate.shape import check, check_values, printable, short
 
 SCHEMA = 1
 """The version of results.json that this code reads."""

@@ -63,7 +63,7 @@ class Bench:
         plugin = Parts().make("dataset", self.dataset, "--dataset").plugin
         test = keep(opened(plugin, "test"), self.engine.device)
         module = outside.build(model.spec, model.weights, len(plugin.classes()))
-        self.engine.place(module)
+        self.engine.place(module, ours=False)
         classifier = of_model(module)
         first = torch.arange(min(test.samples, _BLOCK), device=test.device)
         outputs = soundness.check(classifier, test.fetch(first), test.labels)

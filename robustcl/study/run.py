@@ -50,7 +50,7 @@ def preflight_all(planned: Sequence[Planned], machine: Machine, out: Path) -> No
         try:
             _there(run, out / RUNS / run.folder)
             if run.label not in seen:  # the seeds of a row differ in nothing that could be refused
-                data = repr(run.composition.lock()["data"])
+                data = repr((run.composition.lock()["data"], bool(run.composition.evaluations)))
                 opened[data] = opened.get(data) or open_splits(
                     run.composition, engine.device, test=bool(run.composition.evaluations)
                 )

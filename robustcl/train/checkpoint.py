@@ -29,6 +29,8 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
         torch.save(dict(state), file)
     seal = {"sha256": _digest(path), "bytes": path.stat().st_size}
     write_atomically(path.with_suffix(".json"), json.dumps(seal))
+    for aside in folder.glob(".step-*"):  # what a kill has left of an earlier one, as large as a whole checkpoint
+        aside.unlink(missing_ok=True)
     for old in sorted(folder.glob("step-*.pt"))[:-KEPT]:
         old.with_suffix(".json").unlink(missing_ok=True)
         old.unlink()

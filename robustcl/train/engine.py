@@ -62,9 +62,15 @@ class Engine:
         """The type of weights and inputs."""
         return torch.float64 if self.precision == "64-true" else torch.float32
 
-    def place(self, module: nn.Module) -> None:
-        """Move a module to the device and type of this run, convolutions channels-last."""
+    def place(self, module: nn.Module, *, ours: bool = True) -> None:
+        """Move a module to the device and type of this run; convolutions of ours channels-last.
+
+        A stranger's stay as they lie: what views a convolution's output runs in no other layout, and only a probe
+        (``robustcl.evaluate.probe``) can tell.
+        """
         module.to(self.device, self.dtype)
+        if not ours:
+            return
         for submodule in module.modules():
             if isinstance(submodule, nn.Conv2d):
                 submodule.to(memory_format=torch.channels_last)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,6 @@ class Command:
     weight: int
     writes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
-    needs: tuple[str, ...] = field(default=())
 
 
 _PAGE = ("report.html",)
@@ -53,7 +52,6 @@ COMMANDS: Sequence[Command] = (
 )  # fmt: skip
 
 
-def drawn(rng: random.Random, only: Callable[[Command], bool] = lambda command: True) -> Command:
+def drawn(rng: random.Random) -> Command:
     """Draw a command."""
-    some = [command for command in COMMANDS if only(command)]
-    return rng.choices(some, [command.weight for command in some])[0]
+    return rng.choices(COMMANDS, [command.weight for command in COMMANDS])[0]

@@ -80,7 +80,7 @@ def test_what_a_start_was_killed_in_is_started_again(
     assert not list(run.glob(".recipe*"))
 
 
-@pytest.mark.parametrize("name", ["notes.txt", ".gitignore", "recipe.toml.bak", "stages"])
+@pytest.mark.parametrize("name", ["notes.txt", ".gitignore", "recipe.toml", "run.json", "recipe.toml.bak", "stages"])
 def test_a_stranger_s_files_are_not_ours(name: str, composition: api.Composition, tmp_path: Path) -> None:
     (tmp_path / name).write_text("")
     with pytest.raises(UsageError, match="holds other files"):

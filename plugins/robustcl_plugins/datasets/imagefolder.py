@@ -114,7 +114,10 @@ class FileSource:
 
     def identity(self) -> str:
         """Return what tells this split from another before it is decoded: names and sizes of all files."""
-        return "\n".join(f"{file.parent.name}/{file.name} {file.stat().st_size}" for file in self.files)
+        try:
+            return "\n".join(f"{file.parent.name}/{file.name} {file.stat().st_size}" for file in self.files)
+        except OSError as error:
+            raise DataError(f"{error.filename} was there a moment ago ({error.strerror}): put it back") from None
 
 
 def _brief(names: Sequence[str]) -> str:

@@ -85,12 +85,13 @@ _SMALLER = "save it smaller, or remove it"
 def _to_rgb(picture: Image.Image, file: Path) -> Image.Image:
     upright = ImageOps.exif_transpose(picture)
     mode = upright.mode
-    if mode in _ALPHA or "transparency" in upright.info:
+    if mode in _ALPHA or ("transparency" in upright.info and mode in _EIGHT_BITS):
         return _on_white(upright, file)
     if mode in _EIGHT_BITS:
         return upright.convert("RGB")
-    if mode in _SIXTEEN_BITS or (mode == "I" and upright.format in (None, "PNG", "PPM") and picture.format != "TIFF"):
-        return _grey(np.asarray(upright).astype(np.float64) / 65_535, file, "16 bits")
+    if mode in _SIXTEEN_BITS or (mode == "I" and picture.format in ("PNG", "PPM")):
+        values = np.asarray(upright).astype(np.float64) / 65_535
+        return _grey(1.0 - values if _is_white_at_zero(picture) else values, file, "16 bits")
     if mode == "F":
         values = np.asarray(upright).astype(np.float64)
         low, high = float(values.min()), float(values.max())
@@ -100,6 +101,11 @@ def _to_rgb(picture: Image.Image, file: Path) -> Image.Image:
             )
         return _grey(values, file, "floats")
     raise DataError(f"{file} has pixels of the kind {mode!r}, whose white is not known: save it with 8 or 16 bits")
+
+
+def _is_white_at_zero(picture: Image.Image) -> bool:
+    """Say whether a TIFF calls 0 white (PhotometricInterpretation 0), which Pillow heeds at 1 and 8 bits alone."""
+    return picture.format == "TIFF" and getattr(picture, "tag_v2", {}).get(262) == 0
 
 
 def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], file: Path, what: str) -> Image.Image:
