@@ -82,6 +82,7 @@ def check_logits(logits: Tensor, labels: Tensor) -> int:
             "the model returns probabilities: return the logits instead, without the softmax, because gradients of "
             "saturated probabilities vanish and robust accuracy would be overstated"
         )
+    check_labels(labels, outputs)
     low, high = float(logits.min()), float(logits.max())
     if 0.0 <= low < _NEAR and 1.0 - _NEAR < high <= 1.0:
         warnings.warn(
@@ -90,7 +91,6 @@ def check_logits(logits: Tensor, labels: Tensor) -> int:
             RuntimeWarning,
             stacklevel=2,
         )
-    check_labels(labels, outputs)
     return outputs
 
 
