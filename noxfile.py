@@ -33,6 +33,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Change the code in one place at a time and tell which changes no test notices; see CONTRIBUTING.md."""
+    session.install("--editable", ".[test]", "coverage>=7.6")
+    session.run("python", "-m", "tests.mutants", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation: the pages of the plugins here, the site in an environment without torch."""
     session.run("make", "docs", external=True)
