@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from robustcl import registry
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.testing.builders import make_images
+from robustcl.testing.streams import another_key_draws_other_numbers, drawn
 from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
 from robustcl.testing.survey import SAMPLES, TinySurvey
 
@@ -36,6 +39,22 @@ def is_random_only_through_the_rng(subject: Subject) -> None:
         first, second = _draw(plugin, x)[0], _draw(plugin, x)[0]
     assert torch.equal(first, second), "two draws from the same stream differ"
     assert torch.equal(x, _images(subject)), "the images were changed in place"
+
+
+def draws_from_the_stream_it_is_given(subject: Subject) -> None:
+    """Another stream, another epoch's for example, gives other views, and one image other views in two rows."""
+    plugin, x = subject.make(), _images(subject)
+    rows = torch.arange(len(x))
+    another_key_draws_other_numbers(lambda rng: partial(plugin.draw, x, rng), rows)
+    with drawn() as found:
+        first = _draw(plugin, x)[0]
+    if not found:
+        raise Skip("it draws nothing")
+    second = plugin.draw(x, Rng(1, "view").for_rows(rows))
+    second = second[0] if isinstance(second, tuple) else second
+    assert not torch.equal(first, second), "the views of two streams are the same"
+    same = _draw(plugin, x[:1].expand_as(x).clone())[0]
+    assert any(not torch.equal(same[0], view) for view in same[1:]), "one image has the same view in every row"
 
 
 def rows_are_independent(subject: Subject) -> None:
@@ -97,6 +116,18 @@ def selects_indices(subject: Subject) -> None:
         assert all(len(batch.unique()) == len(batch) for batch in chosen), "a batch holds an image twice"
 
 
+def draws_from_the_survey_s_stream(subject: Subject) -> None:
+    """Another survey's streams give other random numbers, and none of them serves twice."""
+    plugin = subject.make()
+
+    def prepare(rng: Rng) -> Callable[[], Tensor]:
+        survey = TinySurvey()
+        survey.rng, survey.lasting = rng.child("survey"), rng.child("lasting")
+        return partial(plugin.select, survey, 1)
+
+    another_key_draws_other_numbers(prepare)
+
+
 def selects_by_the_rng(subject: Subject) -> None:
     """The same survey gives the same indices, and the global random state stays."""
     plugin = subject.make()
@@ -108,11 +139,12 @@ def selects_by_the_rng(subject: Subject) -> None:
 VIEW: tuple[Check, ...] = (
     draws_one_row_per_image,
     is_random_only_through_the_rng,
+    draws_from_the_stream_it_is_given,
     rows_are_independent,
     keeps_its_range,
 )
 DATASET: tuple[Check, ...] = (describes_itself, its_encoder_exists)
-SAMPLER: tuple[Check, ...] = (selects_indices, selects_by_the_rng)
+SAMPLER: tuple[Check, ...] = (selects_indices, draws_from_the_survey_s_stream, selects_by_the_rng)
 
 
 def _images(subject: Subject) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from robustcl.errors import NeedNotMet, UsageError
 from robustcl.testing.builders import TinyEncoder, make_attack, make_images
+from robustcl.testing.streams import another_key_draws_other_numbers
 from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
 from robustcl.threat import Ball
 
@@ -79,6 +81,19 @@ def repeats_itself(subject: Subject) -> None:
     assert torch.equal(x, make_images(_ROWS)), "x was changed in place"
 
 
+def draws_from_the_stream_it_is_given(subject: Subject) -> None:
+    """Another stream gives other random numbers, and none of them serves twice: not in two restarts, nor in two rows.
+
+    Options ``restarts`` and ``queries`` are set to 3 and 20 where it has them; no row is ever fooled.
+    """
+    given = {name: value for name, value in (("restarts", 3), ("queries", 20)) if name in subject.options()}
+    plugin, x = subject.make(**given), make_images(_ROWS)
+    label = TinyEncoder()(x).logits.argmax(dim=1)
+    attack = make_attack(x, subject.needs(plugin), constants=_constants(plugin), label=label)
+    standing = attack.but(verdict=lambda embedding, places: torch.zeros(len(places), dtype=torch.bool))
+    another_key_draws_other_numbers(lambda rng: partial(plugin.perturb, x, standing.but(rng=rng)), torch.arange(_ROWS))
+
+
 def needs_only_what_it_declares(subject: Subject) -> None:
     """An attack that holds only the declared needs is enough."""
     plugin, x = subject.make(), make_images(_ROWS)
@@ -110,6 +125,7 @@ CHECKS: tuple[Check, ...] = (
     takes_items_of_any_shape,
     rows_are_independent,
     repeats_itself,
+    draws_from_the_stream_it_is_given,
     needs_only_what_it_declares,
     leaves_no_trace,
 )

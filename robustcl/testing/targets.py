@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustcl.rng import Rng
+from robustcl.testing.streams import another_key_draws_other_numbers
 from robustcl.testing.subject import Check, Subject, global_rng_untouched
 from robustcl.types import Clustering
 
@@ -60,11 +62,18 @@ def repeats_itself(subject: Subject) -> None:
     assert torch.equal(features, _features()), "the features were changed in place"
 
 
+def draws_from_the_stream_it_is_given(subject: Subject) -> None:
+    """Another stream gives other random numbers, and none of them serves twice, nor for two numbers of clusters."""
+    plugin, features = subject.make(), _features()
+    another_key_draws_other_numbers(lambda rng: partial(plugin.fit, features, _CLUSTERS, rng))
+
+
 CHECKS: tuple[Check, ...] = (
     fits_every_number_of_clusters,
     confidence_is_the_cosine_to_the_own_centroid,
     finds_clusters_that_are_there,
     repeats_itself,
+    draws_from_the_stream_it_is_given,
 )
 
 

@@ -119,6 +119,34 @@ class Polluting(Good):
         return attack.ball.project(attack.ball.ascend(x, candidate.grad, attack.ball.eps), x)
 
 
+class Stale(Good):
+    """Starts at the same noise whatever stream it is given."""
+
+    def finish(self, x: Tensor, adv: Tensor, attack: Attack) -> Tensor:
+        noise = Rng(0, "noise").for_rows(attack.index).uniform(x.shape, -0.001, 0.001)
+        return attack.ball.project(adv + noise, x)
+
+
+class Restarting(Good):
+    """Every restart begins where the first one did."""
+
+    def __init__(self, *, restarts: int = 1) -> None:
+        self.restarts = restarts
+
+    def perturb(self, x: Tensor, attack: Attack) -> Tensor:
+        for _ in range(self.restarts):
+            adv = attack.ball.sample(x, attack.rng.child("start"))
+        return adv
+
+
+class Alike(Good):
+    """Draws one noise for all rows."""
+
+    def finish(self, x: Tensor, adv: Tensor, attack: Attack) -> Tensor:
+        one = attack.rng.for_rows(torch.zeros(len(x), dtype=torch.int64))
+        return attack.ball.project(adv + one.uniform(x.shape, -0.001, 0.001), x)
+
+
 class FlatOnly(Good):
     """Knows images only."""
 
@@ -140,6 +168,9 @@ GENERATORS = [
     (Overwriting, "repeats_itself"),
     (Curious, "needs_only_what_it_declares"),
     (Polluting, "leaves_no_trace"),
+    (Stale, "draws_from_the_stream_it_is_given"),
+    (Restarting, "draws_from_the_stream_it_is_given"),
+    (Alike, "draws_from_the_stream_it_is_given"),
     (FlatOnly, "takes_items_of_any_shape"),
 ]
 
@@ -280,6 +311,50 @@ class Jumbled:
         return 255 * x.roll(1, 0)
 
 
+class SameEveryEpoch:
+    """A view that is keyed by nothing but the image's place."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    citation: ClassVar[str] = "nobody, 2020"
+
+    def draw(self, x: Tensor, rng: Rng) -> Tensor:
+        assert rng.rows is not None
+        return x + Rng(0, "view").for_rows(rng.rows).uniform(x.shape, 0.0, 0.1)
+
+
+class SameForAll:
+    """A view that is drawn once for the batch."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    citation: ClassVar[str] = "nobody, 2020"
+
+    def draw(self, x: Tensor, rng: Rng) -> Tensor:
+        one = rng.take(torch.zeros(1, dtype=torch.int64))
+        return x + one.uniform((1, *x.shape[1:]), 0.0, 0.1)
+
+
+class OneSeeding:
+    """Seeds every number of clusters by the same draw."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    citation: ClassVar[str] = "MacQueen, 1967"
+
+    def fit(self, features: Tensor, clusters: tuple[int, ...], rng: Rng) -> Clustering:
+        centroids = tuple(features[rng.child("seed").integers(len(features), (k,))] for k in clusters)
+        own = torch.stack([(features @ c.T).argmax(dim=1) for c in centroids])
+        return Clustering(centroids, own, torch.ones(own.shape), (0.0,) * len(clusters), {})
+
+
+class OneChoice:
+    """A sampler that chooses the same images in every epoch."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    citation: ClassVar[str] = "nobody, 2020"
+
+    def select(self, survey: Any, epoch: int) -> Tensor:
+        return Rng(0, "sampler").permutation(survey.samples)[:10]
+
+
 class BatchBound:
     """An encoder whose rows see each other."""
 
@@ -353,6 +428,10 @@ OTHERS = [
     ("view", Jumbled, "is_random_only_through_the_rng"),
     ("view", Jumbled, "rows_are_independent"),
     ("view", Jumbled, "keeps_its_range"),
+    ("view", SameEveryEpoch, "draws_from_the_stream_it_is_given"),
+    ("view", SameForAll, "draws_from_the_stream_it_is_given"),
+    ("target", OneSeeding, "draws_from_the_stream_it_is_given"),
+    ("sampler", OneChoice, "draws_from_the_survey_s_stream"),
     ("encoder", BatchBound, "builds_a_backbone"),
     ("encoder", BatchBound, "rows_are_independent_in_eval"),
     ("optimizer", Uphill, "makes_an_optimizer"),
