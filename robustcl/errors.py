@@ -88,6 +88,17 @@ class Interrupted(RobustclError):
     exit_code = 130
 
 
+_LONGEST = 300
+"""Characters of a stranger's error that are passed on."""
+
+
+def words(error: Exception) -> str:
+    """Return the class of somebody else's error and what it says, in one line; of a traceback in it the last one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[-1:] if any("Traceback" in line for line in lines) else lines)
+    return f"{type(error).__name__}: {said[:_LONGEST]}" if said else type(error).__name__
+
+
 def near(word: object, known: Iterable[str]) -> str:
     """Return ``, did you mean 'x'?`` for a misspelt word, or nothing."""
     found = difflib.get_close_matches(str(word), list(known), n=1)

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from robustcl.errors import RobustclError, UsageError
+from robustcl.errors import RobustclError, UsageError, words
 from robustcl.rng import Rng
 
 _CUT = "the model's logits have no gradient toward its inputs"
@@ -56,7 +56,7 @@ def toward(
 
 def cut(error: Exception | None = None) -> UsageError:
     """Return the error of a model whose logits have no gradient toward its inputs, with torch's own words for it."""
-    said = f" ({type(error).__name__}: {' '.join(str(error).split())})" if error is not None else ""
+    said = f" ({words(error)})" if error is not None else ""
     return UsageError(f"{_CUT}{said}: {_INSTEAD}")
 
 

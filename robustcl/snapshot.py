@@ -20,7 +20,7 @@ class Snapshot:
 
     def __init__(self, model: nn.Module, *, parameters: bool = True) -> None:
         self._flags = [
-            (name, module, module.training, getattr(module, "track_running_stats", None))
+            (name, module, getattr(module, "training", False), getattr(module, "track_running_stats", None))
             for name, module in model.named_modules()
         ]
         self._buffers = [_Slot.of(module, "buffer", place, name) for place, module, name in _slots(model, "_buffers")]
@@ -36,8 +36,9 @@ class Snapshot:
     def _restore_flags(self) -> Iterator[str]:
         for name, module, training, tracks in self._flags:
             what = f"{type(module).__name__} {name or '(the model itself)'}"
-            if module.training != training:
-                yield f"{what} was left in {_mode(module.training)} mode instead of {_mode(training)} mode"
+            now = getattr(module, "training", False)  # a frozen TorchScript module has none
+            if now != training:
+                yield f"{what} was left in {_mode(now)} mode instead of {_mode(training)} mode"
                 module.training = training
             if tracks is not None and module.track_running_stats != tracks:
                 yield f"{what} was left with track_running_stats = {module.track_running_stats}"

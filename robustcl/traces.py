@@ -24,7 +24,7 @@ class Traces:
         self._modules = tuple(modules)
         self._buffers = buffers
         self._tensors = dict(self._marks())
-        self._flags = [module.training for module in self._every()]
+        self._flags = [getattr(module, "training", False) for module in self._every()]
         self._randomness = _random_states() if randomness else {}
 
     def found(self) -> Iterator[str]:
@@ -35,8 +35,9 @@ class Traces:
             if before[0] is not after[0] or before[1] != after[1]:
                 yield f"the {name} changed"
         for module, flag in zip(self._every(), self._flags, strict=True):
-            if module.training != flag:
-                yield f"the training flag of a {type(module).__name__} was left at {module.training}"
+            now_flag = getattr(module, "training", False)  # a frozen TorchScript module has none
+            if now_flag != flag:
+                yield f"the training flag of a {type(module).__name__} was left at {now_flag}"
         for name, state in _random_states().items() if self._randomness else ():
             if self._randomness.get(name, state) != state:
                 yield f"it drew from {name}'s global generator instead of the rng it was given"
@@ -46,14 +47,19 @@ class Traces:
             kind = f"{type(module).__name__} {number}" if len(self._modules) > 1 else type(module).__name__
             for name, parameter in module.named_parameters():
                 grad = parameter.grad
-                yield f"parameter {name} of {kind}", (parameter, parameter._version)
-                yield f".grad of {name} of {kind}", (grad, 0 if grad is None else grad._version)
+                yield f"parameter {name} of {kind}", (parameter, _version(parameter))
+                yield f".grad of {name} of {kind}", (grad, 0 if grad is None else _version(grad))
             for name, buffer in module.named_buffers() if self._buffers else ():
-                yield f"buffer {name} of {kind}", (buffer, buffer._version)
+                yield f"buffer {name} of {kind}", (buffer, _version(buffer))
 
     def _every(self) -> Iterator[nn.Module]:
         for module in self._modules:
             yield from module.modules()
+
+
+def _version(tensor: Tensor) -> int:
+    """Return the counter of writes; tensors that were made in inference mode keep none."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _random_states() -> dict[str, object]:

@@ -335,7 +335,7 @@ def test_a_model_that_writes_into_its_input_is_told_and_the_input_is_spared() ->
 
 
 def test_inputs_that_do_not_fit_are_one_sentence() -> None:
-    with pytest.raises(UsageError, match=r"fails on inputs of shape \(5,\), RuntimeError: .*it was built for"):
+    with pytest.raises(UsageError, match=r"fails on 4 inputs of shape \(5,\), RuntimeError: .*it was built for"):
         soundness.look(of_model(nn.Linear(12, 3).eval()), torch.rand(4, 5))
 
 

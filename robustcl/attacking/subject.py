@@ -17,7 +17,7 @@ from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier
 from robustcl.evaluate.probe import Caller
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.logits import Logits
-from robustcl.nn.modes import MODES, locked
+from robustcl.nn.modes import MODES, has_one_mode, is_training, locked
 from robustcl.rng import Rng
 from robustcl.snapshot import differ, random_states, set_random_states
 from robustcl.types import Embedding
@@ -75,8 +75,9 @@ class Subject:
     def _refuse_train_mode(self) -> None:
         if self._asked is not None:
             return
+        fixed = {part for module in self.model.modules() if has_one_mode(module) for part in module.modules()}
         for name, module in self.model.named_modules():
-            if module.training:
+            if is_training(module) and module not in fixed:
                 who = f"the model's part {name} ({type(module).__name__})" if name else "the model"
                 raise UsageError(
                     f'{who} is in train mode: call model.eval(), or say with mode = "eval", "batch" or "train" '

@@ -12,6 +12,7 @@ from robustcl.audit import slopes
 from robustcl.audit.bench import Bench, count, percent
 from robustcl.audit.slopes import Slopes
 from robustcl.audit.values import Finding, Verdict
+from robustcl.errors import UsageError
 
 DEAD = 0.05
 """A gradient that is nothing for more than this share of the samples is no accident."""
@@ -45,7 +46,7 @@ def gradients(bench: Bench) -> Finding:
         return bench.finding("C14", "not run", "no sample is classified rightly")
     try:
         at = slopes.slopes(bench, rows)
-    except RuntimeError as error:
+    except (RuntimeError, UsageError) as error:
         bench.flat = "the model gives no gradient (C14)"
         said = f"no gradient reaches the input, something on the way cuts the graph ({str(error).splitlines()[0]})"
         return bench.finding("C14", "fail", said, bench.correct)

@@ -47,7 +47,7 @@ class Classifier:
         """Return the predicted classes (R,), in the model's own precision; ``NOTHING`` for what is not finite."""
         # An attack may be under way in bf16; its verdict is not.
         with torch.autocast(x.device.type, enabled=False):
-            logits = self.embed(x, LOGITS).logits.float()
+            logits = self.embed(x, LOGITS).logits
         return torch.where(logits.isfinite().all(1), logits.argmax(1), NOTHING)
 
     @torch.no_grad()
@@ -57,7 +57,9 @@ class Classifier:
 
     @property
     def _channels_last(self) -> bool:
-        return not isinstance(self.forward, Caller) or self.forward.channels_last
+        if isinstance(self.forward, Caller):
+            return self.forward.channels_last
+        return all(part.channels_last for part in self.module.modules() if isinstance(part, Encoder))
 
     @contextmanager
     def attacked(self) -> Iterator[None]:

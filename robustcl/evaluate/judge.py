@@ -11,7 +11,8 @@ from torch import Tensor
 
 from robustcl import gradients, promises
 from robustcl.data.subset import Images
-from robustcl.errors import UsageError
+from robustcl.errors import PluginMisbehaved, UsageError
+from robustcl.evaluate import soundness
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.work import Work
@@ -107,7 +108,12 @@ class Judge:
         rng = self.rng.child("attack", name or CLEAN, member).for_rows(index)
         with self.autocast(), self.classifier.sparring(x) as attacked, gradients.tallied(len(x)) as tally:
             task, modules = self.task(attacked, x, label, index, rng), [self.classifier.module, attacked.module]
-            moved = promises.perturb(generator, member, x, task, modules=modules)
+            try:
+                moved = promises.perturb(generator, member, x, task, modules=modules)
+            except PluginMisbehaved:
+                soundness.check_backward(attacked, x)  # what the model does by itself is no plugin's mistake
+                soundness.check_backward(self.classifier, x)
+                raise
         self._attacked.update(index.tolist())
         self._broken.update(index[tally.broken.to(index.device)].tolist())
         return moved

@@ -1,33 +1,40 @@
-"""How a model that somebody else has built is called: in which layout and type, and what of its output are the logits.
+"""How a model that somebody else has built is called: in which layout and type, and in batches of which size.
 
 What runs in plain torch is judged. Channels last is tried first because it is quicker; where a forward cannot bear it,
-as one that views a convolution's output cannot, the model runs contiguous throughout.
+as one that views a convolution's output cannot, the model runs contiguous throughout. A forward that takes batches of
+one size alone, or none of one row, gets them: fooled samples leave an attack, and few may be left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from robustcl.errors import UsageError
-from robustcl.nn.fast import frozen_for_attack
-from robustcl.nn.layout import channels_last
+from robustcl import gradients
+from robustcl.errors import RobustclError, UsageError, words
+from robustcl.evaluate.output import failure, logits_of
+from robustcl.nn.layout import bears_channels_last, channels_last
 from robustcl.types import Embedding
 
-_Call = Callable[[nn.Module, Tensor], Any]
 _ROWS = 8
-"""Rows of the first inputs on which layouts are tried."""
+"""Rows of the first inputs that are kept to fill batches with."""
+
+_SAME = 1e-3
+"""Up to this share of the logits' spread a row's neighbours may move it: sums in another order do."""
 
 
 class Caller:
-    """Calls one model, or a copy of it, in the way that its first call has found; classifiers keep one each."""
+    """Calls one model, or a copy of it, in the way that its first calls have found; classifiers keep one each."""
 
     def __init__(self) -> None:
         self._layout: bool | None = None
         self._cast: set[tuple[torch.dtype, torch.dtype]] = set()
+        self._taken = 0
+        self._seen: Tensor | None = None
+        self._filled: set[int] = set()
 
     @property
     def channels_last(self) -> bool:
@@ -35,10 +42,26 @@ class Caller:
         return self._layout is True
 
     def __call__(self, model: nn.Module, x: Tensor, layers: frozenset[str] = frozenset({"logits"})) -> Embedding:
-        """Return the logits (R, L) of inputs x (R, *item); raises ``UsageError`` where the output is something else."""
+        """Return the logits (R, L) of inputs x (R, *item).
+
+        Raises:
+            UsageError: the forward fails, whether or not a gradient is asked for, or its output is something else.
+        """
         if self._layout is None:
-            self._layout = _bears_channels_last(self._called, model, x)
-        return Embedding(logits=logits_of(self._called(model, channels_last(x) if self._layout else x), len(x)))
+            _refuse_lazy(model)
+            self._layout = bears_channels_last(self._called, model, x)
+        x = channels_last(x) if self._layout else x
+        if len(x) in self._filled:
+            return Embedding(logits=self._of_filled(model, x, self._seen))
+        try:
+            logits = logits_of(self._called(model, x), len(x))
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            return Embedding(logits=self._otherwise(model, x, error))
+        if len(x) > self._taken:
+            self._taken, self._seen = len(x), x[:_ROWS].detach()
+        return Embedding(logits=logits)
 
     def _called(self, model: nn.Module, x: Tensor) -> Any:
         """Call a model; one whose weights are of another type gets inputs of that type if it cannot take these."""
@@ -53,59 +76,67 @@ class Caller:
                 self._cast.add((x.dtype, kind))
         return model(x.to(kind))
 
+    def _otherwise(self, model: nn.Module, x: Tensor, error: Exception) -> Tensor:
+        """Return the logits of inputs on which the model has failed, from a batch of a size that it takes.
 
-def logits_of(output: Any, rows: int) -> Tensor:
-    """Return the logits (R, L) in what a model returned; raises ``UsageError`` that says how to get at them."""
-    found = output if isinstance(output, Tensor) else getattr(output, "logits", output)
-    if isinstance(found, Tensor) and found.dim() == 2 and len(found) == rows:
-        return found
-    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    raise UsageError(f"the model must return logits (R, L) for {rows} inputs, but it returned {shape}{_remedy(found)}")
+        Raises ``UsageError`` with the reason: it fails only where a gradient is asked for, whatever the batch, or its
+        rows depend on each other, so that no batch can be filled.
+        """
+        if x.requires_grad and torch.is_grad_enabled() and self._runs(model, x):
+            raise gradients.cut(error) from error
+        if self._taken == len(x) or not (self._taken or len(x) == 1):
+            raise _told(error, model, x, "") from error
+        left = f", where a batch of {len(x)} is left because fooled samples leave," if len(x) < self._taken else ""
+        try:
+            logits = self._of_filled(model, x, self._seen)
+            with torch.no_grad():
+                other = self._of_filled(model, x.detach(), None)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception:
+            raise _told(error, model, x, left) from error
+        spread = float((other.max() - other.min()).float())
+        if not bool(((logits.detach() - other).abs() <= _SAME * spread).all()):
+            raise UsageError(
+                f"the model fails on a batch of {len(x)} ({words(error)}){left or ','} and it cannot be filled up, "
+                "because rows of a batch change each other's logits: hold its batch norms in eval mode"
+            ) from error
+        self._filled.add(len(x))
+        return logits
 
-
-def _remedy(output: Any) -> str:
-    if isinstance(output, Tensor):
-        if output.dim() == 1:
-            return ": of one logit z for each input make two columns, torch.stack([torch.zeros_like(z), z], 1)"
-        return ": flatten it to two dimensions with out.flatten(1)" if output.dim() > 2 else ""
-    places = output.items() if isinstance(output, dict) else enumerate(output) if _is_row(output) else ()
-    names = [f"out[{place!r}]" for place, value in places if isinstance(value, Tensor) and value.dim() == 2]
-    return f": wrap it in a module whose forward returns {' or '.join(names[:3])}" if names else ""
-
-
-def _is_row(output: Any) -> bool:
-    return isinstance(output, (tuple, list))
-
-
-def _bears_channels_last(call: _Call, model: nn.Module, x: Tensor) -> bool:
-    """Say whether a model takes images and weights channels last, forward and backward, and says the same of them.
-
-    Where it takes neither layout, the question is left to the call itself, whose error is then the user's to read.
-    """
-    some = x[:_ROWS].detach()
-    try:
-        with frozen_for_attack(model):
-            first = _passed(call, model, channels_last(some.clone()))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:
-        return False
-    try:
-        plain = _passed(call, model, some.clone().contiguous())
-    except Exception:
+    def _runs(self, model: nn.Module, x: Tensor) -> bool:
+        """Say whether the same inputs pass where no gradient is asked for."""
+        try:
+            with torch.no_grad():
+                logits_of(self._called(model, x.detach()), len(x))
+        except Exception:
+            return False
         return True
-    spread = (plain.max() - plain.min()).clamp(min=1e-30)
-    return first.shape == plain.shape and bool(((first - plain).abs() <= 0.01 * spread).all())
+
+    def _of_filled(self, model: nn.Module, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Return the logits (R, L) of inputs x, in batches as large as the model takes, filled up with ``seen`` ones.
+
+        Without any, a batch is filled with its own rows, dimmed where there is only one.
+        """
+        size, found = max(self._taken, 2), []
+        for part in torch.split(x, size):
+            spare = part.detach() * (0.5 if len(part) == 1 else 1.0) if seen is None else seen.to(part)
+            more = spare[torch.arange(size - len(part), device=x.device) % len(spare)]
+            batch = torch.cat([part, more])
+            batch = channels_last(batch) if self._layout else batch
+            found.append(logits_of(self._called(model, batch), size)[: len(part)])
+        return torch.cat(found)
 
 
-def _passed(call: _Call, model: nn.Module, x: Tensor) -> Tensor:
-    """Return what a model makes of inputs, after a backward pass where it has one."""
-    with torch.enable_grad():
-        leaf = x.requires_grad_()
-        out = call(model, leaf.view_as(leaf))
-        found = out if isinstance(out, Tensor) else getattr(out, "logits", out)
-        if not isinstance(found, Tensor):
-            return x.new_zeros(())
-        if found.requires_grad:
-            torch.autograd.grad(found.sum(), leaf, allow_unused=True)
-    return found.detach().double()
+def _told(error: Exception, model: nn.Module, x: Tensor, left: str) -> Exception:
+    """Return what a user should read of an error; what is said on purpose already stays as it is."""
+    return error if isinstance(error, RobustclError) else failure(error, model, x, left)
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor):
+            raise UsageError(
+                f"the model's lazy layers have no weights yet, {name} is one: call it once on an input and load its "
+                "weights, because verdicts on random ones mean nothing"
+            )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from robustcl.errors import DataError, RobustclError, UsageError
 from robustcl.evaluate.classifier import LOGITS, Classifier
+from robustcl.evaluate.output import failure
 from robustcl.snapshot import differ, random_states, set_random_states
 from robustcl.traces import Traces
 
@@ -28,27 +30,28 @@ def look(classifier: Classifier, x: Tensor) -> Tensor:
     """Return the logits (R, L) of inputs x (R, *item).
 
     Raises:
-        UsageError: the model cannot take them, or writes into them.
+        UsageError: the model cannot take them, writes into them, or is changed by them.
     """
-    given = x.clone()
+    given, traces = x.clone(), Traces([classifier.module], randomness=False)
     try:
         logits = classifier.embed(given, LOGITS).logits
-    except RobustclError:
+    except (RobustclError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise UsageError(_explained(error, classifier, x)) from error
+        raise failure(error, classifier.module, x) from error
     if not torch.equal(given, x):
         raise UsageError("the model writes into its input: let its forward work on a copy, x.clone()")
+    _refuse_changed(traces)
     return logits
 
 
 def check_steady(classifier: Classifier, x: Tensor) -> None:
-    """Refuse a model that a forward pass in eval mode changes, or that draws at random: no verdict would stay.
+    """Refuse a model that a pass in eval mode changes, also backward, or that draws at random: no verdict would stay.
 
     Raises:
         UsageError: which of the two.
     """
-    before, traces = random_states(), Traces([classifier.module], randomness=False)
+    before = random_states()
     look(classifier, x)
     if differ(before, random_states()):
         set_random_states(before)
@@ -56,6 +59,25 @@ def check_steady(classifier: Classifier, x: Tensor) -> None:
             "the model draws at random in eval mode, so that its verdicts differ from one pass to the next: make it "
             'deterministic, or attack it from Python, robustcl.AutoAttack(model, version="rand")'
         )
+    check_backward(classifier, x)
+
+
+def check_backward(classifier: Classifier, x: Tensor) -> None:
+    """Refuse a model that changes where a gradient is asked for: whoever attacks it would be blamed.
+
+    Raises:
+        UsageError: what changes, and that the model does it.
+    """
+    before, traces = random_states(), Traces([classifier.module], randomness=False)
+    with torch.enable_grad(), classifier.attacked():
+        leaf = x.detach().clone().requires_grad_()
+        with suppress(Exception):  # a cut graph is the attack's to tell
+            torch.autograd.grad(classifier.embed(leaf.view_as(leaf), LOGITS).logits.float().sum(), leaf)
+    set_random_states(before)
+    _refuse_changed(traces)
+
+
+def _refuse_changed(traces: Traces) -> None:
     for trace in traces.found():
         raise UsageError(
             f"a forward pass in eval mode changes the model: {trace}; mend it, its verdicts would not stay"
@@ -113,15 +135,3 @@ def check_labels(labels: Tensor, outputs: int) -> None:
 def probabilities(logits: Tensor) -> bool:
     """Say whether rows (R, L) are probabilities: nowhere negative, each with the sum 1."""
     return bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-4).all())
-
-
-def _explained(error: Exception, classifier: Classifier, x: Tensor) -> str:
-    kinds = {tensor.dtype for tensor in classifier.module.parameters() if tensor.is_floating_point()}
-    if len(kinds) == 1 and x.dtype not in kinds:
-        (kind,) = kinds
-        return f"the inputs are {x.dtype} and the model's weights {kind}: give x.to({kind})"
-    said = " ".join(str(error).split())
-    return (
-        f"the model fails on inputs of shape {tuple(x.shape[1:])}, {type(error).__name__}: {said}; give it data of the "
-        "shape that it was built for, or mend its forward"
-    )

@@ -12,12 +12,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from robustcl.errors import UsageError
-from robustcl.nn.layout import channels_last
+from robustcl.errors import RobustclError, UsageError, words
+from robustcl.nn.layout import bears_channels_last, channels_last, lay_out_contiguous
+from robustcl.nn.modes import locked
 from robustcl.nn.projector import Projector
 from robustcl.nn.routing import Router, convert, reroute
 from robustcl.protocols import EncoderPlugin
 from robustcl.rng import Rng
+from robustcl.snapshot import Snapshot
 from robustcl.types import Embedding
 
 LAYERS = ("h", "z", "logits")
@@ -105,6 +107,7 @@ class Encoder(nn.Module):
         self.features = features
         self.projection = projection if projection is not None else features
         self._config = dict(config or {})
+        self._layout: bool | None = None
 
     def forward(self, x: Tensor, route: str, layers: frozenset[str], taps: frozenset[str] = frozenset()) -> Embedding:
         """Embed x (R, *item), computing only the ``layers`` asked for, of "h", "z" and "logits".
@@ -117,8 +120,9 @@ class Encoder(nn.Module):
         found: dict[str, Any] = {}
         if not layers and not taps:
             return Embedding()
+        x, plain = (x - self.mean) / self.std, not self.channels_last  # tried before anything is tapped
         with self._tapped(taps) as maps:
-            h = self.backbone(channels_last((x - self.mean) / self.std))
+            h = self._features(x if plain else channels_last(x))
         if "h" in layers:
             found["h"] = h
         if "z" in layers:
@@ -128,6 +132,23 @@ class Encoder(nn.Module):
         if taps:
             found["maps"] = maps
         return Embedding(**found)
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the backbone takes images and weights channels last; tried once, on inputs of no meaning.
+
+        One that views a convolution's output cannot: it is laid out contiguous, and stays so.
+        """
+        if self._layout is None:
+            kept = Snapshot(self, parameters=False)
+            x = Rng(0, "encoder", "layout").uniform((2, *self.item), device=self.mean.device).to(self.mean.dtype)
+            with locked(self, "eval"), torch.inference_mode(False), torch.autocast(x.device.type, enabled=False):
+                x = (x - self.mean) / self.std
+                self._layout = bears_channels_last(lambda module, x: module(x), self.backbone, x)
+            kept.restore()
+            if not self._layout:
+                lay_out_contiguous(self.backbone)
+        return self._layout
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -179,6 +200,25 @@ class Encoder(nn.Module):
         other.backbone = reroute(other.backbone, origin, other.router)
         other.projector = reroute(other.projector, origin, other.router)
         return other
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Return what the backbone makes of normalised inputs; raises ``UsageError`` where it fails."""
+        who = f"the encoder {self._name!r}"
+        try:
+            h = self.backbone(x)
+        except (RobustclError, torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # the backbone may be anybody's
+            said = f"{who} fails on {len(x)} inputs of shape {tuple(x.shape[1:])}, {words(error)}"
+            raise UsageError(f"{said}; mend its backbone's forward") from error
+        if not isinstance(h, Tensor) or h.shape != (len(x), self.features):
+            found = tuple(h.shape) if isinstance(h, Tensor) else f"a {type(h).__name__}"
+            raise UsageError(f"{who} must return features {(len(x), self.features)}, but its backbone returns {found}")
+        return h
+
+    @property
+    def _name(self) -> str:
+        return str(dict(self._config.get("encoder", {})).get("use", type(self.backbone).__name__))
 
     def _per_channel(self, values: Sequence[float], what: str) -> Tensor:
         if len(values) not in (1, self.item[0]):

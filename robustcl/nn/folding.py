@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from robustcl.nn.layout import lay_out_channels_last
+from robustcl.nn.modes import is_training
 from robustcl.snapshot import random_states, set_random_states
 
 Forward: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
@@ -44,10 +45,12 @@ def folded(module: nn.Module, forward: Forward, x: Tensor, channels_last: bool =
         with torch.no_grad(), torch.autocast(kind, enabled=False):
             quick = copy.deepcopy(module).requires_grad_(False)
             narrow = any(tensor.dtype == torch.float16 for tensor in quick.parameters())
+            # Tensors that were made in inference mode let no gradient pass; their copies do.
+            inert = any(tensor.is_inference() for tensor in [*module.parameters(), *module.buffers()])
             if narrow:  # gradients below 6e-8 would be 0, and whom they leave in place would look robust
                 quick.float()
             wanted, pairs = forward(module, x), _pairs(quick, forward, x)
-            if any(part.training for part in quick.modules()) or not (pairs or narrow):
+            if any(is_training(part) for part in quick.modules()) or not (pairs or narrow or inert):
                 return None
             for convolution, norm in pairs.items():
                 _put(quick, convolution, fuse_conv_bn_eval(convolution, norm))

@@ -22,17 +22,18 @@ def locked(module: nn.Module, mode: str) -> Iterator[None]:
     """
     if mode not in MODES:
         raise UsageError(f"the batch-norm mode {mode!r} is unknown: write one of {', '.join(MODES)}")
-    if mode == "eval" and not any(submodule.training for submodule in module.modules()):
+    if mode == "eval" and not any(is_training(submodule) for submodule in module.modules()):
         with _still_in_eval(module):
             yield
         return
-    before = [(m, m.training, getattr(m, "track_running_stats", None)) for m in module.modules()]
+    before = [(m, is_training(m), getattr(m, "track_running_stats", None)) for m in module.modules()]
     try:
         MODES[mode](module)
         yield
     finally:
         for submodule, training, tracks in before:
-            submodule.training = training
+            if is_training(submodule) != training:
+                submodule.training = training
             if tracks is not None:
                 submodule.track_running_stats = tracks
 
@@ -44,12 +45,32 @@ def _still_in_eval(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         for submodule in module.modules():
-            if submodule.training:
+            if is_training(submodule):
                 submodule.training = False
 
 
+def is_training(module: nn.Module) -> bool:
+    """Return a module's own flag; frozen TorchScript has none, because it is in eval mode for good."""
+    return bool(getattr(module, "training", False))
+
+
+def has_one_mode(module: nn.Module) -> bool:
+    """Say whether a module stays in the mode in which it was exported, whatever its flag says (torch.export)."""
+    return "train" in vars(module)
+
+
+def put_in_eval(module: nn.Module) -> nn.Module:
+    """Return the module in eval mode; what was exported refuses to be asked and has its flags set alone."""
+    try:
+        return module.eval()
+    except NotImplementedError:
+        for submodule in module.modules():
+            submodule.training = False
+        return module
+
+
 def _eval(module: nn.Module) -> None:
-    module.eval()
+    put_in_eval(module)
 
 
 def _train(module: nn.Module) -> None:
@@ -57,7 +78,7 @@ def _train(module: nn.Module) -> None:
 
 
 def _batch(module: nn.Module) -> None:
-    module.eval()
+    put_in_eval(module)
     for submodule in module.modules():
         if isinstance(submodule, _BatchNorm):
             # torch's own switch: in training without tracking a norm reads the batch and writes nothing.

@@ -23,6 +23,7 @@ from robustcl import signals
 from robustcl.disk import Limits, read_bytes
 from robustcl.errors import UsageError, WeightsError, near
 from robustcl.nn.files import check_whole
+from robustcl.nn.modes import put_in_eval
 from robustcl.nn.strict import fill
 
 TORCHVISION = "torchvision"
@@ -52,7 +53,7 @@ def build(spec: str, weights: Path | None, classes: int, flags: tuple[str, str] 
         model = _own(module, name, f"{flags[0]} {spec}")
     if tensors is not None and weights is not None:
         fill(model, tensors, weights, "model")
-    return model.eval()
+    return put_in_eval(model)
 
 
 def _own(module: str, name: str, given: str) -> nn.Module:

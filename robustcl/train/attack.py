@@ -41,7 +41,7 @@ class Attacker:
         """Return the views that the generator writes, each (B, *item), detached."""
         x = torch.cat([batch.views[name] for name in generator.reads])
         attack = self._attack(generator, x, batch)
-        with frozen_for_attack(self.encoders.online):
+        with frozen_for_attack(self.encoders.online, self.encoders.online.channels_last):
             adversarial = promises.perturb(
                 generator.part.plugin,
                 generator.part.name,

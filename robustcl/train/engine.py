@@ -16,6 +16,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
+from robustcl.nn.encoder import Encoder
 
 _PATIENCE = datetime.timedelta(days=7)
 """How long the other ranks wait while the first one judges."""
@@ -63,17 +64,33 @@ class Engine:
         return torch.float64 if self.precision == "64-true" else torch.float32
 
     def place(self, module: nn.Module, *, ours: bool = True) -> None:
-        """Move a module to the device and type of this run; convolutions of ours channels-last.
+        """Move a module to the device and type of this run; convolutions of ours channels-last where they bear it.
 
-        A stranger's stay as they lie: what views a convolution's output runs in no other layout, and only a probe
-        (``robustcl.evaluate.probe``) can tell.
+        A stranger's stays in its own type, in which its verdicts are given, unless the run is one of float64, and as it
+        lies: what views a convolution's output runs in no other layout, and only a probe (``robustcl.evaluate.probe``)
+        can tell.
+
+        Raises:
+            UsageError: a stranger's module that cannot be moved, such as one on the meta device.
         """
-        module.to(self.device, self.dtype)
         if not ours:
+            self._place_strangers(module)
             return
-        for submodule in module.modules():
-            if isinstance(submodule, nn.Conv2d):
-                submodule.to(memory_format=torch.channels_last)
+        module.to(self.device, self.dtype)
+        encoders = [part for part in module.modules() if isinstance(part, Encoder)]
+        plain = {part for encoder in encoders if not encoder.channels_last for part in encoder.modules()}
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d) and part not in plain:
+                part.to(memory_format=torch.channels_last)
+
+    def _place_strangers(self, module: nn.Module) -> None:
+        try:
+            module.to(self.device)
+            if self.dtype == torch.float64:
+                module.to(self.dtype)
+        except (NotImplementedError, RuntimeError) as error:
+            said = " ".join(str(error).split())
+            raise UsageError(f"the model cannot be moved to {self.device}, {said[:200]}: build it there") from error
 
     def wrap(self, step: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
         """Return the step and the optimiser as the chosen strategy runs them."""
