@@ -16,10 +16,23 @@ if TYPE_CHECKING:
     from robustcl.composition import Composition, compose
     from robustcl.composition.run import Run, resume
     from robustcl.guarding import GuardWarning, guard
+    from robustcl.inspection import check_data
     from robustcl.rng import Rng
     from robustcl.threat import Ball
 
-__all__ = ["AutoAttack", "Ball", "Composition", "GuardWarning", "Rng", "Run", "attacks", "compose", "guard", "resume"]
+__all__ = [
+    "AutoAttack",
+    "Ball",
+    "Composition",
+    "GuardWarning",
+    "Rng",
+    "Run",
+    "attacks",
+    "check_data",
+    "compose",
+    "guard",
+    "resume",
+]
 
 _HOMES = {
     "AutoAttack": "robustcl.attacks",
@@ -28,6 +41,7 @@ _HOMES = {
     "GuardWarning": "robustcl.guarding",
     "Rng": "robustcl.rng",
     "Run": "robustcl.composition.run",
+    "check_data": "robustcl.inspection",
     "compose": "robustcl.composition",
     "guard": "robustcl.guarding",
     "resume": "robustcl.composition.run",

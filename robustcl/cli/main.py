@@ -27,6 +27,7 @@ COMMANDS = {
     "export": ("robustcl.cli.export:command", "Write a run's numbers as RobustBench shapes them."),
     "study": ("robustcl.cli.study:command", "Make a table or figure of a paper anew."),
     "recipes": ("robustcl.cli.recipes:command", "List and show the recipes of all distributions."),
+    "data": ("robustcl.cli.data:command", "Look at a data set before anything is trained on it."),
     "plugins": ("robustcl.cli.plugins:command", "List, show and check plugins."),
     "doctor": ("robustcl.cli.doctor:command", "Load every plugin and say what works on this machine."),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ import click
 from robustcl import registry
 from robustcl.errors import AmbiguousPlugin, UnknownPlugin, near
 from robustcl.installed import KINDS, normal
+from robustcl.terminal import aligned
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only this kind of plugin.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for tools.")
@@ -40,7 +40,7 @@ def list_(kind: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    click.echo(_table(["KIND", "NAME", "DISTRIBUTION", "VERSION"], [list(row.values()) for row in rows]))
+    click.echo(aligned(["KIND", "NAME", "DISTRIBUTION", "VERSION"], [list(row.values()) for row in rows]))
 
 
 @command.command()
@@ -66,7 +66,7 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
         click.echo("Options: none")
         return
     rows = [[o["name"], o["type"], o["constraints"], _shown(o), o["doc"]] for o in facts["options"]]
-    click.echo("\n" + _table(["OPTION", "TYPE", "BOUNDS", "DEFAULT", ""], rows))
+    click.echo("\n" + aligned(["OPTION", "TYPE", "BOUNDS", "DEFAULT", ""], rows))
 
 
 @command.command()
@@ -150,11 +150,3 @@ def _shown(option: dict[str, Any]) -> str:
     if option["required"]:
         return "required"
     return f"{option['default']:.6g}" if isinstance(option["default"], float) else str(option["default"])
-
-
-def _table(head: list[str], rows: Sequence[list[str]]) -> str:
-    widths = [max(len(str(row[column])) for row in [head, *rows]) for column in range(len(head))]
-    lines = [
-        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]
-    ]
-    return "\n".join(line.rstrip() for line in lines)

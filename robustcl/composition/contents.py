@@ -12,11 +12,10 @@ import torch
 
 from robustcl import corruption, disk, ranks
 from robustcl.composition import corrupt
-from robustcl.data import digest
+from robustcl.data import agreement, digest
 from robustcl.data.rows import Array
 from robustcl.data.subset import Images
-from robustcl.errors import DataError, RobustclError, UsageError
-from robustcl.types import UNLABELED
+from robustcl.errors import DataError, RobustclError
 
 if TYPE_CHECKING:
     from robustcl.composition.api import Composition
@@ -35,22 +34,14 @@ def check(composition: Composition, splits: Splits) -> None:
         UsageError: a validation part without an image.
     """
     for name, images in splits.whole.items():
-        if images.item != splits.train.item:
-            raise DataError(
-                f"the images of {name} have the shape {images.item} and those of train {splits.train.item}: all "
-                "splits must agree"
-            )
-        _check_range(images, name, len(splits.classes))
+        agreement.require_item(name, images.item, splits.train.item)
+        agreement.require_named(images.labels, name, len(splits.classes))
     if not composition.evaluations:
         return
-    labelled = bool((splits.whole["train"].labels != UNLABELED).any())  # else what needs labels says so itself
-    if labelled and splits.validation is not None and splits.validation.samples == 0:
-        raise UsageError(
-            f"data.validation = {composition.recipe.data.validation:g} leaves no labelled image to validate on: "
-            "each class keeps one to train on; set data.validation = 0, or give more images of a class"
-        )
+    held_out = 0 if splits.validation is None else splits.validation.samples
+    agreement.require_validation(splits.whole["train"].labels, held_out, composition.recipe.data.validation)
     if splits.test is not None:
-        _check_classes(splits, splits.test)
+        agreement.require_learnable(splits.whole["train"].labels, splits.test.labels, splits.classes)
         for plan in composition.evaluations:
             table = plan.table.corruptions
             if table is not None and table.path is not None:
@@ -119,12 +110,8 @@ def _keep_or_compare(folder: Path, splits: Splits, say: Say) -> None:
 
 def _told(splits: Splits, train: Array | None, test: Array | None) -> list[str]:
     said = []
-    known = splits.whole["train"].labels
-    present = set(known[known != UNLABELED].tolist())
-    missing = [name for label, name in enumerate(splits.classes) if label not in present]
-    if present and missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        said.append(f"data: no training image has the class {', '.join(missing[:5])}{more}")
+    if missing := agreement.without_image(splits.whole["train"].labels, splits.classes):
+        said.append(f"data: no training image has the class {agreement.brief(missing)}")
     if train is not None and test is not None:
         both = np.isin(test, train)
         if both.any():
@@ -133,38 +120,6 @@ def _told(splits: Splits, train: Array | None, test: Array | None) -> list[str]:
                 f"first as image {int(both.argmax())}: accuracies on them say nothing"
             )
     return said
-
-
-def _check_range(images: Images, name: str, classes: int) -> None:
-    labels = images.labels.cpu()
-    lowest = 0 if name == "test" else UNLABELED
-    wrong = ((labels < lowest) | (labels >= classes)).nonzero()[:, 0]
-    if len(wrong):
-        row = int(wrong[0])
-        raise DataError(
-            f"image {row} of {name} has the label {int(labels[row])}, and the data set names {classes} classes, "
-            "counted from 0: mend the label, or the names"
-        )
-
-
-def _check_classes(splits: Splits, test: Images) -> None:
-    known = splits.whole["train"].labels.cpu()
-    known = known[known != UNLABELED]
-    if not len(known):
-        return  # what needs labels says so itself
-    seen, asked = torch.unique(known), torch.unique(test.labels.cpu())
-    first = int(torch.minimum(seen.min(), asked.min()))
-    if first > 0:
-        raise DataError(
-            f"the labels begin at {first} and classes count from 0, so that {splits.classes[0]!r} would be a class "
-            f"without an image: subtract {first} from all labels"
-        )
-    lacking = [splits.classes[label] for label in asked.tolist() if label not in set(seen.tolist())]
-    if lacking:
-        raise DataError(
-            f"the test images have the class {', '.join(lacking[:5])}, of which there is no training image, and it "
-            "would always be judged wrong: add training images of it, or leave it out of the test images"
-        )
 
 
 def _check_copies(root: str, folder: str, name: str, test: Images) -> None:

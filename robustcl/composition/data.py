@@ -83,7 +83,7 @@ def open_splits(composition: Composition, device: torch.device, *, test: bool = 
         # What has no label can be neither right nor wrong.
         rest, validation = Subset(train, kept), Subset(train, held_out[labels[held_out] != UNLABELED])
     # The same labels in the same order: the same images, of which the validation part must stay out.
-    same = _same(pretrain_source, train_source)
+    same = same_images(pretrain_source, train_source)
     whole = {"train": train} if same else {"train": train, "pretrain": _keep(pretrain_source, device)}
     test_source = opened(dataset, "test") if test else None
     if test_source is not None:
@@ -118,7 +118,7 @@ def _keep(source: Source, device: torch.device) -> Images:
     return images
 
 
-def _same(first: Source, second: Source) -> bool:
+def same_images(first: Source, second: Source) -> bool:
     """Say whether two splits hold the same images: equal labels, and equal pixels wherever one looks."""
     n = len(first.labels)
     if not torch.equal(first.labels, second.labels):

@@ -56,15 +56,33 @@ def read_ahead(
     source: Source, order: Sequence[Tensor], workers: int, *, pin: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (index, raw images) in order, read by ``workers`` processes (0: by this one)."""
-    # The loader would otherwise draw its workers' seeds from the global generator.
-    generator = torch.Generator().manual_seed(0)
-    loader: DataLoader[tuple[Tensor, Tensor | str]] = DataLoader(
-        _Batches(source, order), batch_size=None, num_workers=workers, pin_memory=pin, generator=generator
-    )
-    for index, found in loader:
+    for index, found in _loaded(_Batches(source, order), workers, pin=pin):
         if isinstance(found, str):
             raise DataError(found)
         yield index, found
+
+
+def read_all(source: Source, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, dict[int, str]]]:
+    """Go through a source once, whatever becomes of single images, by workers if it says ``decodes = True``.
+
+    Yields (index of those that could be read, their raw images, the sentence of each other one by its index).
+    """
+    batches = _Batches(source, order)
+    for index, found in _loaded(batches, WORKERS if getattr(source, "decodes", False) else 0):
+        if isinstance(found, Tensor):
+            yield index, found, {}
+            continue
+        single = [(number, batches.read(number)) for number in index[:, None]]
+        kept = [(number, images) for number, images in single if isinstance(images, Tensor)]
+        lost = {int(number): images for number, images in single if isinstance(images, str)}
+        images = torch.cat([images for _, images in kept]) if kept else torch.empty(0, *source.item)
+        yield torch.cat([number for number, _ in kept] or [index[:0]]), images, lost
+
+
+def _loaded(batches: _Batches, workers: int, *, pin: bool = False) -> Iterator[tuple[Tensor, Tensor | str]]:
+    # The loader would otherwise draw its workers' seeds from the global generator.
+    generator = torch.Generator().manual_seed(0)
+    yield from DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin, generator=generator)
 
 
 def checked(source: Source, index: Tensor) -> Tensor:
@@ -98,7 +116,11 @@ class _Batches(Dataset[tuple[Tensor, Tensor | str]]):
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor | str]:
         index = self.order[position].cpu()
+        return index, self.read(index)
+
+    def read(self, index: Tensor) -> Tensor | str:
+        """Return raw images, or the sentence of the first that is none."""
         try:
-            return index, checked(self.source, index)
+            return checked(self.source, index)
         except DataError as error:
-            return index, str(error)
+            return str(error)

@@ -149,7 +149,7 @@ PIXELS = arrays()["x_train"]
         ({"x_train": PIXELS[:0], "y_train": np.array([], dtype=int)}, r"x_train holds no images"),
         ({"x_train": PIXELS.astype(np.float32)}, r"values from 0 to 255: floats must lie in \[0, 1\]"),
         ({"x_train": PIXELS / -255.0}, r"values from -1 to -?0"),
-        ({"x_train": np.where(PIXELS[0, 0, 0, 0] == PIXELS, np.nan, PIXELS / 255)}, r"values from nan"),
+        ({"x_train": np.where(PIXELS[0, 0, 0, 0] == PIXELS, np.nan, PIXELS / 255)}, r"holds nan in image 0"),
         ({"x_train": PIXELS.astype(np.int64)}, r"is int64: store the images as uint8"),
         ({"y_train": np.arange(5)}, r"y_train has 5 labels for the 6 images of x_train"),
         ({"y_train": np.zeros(6)}, r"y_train is float64 of shape \(6,\): give one integer"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -28,10 +27,9 @@ _READERS = 16
 class ImageFolder:
     """Files ``path/train/CLASS/*`` and ``path/test/CLASS/*`` (or ``val``), decoded when they are asked for.
 
-    path: the folder above ``train``. size: every image is resized until its shorter side has this many
-    pixels and cut
-    to the square in its middle: (3, size, size), uint8. Classes are the folders' names in alphabetical
-    order, the same in both splits; hidden folders are none. The train split also pretrains.
+    path: the folder above ``train``. size: every image is resized until its shorter side has this many pixels and cut
+    to the square in its middle: (3, size, size), uint8. Classes are the folders' names in alphabetical order, the same
+    in both splits; hidden folders are none. The train split also pretrains.
 
     Files are read by what they hold, whatever their suffix: a camera's orientation is applied, 16 bits are scaled by
     65,535, floats must lie in [0, 1], and what is transparent is laid on white. Animations, images of more than 89
@@ -57,7 +55,7 @@ class ImageFolder:
                 f"{found.folder} has the classes {_brief(found.classes)} but train has {_brief(train)}: "
                 "give both the same folders"
             )
-        return FileSource(found.files, torch.tensor(found.labels), self.size, found.remarks())
+        return FileSource(found, self.size)
 
     def classes(self) -> tuple[str, ...]:
         """Return the names of the folders below train. Raises DataError."""
@@ -86,16 +84,17 @@ class ImageFolder:
 
 
 class FileSource:
-    """Image files, decoded by whoever fetches them; ``remarks`` says what was left out."""
+    """Image files, decoded by whoever fetches them; ``remarks`` and ``left_out`` say what is none of them."""
 
     decodes = True
 
-    def __init__(self, files: list[Path], labels: Tensor, size: int, remarks: tuple[str, ...] = ()) -> None:
-        self.files = files
-        self.labels = labels
+    def __init__(self, listing: Listing, size: int) -> None:
+        self.files = listing.files
+        self.labels = torch.tensor(listing.labels)
         self.size = size
         self.item: tuple[int, ...] = (3, size, size)
-        self.remarks = remarks
+        self.remarks = listing.remarks()
+        self.left_out = listing.left_out.facts()
 
     def fetch(self, index: Tensor) -> Tensor:
         """Return images (B, 3, size, size) uint8. Raises DataError, naming a file that is broken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any, ClassVar, Literal
 from weakref import WeakValueDictionary
@@ -172,9 +173,17 @@ class Npz:
 
 
 def _require_pixels(images: Tensor | DiskImages, where: str) -> None:
-    low, high = float("inf"), float("-inf")
+    low, high, row = float("inf"), float("-inf"), 0
     for block in blocks(images):
-        low, high = float(np.minimum(low, float(block.min()))), float(np.maximum(high, float(block.max())))
+        bad = (~block.isfinite()).flatten(1).any(1)
+        if bool(bad.any()):
+            first = int(bad.nonzero()[0])
+            value = next(v for v in block[first].flatten().tolist() if not math.isfinite(v))
+            raise DataError(
+                f"{where} holds {value} in image {row + first}: floats must lie in [0, 1]; mend the image or leave it "
+                "out"
+            )
+        low, high, row = min(low, float(block.min())), max(high, float(block.max())), row + len(block)
     if not (low >= 0.0 and high <= 1.0):
         raise DataError(
             f"{where} has values from {low:g} to {high:g}: floats must lie in [0, 1], or store the images as uint8"
