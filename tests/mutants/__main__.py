@@ -27,9 +27,9 @@ def main() -> int:
         return 0
     if not given.report:
         tree.warm_up()
-        place = tree.copy("tree")
+        place = tree.copy("tried")
         if not given.known:
-            reach.measure(place, given.reach)
+            reach.measure(tree.copy("measured"), given.reach)
         _try(drawn, given, place)
     lines = list(report(drawn, Records(), Reasons()))
     print("\n".join(lines))
@@ -65,7 +65,7 @@ def _try(drawn: dict[str, list[Edit]], given: argparse.Namespace, place: Path) -
     wanted = {"untried", "survived", "unreached"} if given.again else {"untried"}
     asked = [e for found in drawn.values() for e in found if state_of(e, records, reasons) in wanted]
     tell = functools.partial(_tell, records, reached, given.thorough)
-    if any(not edit.imported for edit in asked):
+    if asked:
         work = functools.partial(collect, place, lambda collected: tell(collected, asked))
         tree.fork(work, 1e6, tree.KEPT / "collected.log", echo=True)
     done = Records().outcomes
@@ -82,6 +82,8 @@ def _tell(
                 outcome = trial.attempt(edit, reached, collected=collected, thorough=True)
         except Unpatchable:
             continue
+        if collected is not None and edit.imported and outcome.state == "survived":
+            continue  # who had imported the value before still holds the old one
         records.add(edit, outcome)
         told = f"{number}/{len(asked)} {outcome.state} {outcome.seconds} s: {edit.key} | {outcome.by}"
         print(told, file=sys.stderr, flush=True)

@@ -17,8 +17,8 @@ import pytest
 
 from mutants import tree
 
-_SLOW = ("tests/test_report_browser.py", "tests/test_ranks.py", "tests/mutants/")
-"""Test files that no mutant is held against: they need a browser or several processes, or mutate themselves."""
+_SLOW = ("tests/test_report_browser.py", "tests/test_ranks.py", "tests/test_fuzz.py", "tests/kills/", "tests/mutants/")
+"""Test files that no mutant is held against: they start processes of their own, or mutate themselves."""
 
 
 def measure(place: Path, wanted: list[str], *, seconds: float = 900.0) -> None:
@@ -48,8 +48,8 @@ class Reach:
             if file is None:
                 continue
             names, seconds = list(record["tests"]), list(record["tests"].values())
-            at = str(_lines(file["sha"], self.place / path).get(line, 0))
-            numbers = file["lines"].get(at)
+            at = str(_lines(file["sha"], self.place / path).get(line, 0)) if line else None
+            numbers = "import" if at is None else file["lines"].get(at)
             if numbers == "import":
                 numbers = {n for lines in file["lines"].values() if lines != "import" for n in lines}
             found |= {names[n]: seconds[n] for n in numbers or ()}

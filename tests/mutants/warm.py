@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import shutil
 import sys
@@ -10,12 +11,15 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 import pytest
 
 from mutants import tree
 from mutants.edits import Edit
+
+_PLAIN = (int, float, str, tuple, frozenset)
 
 
 class Unpatchable(Exception):
@@ -83,11 +87,15 @@ def patch(collected: Collected, edit: Edit, text: str) -> None:
     A module that no test has imported yet will be read from the mutated file.
     """
     path = str(collected.place / edit.path)
-    if not any(getattr(module, "__file__", None) == path for module in list(sys.modules.values())):
+    module = next((m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == path), None)
+    if module is None:
+        return
+    if edit.imported:
+        _renew(module, collected.functions[path], compile(edit.write(text), path, "exec", dont_inherit=True))
         return
     old, new = (_codes(compile(t, path, "exec", dont_inherit=True)) for t in (text, edit.write(text)))
     changed = [key for key in old if key in new and old[key] != new[key]]
-    if edit.imported or not changed or old.keys() != new.keys():
+    if not changed or old.keys() != new.keys():
         raise Unpatchable(edit.key)
     done = 0
     for function in collected.functions[path]:
@@ -101,6 +109,33 @@ def patch(collected: Collected, edit: Edit, text: str) -> None:
         done += 1
     if not done:
         raise Unpatchable(edit.key)
+
+
+def _renew(module: ModuleType, functions: list[FunctionType], code: CodeType) -> None:
+    """Give a module and its classes the plain values and the defaults that ``code`` makes; a survivor is imported."""
+    fresh = ModuleType(module.__name__)
+    fresh.__dict__.update(__file__=module.__file__, __package__=module.__package__, __spec__=module.__spec__)
+    exec(code, fresh.__dict__)
+    _take_values(module, fresh)
+    for function in functions:
+        made: Any = fresh
+        for part in function.__qualname__.split("."):
+            made = getattr(made, part, None)
+        made = inspect.unwrap(made) if callable(made) else None
+        if isinstance(made, FunctionType):
+            function.__defaults__, function.__kwdefaults__ = made.__defaults__, made.__kwdefaults__
+
+
+def _take_values(old: Any, new: Any) -> None:
+    for name, value in list(vars(new).items()):
+        if name.startswith("__") or name not in vars(old):
+            continue
+        if isinstance(value, type) and isinstance(vars(old)[name], type) and value.__module__ == old.__name__:
+            for inner, constant in list(vars(value).items()):
+                if isinstance(constant, _PLAIN) and not inner.startswith("__"):
+                    setattr(vars(old)[name], inner, constant)
+        elif isinstance(value, _PLAIN):
+            setattr(old, name, value)
 
 
 def _codes(code: CodeType) -> dict[tuple[str, int], CodeType]:
