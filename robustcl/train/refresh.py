@@ -57,7 +57,7 @@ class ClusterState:
 
 def refresh(state: ClusterState, plan: TargetPlan, encoders: Encoders, images: Images, epoch: float, rng: Rng) -> None:
     """Cluster the features anew; K is chosen once, on the encoder as it first is, and then kept."""
-    features = embed_all(plan, encoders, images, rng)
+    features = embed_all(plan, encoders, images, rng.child("at", f"{epoch:.6f}"))
     if state.chosen is None:
         state.chosen, state.curve = _clusters(plan, features, rng.child("choice"))
     fitted = promises.fit(plan.part.plugin, plan.part.name, features, state.chosen, rng.child("fit", f"{epoch:.6f}"))
