@@ -9,6 +9,16 @@ _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 """Control characters but for tab and line feed, what turns the direction of text, and halves of characters."""
 
 
+_LONG = re.compile(r"\S{301,}")
+"""What no line of a terminal holds: a value out of a damaged file."""
+
+
+def sentence(text: str) -> str:
+    """Return an error's text as one printable line, words longer than any name cut in their middle."""
+    whole = " ".join(printable(text).split("\n")).strip()
+    return _LONG.sub(lambda found: f"{found[0][:120]}...{found[0][-60:]}", whole)
+
+
 def printable(text: str) -> str:
     r"""Return text with every character that a terminal would obey written out, ESC as ``\x1b``."""
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
+import traceback
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from robustcl import signals
 from robustcl.cli.main import robustcl
+from robustcl.disk import told
 from robustcl.errors import RobustclError
-from robustcl.terminal import printable
+from robustcl.terminal import sentence
 
 DEBUG = "ROBUSTCL_DEBUG"
 """The environment variable that ``--debug`` sets, for the processes that a run launches as well."""
@@ -21,7 +25,6 @@ INTERRUPTED = 130
 """Whichever signal it was: what is left can be taken up again."""
 
 _KEPT = "what was finished is kept, and the same command goes on from there (robustcl resume RUN for a training run)"
-_NOWHERE = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EDQUOT, errno.EFBIG)
 
 
 def _forget_output() -> None:
@@ -45,12 +48,12 @@ def _run() -> int:
         try:
             return _answered()
         except OSError as error:
-            # What a command has to say goes nowhere: /dev/full, a full disk behind > FILE, a pipe that was closed.
-            if os.environ.get(DEBUG) or error.errno not in _NOWHERE:
+            if os.environ.get(DEBUG):
                 raise
-            _forget_output()
+            if _is_of_output(error):
+                _forget_output()
             if error.errno != errno.EPIPE:
-                click.echo(f"robustcl: the output cannot be written: {error.strerror}", err=True)
+                _complain(error)
             return 1
 
 
@@ -61,7 +64,7 @@ def _answered() -> int:
     except RobustclError as error:
         if os.environ.get(DEBUG):
             raise
-        click.echo(f"robustcl: {printable(str(error))}", err=True)
+        _complain(error)
         return error.exit_code
     except click.ClickException as error:
         error.show()
@@ -72,3 +75,33 @@ def _answered() -> int:
         click.echo(f"robustcl: {by}: {_KEPT}", err=True)
         return INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _complain(error: Exception) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        click.echo(f"robustcl: {said(error)}", err=True)
+
+
+def said(error: Exception) -> str:
+    """Return an error as the one line that a person reads, be it ours or the system's about a file."""
+    if not isinstance(error, OSError):
+        return sentence(str(error))
+    if _is_of_output(error):
+        return f"the output cannot be written: {(error.strerror or str(error)).lower()}"
+    what = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else "a file"
+    return sentence(str(told(what, error, "used")))
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Say whether it was standard output that could not be written: /dev/full, a full disk behind it, a closed pipe."""
+    if error.filename is not None:
+        return False
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].endswith(_PRINTERS)
+
+
+_PRINTERS = tuple(
+    os.path.join(*parts)
+    for parts in (("click", "utils.py"), ("rich", "console.py"), ("cli", "output.py"), ("cli", "console.py"))
+)
+"""The files whose last words are to standard output or standard error."""

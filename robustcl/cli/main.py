@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from robustcl.cli.output import shown
 from robustcl.errors import UsageError
 
 COMMANDS = {
@@ -81,7 +82,9 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error (also ROBUSTCL_DEBUG=1).")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
-def robustcl(debug: bool) -> None:
+@click.pass_context
+def robustcl(ctx: click.Context, debug: bool) -> None:
     """Adversarially robust contrastive learning, composed instead of forked."""
+    ctx.with_resource(shown())
     if debug:
         os.environ["ROBUSTCL_DEBUG"] = "1"

@@ -47,12 +47,20 @@ def clusters(run: Path, origin: str, device: torch.device) -> ClusterState:
 
     Raises:
         UsageError: that stage has none.
+        CheckpointError: they are damaged.
     """
     stage = origin.partition(":")[2]
     state, _ = checkpoint.newest(stage_folder(run, stage) / "clusters")
     if state is None:
         raise UsageError(f"targets.init = {origin!r}: the stage {stage} ended without clusters")
-    return ClusterState.unpacked(state, device)
+    try:
+        return ClusterState.unpacked(state, device)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
+        fault = f"they lack {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"the clusters in {stage_folder(run, stage) / 'clusters'} are damaged: {fault}; remove the folder "
+            f"{stage_folder(run, stage)} to train that stage again"
+        ) from None
 
 
 def facts(run: Path, stage: str) -> dict[str, Any] | None:

@@ -128,6 +128,13 @@ class Archive:
                 raise DataError(f"{self.path}: {name} holds more than its header says: it is damaged; {_AGAIN}")
         return found
 
+    def exactly(self, name: str) -> Array:
+        """Return an array as it is stored, whatever its type. Raises as ``member`` does, and for damaged data."""
+        member = self.member(name)
+        with self._zip.open(member.info) as stream:
+            found: Array = np.lib.format.read_array(stream, allow_pickle=False)
+        return found
+
     def rows(self, name: str) -> Rows | None:
         """Return an array's rows where they can be read one by one: uncompressed, in C order; else ``None``.
 

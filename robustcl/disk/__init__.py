@@ -3,7 +3,7 @@
 from robustcl.disk.appending import Appender
 from robustcl.disk.folders import check_inside, make_folder, root_of
 from robustcl.disk.parsing import parse_json, parse_toml
-from robustcl.disk.reading import Limits, read_bytes, read_json, read_lines, read_text, read_toml
+from robustcl.disk.reading import Limits, open_file, read_bytes, read_json, read_lines, read_text, read_toml
 from robustcl.disk.trouble import as_usage, told
 from robustcl.disk.writing import replacing, write_atomically
 
@@ -13,6 +13,7 @@ __all__ = [
     "as_usage",
     "check_inside",
     "make_folder",
+    "open_file",
     "parse_json",
     "parse_toml",
     "read_bytes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -47,6 +48,18 @@ def read_bytes(
             if size > limits.file:
                 raise error(f"{path} has {size:,} bytes, more than the {limits.file:,} that such a file may have")
             return file.read(min(size + 1, limits.file))  # a buffer of that size is taken at once
+    except OSError as fault:
+        raise _unreadable(path, fault, error) from None
+
+
+def open_file(path: Path, *, error: type[RobustclError] = DataError, missing: str | None = None) -> io.BufferedReader:
+    """Open a regular file for reading, of any size.
+
+    Raises:
+        error: there is no such file, it is a folder, pipe or device, or it cannot be opened.
+    """
+    try:
+        return open(_regular(path, error, missing), "rb")
     except OSError as fault:
         raise _unreadable(path, fault, error) from None
 

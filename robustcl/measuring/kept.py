@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustcl.data.artifacts import read_arrays
 from robustcl.disk import make_folder, read_json, write_atomically
 from robustcl.errors import DataError
 from robustcl.measuring.numbers import Found
@@ -79,10 +79,9 @@ def _old(
     try:
         arrays: dict[str, NDArray[Any]] = {}
         if entry["arrays"] is not None:
-            with np.load(folder / entry["arrays"], allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
+            arrays = read_arrays(folder / entry["arrays"])
         return dict(entry["values"]), dict(entry["settings"]), dict(entry["refused"]), arrays
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (DataError, KeyError, TypeError, ValueError):
         return {}, {}, {}, {}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustcl.data.artifacts import read_arrays
 from robustcl.disk import parse_json, read_json, read_lines, read_text
 from robustcl.errors import DataError
 from robustcl.evaluate.evidence import Evidence
@@ -141,14 +140,15 @@ def _arrays(run: Path, name: str, needed: tuple[str, ...], absent: dict[str, str
         absent[name] = f"the run directory has no artifacts/{name}.npz"
         return None
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        absent[name] = f"artifacts/{name}.npz is damaged ({_short(error)})"
+        arrays = read_arrays(file)
+    except DataError as error:
+        absent[name] = printable(f"artifacts/{name}.npz is damaged ({error})")
         return None
     missing = [key for key in needed if key not in arrays]
     if missing:
         absent[name] = f"artifacts/{name}.npz lacks {', '.join(missing)}"
+    elif any(arrays[key].dtype.kind not in "fiu" for key in needed) or any(arrays[key].ndim == 0 for key in needed):
+        absent[name] = f"the arrays of artifacts/{name}.npz are none of numbers"
     elif arrays["clean"].shape != arrays["adversarial"].shape or len(arrays["clean"]) != len(arrays["label"]):
         absent[name] = f"the arrays of artifacts/{name}.npz differ in length or shape"
     elif len(arrays["clean"]) == 0:
@@ -158,7 +158,3 @@ def _arrays(run: Path, name: str, needed: tuple[str, ...], absent: dict[str, str
     else:
         return arrays
     return None
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

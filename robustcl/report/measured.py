@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
+from robustcl.data.artifacts import read_arrays
 from robustcl.disk import read_json
 from robustcl.errors import DataError
 from robustcl.measuring.catalogue import NUMBERS
@@ -154,9 +152,8 @@ def _arrays(folder: Path, name: object) -> Arrays | str:
     if name is None:
         return {}
     try:
-        with np.load(folder / str(name), allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
+        return read_arrays(folder / str(name))
+    except DataError:
         return f"The figures are left out: {name} is missing or damaged; {AGAIN} writes it anew"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +14,12 @@ from robustcl.composition import preflight, store
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.lock import digest
 from robustcl.composition.run import check_device, resume
-from robustcl.disk import read_json
+from robustcl.disk import Appender, read_json, read_lines
 from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageError
 from robustcl.study import elsewhere
 from robustcl.study.grid import Planned
 from robustcl.train.engine import Engine
-from robustcl.train.log import Watcher, watch_nothing
+from robustcl.train.log import METRICS, Watcher, stage_of, watch_nothing
 
 Say = Callable[[str], None]
 
@@ -172,8 +171,9 @@ def _lend(donor: Path, folder: Path, stage: str) -> bool:
     aside = target.with_name(f".{stage}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(store.stage_folder(donor, stage), aside)
-    lines = (donor / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
-        log.writelines(f"{line}\n" for line in lines if json.loads(line)["stage"] == stage)
+    if (donor / METRICS).is_file():
+        lines = [line for line in read_lines(donor / METRICS) if line.endswith(b"\n") and stage_of(line) == stage]
+        with Appender(folder / METRICS, within=folder) as log:
+            log.write(line.decode("utf-8").rstrip("\n") for line in lines)
     aside.replace(target)
     return True

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from robustcl.disk import make_folder, replacing, write_atomically
-from robustcl.errors import CheckpointError
+from robustcl.disk import Limits, make_folder, open_file, read_json, replacing, write_atomically
+from robustcl.errors import CheckpointError, DataError
 
 KEPT = 2
 
@@ -56,21 +55,24 @@ def read(path: Path) -> dict[str, Any]:
     """
     seal_path = path.with_suffix(".json")
     try:
-        seal = json.loads(seal_path.read_text(encoding="utf-8"))
-        expected = seal["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        expected = read_json(seal_path, limits=Limits(file=1 << 16))["sha256"]
+    except (DataError, KeyError, TypeError):
         raise CheckpointError(f"the checkpoint {path} was not finished: its seal {seal_path.name} is missing") from None
     if _digest(path) != expected:
         raise CheckpointError(f"the checkpoint {path} is damaged: its content differs from its seal")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
+        with open_file(path, error=CheckpointError) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # the unpickler of a stranger's bytes raises whatever it meets
+        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {said}") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"the checkpoint {path} holds a {type(state).__name__}, not a training state")
     return state
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path, error=CheckpointError) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from robustcl import ranks
-from robustcl.disk import Appender, make_folder
+from robustcl.disk import Appender, make_folder, parse_json, read_lines
+from robustcl.errors import DataError
+
+METRICS = "metrics.jsonl"
+"""The file of a run that its stages write while they learn."""
 
 Watcher = Callable[[str, int, int, Mapping[str, float]], None]
 """Called as watcher(stage, step, steps, numbers) after logged steps."""
@@ -22,7 +26,7 @@ class Log:
     """Appends metrics of one stage; cut back to a checkpoint's mark on resume, so that no step is told twice."""
 
     def __init__(self, run: Path, stage: str, watcher: Watcher = watch_nothing) -> None:
-        self.run, self.path = run, run / "metrics.jsonl"
+        self.run, self.path = run, run / METRICS
         self.stage = stage
         self.watcher = watcher
         self._events = run / "tensorboard" / stage
@@ -58,16 +62,12 @@ class Log:
         self.watcher(self.stage, step, steps, numbers)
 
     def _other_stages(self) -> int:
-        """Return how many bytes precede the first line of this stage, or one that a kill has torn."""
+        """Return how many bytes precede the first line of this stage, or a last one that a kill has torn."""
         size = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                try:
-                    if json.loads(line)["stage"] == self.stage:
-                        break
-                except ValueError:
-                    break
-                size += len(line)
+        for line in read_lines(self.path):
+            if not line.endswith(b"\n") or stage_of(line) == self.stage:
+                break
+            size += len(line)
         return size
 
     def close(self) -> None:
@@ -76,3 +76,12 @@ class Log:
             self._file.close()
             self._writer.close()
             self._file = None
+
+
+def stage_of(line: bytes) -> object:
+    """Return the stage that a line of metrics.jsonl is of, ``None`` for a damaged one."""
+    try:
+        entry = parse_json(line, "a line", undefined=float)
+    except DataError:
+        return None
+    return entry.get("stage") if isinstance(entry, dict) else None

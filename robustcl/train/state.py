@@ -54,7 +54,7 @@ def restore(run: StageRun, optimizer: torch.optim.Optimizer | None) -> int | Non
         raise CheckpointError(f"the checkpoints in {run.keeping.folder} belong to another recipe; use another --out")
     try:
         return _put(run, optimizer, state)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError) as error:
         fault = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"the newest checkpoint in {run.keeping.folder} does not fit the recipe: {fault}; remove it, and the one "

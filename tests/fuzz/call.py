@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 from click.testing import CliRunner
 
+from robustcl.cli.console import said
 from robustcl.cli.main import robustcl
 from robustcl.errors import RobustclError
 
@@ -35,27 +38,49 @@ class Ended:
 
 def call(arguments: Sequence[str]) -> Ended:
     """Run one command as ``robustcl.cli.console`` does."""
+    with _bell():
+        done = CliRunner().invoke(robustcl, list(arguments), standalone_mode=False)
+        code = done.return_value if isinstance(done.return_value, int) else 0
+        return Ended(code, None, done.output) if done.exception is None else _of(done.exception, done.output)
+    return _HANGS
+
+
+def ask(reader: Callable[[Path, Path], object], run: Path, file: Path) -> Ended:
+    """Let one reader read a run, of which a file was mutated."""
+    with _bell():
+        try:
+            reader(run, file)
+        except Exception as error:
+            return _of(error, "")
+        return Ended(0, None, "")
+    return _HANGS
+
+
+_HANGS = Ended(-1, None, "", f"hangs for {LONGEST} s")
+
+
+@contextlib.contextmanager
+def _bell() -> Iterator[None]:
+    """Leave the block where it takes too long."""
     before = signal.signal(signal.SIGALRM, _ring)
     signal.alarm(LONGEST)
     try:
-        done = CliRunner().invoke(robustcl, list(arguments), standalone_mode=False)
+        yield
     except Hangs:
-        return Ended(-1, None, "", f"hangs for {LONGEST} s")
+        pass
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    error = done.exception
-    if error is None:
-        code = done.return_value if isinstance(done.return_value, int) else 0
-        return Ended(code, None, done.output)
+
+
+def _of(error: BaseException, output: str) -> Ended:
     if isinstance(error, RobustclError):
-        return Ended(error.exit_code, str(error), done.output)
+        return Ended(error.exit_code, said(error), output)
     if isinstance(error, click.ClickException):
-        return Ended(error.exit_code, error.format_message(), done.output)
+        return Ended(error.exit_code, error.format_message(), output)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return Ended(130, "interrupted", done.output)
-    told = "".join(traceback.format_exception(error)[-12:])
-    return Ended(-1, None, done.output, told)
+        return Ended(130, "interrupted", output)
+    return Ended(-1, None, output, "".join(traceback.format_exception(error)[-12:]))
 
 
 def _ring(number: int, frame: FrameType | None) -> Any:

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fuzz.call import Ended, call
-from fuzz.commands import Command, drawn
-from fuzz.mutate import Place, mutate
+from fuzz import readers
+from fuzz.call import Ended, ask, call
+from fuzz.commands import RESUME, TABLE, Command, drawn, is_read_cheaply
+from fuzz.mutate import Place
+from fuzz.mutators import mutate
 from fuzz.tree import Entry, Tree
 
 CODES = (0, 1, 2, 3, 130)
@@ -26,8 +28,8 @@ class Count:
     """How many mutations were tried, and how the commands ended."""
 
     tried: int = 0
+    costly: int = 0
     codes: Counter[int] = field(default_factory=Counter)
-    mutations: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,46 +42,60 @@ class Failure:
     what: str
 
     def __str__(self) -> str:
-        return f"#{self.number} {self.mutation}\n  $ robustcl {self.command}\n  {self.what}"
+        return f"#{self.number} {self.mutation}\n  $ {self.command}\n  {self.what}"
 
 
 class Fuzz:
-    """Mutates the run ``a`` of a workspace, which is the working folder."""
+    """Mutates the run ``a`` of a workspace, which is the working folder.
 
-    def __init__(self, workspace: Path) -> None:
-        self.place = workspace
+    costly: the share of mutations that meet a command which trains, attacks or draws; the others meet a cheap one, or a
+    reader by itself.
+    """
+
+    def __init__(self, workspace: Path, costly: float) -> None:
+        self.place, self.costly = workspace, costly
         self.run, self.around = Tree(workspace / "a"), Tree(workspace, skip=("a",))
         self.kept, self.kept_around = self.run.look(), self.around.look()
         self.files = sorted(name for name, (kind, _, _) in self.kept.items() if kind == "file" and _is_read(name))
-        self.numbers = _numbers(call(_TABLE))
-
-    def failures(self, mutations: int, seed: int, count: Count) -> Iterator[Failure]:
-        """Mutate so many times; yield what does not hold. Each number of a seed is the same mutation every time."""
-        for number in range(mutations):
-            yield from self.one(number, self.stream(seed, number), count)
+        self.cheap = [name for name in self.files if is_read_cheaply(name) or readers.drawn(random.Random(0), name)]
+        self.numbers = _numbers(call(TABLE))
 
     @staticmethod
     def stream(seed: int, number: int) -> random.Random:
-        """Return the random numbers of one mutation."""
+        """Return the random numbers of one mutation: the same for each number of a seed, every time."""
         return random.Random(f"{seed} {number}")
 
     def one(self, number: int, rng: random.Random, count: Count) -> Iterator[Failure]:
-        """Mutate once, call one command, check, and put back."""
-        name = _draw(rng, self.files)
+        """Mutate once, let one command or reader meet it, check, and put back."""
+        costly = rng.random() < self.costly
+        name = _draw(rng, self.files if costly else self.cheap)
         at = Place(
             self.place / "a", self.place / "a" / name, self.place / "b" / name, self.place / "outside" / "file.txt"
         )
-        how = mutate(rng, at)
-        before = self.run.look()
-        command = drawn(rng)
-        ended = call(command.arguments)
+        try:
+            yield from self._met(number, rng, count, costly, at)
+        finally:
+            self.run.restore(self.kept)
+            self.around.restore(self.kept_around)
+
+    def _met(self, number: int, rng: random.Random, count: Count, costly: bool, at: Place) -> Iterator[Failure]:
+        name = str(at.file.relative_to(at.run))
+        how, state = mutate(rng, at)
+        reader = None if costly or (is_read_cheaply(name) and rng.random() < 0.7) else readers.drawn(rng, name)
+        if reader is not None:
+            command, said, ended, before = None, reader.__name__, ask(reader, at.run, at.file), {}
+        else:
+            command = RESUME if state and costly else drawn(rng, name, costly or not is_read_cheaply(name))
+            before = self.run.look()
+            said, ended = f"robustcl {' '.join(command.arguments)}", call(command.arguments)
         count.tried += 1
+        count.costly += command is not None and command.costly
         count.codes[ended.code] += 1
-        count.mutations[how.partition(": ")[2].partition(",")[0]] += 1
-        for what in [*_said(ended), *self._numbers_hold(command, ended), *self._kept(command, before, ended)]:
-            yield Failure(number, how, " ".join(command.arguments), what)
-        self.run.restore(self.kept)
-        self.around.restore(self.kept_around)
+        wrong = list(_said(ended))
+        if command is not None:  # a reader by itself writes nothing
+            wrong += [*self._numbers_hold(command, ended), *self._kept(command, before, ended)]
+        for what in wrong:
+            yield Failure(number, how, said, what)
 
     def _kept(self, command: Command, before: dict[str, Entry], ended: Ended) -> Iterator[str]:
         after = self.run.look()
@@ -99,14 +115,11 @@ class Fuzz:
 
     def _numbers_hold(self, command: Command, ended: Ended) -> Iterator[str]:
         """A number that is told is the one of before, or said to be held against nothing."""
-        if ended.code == 0 and command.arguments[-4:] == _TABLE[-4:] and command.arguments[:3] == _TABLE[:3]:
+        if ended.code == 0 and command.arguments == TABLE:
             told = _numbers(ended)
             for key, value in told.items():
                 if key in self.numbers and value != self.numbers[key] and "not held against" not in ended.output:
                     yield f"{key} is told as {value}, and was {self.numbers[key]}"
-
-
-_TABLE = ("compare", "a", "b", "--format", "json", "--by", "run", "--allow-mixed")
 
 
 def _numbers(ended: Ended) -> dict[tuple[str, ...], float | None]:

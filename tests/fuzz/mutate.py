@@ -6,7 +6,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,8 +173,9 @@ def swap(rng: random.Random, at: Place) -> str:
 
 
 def swap_within(rng: random.Random, at: Place) -> str:
-    files = sorted(path for path in at.run.rglob("*") if path.is_file() and path.suffix == at.file.suffix)
-    shutil.copyfile(rng.choice(files), at.file) if files != [at.file] else None
+    files = [path for path in sorted(at.run.rglob(f"*{at.file.suffix}")) if path.is_file() and path != at.file]
+    if files:
+        shutil.copyfile(rng.choice(files), at.file)
     return "taken from elsewhere in the run"
 
 
@@ -255,17 +256,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-MUTATORS: Mapping[Mutator, int] = {
-    value: 40, flip: 14, splice: 6, truncate: 5, empty: 2, delete: 3, repeat: 2, deep: 2, huge: 2, many_parts: 1,
-    not_text: 3, link: 4, plant_link: 4, fifo: 2, folder_for_file: 2, file_for_folder: 2, forbid: 2, swap: 4,
-    swap_within: 2, twice: 3,
-}  # fmt: skip
-"""How often each is drawn."""
-
-
-def mutate(rng: random.Random, at: Place) -> str:
-    """Mutate once, and say how."""
-    chosen = rng.choices(list(MUTATORS), list(MUTATORS.values()))[0]
-    return f"{at.file.relative_to(at.run)}: {chosen.__name__}, {chosen(rng, at)}"

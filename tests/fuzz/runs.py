@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import tiny
 
 from fuzz.call import call
+from robustcl.study import finished
 
 RECIPE = tiny.RECIPE.replace("epochs = 2\nbatch", "epochs = 1\nbatch").replace("log_every = 1", "log_every = 2")
 
@@ -15,11 +17,16 @@ INIT = RECIPE.replace('init = "stage:pretrain"', 'init = "run:a"').replace('"sta
 """A recipe whose encoders come from the run a; its first stage is taken out."""
 
 
-def enter(place: Path) -> None:
-    """Make ``place`` the working folder, and the runs in it where they are not there yet."""
-    if not (place / "made").is_file():
-        build(place)
+def enter(place: Path) -> Path:
+    """Make the runs below ``place``, where they are not there yet, and a copy of them the working folder."""
+    if not (place / "whole/made").is_file():
+        build(place / "whole")
     os.chdir(place)
+    copy = place / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(place / "whole", copy, symlinks=True)
+    os.chdir(copy)
+    return copy
 
 
 def build(place: Path) -> None:
@@ -40,7 +47,7 @@ def build(place: Path) -> None:
         "--audit-samples", "2",
          "--route", "clean"),
         ("evaluate", "a"),
-        ("measure", "a", "--what", "alignment", "--samples", "20"),
+        ("measure", "a", "--what", "alignment", "--what", "input-landscape", "--samples", "20"),
         ("transfer", "a", "b", "--samples", "8", "--out", "t"),
         ("evaluate", "a", "--eps", "4/255", "--no-audit"),
         ("evaluate", "a", "--shard", "1/2"),
@@ -49,4 +56,5 @@ def build(place: Path) -> None:
     for step in steps:
         ended = call(step)
         assert ended.code == 0, (step, ended)
+    finished.keep(Path("a"), {"what": "alignment"}, {"alignment": 0.5})
     Path("made").write_text("whole\n", encoding="utf-8")

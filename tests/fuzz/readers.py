@@ -1,0 +1,108 @@
+"""What reads a file of a run for the costly commands, called by itself: a mutation costs milliseconds then."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from robustcl import report, robustbench
+from robustcl.composition import complete, contents, folder, store
+from robustcl.composition.data import open_splits
+from robustcl.disk import read_bytes
+from robustcl.errors import WeightsError
+from robustcl.nn.files import check_whole
+from robustcl.report import blackbox, threats
+from robustcl.report.measured import measured
+from robustcl.study import finished
+from robustcl.train import checkpoint
+
+Reader = Callable[[Path, Path], object]
+"""Takes the run and the mutated file; returns or raises whatever it does."""
+
+
+def checkpoints(run: Path, file: Path) -> object:
+    """Read the newest checkpoint of a stage."""
+    return checkpoint.newest(file.parent)
+
+
+def clusters(run: Path, file: Path) -> object:
+    """Take up the clusters of a stage, as another run does."""
+    return store.clusters(run, "stage:robust", torch.device("cpu"))
+
+
+def encoders(run: Path, file: Path) -> object:
+    """Load an encoder of the run."""
+    return store.load(file.parent), store.newest(run)
+
+
+def classifier(run: Path, file: Path) -> object:
+    """Load the classifier that the recipe judged, as ``robustcl.robustbench.load_model`` does."""
+    return robustbench.load_model("a", custom_checkpoint=str(run), route="clean")
+
+
+def tensors(run: Path, file: Path) -> object:
+    """Read a file of weights as one from elsewhere."""
+    return check_whole(read_bytes(file, error=WeightsError), file)
+
+
+def whole(run: Path, file: Path) -> object:
+    """Ask what a run still lacks."""
+    composition, _ = folder.reopen(run)
+    return complete.results(composition, run)
+
+
+def data(run: Path, file: Path) -> object:
+    """Hold the data against those with which the run began."""
+    if not _SPLITS:
+        composition, _ = folder.reopen(run.parent / "b")
+        _SPLITS.append(open_splits(composition, torch.device("cpu"), test=True))
+    return contents.compare(run, _SPLITS[0])
+
+
+_SPLITS: list[contents.Splits] = []
+
+
+def parts(run: Path, file: Path) -> object:
+    """Read all that the page of a run shows beside results.json, and draw nothing."""
+    return report.load(run)
+
+
+def beside(run: Path, file: Path) -> object:
+    """Read the matrices and the other threats that a run's page shows."""
+    return blackbox.matrices(report.load(run)), threats.threats(run)
+
+
+def figures(run: Path, file: Path) -> object:
+    """Draw what was measured of a run's representation."""
+    return measured(report.load(run), ["a"] * 10)
+
+
+def words(run: Path, file: Path) -> object:
+    """Read what a study has measured of a run."""
+    return finished.known(run, {"what": "alignment"})
+
+
+READERS: Mapping[Reader, tuple[str, int]] = {
+    checkpoints: (r"^checkpoints/", 2),
+    clusters: (r"^stages/robust/clusters/", 2),
+    encoders: (r"^stages/[^/]*/((slow/)?(model|config)|finished)", 2),
+    classifier: (r"^stages/evaluate-|^recipe\.lock", 2),
+    tensors: (r"safetensors$", 1),
+    whole: (r"finished\.json$|^results\.json$|^recipe\.lock|^run\.json$", 2),
+    data: (r"^data\.json$", 1),
+    parts: (r"^artifacts|^metrics|^recipe\.lock", 4),
+    beside: (r"^transfers/|^threat-", 4),
+    figures: (r"^representation|^artifacts/measures", 1),
+    words: (r"^measures\.json$", 1),
+}
+"""Reader -> which files it reads, and how often it is drawn among those of a file."""
+
+
+def drawn(rng: random.Random, name: str) -> Reader | None:
+    """Draw a reader of a file, ``None`` where there is none."""
+    found = {reader: weight for reader, (pattern, weight) in READERS.items() if re.search(pattern, name)}
+    return rng.choices(list(found), list(found.values()))[0] if found else None
