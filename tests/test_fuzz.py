@@ -15,8 +15,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fuzz import runs
+from fuzz.call import call
 from fuzz.check import Count, Fuzz
 from fuzz.mutators import MUTATORS
+
+from robustcl.composition import complete, folder
 
 SEED, PARTS, EACH, COSTLY = 20261130, 4, 500, 0.008
 """2,000 mutations in all; eight of a thousand meet a command that takes a second."""
@@ -56,6 +59,20 @@ def test_the_fuzzer_sees_a_traceback(fuzz: Fuzz, monkeypatch: pytest.MonkeyPatch
     count = Count()
     found = [str(each) for number in range(40) for each in fuzz.one(number, fuzz.stream(SEED, number), count)]
     assert any("KeyError" in each for each in found)
+
+
+def test_a_run_whose_results_were_removed_lacks_nothing_after_a_resume(fuzz: Fuzz) -> None:
+    """Its recipe's own numbers carry the recipe's hash, whoever was first to write the file anew."""
+    run = fuzz.place / "a"
+    composition, _ = folder.reopen(run)
+    try:
+        (run / "results.json").unlink()
+        assert call(("evaluate", "a", "--route", "clean", "--no-audit")).code == 0
+        assert complete.results(composition, run) is None
+        assert call(("resume", "a")).code == 0
+        assert complete.results(composition, run) is not None
+    finally:
+        fuzz.run.restore(fuzz.kept)
 
 
 def test_every_mutation_can_be_drawn() -> None:

@@ -114,7 +114,8 @@ class TestPresence:
             audit=[audit(findings=[finding | {"attack": {HOSTILE: {HOSTILE: HOSTILE}}}], questions=[HOSTILE])],
             transfer={"runs": [HOSTILE], "attack": HOSTILE, "accuracy": [[0.5]]},
         )
-        parts["corruptions"][0] |= {"accuracy": {HOSTILE: [0.5] * 5}, "source": HOSTILE, "severities": [HOSTILE] * 5}
+        noisy = {"accuracy": {HOSTILE: [0.5] * 5}, "mean": 0.5, "source": HOSTILE, "severities": [HOSTILE] * 5}
+        parts["corruptions"][0] |= noisy
         parts["convergence"][0] |= {"attack": HOSTILE}
         parts["data"] = results()["data"] | {"classes": [f'">{HOSTILE}'] * 10}
         (path / "results.json").write_text(json.dumps(results(rows=rows, **parts)), encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import Any
 from robustcl import reading
 from robustcl.composition import api, store
 from robustcl.composition.folder import reopen
+from robustcl.composition.lock import digest
 from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
@@ -46,7 +47,8 @@ def evaluate_again(
     tables, options = wanted.tables(folder, say)
     judged = api.from_tables(tables, str(folder))
     engine = Engine(options["device"], 1, options["precision"])
-    return execute(judged, folder, engine, watcher, say, None, work)
+    own = digest(judged) == digest(reopen(folder)[0])
+    return execute(judged, folder, engine, watcher, say, None, work, own)
 
 
 @dataclass(frozen=True, slots=True)

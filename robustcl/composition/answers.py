@@ -10,13 +10,14 @@ from typing import Any
 from robustcl.disk import read_json, write_atomically
 from robustcl.errors import RobustclError
 from robustcl.evaluate import shape
+from robustcl.evaluate.evidence import Evidence
 
 LISTS = ("rows", "security", "convergence", "corruptions", "audit")
 """The lists of results.json that hold answers."""
 
 _CLASSIFIER = ("protocol", "identity", "stage", "encoder", "data")
 """Entries of a row's specification that say which classifier was judged on which data."""
-_VOLATILE = ("finished", "timing", "environment", "recipe_hash")
+_VOLATILE = ("finished", "timing", "environment")
 _POINTS = ("protocol", "route", "stage", "encoder", "attack", "eps", "steps", "severities", "source")
 
 Say = Callable[[str], None]
@@ -31,7 +32,7 @@ def keep(folder: Path, fresh: Entry, say: Say) -> dict[str, Any]:
     """
     file, asked = folder / "results.json", json.loads(json.dumps(fresh))
     stored = _read(file, say)
-    tables = asked if stored is None else add(stored, asked, say)
+    tables = asked if stored is None else add(_held(folder, stored, say), asked, say)
     if stored is not None and _lasting(stored) == _lasting(tables):
         return dict(stored)
     write_atomically(file, json.dumps(tables, indent=1))
@@ -61,9 +62,7 @@ def add(stored: Entry, fresh: Entry, say: Say) -> dict[str, Any]:
         kept[name] = [entry for entry in kept[name] if not _falls(entry, places, models)]
     merged = {name: _joined(kept[name], fresh.get(name) or (), name) for name in LISTS}
     merged["rows"] = _in_order(merged["rows"])
-    tables = {**stored, **fresh, **merged, "recipe_hash": stored.get("recipe_hash", fresh.get("recipe_hash"))}
-    if tables["recipe_hash"] is None:
-        del tables["recipe_hash"]
+    tables = {**stored, **fresh, **merged}
     tested = [int(row.get("n") or 0) for row in merged["rows"] if row.get("split") == "test"]
     tables["data"] = {**fresh["data"], "test": max(tested, default=0)}
     before, spent = ((found.get("timing") or {}).get("evaluate_seconds") or 0.0 for found in (stored, fresh))
@@ -85,6 +84,17 @@ def _read(file: Path, say: Say) -> Entry | None:
         pass
     say(f"{file} cannot be read as results of this version: it is written anew, from this evaluation alone")
     return None
+
+
+def _held(folder: Path, stored: Entry, say: Say) -> Entry:
+    """Return what stands in a folder without what its journal contradicts."""
+    try:
+        found, told = Evidence(folder).sift(stored)
+    except RobustclError:
+        return stored  # a journal that cannot be read is said by whoever needs it
+    for sentence in told:
+        say(f"{sentence}: left out")
+    return found
 
 
 def _is_list_of_answers(value: object) -> bool:

@@ -16,7 +16,8 @@ from robustcl.audit.values import as_json
 from robustcl.composition.stages import Say
 from robustcl.data.subset import Images
 from robustcl.disk import make_folder, read_json, write_atomically
-from robustcl.errors import DataError
+from robustcl.errors import Contradiction, DataError
+from robustcl.evaluate import audits
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.work import Told
@@ -78,8 +79,9 @@ def _made(
 ) -> dict[str, Any]:  # fmt: skip
     """Audit, or find the audit in ``audits/``, where its name holds the question, the samples and their outcomes."""
     held = reported(outcomes, range(samples))
-    path = folder / "audits" / f"{place['question']}-{samples}-{held['hash']}.json"
-    if path.is_file() and (kept := _kept(path)) is not None:
+    path = audits.path_of(folder, {**place, "samples": samples, "reported": held})
+    assert path is not None
+    if (kept := audits.kept(path)) is not None:
         return kept
     found = audit(
         judge.classifier, test, torch.arange(samples), judge.ball, Rng(seed, "audit"), known=outcomes,
@@ -91,15 +93,6 @@ def _made(
     return entry
 
 
-def _kept(path: Path) -> dict[str, Any] | None:
-    """Return an audit that was made before; ``None`` where its file is damaged, and the audit is made anew."""
-    try:
-        kept = read_json(path)
-    except DataError:
-        return None
-    return kept if isinstance(kept, dict) and {"samples", "findings", "verdict"} <= kept.keys() else None
-
-
 def _stored(folder: Path, place: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the audit of a protocol and route that stands in a folder's results, if there is one."""
     try:
@@ -109,8 +102,10 @@ def _stored(folder: Path, place: Mapping[str, Any]) -> dict[str, Any] | None:
             if (entry["protocol"], entry["route"]) == (place["protocol"], place["route"])
             and entry.get("question") in (None, place["question"]) and isinstance(entry["samples"], int)
         ]  # fmt: skip
-    except (DataError, AttributeError, TypeError, KeyError):
-        return None  # there is none, or nobody can read it
+        for entry in found:
+            audits.check(folder, entry, "")
+    except (DataError, Contradiction, AttributeError, TypeError, KeyError):
+        return None  # there is none, nobody can read it, or it was changed
     return found[0] if found else None
 
 
@@ -150,5 +145,9 @@ def store(folder: Path, entries: Sequence[Mapping[str, Any]]) -> bool:
         and ((old.get("protocol"), old.get("route")) not in places or old.get("question") not in asked)
     ]  # fmt: skip
     tables["audit"] = [*others, *entries]
+    for entry in entries:
+        if (kept := audits.path_of(folder, entry)) is not None:
+            make_folder(kept.parent, within=folder)
+            write_atomically(kept, json.dumps(entry, indent=1), within=folder)
     write_atomically(path, json.dumps(tables, indent=1))
     return True

@@ -87,10 +87,12 @@ def execute(
     say: Say,
     splits: Splits | None = None,
     work: Work = WHOLE,
+    own: bool = True,
 ) -> Run:
     """Do whatever a run directory still lacks; the data are opened where ``splits`` does not bring them.
 
     ``work`` is this process's part of the evaluation. One share of several writes a journal and no results.json.
+    ``own``: whether the composition is that of the run's lock, whose hash results.json then holds.
     """
     with folder_of.only_one(folder, work.shard):
         splits = splits or open_splits(composition, engine.device, test=bool(composition.evaluations))
@@ -106,7 +108,8 @@ def execute(
         seconds = time.monotonic() - started
         results = Results(describe_run(composition, folder, splits, measured, seconds, engine))
         if ranks.rank() == 0 and work.shard == (0, 1):
-            results = Results(answers.keep(folder, results.tables, say))
+            told = {key: value for key, value in results.tables.items() if own or key != "recipe_hash"}
+            results = Results(answers.keep(folder, told, say))
         ranks.wait()
     return Run(folder, results)
 

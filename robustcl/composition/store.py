@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from robustcl.errors import CheckpointError, UsageError, WeightsError
 from robustcl.nn import weights
 from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.nn.projector import Projector
+from robustcl.protocols import EncoderPlugin
 from robustcl.rng import Rng
 from robustcl.train import checkpoint
 from robustcl.train.encoders import ONLINE
@@ -127,6 +128,7 @@ def load(folder: Path) -> Encoder:
     try:
         table = dict(config["encoder"])
         plugin = options.build(registry.get("encoder", table.pop("use")), table, f"{folder}/config.json").instance
+        _check_size(plugin, tuple(config["item"]), config, folder)
         encoder = build_encoder(
             plugin,
             name=config["encoder"]["use"],
@@ -138,7 +140,45 @@ def load(folder: Path) -> Encoder:
             routes=config["routes"],
             rng=Rng(0, "load"),
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise WeightsError(f"{folder}/config.json does not describe an encoder of robustcl: {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, MemoryError) as error:
+        said = _one_line(error)
+        raise WeightsError(f"{folder}/config.json does not describe an encoder of robustcl: {said}") from None
     weights.load(encoder, folder)
     return encoder
+
+
+def _check_size(plugin: EncoderPlugin, item: tuple[int, ...], config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a description of more weights than the file beside it can hold, before they take memory.
+
+    Raises:
+        ValueError: as said.
+    """
+    size = (folder / weights.MODEL).stat().st_size if (folder / weights.MODEL).is_file() else None
+    if size is None:
+        return  # said by whoever reads it
+    for name, number in _numbers(config):
+        if number > max(size // 4, 1 << 16):
+            raise ValueError(f"{name} = {number} is more than {weights.MODEL} has numbers")
+    try:
+        with torch.device("meta"):
+            backbone, _ = plugin.backbone(item)
+    except (RuntimeError, NotImplementedError):
+        return  # a network that cannot be sketched is built at once
+    count = sum(parameter.numel() for parameter in backbone.parameters())
+    if count > size:  # each takes a byte at least
+        raise ValueError(f"it is of {count:,} weights, and {weights.MODEL} has {size:,} bytes")
+
+
+def _numbers(table: object, name: str = "") -> Iterator[tuple[str, int]]:
+    if isinstance(table, Mapping):
+        for key, value in table.items():
+            yield from _numbers(value, f"{name}.{key}".lstrip("."))
+    elif isinstance(table, list):
+        for value in table:
+            yield from _numbers(value, name)
+    elif isinstance(table, int):
+        yield name, table
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

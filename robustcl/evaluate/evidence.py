@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from robustcl.errors import Contradiction
+from robustcl.evaluate import audits
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
-from robustcl.evaluate.points import Outcomes, Point, order, points, shares
+from robustcl.evaluate.points import Outcomes, Point, entries, order, points, shares
 from robustcl.evaluate.rows import per_member
 from robustcl.evaluate.shards import WHOLE
 
@@ -83,9 +85,39 @@ class Evidence:
                 reasons[place] = "it does not say of how many images it is"
             elif isinstance(found, str) and (row.get("correct") is not None or str(row["metric"]).endswith("_acc")):
                 reasons[place] = found
-        for point in points(results) if self.there else ():
-            self._check_point(point)
+        for _, check in self._beside(results):
+            check()
         return reasons
+
+    def sift(self, results: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return results without the entries that the journal or ``audits/`` contradict, and why each is left out."""
+        wrong: list[object] = []
+        told: list[str] = []
+
+        def hold(entry: object, check: Callable[[], object]) -> None:
+            try:
+                check()
+            except Contradiction as error:
+                if entry not in wrong:
+                    wrong.append(entry)
+                    told.append(str(error).partition(f": {_ADVICE}")[0])
+
+        for row in results["rows"]:
+            hold(row, functools.partial(self._check_itself, row))
+            hold(row, functools.partial(self.of, row))
+        for entry, check in self._beside(results):
+            hold(entry, check)
+        lists = {name: found for name, found in results.items() if isinstance(found, list) and name != "silhouette"}
+        return {**results, **{name: [e for e in found if e not in wrong] for name, found in lists.items()}}, told
+
+    def _beside(self, results: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Callable[[], None]]]:
+        """Yield each entry beside the rows, and what holds it or one number of it."""
+        for point in points(results) if self.there else ():
+            yield point.entry, functools.partial(self._check_point, point)
+        for entry in entries(results, "corruptions"):
+            yield entry, functools.partial(self._check_mean, entry)
+        for entry in entries(results, "audit"):
+            yield entry, functools.partial(audits.check, self.folder, entry, _ADVICE)
 
     def _check(self, row: Mapping[str, Any], key: Key, last: Sequence[Outcome]) -> None:
         correct, n = sum(outcome.correct for outcome in last), len(last)
@@ -112,12 +144,31 @@ class Evidence:
     def _check_point(self, point: Point) -> None:
         """Hold one point of a curve, or one corruption, against whatever question of the journal it may answer."""
         given = list(shares(self._journal, point))
+        if not given and point.question is not None and _is_number(point.value):
+            raise Contradiction(
+                f"{self.folder}/results.json says {_percent(point.value)} for {point}, and {self.path} holds no "
+                f"outcomes of that question: {_ADVICE}"
+            )
         if given and not any(_close(point.value, share) for share in given):
             told = sorted({f"{share:.2%}" for share in given})[:3]
             raise Contradiction(
                 f"{self.folder}/results.json says {_percent(point.value)} for {point}, and {self.path} "
                 f"{' or '.join(told)}: {_ADVICE}"
             )
+
+    def _check_mean(self, entry: Mapping[str, Any]) -> None:
+        """Hold the mean of a table of corruptions against the numbers beside it."""
+        accuracy = entry.get("accuracy")
+        lists = accuracy.values() if isinstance(accuracy, Mapping) else ()
+        numbers: list[Any] = [value for found in lists for value in (found if isinstance(found, list) else [None])]
+        if numbers and all(map(_is_number, numbers)) and entry.get("mean") is not None:
+            mean = math.fsum(numbers) / len(numbers)
+            if not _close(entry["mean"], mean):
+                place = " ".join(str(entry[name]) for name in ("protocol", "route") if entry.get(name))
+                raise Contradiction(
+                    f"{self.folder}/results.json says {_percent(entry['mean'])} for the mean of {place} corruptions, "
+                    f"and the numbers beside it {mean:.2%}: {_ADVICE}"
+                )
 
     def _contradiction(self, row: Mapping[str, Any], found: str, what: str | None = None) -> Contradiction:
         place = " ".join(str(row[name]) for name in ("protocol", "route", "split", "metric") if row.get(name))
@@ -152,10 +203,13 @@ MANY = 1 << 24
 """More images than a test set has; no order is drawn for a number out of a damaged file."""
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _close(one: object, other: object) -> bool:
-    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (one, other))
     try:
-        return numbers and math.isclose(one, other, rel_tol=_CLOSE, abs_tol=_CLOSE)  # type: ignore[arg-type]
+        return _is_number(one) and _is_number(other) and math.isclose(one, other, rel_tol=_CLOSE, abs_tol=_CLOSE)  # type: ignore[arg-type]
     except OverflowError:
         return False
 

@@ -40,13 +40,13 @@ class Point:
 def points(results: Mapping[str, Any]) -> Iterator[Point]:
     """Yield every number beside the rows that a journal may hold the outcomes of."""
     for part, key in (("security", "eps"), ("convergence", "steps")):
-        for entry in _entries(results, part):
+        for entry in entries(results, part):
             asks = entry.get("questions")
             for number, (place, value) in enumerate(_pairs(entry.get(key), entry.get("accuracy"))):
                 # Nothing is moved at 0.
                 asked = {"steps": None, "corruption": None, key: place} if place else {"corruption": None}
                 yield Point(part, entry, entry.get("attack") if place else None, asked, value, _nth(asks, number))
-    for entry in _entries(results, "corruptions"):
+    for entry in entries(results, "corruptions"):
         accuracy = entry.get("accuracy")
         for name, values in accuracy.items() if isinstance(accuracy, Mapping) else ():
             asks = entry.get("questions")
@@ -117,6 +117,7 @@ def _nth(found: object, number: int) -> object:
     return found[number] if isinstance(found, list) and number < len(found) else None
 
 
-def _entries(results: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+def entries(results: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """Return the tables of a list of results.json; none where it is no list."""
     found = results.get(key)
     return [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []

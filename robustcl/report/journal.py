@@ -13,12 +13,14 @@ from robustcl.evaluate.points import Outcomes
 __all__ = ["Outcome", "Outcomes", "outcomes"]
 
 
-def outcomes(file: Path, rows: Sequence[Mapping[str, Any]]) -> list[Outcomes]:
+def outcomes(file: Path, rows: Sequence[Mapping[str, Any]], evidence: Evidence | None = None) -> list[Outcomes]:
     """Return the outcomes behind each row, none where the journal does not know of its very question.
+
+    ``evidence`` is the journal, where it was read already.
 
     Raises:
         DataError: a damaged line.
         Contradiction: the outcomes do not give a row's number.
     """
-    evidence = Evidence(file.parent)
+    evidence = evidence or Evidence(file.parent)
     return [{} if isinstance(found := evidence.of(row), str) else found for row in rows]

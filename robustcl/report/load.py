@@ -39,6 +39,8 @@ class FinishedRun:
     strip: Arrays | None
     absent: Mapping[str, str]
     unheld: Mapping[int, str] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    """The journal behind the numbers, read once."""
 
     @property
     def name(self) -> str:
@@ -53,7 +55,7 @@ def load(path: Path) -> FinishedRun:
     another schema, ``Contradiction`` where the two differ; any other part that cannot be read is left out, with the
     reason under ``absent``.
     """
-    results, _, unheld = load_held(path)
+    results, evidence, unheld = load_held(path)
     absent: dict[str, str] = {}
     return FinishedRun(
         path=path,
@@ -64,6 +66,7 @@ def load(path: Path) -> FinishedRun:
         strip=_arrays(path, "strip", ("clean", "adversarial", "label"), absent),
         absent=absent,
         unheld=unheld,
+        evidence=evidence,
     )
 
 

@@ -39,6 +39,7 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
     classes = [str(name) for name in (run.results.get("data") or {}).get("classes") or ()]
     panels = composition.panels(run.results)
     made, told, head = rows(run.results), audits(run.results), verdict(run.results)
+    others, unread = threats(run.path)
     view, asked = samples(run, classes), commands(run.results, run.path)
     script = Markup((TEMPLATES / "filter.js").read_text(encoding="utf-8")) if view else None
     return (
@@ -55,7 +56,8 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             audits=told,
             questions=list(dict.fromkeys(question for audit in told for question in audit.questions)),
             standing=standing(made),
-            threats=threats(run.path),
+            threats=others,
+            unread=unread,
             pictures=[picture.picture(panels, columns) for columns in (4, 2, 1)],
             words=composition.words(run.results),
             training=_training(run),

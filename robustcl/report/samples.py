@@ -80,7 +80,7 @@ def samples(run: FinishedRun, classes: Sequence[str]) -> Samples | None:
     """Return the view of the last judged test rows; ``None`` where the journal does not hold their outcomes."""
     tested = [row for row in rows(run.results) if row["split"] == "test"]
     group = [row for row in tested if classifier(row) == classifier(tested[-1])]
-    known = outcomes(run.path / "journal.jsonl", group)
+    known = outcomes(run.path / "journal.jsonl", group, run.evidence)
     attacked = [(row, seen) for row, seen in zip(group, known, strict=True) if row["attack"] is not None and seen]
     clean = next((seen for row, seen in zip(group, known, strict=True) if row["attack"] is None), {})
     if not attacked or not clean:

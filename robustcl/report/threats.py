@@ -13,6 +13,7 @@ from robustcl.report.audits import Badge, audits, badge
 from robustcl.report.composition import say
 from robustcl.report.headline import Verdict, verdict
 from robustcl.report.load import load_results
+from robustcl.terminal import printable
 
 PAGE = "report.html"
 """What a run's page is called, in its folder."""
@@ -31,20 +32,21 @@ class Threat:
     badge: Badge | None
 
 
-def threats(run: Path) -> list[Threat]:
-    """Return the threats that a run's folder holds numbers of, by norm and size; what cannot be read is left out."""
-    found = []
-    for folder in run.glob(_FOLDERS):
+def threats(run: Path) -> tuple[list[Threat], list[str]]:
+    """Return the threats that a run's folder holds numbers of, by norm and size, and why others are left out."""
+    found, absent = [], []
+    for folder in sorted(run.glob(_FOLDERS)):
         try:
             results = load_results(folder)
-        except RobustclError:  # damaged, or held against its journal in vain
+        except RobustclError as error:  # damaged, or held against its journal in vain
+            absent.append(printable(str(error)))
             continue
         ball = results.get("threat")
         if not below_its_run(results, folder) or not isinstance(ball, Mapping):
             continue
         page = quote(f"{folder.name}/{PAGE}") if (folder / PAGE).is_file() else None
         found.append((str(ball.get("norm")), _size(ball), _of(results, ball, page)))
-    return [threat for _, _, threat in sorted(found, key=lambda each: each[:2])]
+    return [threat for _, _, threat in sorted(found, key=lambda each: each[:2])], absent
 
 
 def below_its_run(results: Mapping[str, Any], path: Path) -> bool:
