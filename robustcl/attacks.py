@@ -7,6 +7,7 @@ Every registered generator and evaluation attack is an attribute here, under its
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from robustcl import registry, signature
@@ -37,6 +38,7 @@ class Factory(Protocol):
         seed: int = 0,
         mode: str | None = None,
         precision: str = FULL,
+        verbose: bool = False,
         **options: Any,
     ) -> ModelAttack:
         """Bind the attack to a model; see ``make``."""
@@ -44,7 +46,7 @@ class Factory(Protocol):
 
 
 def make(
-    name: str,
+    name: str | Mapping[str, Any],
     model: nn.Module,
     *,
     eps: float | str,
@@ -53,12 +55,14 @@ def make(
     seed: int = 0,
     mode: str | None = None,
     precision: str = FULL,
+    verbose: bool = False,
     **options: Any,
 ) -> ModelAttack:
     """Return a registered attack bound to a model.
 
     Args:
-        name: as it is registered, "pgd", "torchattacks:MIFGSM", "distribution/name".
+        name: as it is registered, "pgd", "torchattacks:MIFGSM", "distribution/name"; or a table of a name and its
+            options as recipes and the command line have it, ``{"use": "pgd", "steps": 50}``.
         model: maps inputs (R, *item) to logits (R, L).
         eps: the radius, a number or a ratio such as "8/255".
         norm: "Linf", "L2" or "L1", or the order: infinity, 2, 1.
@@ -68,14 +72,22 @@ def make(
             must be in eval mode.
         precision: "32-true", or "bf16-mixed" for forward and backward passes in bfloat16; verdicts are always taken in
             the model's own precision.
+        verbose: print how many inputs are attacked, and accuracies after an evaluation.
         options: the plugin's own, as ``robustcl plugins show`` lists them. For generators also ``stop_early``: leave
-            inputs alone once they are wrong, as evaluations do.
+            inputs alone once they are wrong, as evaluations do. ``target``, where the attack has it, may also be a
+            tensor, an array or a list of one class for each input.
 
     Raises:
         UsageError: a name, option, threat or mode that is none, or a plugin that needs more than a model.
     """
+    if not isinstance(name, str):
+        from robustcl.composition.asked import attack_table
+
+        table = attack_table(name, "robustcl.attacks.make")
+        name, options = table.use, {**table.options, **options}
     bind = _factory(names.kind_of(name), name, f"robustcl.attacks {name}")
-    return bind(model, eps=eps, norm=norm, range=range, seed=seed, mode=mode, precision=precision, **options)
+    more: dict[str, Any] = {"precision": precision, "verbose": verbose, **options}
+    return bind(model, eps=eps, norm=norm, range=range, seed=seed, mode=mode, **more)
 
 
 def AutoAttack(
@@ -105,25 +117,24 @@ def AutoAttack(
         range: lowest and highest value of an input.
         mode: "eval" attacks a model in eval mode that is left in train mode.
         precision: "32-true" or "bf16-mixed", as ``make``.
-        elsewhere: arguments of that library that have no meaning here, each refused with what to do instead.
+        elsewhere: arguments that have no meaning here, each refused with what to do instead.
 
     Raises:
         UsageError: as ``make``, for another norm without eps, and for an argument that is not offered.
     """
-    for argument, value in elsewhere.items():
-        raise UsageError(f"AutoAttack({argument}={value!r}) is not offered: {_INSTEAD.get(argument, _UNKNOWN)}")
+    for argument in elsewhere.keys() & _INSTEAD.keys():
+        raise UsageError(f"AutoAttack({argument}={elsewhere[argument]!r}) is not offered: {_INSTEAD[argument]}")
     from robustcl.threat import parse_norm
 
     if eps is None and (known := parse_norm(norm)) != "Linf":
         raise UsageError(f'AutoAttack in {known} needs eps: the usual 8/255 is for Linf, in L2 "0.5" is common')
-    options: dict[str, Any] = {"version": version}
+    options: dict[str, Any] = {"version": version, **elsewhere}
     if attacks_to_run:
         options["attacks_to_run"] = list(attacks_to_run)
     eps = "8/255" if eps is None else eps
     bind = _factory("attack", "autoattack", "AutoAttack")
-    attack = bind(model, eps=eps, norm=norm, range=range, seed=seed, mode=mode, precision=precision, **options)
-    attack.verbose = verbose
-    return attack
+    more: dict[str, Any] = {"precision": precision, "verbose": verbose, **options}
+    return bind(model, eps=eps, norm=norm, range=range, seed=seed, mode=mode, **more)
 
 
 _INSTEAD = {
@@ -133,7 +144,6 @@ _INSTEAD = {
     "is_tf_model": "models are PyTorch modules here",
 }
 """Argument of the library of that name -> what is done here in its place."""
-_UNKNOWN = "robustcl plugins show autoattack lists the options"
 
 
 def __getattr__(attribute: str) -> Factory:
@@ -158,35 +168,44 @@ def _factory(kind: str, name: str, where: str) -> Factory:
 
     def factory(
         model: nn.Module,
-        *,
-        eps: float | str,
+        *positional: Any,
+        eps: float | str | None = None,
         norm: str | float = "Linf",
         range: Range = (0.0, 1.0),
         seed: int = 0,
         mode: str | None = None,
         precision: str = FULL,
+        verbose: bool = False,
         **options: Any,
     ) -> ModelAttack:
         from robustcl.attacking.attack import ModelAttack
         from robustcl.threat import Ball
 
+        if positional:
+            said = ", ".join(map(repr, positional))[:60]
+            raise UsageError(f'{where}(model, {said}): name what is meant, {where}(model, eps="8/255", ...)')
+        names.check_words(options, verbose, where)
         stop_early = options.pop("stop_early", False) if kind == "generator" else False
         if not isinstance(stop_early, bool):
             raise UsageError(f"{where}: stop_early = {stop_early!r}; give True or False")
+        target = names.take_targets(kind, name, options, where)
         made = names.build(kind, name, options, where)
+        if eps is None:
+            raise UsageError(f'{where} needs eps, the radius of the ball: give eps = "8/255", or "0.5" in L2')
         ball = Ball.checked(norm, eps, range)
         if ball.eps == 0:
             raise UsageError(f"{where}: an eps of 0 leaves nothing to attack; give a radius above 0")
         return ModelAttack(
-            made, model, ball, seed=seed, mode=mode, precision=precision, stop_early=stop_early, verbose=False
-        )
+            made, model, ball, seed=seed, mode=mode, precision=precision, stop_early=stop_early, verbose=verbose,
+            target=target,
+        )  # fmt: skip
 
     return factory
 
 
 def _signature(factory: Any, cls: type, kind: str) -> inspect.Signature:
     """Return the factory's signature with the plugin's options written out, for help and completion."""
-    own = list(inspect.signature(factory).parameters.values())[:-1]
+    own = list(inspect.signature(Factory.__call__).parameters.values())[1:-1]
     taken = {parameter.name for parameter in own}  # names.build refuses such a plugin with a sentence
     more = {name: (signature.hints(cls)[name], default) for name, default in signature.defaults(cls).items()}
     if kind == "generator":

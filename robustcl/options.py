@@ -32,6 +32,8 @@ Positive = Annotated[float, annotated_types.Gt(0)]
 NonNegative = Annotated[float, annotated_types.Ge(0)]
 Fraction = Annotated[float, annotated_types.Ge(0), annotated_types.Le(1)]
 Count = Annotated[int, annotated_types.Ge(1)]
+Class = Annotated[int, annotated_types.Ge(0)]
+"""The number of a class, from 0 on."""
 
 REQUIRED: Final = inspect.Parameter.empty
 """The default of an option that has none."""

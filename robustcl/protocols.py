@@ -4,16 +4,18 @@ Options are the keyword-only, annotated parameters of ``__init__``, which only s
 number may be given as a schedule in the recipe; the core sets the attribute before each step.
 
 Optional members, which the core looks for: ``build(dims)`` is called once before the first step; a plugin that is an
-``nn.Module`` and makes parameters there has them covered by the optimiser, the checkpoint and DDP.
-``remember(scene)`` is called after the optimiser and is the only place where state may change; state that must
-survive a resume lives in buffers of an ``nn.Module``. ``available()`` returns ``None``, or a sentence saying why the
-plugin cannot run here. ``rows = True`` on an objective asks for rows and columns where no pairs are read. ``preset``
-names the option that ``name:VALUE`` fills. ``constants`` on a generator names the embeddings that the recipe must
-bind for it. ``lockstep = False`` on a generator: how often it looks at the model depends on what it sees row by row,
-so that it works in the batch-norm mode "eval" alone. ``known_clusters = True`` on an objective: its parameters depend
-on the numbers of clusters, so they cannot be chosen by silhouette. ``check_clusters(sizes)`` on a plugin that reads
-clusters, and ``check_images(labels, batch)`` on a sampler, raise ``UsageError`` before anything is trained where it
-cannot work with clusterings of these sizes, or with these labels (n,) and this batch.
+``nn.Module`` and makes parameters there has them covered by the optimiser, the checkpoint and DDP. ``remember(scene)``
+is called after the optimiser and is the only place where state may change; state that must survive a resume lives in
+buffers of an ``nn.Module``. ``available()`` returns ``None``, or a sentence saying why the plugin cannot run here.
+``rows = True`` on an objective asks for rows and columns where no pairs are read. ``preset`` names the option that
+``name:VALUE`` fills. ``constants`` on a generator names the embeddings that the recipe must bind for it. ``lockstep =
+False`` on a generator: how often it looks at the model depends on what it sees row by row, so that it works in the
+batch-norm mode "eval" alone. An option ``target`` (int or None) on a generator or an attack: it can be aimed at a
+class, which ``attack.target`` holds for each row at evaluation, where the objective and the verdict are then those of
+the target; where the option is missing, a target is refused. ``known_clusters = True`` on an objective: its parameters
+depend on the numbers of clusters, so they cannot be chosen by silhouette. ``check_clusters(sizes)`` on a plugin that
+reads clusters, and ``check_images(labels, batch)`` on a sampler, raise ``UsageError`` before anything is trained where
+it cannot work with clusterings of these sizes, or with these labels (n,) and this batch.
 
 The file is long because it is the whole contract, which whoever writes a plugin reads in one go.
 """

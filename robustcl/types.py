@@ -213,7 +213,8 @@ class Attack(Present):
     scalar of which only the whole has meaning. ``clean`` is the embedding of x itself, ``teacher`` the teacher's:
     attack mode, no gradient, computed once. ``constants`` are the recipe's named embeddings of other views.
     ``clusters`` is the newest clustering. At evaluation ``fooled`` is the verdict on an embedding, ``breaks`` the
-    judge's own verdict on candidates, in float32: (R,) bool each.
+    judge's own verdict on candidates, in float32: (R,) bool each. ``target`` (R,) int64 is there where each row is
+    to be given a class: then the objective is largest at that class, and the verdict is that it is reached.
 
     The functions behind them take the rows' places in the original batch, so that ``take`` only selects rows.
     """
@@ -232,6 +233,7 @@ class Attack(Present):
     clusters: Clustering = ABSENT
     verdict: Callable[[Embedding, Tensor], Tensor] = ABSENT
     confirmation: Callable[[Tensor, Tensor], Tensor] = ABSENT
+    target: Tensor = ABSENT
 
     def encode(self, x: Tensor) -> Embedding:
         """Embed candidates (R, *item), with gradient toward them."""
@@ -265,6 +267,8 @@ class Attack(Present):
             "index": self.index[rows],
             "places": self.places[rows],
         }
+        if self.has("target"):
+            changes["target"] = self.target[rows]
         if self.has("teacher"):
             changes["teacher"] = self.teacher.take(rows)
         if self.has("constants"):

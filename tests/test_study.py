@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robustcl import registry
 from robustcl.composition import store
-from robustcl.composition.judging import attack_of
+from robustcl.composition.asked import attack_of
 from robustcl.errors import NeedNotMet, NonFiniteLoss, UnknownPlugin, UsageError
 from robustcl.evaluate import scaled
 from robustcl.protocols import Need

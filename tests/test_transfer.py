@@ -223,7 +223,7 @@ def test_what_cannot_be_compared_is_said(runs: list[Path], moved: Path, tmp_path
         ([runs[0], moved], {}, "they are of the data sets digits and npz:.*; take runs of one"),
         ([runs[0], other], {}, "are Linf eps 0.1255 and Linf eps 0.03137; give one for all with --norm and --eps"),
         (runs, {"attack": "pdg-20"}, "pgd-20"),
-        (runs, {"attack": {"steps": 3}}, "name the attack, e.g."),
+        (runs, {"attack": {"steps": 3}}, "names no attack: write a name"),
         (runs, {"attack": {"use": "pgd", "steps": 0}}, "--attack.steps = 0"),
         (runs, {"norm": "L2"}, "--norm L2 needs --eps as well"),
         (runs, {"eps": "8"}, "--eps"),

@@ -12,10 +12,11 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from robustcl.attacking import evaluation, given
+from robustcl.attacking import evaluation, given, words
 from robustcl.attacking.names import Made
 from robustcl.attacking.subject import JUDGING, Subject
 from robustcl.errors import NeedNotMet, NotOffered, UsageError
+from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.judge import Judge, Members
@@ -25,6 +26,8 @@ from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack
 
+Target = int | Tensor | Sequence[int] | None
+"""A class to reach, one for each input (R,), or any wrong one; arrays and numbers of NumPy are taken as well."""
 _PRECISIONS = ("32-true", "bf16-mixed")
 _MET = frozenset({Need.OBJECTIVE, Need.PREDICTIONS, Need.LABELS, Need.INDEX})
 
@@ -32,7 +35,12 @@ _MET = frozenset({Need.OBJECTIVE, Need.PREDICTIONS, Need.LABELS, Need.INDEX})
 _ELSEWHERE = {
     "run_standard_evaluation_individual": "judge by one member at a time, with attacks_to_run=[NAME]",
     "set_normalization_used": "put the normalisation inside the model, and give pixels in the range",
-    "set_mode_default": "attacks are untargeted as they are",
+    "set_mode_default": "attacks are untargeted as long as no target is given",
+    "set_mode_targeted_by_label": "give the classes to reach beside the labels, attack(x, y, target=...)",
+    "set_mode_targeted_by_function": "give the classes to reach beside the labels, attack(x, y, target=...)",
+    "set_mode_targeted_random": "give the classes to reach beside the labels, attack(x, y, target=...)",
+    "set_mode_targeted_least_likely": "give the classes to reach, attack(x, y, target=model(x).argmin(1))",
+    "set_mode_training": 'give mode = "train" or "batch" when the attack is made',
     "set_return_type": "adversarial inputs have the type of the inputs",
     "generate": "call the attack, attack(x, y)",
 }
@@ -60,11 +68,12 @@ class ModelAttack:
         precision: str,
         stop_early: bool,
         verbose: bool,
+        target: Target = None,
     ) -> None:
         seed = plain(seed)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise UsageError(f"seed = {seed!r}: give a whole number, by which the attack can be repeated")
-        self.made, self.ball, self.seed, self.verbose = made, ball, seed, verbose
+        self.made, self.ball, self.seed, self.verbose, self.target = made, ball, seed, verbose, target
         # The path of the command line's evaluation of a model: the same seed gives the same adversaries there.
         self.stream = Rng(seed, "evaluate", "as-is")
         self.subject = Subject(model, mode, self.stream)
@@ -79,13 +88,19 @@ class ModelAttack:
             )
         self._refuse_needs(made.plugin, made.name)
 
-    def __call__(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, y: Tensor, index: Tensor | None = None, *, target: Target = None, bs: int | None = None
+    ) -> Tensor:
         """Return adversarial inputs (R, *item) of x, detached, in the ball and the range.
 
         Args:
             x: inputs in the range, floating point, on the model's device.
             y: (R,) int64, their labels.
             index: (R,) int64, which names each input's random stream; left out: its place in the batch.
+            target: the class to reach, one number or (R,) of them; left out, the one that the attack was made with. An
+                input succeeds where its target is predicted, and goes on where it is merely misclassified; one whose
+                target is its label comes back as it is.
+            bs: inputs attacked together; left out, all of them. In the mode "eval" the outcome does not depend on it.
 
         Raises:
             DataError: inputs, labels or logits that cannot be attacked.
@@ -97,36 +112,41 @@ class ModelAttack:
         rows = given.row_names(index, clean, who)
         if len(clean) == 0:
             return clean.clone()
-        members = self.members(self.subject.look(clean, y))
-        judge = _Judge(self)
-        if self.judged:
-            adversarial = judge.attack(clean, y, rows, self.made.name, members)[0]
-        else:
-            ((member, generator),) = members
-            adversarial = judge.perturb(clean, y, rows, self.made.name, member, generator)
+        blocks = torch.split(torch.arange(len(clean), device=clean.device), given.block(bs, len(clean)))
+        first = blocks[0]
+        classes = self.subject.look(clean[first], y[first])
+        members, toward = self.members(classes), self.toward(target, y, classes)
+        if len(blocks) > 1:
+            soundness.check_labels(y, classes)
+            self._refuse_blocks()
+        judge, parts = _Judge(self), []
+        for block in blocks:
+            some = toward[block] if isinstance(toward, Tensor) else aim.everywhere(toward, y[block])
+            parts.append(judge.moved(clean[block], y[block], rows[block], members, some))
+            if self.verbose:
+                print(f"{self.made.name}: {sum(map(len, parts))} of {len(clean)} inputs attacked")
+        adversarial = torch.cat(parts)
         if (remark := judge.remark()) is not None:
             warnings.warn(remark, RuntimeWarning, stacklevel=2)
         return adversarial
 
     @overload
     def run_standard_evaluation(
-        self,
-        x: Tensor,
-        y: Tensor,
-        bs: int = ...,
-        return_labels: Literal[False] = ...,
-        journal: Path | str | None = ...,
-    ) -> Tensor: ...
+        self, x: Tensor, y: Tensor, bs: int = ..., return_labels: Literal[False] = ...,
+        journal: Path | str | None = ..., target: Target = ...,
+    ) -> Tensor: ...  # fmt: skip
 
     @overload
     def run_standard_evaluation(
-        self, x: Tensor, y: Tensor, bs: int, return_labels: Literal[True], journal: Path | str | None = ...
-    ) -> tuple[Tensor, Tensor]: ...
+        self, x: Tensor, y: Tensor, bs: int, return_labels: Literal[True],
+        journal: Path | str | None = ..., target: Target = ...,
+    ) -> tuple[Tensor, Tensor]: ...  # fmt: skip
 
     @overload
     def run_standard_evaluation(
-        self, x: Tensor, y: Tensor, bs: int = ..., *, return_labels: Literal[True], journal: Path | str | None = ...
-    ) -> tuple[Tensor, Tensor]: ...
+        self, x: Tensor, y: Tensor, bs: int = ..., *, return_labels: Literal[True],
+        journal: Path | str | None = ..., target: Target = ...,
+    ) -> tuple[Tensor, Tensor]: ...  # fmt: skip
 
     def run_standard_evaluation(
         self,
@@ -135,6 +155,7 @@ class ModelAttack:
         bs: int = 250,
         return_labels: bool = False,
         journal: Path | str | None = None,
+        target: Target = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Judge a model on inputs x (n, *item) with labels y (n,); return adversarial inputs, x where none was found.
 
@@ -145,18 +166,22 @@ class ModelAttack:
             return_labels: return the classes (n,) predicted for the returned inputs as well.
             journal: a file that keeps each verdict; called again with the same model, data and attack, it goes on
                 where it was cut off. Other questions may share the file.
+            target: as in a call. Whoever is classified wrongly, as the target or otherwise, counts as not robust; the
+                labels that come back say who reached the target.
 
         Raises:
             DataError: inputs, labels, logits or a journal that cannot be read.
             UsageError: a model in train mode or without logits, or a mode other than "eval".
         """
-        found = evaluation.run(self, x, y, bs, journal)
+        found = evaluation.run(self, x, y, bs, journal, target)
         adversarial, labels = evaluation.adversarial(self, found)
         return (adversarial, labels) if return_labels else adversarial
 
-    def outcomes(self, x: Tensor, y: Tensor, bs: int = 250, journal: Path | str | None = None) -> Sequence[Outcome]:
+    def outcomes(
+        self, x: Tensor, y: Tensor, bs: int = 250, journal: Path | str | None = None, target: Target = None
+    ) -> Sequence[Outcome]:
         """Return what became of each sample, as ``run_standard_evaluation`` but without the inputs."""
-        return evaluation.run(self, x, y, bs, journal).outcomes
+        return evaluation.run(self, x, y, bs, journal, target).outcomes
 
     def __getattr__(self, name: str) -> Any:
         """Say what other libraries' methods are called here."""
@@ -164,10 +189,18 @@ class ModelAttack:
             raise NotOffered(f"robustcl.attacks: {name} is not offered: {_ELSEWHERE[name]}")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
+    def toward(self, target: Target, y: Tensor, classes: int) -> int | Tensor | None:
+        """Return the class to reach, or one for each row of y (R,): of a call, else what the attack was made with."""
+        who = f"robustcl.attacks {self.made.name}"
+        if target is not None:
+            words.check_aim(type(self.made.plugin), self.made.name, who)
+        own = aim.of(self.made.plugin) if self.target is None else self.target
+        return given.targets(own if target is None else target, y, classes, who)
+
     def members(self, classes: int) -> Members:
         """Return the generators that each sample meets, with their names, for a model of so many classes."""
         if self.made.kind != "attack":
-            return [(self.made.name, self.made.plugin)]
+            return [(aim.named(self.made.name, aim.of(self.made.plugin)), self.made.plugin)]
         members: Members = self.made.plugin.members(classes, self.ball)
         for name, generator in members:
             self._refuse_needs(generator, name)
@@ -185,6 +218,10 @@ class ModelAttack:
         model = type(self.subject.model).__name__
         return f"{self.made.name}({model}, eps={self.ball.eps:.6g}, norm={self.ball.norm!r}, seed={self.seed}{said})"
 
+    def _refuse_blocks(self) -> None:
+        if self.subject.mode != JUDGING:
+            raise UsageError(f'bs: in mode = "{self.subject.mode}" an outcome depends on its batch: leave bs out')
+
     def _refuse_needs(self, plugin: Any, name: str) -> None:
         met = _MET | ({Need.FEATURES} if "h" in self.subject.layers else frozenset())
         missing = sorted(need.value for need in plugin.needs - met)
@@ -199,7 +236,14 @@ class _Judge(Judge):
 
     def __init__(self, attack: ModelAttack) -> None:
         super().__init__(attack.subject.classifier, attack.ball, attack.stream, attack.autocast)
-        self._judged = attack.judged
+        self._judged, self._name = attack.judged, attack.made.name
+
+    def moved(self, x: Tensor, y: Tensor, rows: Tensor, members: Members, target: Tensor | None) -> Tensor:
+        """Return adversarial inputs (R, *item) toward classes ``target`` (R,), or any wrong ones."""
+        if self._judged:
+            return self.attack(x, y, rows, self._name, members, target)[0]
+        ((member, generator),) = members
+        return self.perturb(x, y, rows, self._name, member, generator, target)
 
     def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
         task = super().task(attacked, x, label, index, rng)

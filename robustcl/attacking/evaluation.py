@@ -9,26 +9,24 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from robustcl.attacking import given
+from robustcl.attacking import given, telling
 from robustcl.attacking.subject import JUDGING
 from robustcl.disk import make_folder
 from robustcl.errors import DataError, UsageError
-from robustcl.evaluate import soundness
+from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.likeness import likeness
-from robustcl.evaluate.rows import per_member
 from robustcl.evaluate.work import Work
 from robustcl.protocols import PerturbationGenerator
-from robustcl.ratio import plain
 
 if TYPE_CHECKING:
-    from robustcl.attacking.attack import ModelAttack
+    from robustcl.attacking.attack import ModelAttack, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +43,11 @@ class Found:
     members: Members
 
 
-def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None) -> Found:
+def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None, target: Target = None) -> Found:
     """Judge every input that the journal does not know yet."""
     if attack.subject.mode != JUDGING:
         raise UsageError(f'verdicts in mode = "{attack.subject.mode}" depend on the batch: evaluate in "eval"')
-    bs = plain(bs)
-    if isinstance(bs, bool) or not isinstance(bs, int) or bs < 1:
-        raise UsageError(f"bs = {bs!r}: give the number of inputs that are attacked together, 1 or more")
+    bs = given.block(250 if bs is None else bs, len(y) if isinstance(y, Tensor) else 1)
     who = f"robustcl.attacks {attack.made.name}"
     clean = given.inputs(x, y, attack.ball, who)
     if len(clean) == 0:
@@ -61,6 +57,7 @@ def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | N
     classes = attack.subject.look(images.fetch(first), images.labels[first])
     soundness.check_labels(images.labels, classes)
     members = attack.members(classes)
+    images.target = attack.toward(target, images.labels, classes)
     if attack.subject.draws and not any(getattr(generator, "eot", 1) > 1 for _, generator in members):
         warnings.warn(
             "the model draws at random: each verdict is that of one draw, and gradients of single passes understate "
@@ -81,7 +78,8 @@ def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | N
     if (remark := judge.remark()) is not None:
         warnings.warn(remark, RuntimeWarning, stacklevel=3)
     if attack.verbose:
-        _tell(journal, key, outcomes, [name for name, _ in members])
+        telling.accuracies(journal, key, outcomes, [name for name, _ in members])
+        telling.targets(outcomes, images.aim)
     return Found(outcomes, judge.adversarial, pending, images, members)
 
 
@@ -116,6 +114,13 @@ class _Given:
     def __init__(self, x: Tensor, y: Tensor, device: torch.device) -> None:
         self.x, self.device = x, device
         self.labels, self.samples, self.item = y.to(device), len(x), tuple(x.shape[1:])
+        self.target: int | Tensor | None = None
+
+    def aim(self, index: Tensor) -> Tensor | None:
+        """Return the classes (B,) that inputs of index (B,) are to reach, ``None`` for any wrong ones."""
+        if isinstance(self.target, Tensor):
+            return self.target[index.to(self.device)]
+        return aim.everywhere(self.target, self.labels[index.to(self.device)])
 
     def fetch(self, index: Tensor) -> Tensor:
         """Return inputs (B, *item) for index (B,) int64."""
@@ -132,13 +137,15 @@ class _Keeping(Judge):
 
     def __init__(self, attack: ModelAttack, images: _Given) -> None:
         super().__init__(attack.subject.classifier, attack.ball, attack.stream, attack.autocast)
-        self.adversarial = images.x.clone()
+        self.adversarial, self._images = images.x.clone(), images
         self._made: dict[str, tuple[Tensor, Tensor]] = {}
 
     def perturb(
-        self, x: Tensor, label: Tensor, index: Tensor, name: str | None, member: str, generator: PerturbationGenerator
-    ) -> Tensor:
-        moved = super().perturb(x, label, index, name, member, generator)
+        self, x: Tensor, label: Tensor, index: Tensor, name: str | None, member: str,
+        generator: PerturbationGenerator, target: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        target = self._images.aim(index) if target is None else target
+        moved = super().perturb(x, label, index, name, member, generator, target)
         self._made[member] = index, moved
         return moved
 
@@ -189,14 +196,23 @@ def _key(attack: ModelAttack, images: _Given) -> Key:
         "protocol": "as-is",
         "model": likeness(attack.subject.model),
         "data": data.hexdigest(),
-        "attack": {"use": attack.made.name, **attack.made.options},
+        "attack": {"use": attack.made.name, **attack.made.options, **_target(images)},
         "norm": attack.ball.norm,
         "eps": float(attack.ball.eps),
         "range": attack.ball.range,
         "precision": attack.precision,
         "seed": attack.seed,
     }
-    return Key("as-is", "", "given", attack.made.name, json.dumps(spec, sort_keys=True))
+    name = aim.named(attack.made.name, images.target)
+    return Key("as-is", "", "given", name, json.dumps(spec, sort_keys=True))
+
+
+def _target(images: _Given) -> dict[str, Any]:
+    """Return the target as a question holds it: a class, or the digest of one for each input."""
+    if images.target is None or isinstance(images.target, int):
+        return {} if images.target is None else {"target": images.target}
+    told = hashlib.blake2b(images.target.cpu().contiguous().numpy().tobytes(), digest_size=8)
+    return {"target": told.hexdigest()}
 
 
 def _by_member(outcomes: Iterable[Outcome]) -> list[tuple[str, Tensor]]:
@@ -213,13 +229,6 @@ def _again(
         Judge(attack.subject.classifier, attack.ball, attack.stream, attack.autocast),
         rows.to(images.device),
     )
-    moved = judge.perturb(images.fetch(rows), images.labels[here], here, attack.made.name, member, generator)
+    x, label = images.fetch(rows), images.labels[here]
+    moved = judge.perturb(x, label, here, attack.made.name, member, generator, images.aim(here))
     return moved, attack.subject.classifier.predict(moved)
-
-
-def _tell(journal: Journal, key: Key, outcomes: Sequence[Outcome], members: Sequence[str]) -> None:
-    known = journal.known(key)
-    clean = sum(known[outcome.index][0].correct for outcome in outcomes) / len(outcomes)
-    print(f"clean accuracy: {clean:.2%}")
-    for name, share in per_member(journal, key, outcomes, members).items():
-        print(f"robust accuracy after {name}: {share:.2%}")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robustcl.errors import DataError, UsageError
+from robustcl.evaluate import aim
+from robustcl.ratio import plain
 from robustcl.threat import Ball, excess
 
 
@@ -58,6 +63,49 @@ def row_names(index: Tensor | None, x: Tensor, who: str) -> Tensor:
     if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.shape != (len(x),):
         raise DataError(f"{who}: index names each of the {len(x)} inputs with one int64, its place in the data set")
     return index.to(x.device)
+
+
+def block(bs: object, rows: int) -> int:
+    """Return how many inputs are attacked together: ``bs``, or all of the ``rows`` where it is left out."""
+    if bs is None:
+        return max(rows, 1)
+    bs = plain(bs)
+    if isinstance(bs, bool) or not isinstance(bs, int) or bs < 1:
+        raise UsageError(f"bs = {bs!r}: give the number of inputs that are attacked together, 1 or more")
+    return bs
+
+
+def targets(target: object, y: Tensor, classes: int, who: str) -> int | Tensor | None:
+    """Return the class that all rows are to reach, or (R,) int64 on the labels' device, one for each row of y (R,).
+
+    ``target``: a number, or one for each row in a tensor, an array or a list; ``None`` is handed back. Raises
+    ``DataError`` for anything else, another length, and a class that the model does not have.
+    """
+    target = plain(target)
+    if target is None:
+        return None
+    if isinstance(target, int) and not isinstance(target, bool):
+        aim.check(target, classes, who)
+        return target
+    if isinstance(target, bool | float | str | Mapping):
+        raise DataError(f"{who}: target = {target!r} is no class: give its number, 0 to {classes - 1}, or one for each")
+    try:
+        found = target.detach() if isinstance(target, Tensor) else torch.as_tensor(np.asarray(target))
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"{who}: target is a {type(target).__name__} of no numbers: give a class for each row"
+        ) from None
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise DataError(f"{who}: the targets are {found.dtype}: give class numbers, for example target.long()")
+    if found.shape != y.shape:
+        one_hot = ", for example target.argmax(1)" if found.dim() == 2 else ""
+        said = f"the targets have the shape {tuple(found.shape)} for {len(y)} inputs"
+        raise DataError(f"{who}: {said}; give one class number for each{one_hot}")
+    found = found.to(y.device, torch.int64)
+    if bool((wrong := (found < 0) | (found >= classes)).any()):
+        row = int(wrong.nonzero()[0])
+        raise DataError(f"{who}: row {row} has the target {int(found[row])}, but the classes are 0 to {classes - 1}")
+    return found
 
 
 def _labels(x: Tensor, y: Tensor, who: str) -> None:

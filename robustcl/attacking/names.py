@@ -8,25 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustcl import options, registry
+from robustcl.attacking import words
 from robustcl.errors import AmbiguousPlugin, NotAPlugin, OptionError, UsageError, near
+from robustcl.ratio import plain
 
 KINDS = ("generator", "attack")
 """Where a name is looked for: a generator perturbs every input, an evaluation attack what is left standing."""
 
-RESERVED = ("model", "eps", "norm", "range", "seed", "mode", "precision", "stop_early")
+RESERVED = ("model", "eps", "norm", "range", "seed", "mode", "precision", "verbose", "stop_early")
 """What every attack takes beside its plugin's options."""
 
-_ELSEWHERE: Mapping[str, str] = {
-    **dict.fromkeys(("alpha", "eps_iter", "eps_step", "stepsize", "rel_stepsize"), "step_size"),
-    **dict.fromkeys(("iters", "n_iter", "nb_iter", "max_iter", "num_steps"), "steps"),
-    **dict.fromkeys(("n_restarts", "nb_restarts", "num_random_init"), "restarts"),
-    **dict.fromkeys(("n_queries", "nb_queries"), "queries"),
-    **dict.fromkeys(("n_classes", "n_target_classes", "nb_target_classes"), "targets"),
-    **dict.fromkeys(("random_start", "rand_init"), "start"),
-    **dict.fromkeys(("eot_iter",), "eot"),
-    **dict.fromkeys(("use_largereps",), "largereps"),
+_THREAT = {
+    "eps": 'give eps = "8/255"',
+    "norm": 'give norm = "Linf", "L2" or "L1"',
+    "range": "give range = (0, 1), or None for none",
 }
-"""What other libraries call options, and their names here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +89,7 @@ def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> Made:
     described = [option.name for option in options.describe(found.cls)]
     if shadowed := set(described) & set(RESERVED):
         raise NotAPlugin(f"{where}: its option {min(shadowed)!r} is a word that every attack takes; rename it")
-    for option in given:
-        meant = _ELSEWHERE.get(option)
-        if option not in described and meant in described:
-            raise OptionError(f"{where}: what other libraries call {option!r} is {meant!r} here")
+    words.check(found.cls, name, given, where, _THREAT)
     table = {**found.preset, **given}
     built = options.build(found.cls, table, where)
     if built.schedules:
@@ -105,6 +98,38 @@ def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> Made:
     if available is not None and (reason := available()):
         raise UsageError(f"{where}: {name} cannot run here: {reason}")
     return Made(kind, name, built.instance, options.resolve(found.cls, table, where))
+
+
+def check_words(given: Mapping[str, Any], verbose: object, where: str) -> None:
+    """Refuse words that are said elsewhere: where to compute, how many inputs at once, what to print."""
+    if not isinstance(verbose, bool):
+        raise UsageError(f"{where}: verbose = {verbose!r}; give True or False")
+    for name in given:
+        if name in _ELSEWHERE:
+            raise OptionError(f"{where}: {name} is not offered here: {_ELSEWHERE[name]}")
+
+
+_ELSEWHERE = {
+    "device": "the attack computes where the model is, so move the model, and leave device out",
+    **dict.fromkeys(
+        ("bs", "batch_size"), "give it where the attack is called, attack(x, y, bs=250) or run_standard_evaluation"
+    ),
+    "log_path": "the journal of run_standard_evaluation(x, y, journal=FILE) keeps every verdict",
+    "summary_writer": "verbose = True prints how far an attack is",
+}
+"""Arguments of other libraries' attacks that are said elsewhere -> where."""
+
+
+def take_targets(kind: str, name: str, given: dict[str, Any], where: str) -> Any:
+    """Take out of some options the targets of single inputs, a tensor, an array or a list, which no table can hold.
+
+    A single number stays, as an option of the plugin. Returns ``None`` where there is nothing to take out.
+    """
+    target = plain(given.get("target"))
+    if not (hasattr(target, "__len__") and not isinstance(target, str | Mapping)):
+        return None
+    words.check_aim(registry.find(kind, name, where).cls, name, where)
+    return given.pop("target")
 
 
 def _attribute(name: str, target: str) -> str:

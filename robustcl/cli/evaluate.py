@@ -49,7 +49,13 @@ _OF_MODEL = ("weights", "block", "seed", "device", "precision")
     type=click.Path(file_okay=False),
     help="Folder for the results of --model, of another data set or of another threat  [default for RUN: below RUN]",
 )
-@click.option("--attack", "attacks", multiple=True, help="Attack; may be given several times.")
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    metavar="NAME|TABLE",
+    help="Attack by name, or with options: '{ use = \"pgd\", steps = 50 }'; may be given several times.",
+)
 @click.option("--samples", type=click.IntRange(1), help="Judge only the first so many test images.")
 @click.option("--audit-samples", type=click.IntRange(1), help="Audit so many  [default: a quarter, at most 100].")
 @click.option("--no-audit", is_flag=True, help='Leave the audit out: the number then stands as "not audited".')

@@ -53,7 +53,8 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    click.echo(f"{facts['name']}, a {facts['kind']} of {facts['distribution']} {facts['version']}".rstrip())
+    said = f"{'an' if facts['kind'][0] in 'aeiou' else 'a'} {facts['kind']}"
+    click.echo(f"{facts['name']}, {said} of {facts['distribution']} {facts['version']}".rstrip())
     click.echo(f"  {facts['target']}")
     if facts["doc"]:
         click.echo(f"\n{facts['doc']}")

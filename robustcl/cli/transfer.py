@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from robustcl.cli.parts import as_json, device, precision
-from robustcl.errors import UsageError
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +43,7 @@ def command(runs: tuple[Path, ...], attack: str | None, as_json: bool, **given: 
     from robustcl.report import blackbox
 
     with Progress() as progress:
-        made = matrix(runs, attack=_attack(attack), watcher=progress.watch, say=progress.say, **given)
+        made = matrix(runs, attack=attack, watcher=progress.watch, say=progress.say, **given)
         page = blackbox.write(made.tables, made.path)
         for folder in blackbox.hand_out(made.tables, made.path):
             report.write(folder)
@@ -54,15 +53,3 @@ def command(runs: tuple[Path, ...], attack: str | None, as_json: bool, **given: 
     click.echo(made.markdown())
     click.echo(f"transfer  {made.path / 'transfer.json'}")
     click.echo(f"page      {page}")
-
-
-def _attack(text: str | None) -> str | dict[str, Any] | None:
-    """Return an attack's name, or the TOML table that gives its options too."""
-    if text is None or not text.lstrip().startswith("{"):
-        return text
-    from robustcl.disk import parse_toml
-
-    remedy = 'write { use = "pgd", steps = 50 }'
-    tables = parse_toml(f"attack = {text}", f"--attack {text}", error=UsageError, remedy=remedy)
-    attack: dict[str, Any] = tables["attack"]
-    return attack

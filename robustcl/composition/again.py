@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robustcl import reading
 from robustcl.composition import api, store
+from robustcl.composition.asked import attack_table
 from robustcl.composition.folder import reopen
 from robustcl.composition.lock import digest
 from robustcl.composition.run import Run, execute
@@ -25,7 +26,7 @@ def evaluate_again(
     folder: Path,
     protocol: str | None = None,
     routes: Sequence[str] = (),
-    attacks: Sequence[str] = (),
+    attacks: Sequence[str | Mapping[str, Any]] = (),
     samples: int | None = None,
     corruptions: bool | str = False,
     *,
@@ -55,14 +56,14 @@ def evaluate_again(
 class Wanted:
     """What is asked of a finished run's encoder; what is left out stays as its recipe has it.
 
-    corruptions: whether to judge on corrupted images too; a folder that holds stored copies, or True to make them.
-    curve: budgets of the security curve; convergence: numbers of steps of the first attack. audit: how many images are
-    audited, 0 for none.
+    attacks: names, or tables of a name and its options. corruptions: whether to judge on corrupted images too; a folder
+    that holds stored copies, or True to make them. curve: budgets of the security curve; convergence: numbers of steps
+    of the first attack. audit: how many images are audited, 0 for none.
     """
 
     protocol: str | None = None
     routes: Sequence[str] = ()
-    attacks: Sequence[str] = ()
+    attacks: Sequence[str | Mapping[str, Any]] = ()
     samples: int | None = None
     corruptions: bool | str = False
     curve: Sequence[str] = ()
@@ -95,7 +96,7 @@ class Wanted:
     def _changes(self) -> dict[str, Any]:
         asked: dict[str, Any] = {
             "route": list(self.routes),
-            "attacks": list(self.attacks),
+            "attacks": [attack_table(attack, "--attack").model_dump() for attack in self.attacks],
             "samples": self.samples,
             "corruptions": {"path": self.corruptions} if isinstance(self.corruptions, str) else self.corruptions,
             "curve": list(self.curve),

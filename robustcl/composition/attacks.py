@@ -9,6 +9,7 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.roles import ref_to
 from robustcl.composition.terms import make_term
 from robustcl.errors import NeedNotMet, UsageError, near
+from robustcl.evaluate import aim
 from robustcl.protocols import Need
 from robustcl.recipe import GeneratorTable, Maximise, Stage, Term
 from robustcl.threat import Ball
@@ -55,6 +56,7 @@ class Attacks:
         part = self.parts.make("generator", table, place)
         _check_constants(table, part, place)
         _check_mode(table, part, place)
+        _check_target(part, place)
         then = [*there, *writes]
         return GeneratorPlan(
             name=name,
@@ -157,6 +159,15 @@ def _check_mode(table: GeneratorTable, part: Part, where: str) -> None:
         raise UsageError(
             f'{where}.mode = "{table.mode}": {table.use} looks at some rows more often than at others, and batch '
             'statistics would depend on which; take mode = "eval"'
+        )
+
+
+def _check_target(part: Part, where: str) -> None:
+    """Refuse a class to aim at: in training a generator maximises a term, which knows no target."""
+    if (target := aim.of(part.plugin)) is not None:
+        raise UsageError(
+            f"{where}.target = {target}: in training {part.name} maximises a term of the stage and aims at no class; "
+            "remove it, or name the attack in attacks of an [[evaluate]]"
         )
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from robustcl.composition import answers, audited
+from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.folder import made, only_one
-from robustcl.composition.judging import attack_of, ball_of
+from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, environment
 from robustcl.composition.run import Run, check_device
@@ -52,7 +53,8 @@ class Asked:
     data_dir: str | None = None
     norm: str = "Linf"
     eps: str = "8/255"
-    attacks: tuple[str, ...] = ("pgd-20",)
+    attacks: Sequence[str | Mapping[str, Any]] = ("pgd-20",)
+    """Names, or tables of a name and its options."""
     samples: int | None = None
     block: int = 250
     seed: int = 0
@@ -98,7 +100,7 @@ def judge_model(
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A model with everything that is asked of it; ``attacks`` are members and options by name.
+    """A model with everything that is asked of it; ``attacks`` are each one's name, members and options.
 
     digest: of the model; content: of the data set.
     """
@@ -112,17 +114,17 @@ class _Subject:
     judge: Judge
     digest: str
     content: str
-    attacks: Mapping[str, tuple[Members, Mapping[str, Any]]]
+    attacks: Sequence[tuple[str, Members, Mapping[str, Any]]]
 
     def rows(self, measurement: Measurement) -> list[dict[str, Any]]:
         samples = self.asked.samples
-        found = [measurement.row(self.judge, self.images, self._key(None), (), samples)]
-        for name, (members, _) in self.attacks.items():
-            found.append(measurement.row(self.judge, self.images, self._key(name), members, samples))
+        found = [measurement.row(self.judge, self.images, self._key(), (), samples)]
+        for name, members, options in self.attacks:
+            found.append(measurement.row(self.judge, self.images, self._key(name, options), members, samples))
         return found
 
     def draw(self, measurement: Measurement, out: Path) -> None:
-        name, (members, _) = next(iter(self.attacks.items()))
+        name, members, _ = self.attacks[0]
         index = measurement.drawn(self.images, self.asked.samples)
         if len(index):
             artifacts.keep(out / "artifacts", self.judge, "", self.images, index, name, members)
@@ -133,7 +135,7 @@ class _Subject:
         if samples == 0 or measurement.work.over:
             measurement.say(f"not audited, {'as was asked' if samples == 0 else 'because the time is up'}")
             return []
-        asked = [(self._key(name), members) for name, (members, _) in self.attacks.items()]
+        asked = [(self._key(name, options), members) for name, members, options in self.attacks]
         journal, told, seed = measurement.journal, measurement.work.told, self.asked.seed
         return [audited.audited(out, self.judge, self.images, journal, asked, samples, seed, told, measurement.say)]
 
@@ -163,12 +165,12 @@ class _Subject:
             "environment": environment(self.parts, self.engine),
         }
 
-    def _key(self, attack: str | None) -> Key:
+    def _key(self, attack: str | None = None, options: Mapping[str, Any] | None = None) -> Key:
         spec: dict[str, Any] = {
             "protocol": PROTOCOL, "model": self.digest, "data": self.asked.dataset, "content": self.content,
         }  # fmt: skip
         if attack is not None:
-            spec |= {"attack": self.attacks[attack][1], "norm": self.ball.norm, "eps": float(self.ball.eps)}
+            spec |= {"attack": options, "norm": self.ball.norm, "eps": float(self.ball.eps)}
             spec |= {"seed": self.asked.seed, "precision": self.engine.precision}
         return Key(PROTOCOL, "", "test", attack, json.dumps(spec, sort_keys=True))
 
@@ -195,8 +197,8 @@ def _open(asked: Asked, engine: Engine) -> _Subject:
         raise UsageError(f"--dataset {asked.dataset} names its files already: leave out --data-dir {asked.data_dir}")
     options = {"path": asked.data_dir} if asked.data_dir else {}
     dataset = parts.make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
-    tables = {name: Use(use=name) for name in asked.attacks}
-    plugins = {name: attack_of(table, parts, "--attack").plugin for name, table in tables.items()}
+    tables = [attack_table(attack, "--attack") for attack in asked.attacks]
+    found = [attack_of(table, parts, "--attack") for table in tables]
     images = keep(opened(dataset, "test"), engine.device)
     model = outside.build(asked.model, asked.weights, len(dataset.classes()))
     engine.place(model, ours=False)
@@ -204,8 +206,9 @@ def _open(asked: Asked, engine: Engine) -> _Subject:
     first = images.fetch(torch.arange(min(images.samples, asked.block), device=images.device))
     outputs = soundness.check(classifier, first, images.labels)
     soundness.check_steady(classifier, first[:1])
-    attacks = {
-        name: (scaled.members(plugin, outputs, ball), parts.resolved(tables[name])) for name, plugin in plugins.items()
-    }
+    attacks = [
+        (attack.name, scaled.members(attack.plugin, outputs, ball), parts.resolved(table))
+        for attack, table in zip(found, tables, strict=True)
+    ]
     judge = Judge(classifier, ball, Rng(asked.seed, "evaluate", PROTOCOL), engine.autocast)
     return _Subject(asked, ball, engine, parts, dataset, images, judge, likeness(model), content(images), attacks)

@@ -15,7 +15,7 @@ from robustcl.evaluate.measure import Measurement, accuracy
 from robustcl.threat import Ball
 from robustcl.train.plan import Part
 
-_CLASSES = 10
+_CLASSES = 1 << 20
 """Which members an attack has is asked before the data set is opened; that they have steps depends on no number."""
 
 

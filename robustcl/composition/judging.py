@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl import reading, registry
+from robustcl import reading
 from robustcl.composition import classifier, convergence, corrupt, lineage, needs, store
+from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
 from robustcl.composition.identify import identify
 from robustcl.composition.parts import Parts
 from robustcl.errors import UsageError, near
 from robustcl.evaluate.identity import Identity
-from robustcl.evaluate.solo import Solo
 from robustcl.nn import weights
-from robustcl.recipe import Evaluate, Recipe, Stage, Use
+from robustcl.recipe import Evaluate, Recipe, Stage
 from robustcl.threat import Ball, parse_norm
 from robustcl.train.plan import Part, StagePlan, routes_until
 
@@ -94,15 +94,6 @@ def refuse_twins(tables: Sequence[Evaluate]) -> None:
                     f"evaluate.{table.use}: route {route} is judged twice; put all attacks into one [[evaluate]] table"
                 )
             seen.add(question)
-
-
-def attack_of(table: Use, parts: Parts, where: str) -> Part:
-    """Return an attack by name, or a generator (``pgd``, ``torchattacks:PGD``) as an attack of its own."""
-    head = table.use.partition(":")[0]
-    if head in registry.names("attack") or head not in registry.names("generator"):
-        return parts.make("attack", table, where)
-    part = parts.make("generator", table, where)
-    return Part(table.use, Solo(name=table.use, generator=part.plugin))
 
 
 def ball_of(norm: str, eps: str | float, where: str) -> Ball:

@@ -11,10 +11,11 @@ from typing import Any
 
 from robustcl.composition import answers, api, contents
 from robustcl.composition.again import Wanted
+from robustcl.composition.asked import attack_of
 from robustcl.composition.data import open_splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import made, only_one
-from robustcl.composition.judging import EvaluationPlan, attack_of, ball_of
+from robustcl.composition.judging import EvaluationPlan, ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.run import Run

@@ -28,7 +28,7 @@ class Parts:
         Raises:
             UsageError: unknown or broken plugin, unknown option, a value out of bounds, or a part that cannot run here.
         """
-        found = self._found(kind, table.use, where)
+        found = self.find(kind, table.use, where)
         _refuse_shadowed(found.cls, table, where)
         given = {**found.preset, **table.options}
         built = options.build(found.cls, given, where)
@@ -41,8 +41,8 @@ class Parts:
             raise UsageError(f"{where}: {table.use} cannot run here: {reason}")
         return Part(table.use, built.instance, dict(built.schedules))
 
-    def _found(self, kind: str, name: str, where: str) -> registry.Found:
-        """Find a plugin; where several share its name by now, the one that the lock names is meant."""
+    def find(self, kind: str, name: str, where: str) -> registry.Found:
+        """Return a plugin's class; where several share its name by now, the one that the lock names is meant."""
         try:
             return registry.find(kind, name, where)
         except AmbiguousPlugin:

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from robustcl.composition import opponents
+from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.folder import made, only_one
-from robustcl.composition.judging import attack_of, ball_of
+from robustcl.composition.judging import ball_of
 from robustcl.composition.opponents import Opponent
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
@@ -30,7 +31,6 @@ from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.unstopped import adversaries
-from robustcl.recipe import Use
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -190,10 +190,7 @@ def _distinct(paths: Sequence[Path]) -> Sequence[Path]:
 def _asked(attack: str | Mapping[str, Any] | None) -> opponents.Asked | None:
     if attack is None:
         return None
-    table = {"use": attack} if isinstance(attack, str) else dict(attack)
-    if not isinstance(table.get("use"), str):
-        raise UsageError(f'--attack {table}: name the attack, e.g. {{ use = "pgd", steps = 50 }}')
-    parts, use = Parts(), Use(**table)
+    parts, use = Parts(), attack_table(attack, "--attack")
     part = attack_of(use, parts, "--attack")
     return part, {"use": use.use, **parts.resolved(use)}
 

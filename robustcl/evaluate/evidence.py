@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.errors import Contradiction
-from robustcl.evaluate import audits
+from robustcl.evaluate import aim, audits
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
 from robustcl.evaluate.points import Outcomes, Point, entries, order, points, shares
@@ -126,6 +126,10 @@ class Evidence:
         low, high = wilson(correct, n)
         if not all(row.get(name) is None or _close(row[name], edge) for name, edge in (("low", low), ("high", high))):
             raise self._contradiction(row, f"an interval from {low:.2%} to {high:.2%}")
+        if isinstance(target := row.get("target"), int):
+            told = aim.counts(target, last)
+            if any(row.get(name) != count for name, count in told.items()):
+                raise self._contradiction(row, f"class {target} reached by {told['reached']} of {told['attacked']}")
         members = row.get("members")
         met = {outcome.member for outcome in last} - {CLEAN}
         if isinstance(members, Mapping) and met <= members.keys():

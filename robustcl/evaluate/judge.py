@@ -12,7 +12,7 @@ from torch import Tensor
 from robustcl import gradients, promises
 from robustcl.data.subset import Images
 from robustcl.errors import PluginMisbehaved, UsageError
-from robustcl.evaluate import soundness
+from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.work import Work
@@ -88,26 +88,52 @@ class Judge:
             ])  # fmt: skip
         return worked
 
-    def attack(self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> tuple[Tensor, Tensor]:
-        """Return the adversarial inputs and the predictions (R,) on them; fooled samples are not attacked again."""
+    def attack(
+        self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members, target: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the adversarial inputs and the predictions (R,) on them; fooled samples are not attacked again.
+
+        Toward classes ``target`` (R,) every sample is attacked that is not predicted as its target yet.
+        """
         prediction = self.classifier.predict(x)
         adversarial = x.clone()
         for member, generator in members:
-            standing = (prediction == label).nonzero()[:, 0]
+            standing = (prediction == label if target is None else prediction != target).nonzero()[:, 0]
             if len(standing) == 0:
                 break
-            moved = self.perturb(x[standing], label[standing], index[standing], name, member, generator)
+            toward = None if target is None else target[standing]
+            moved = self.perturb(x[standing], label[standing], index[standing], name, member, generator, toward)
             adversarial[standing] = moved
             prediction[standing] = self.classifier.predict(moved)
         return adversarial, prediction
 
     def perturb(
-        self, x: Tensor, label: Tensor, index: Tensor, name: str | None, member: str, generator: PerturbationGenerator
-    ) -> Tensor:
-        """Return what one generator makes of inputs x (R, *item), whose randomness is keyed by ``index`` (R,)."""
-        rng = self.rng.child("attack", name or CLEAN, member).for_rows(index)
+        self, x: Tensor, label: Tensor, index: Tensor, name: str | None, member: str,
+        generator: PerturbationGenerator, target: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return what one generator makes of inputs x (R, *item), whose randomness is keyed by ``index`` (R,).
+
+        Toward classes ``target`` (R,), or the one that the generator is set to; a row of that very class stays.
+        """
+        target = aim.everywhere(aim.of(generator), label) if target is None else target
+        if target is None or bool((target != label).all()):
+            return self._moved(x, label, index, name, member, generator, target)
+        moved, going = x.clone(), (target != label).nonzero()[:, 0]
+        if len(going):
+            rows = x[going], label[going], index[going]
+            moved[going] = self._moved(*rows, name, member, generator, target[going])
+        return moved
+
+    def _moved(
+        self, x: Tensor, label: Tensor, index: Tensor, name: str | None, member: str,
+        generator: PerturbationGenerator, target: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        # Whatever the target, an attack draws from its own stream: a row starts alike on its way to each class.
+        stream = aim.parted(name or CLEAN)[0], aim.parted(member)[0]
+        rng = self.rng.child("attack", *stream).for_rows(index)
         with self.autocast(), self.classifier.sparring(x) as attacked, gradients.tallied(len(x)) as tally:
             task, modules = self.task(attacked, x, label, index, rng), [self.classifier.module, attacked.module]
+            task = task if target is None else aim.aimed(task, target, self.classifier.predict)
             try:
                 moved = promises.perturb(generator, member, x, task, modules=modules)
             except PluginMisbehaved:

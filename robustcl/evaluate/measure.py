@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robustcl.data.subset import Images
+from robustcl.evaluate import aim
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.rows import per_member, row, said
@@ -48,6 +49,8 @@ class Measurement:
         found = row(key, outcomes, len(index), spec=spec, model=model, question=key.digest)
         if len(members) > 1:
             found["members"] = per_member(self.journal, key, outcomes, [name for name, _ in members])
+        target = next((aimed for _, generator in members if (aimed := aim.of(generator)) is not None), None)
+        found |= {} if target is None else aim.counts(target, outcomes)
         self.say(
             " ".join(f"{key.protocol} {key.route} {key.split} {key.attack or 'clean'}".split()) + f": {said(found)}"
         )

@@ -53,7 +53,10 @@ def said(found: Mapping[str, Any]) -> str:
     """Return a row's number as a person reads it."""
     if not found["n"]:
         return f"none of {found['samples']} samples judged so far"
+    told = ""
+    if "reached" in found:
+        told = f" classified rightly; class {found['target']} reached by {found['reached']} of {found['attacked']}"
     if "partial" not in found:
-        return f"{found['value']:.2%}"
+        return f"{found['value']:.2%}{told}"
     bounds = f"{found['low']:.2%} and {min(found['high'], found['upper']):.2%}"
-    return f"between {bounds} (95 %), from {found['n']} of {found['samples']} samples"
+    return f"between {bounds} (95 %), from {found['n']} of {found['samples']} samples{told}"

@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from robustcl.evaluate import aim
 from robustcl.evaluate.judge import Members
 from robustcl.evaluate.solo import Solo
 from robustcl.threat import Ball
 
 
 def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Members:
-    """Return an attack's members for ``ball``, which is ``times`` as large as the one that its steps were set for."""
+    """Return an attack's members for ``ball``, which is ``times`` as large as the one that its steps were set for.
+
+    Raises ``UsageError`` where one of them is aimed at a class that is none of ``classes``.
+    """
     if times != 1.0:
         plugin = copy.copy(plugin)
         if isinstance(plugin, Solo):
@@ -20,4 +24,6 @@ def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Member
         if getattr(moved, "step_size", None) is not None:
             moved.step_size = moved.step_size * times
     found: Members = plugin.members(classes, ball)
+    for name, generator in found:
+        aim.check(aim.of(generator), classes, name)
     return found

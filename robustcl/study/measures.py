@@ -14,8 +14,9 @@ from torch import Tensor
 
 from robustcl.composition import needs
 from robustcl.composition.api import Composition
+from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
-from robustcl.composition.judging import EvaluationPlan, attack_of, ball_of
+from robustcl.composition.judging import EvaluationPlan, ball_of
 from robustcl.composition.parts import Parts
 from robustcl.data.subset import Images
 from robustcl.errors import NeedNotMet

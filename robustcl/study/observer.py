@@ -46,10 +46,12 @@ class Observer(Judge):
             attack = unstopped(attack)
         return attack if self.clusters is ABSENT else attack.but(clusters=self.clusters)
 
-    def attack(self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> tuple[Tensor, Tensor]:
+    def attack(
+        self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members, target: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the adversarial inputs and the predictions (R,) on them; members meet what earlier ones left."""
         if not self.onward:
-            return super().attack(x, label, index, name, members)
+            return super().attack(x, label, index, name, members, target)
         adversarial = adversaries(self, x, label, index, name, members)
         return adversarial, self.classifier.predict(adversarial)
 

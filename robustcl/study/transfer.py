@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from robustcl.composition.api import Composition
-from robustcl.composition.judging import EvaluationPlan, attack_of
+from robustcl.composition.asked import attack_of
+from robustcl.composition.judging import EvaluationPlan
 from robustcl.composition.parts import Parts
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled

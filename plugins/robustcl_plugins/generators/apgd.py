@@ -13,12 +13,12 @@ from torch import Tensor
 
 from robustcl import auto_step
 from robustcl.errors import UsageError
-from robustcl.options import Count, Fraction
+from robustcl.options import Class, Count, Fraction
 from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack
-from robustcl_plugins.generators.margin import dlr
+from robustcl_plugins.generators.margin import dlr, targeted_dlr
 from robustcl_plugins.generators.standing import Found, Loss, climb, pursue
 
 
@@ -37,6 +37,7 @@ class APGD:
     eot: forward passes that each loss and gradient averages, for models that draw at random.
     largereps: L1 only: 30 % of the steps in a ball of 3 eps, 30 % in one of 2 eps, the rest in the true one, each from
         the best point so far, projected. Left out: on for L1, as the published standard evaluation does.
+    target: at evaluation, the class to reach: the loss is then minus its cross-entropy, or the targeted ratio ("dlr").
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
@@ -55,6 +56,7 @@ class APGD:
         rho: Fraction = 0.75,
         eot: Count = 1,
         largereps: bool | None = None,
+        target: Class | None = None,
     ) -> None:
         self.steps = steps
         self.restarts = restarts
@@ -62,13 +64,18 @@ class APGD:
         self.rho = rho
         self.eot = eot
         self.largereps = largereps
+        self.target = target
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
-        x, loss, large = x.detach(), _LOSSES[self.loss], phased(self.largereps, attack.ball)
+        x, large = x.detach(), phased(self.largereps, attack.ball)
+        aimed, away, toward = attack.has("target"), _LOSSES[self.loss], _TARGETED[self.loss]
 
         def restart(number: int, rows: Tensor, some: Attack) -> Found:
+            def loss(logits: Tensor, row: Tensor) -> Tensor:
+                return toward(logits, some.label[row], some.target[row]) if aimed else away(logits, some.label[row])
+
             return auto_pgd(
-                x[rows], some, lambda logits, row: loss(logits, some.label[row]), some.rng.child("restart", number),
+                x[rows], some, loss, some.rng.child("restart", number),
                 steps=self.steps, rho=self.rho, eot=self.eot, large=large,
             )  # fmt: skip
 
@@ -101,6 +108,13 @@ def _cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(logits, label, reduction="none")
 
 
+def _toward(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:
+    return -_cross_entropy(logits, target)
+
+
 _LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
     {"cross-entropy": _cross_entropy, "dlr": dlr}
+)
+_TARGETED: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(
+    {"cross-entropy": _toward, "dlr": targeted_dlr}
 )

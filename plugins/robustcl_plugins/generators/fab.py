@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from robustcl import gradients, hyperplane, search
-from robustcl.options import Count, Fraction, Positive
+from robustcl.errors import UsageError
+from robustcl.options import Class, Count, Fraction, Positive
 from robustcl.protocols import Need
 from robustcl.types import Attack, Embedding
 from robustcl_plugins.generators.margin import target_count
@@ -28,7 +29,8 @@ class FAB:
     fewer. steps: linearisations for each target. restarts: rounds over the targets; the first starts at x, the others
     at half the distance known or half of eps. alpha_max: the largest share of the step from x. eta: how far past the
     boundary; 1 is onto it. beta: where the walk goes on after a wrong point, 0 is x and 1 the point. As in AutoAttack
-    there is no final search.
+    there is no final search. target: at evaluation, the one class to reach: "wrong" then means predicted as that class,
+    and the boundary is that of its region, z_t against the largest other logit.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
@@ -48,13 +50,17 @@ class FAB:
         alpha_max: Fraction = 0.1,
         eta: Positive = 1.05,
         beta: Fraction = 0.9,
+        target: Class | None = None,
     ) -> None:
+        if target is not None and targets is not None:
+            raise ValueError("target names the one class to reach, targets a number of them: leave one out")
         self.steps = steps
         self.restarts = restarts
         self.targets = targets
         self.alpha_max = alpha_max
         self.eta = eta
         self.beta = beta
+        self.target = target
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         # Half precision moves the boundary: of what falls here, an eighth and more would be missed.
@@ -66,7 +72,9 @@ class FAB:
         sound = clean.logits.isfinite().all(1)
         found = _Found(x, attack, done=search.confirmed(attack, x, _wrong(clean, attack)) | ~sound)
         likely = _wide(clean.logits.detach()).scatter(1, attack.label[:, None], -torch.inf)
-        targets = self.aims(likely)
+        if attack.has("target") and self.targets is not None:
+            raise UsageError(f"fab: targets = {self.targets} and a target: leave one out")
+        targets = attack.target[:, None] if attack.has("target") else self.aims(likely)
         for restart in range(self.restarts):
             for place in range(targets.shape[1]):
                 rows = (~found.done).nonzero()[:, 0]
@@ -82,7 +90,10 @@ class FAB:
     def boundary(
         self, logits: Tensor, leaf: Tensor, label: Tensor, target: Tensor, norm: str, places: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return z_t - z_y (R,) at ``leaf`` (R, *item), and its gradient there (R, *item)."""
+        """Return z_t - z_y (R,) at ``leaf`` (R, *item), and its gradient there (R, *item).
+
+        Where a class is to be reached, the strongest rival of that class takes the place of the label.
+        """
         value = (logits.gather(1, target[:, None]) - logits.gather(1, label[:, None]))[:, 0]
         return value, gradients.toward(value, leaf, places)
 
@@ -130,7 +141,8 @@ class FAB:
             leaf = walk.points.detach().requires_grad_()
             embedding = attack.encode(leaf)
             logits = _wide(embedding.logits)
-            value, slope = self.boundary(logits, leaf, attack.label, walk.target, attack.ball.norm, attack.places)
+            rival = _strongest(logits, walk.target) if attack.has("target") else attack.label
+            value, slope = self.boundary(logits, leaf, rival, walk.target, attack.ball.norm, attack.places)
         value, fresh = value.detach(), (~judged).nonzero()[:, 0]
         verdict = found.judge(walk.rows[fresh], walk.points[fresh], embedding.detach().take(fresh))
         self._decide(walk, fresh, verdict, found)
@@ -225,8 +237,18 @@ class _Found:
 def _wrong(embedding: Embedding, attack: Attack) -> Tensor:
     """Say which rows are classified as something else, (R,) bool; logits that are not finite say nothing."""
     logits = embedding.logits.detach()
-    wrong = attack.fooled(embedding) if attack.has("verdict") else logits.argmax(1) != attack.label
+    if attack.has("verdict"):
+        wrong = attack.fooled(embedding)
+    elif attack.has("target"):
+        wrong = logits.argmax(1) == attack.target
+    else:
+        wrong = logits.argmax(1) != attack.label
     return wrong & logits.isfinite().all(1)
+
+
+def _strongest(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the class (R,) of the largest logit beside the target's."""
+    return logits.detach().scatter(1, target[:, None], -torch.inf).argmax(1)
 
 
 def _wide(logits: Tensor) -> Tensor:

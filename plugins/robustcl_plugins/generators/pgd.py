@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from robustcl import search
-from robustcl.options import Count, Positive, Ratio
+from robustcl.options import Class, Count, Positive, Ratio
 from robustcl.protocols import Need
 from robustcl.types import Attack
 
@@ -19,7 +19,8 @@ class PGD:
     itself ("none"), a uniform point of the ball, or x plus Gaussian noise of the given ``deviation`` (TRADES: 0.001).
     restarts: searches from fresh starts; each row keeps its best where the loss is separable, otherwise the best whole
     batch is kept. Maximises the term that the recipe names, the cross-entropy at evaluation, where a row that is fooled
-    already is not attacked any further.
+    already is not attacked any further. target: at evaluation, the class to reach: the cross-entropy of that class is
+    then minimised, and only rows that reach it are left alone.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.OBJECTIVE})
@@ -36,12 +37,14 @@ class PGD:
         start: Literal["none", "uniform", "gaussian"] = "uniform",
         restarts: Count = 1,
         deviation: Positive = 0.001,
+        target: Class | None = None,
     ) -> None:
         self.steps = steps
         self.step_size = step_size
         self.start = start
         self.restarts = restarts
         self.deviation = deviation
+        self.target = target
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         if attack.has("verdict") and attack.separable:

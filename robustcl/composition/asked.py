@@ -1,0 +1,82 @@
+"""How an attack is named, everywhere: by its name, or by a table of its name and options, as text or as a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from robustcl import registry
+from robustcl.attacking import words
+from robustcl.composition.parts import Parts
+from robustcl.disk import parse_toml
+from robustcl.errors import UnknownPlugin, UsageError, near
+from robustcl.evaluate import aim
+from robustcl.evaluate.solo import Solo
+from robustcl.ratio import plain
+from robustcl.recipe import Use
+from robustcl.train.plan import Part
+
+_REMEDY = 'write a name, pgd-20, or a table, { use = "pgd", steps = 50 }'
+_THREAT = {
+    "eps": 'give it by --eps, or by eps in [threat] of the recipe, "8/255"',
+    "norm": 'give it by --norm, or by norm in [threat] of the recipe, "L2"',
+    "range": "pixels are in 0 .. 1",
+}
+
+
+def attack_table(given: object, where: str) -> Use:
+    """Return the table that is meant by a name, a TOML table in a text, a mapping, or a table that is made already.
+
+    Single numbers of NumPy and torch become Python's own. ``where`` opens every sentence, "--attack".
+
+    Raises:
+        UsageError: another type, a text that is no TOML table, or a table that names no attack.
+    """
+    if isinstance(given, Use):
+        return given
+    if isinstance(given, str) and not given.lstrip().startswith("{"):
+        if not given.strip():
+            raise UsageError(f"{where} is empty: {_REMEDY}")
+        return Use(use=given)
+    table = _parsed(given, where) if isinstance(given, str) else given
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{where} = {table!r} is a {type(table).__name__}: {_REMEDY}")
+    if not isinstance(table.get("use"), str) or not table["use"].strip():
+        raise UsageError(f"{where} {dict(table)} names no attack: {_REMEDY}")
+    if strange := next((key for key in table if not isinstance(key, str)), None):
+        raise UsageError(f"{where} {dict(table)}: the option {strange!r} is no name: {_REMEDY}")
+    return Use(**{name: plain(value) for name, value in table.items()})
+
+
+def attack_of(table: Use, parts: Parts, where: str) -> Part:
+    """Return an attack by name, or a generator (``pgd``, ``torchattacks:PGD``) as an attack of its own.
+
+    Raises:
+        UsageError: a name that is unknown, an option that it lacks, or a schedule, for which nothing goes on here.
+    """
+    kind = _kind(table.use, where)
+    words.check(parts.find(kind, table.use, where).cls, table.use, table.options, where, _THREAT)
+    part = parts.make(kind, table, where)
+    if part.schedules:
+        raise UsageError(f"{where}.{min(part.schedules)}: an evaluation has no epochs to schedule by; give one number")
+    name = aim.named(table.use, aim.of(part.plugin))
+    return Part(name, part.plugin if kind == "attack" else Solo(name=name, generator=part.plugin))
+
+
+def _kind(use: str, where: str) -> str:
+    """Return whether an evaluation attack is meant, which comes first, or a generator."""
+    name = use.partition(":")[0].rpartition("/")[2]
+    known = {kind: {label.rpartition("/")[2] for label in registry.names(kind)} for kind in ("attack", "generator")}
+    for kind, names in known.items():
+        if name in names:
+            return kind
+    every = sorted(set().union(*known.values()))
+    raise UnknownPlugin(f"{where}: there is no attack {use!r}{near(name, every) or '; there are ' + ', '.join(every)}")
+
+
+def _parsed(text: str, where: str) -> Any:
+    said = f"{where} {text}"
+    tables = parse_toml(f"attack = {text}", said, error=UsageError, remedy=_REMEDY)
+    if len(tables) > 1:
+        raise UsageError(f"{said}: more than one table stands there; give {where} once for each attack")
+    return tables["attack"]
