@@ -51,7 +51,11 @@ def toward(
         raise cut(error) from error
     if found is None:
         raise cut()
-    return _finite(found, places)
+    found = _finite(found, places)
+    tally = _LISTENING.get()
+    if tally is not None:
+        tally.note_slopes(found, places)
+    return found
 
 
 def cut(error: Exception | None = None) -> UsageError:
@@ -61,23 +65,44 @@ def cut(error: Exception | None = None) -> UsageError:
 
 
 class Tally:
-    """Which of an attack's rows (R,) had a gradient that was not finite."""
+    """Which of an attack's rows (R,) had a gradient that was not finite, and which never one that led anywhere."""
 
     def __init__(self, rows: int) -> None:
-        self._rows, self._broken = rows, torch.zeros(rows, dtype=torch.bool)
+        self._rows = rows
+        self._broken, self._asked, self._led = (torch.zeros(rows, dtype=torch.bool) for _ in range(3))
 
     def note(self, broken: Tensor, places: Tensor | None) -> None:
-        """Take note of rows (S,) bool, which stand at ``places`` (S,) int64."""
-        if places is None and len(broken) != self._rows:
-            return  # of other rows than the attack's: nobody could say which
-        self._broken = self._broken.to(broken.device)
-        at = torch.arange(self._rows, device=broken.device) if places is None else places
-        self._broken[at] = self._broken[at] | broken
+        """Take note of rows (S,) bool that have a gradient which is not finite, at ``places`` (S,) int64."""
+        self._broken = self._joined(self._broken, broken, places)
+
+    def note_slopes(self, found: Tensor, places: Tensor | None) -> None:
+        """Take note of gradients (S, *item) that were asked for."""
+        leading = (found != 0).flatten(1).any(1)
+        self._led = self._joined(self._led, leading, places)
+        self._asked = self._joined(self._asked, torch.ones_like(leading), places)
 
     @property
     def broken(self) -> Tensor:
-        """The rows (R,) bool."""
+        """The rows (R,) bool with a gradient that was not finite."""
         return self._broken
+
+    @property
+    def flat(self) -> Tensor:
+        """The rows (R,) bool whose gradients were all exactly 0, among those that were asked for."""
+        return self._asked & ~self._led
+
+    @property
+    def asked(self) -> bool:
+        """Whether any gradient was asked for."""
+        return bool(self._asked.any())
+
+    def _joined(self, known: Tensor, more: Tensor, places: Tensor | None) -> Tensor:
+        if places is None and len(more) != self._rows:
+            return known  # of other rows than the attack's: nobody could say which
+        known = known.to(more.device)
+        at = torch.arange(self._rows, device=more.device) if places is None else places
+        known[at] = known[at] | more
+        return known
 
 
 @contextmanager

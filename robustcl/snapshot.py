@@ -146,7 +146,12 @@ class _Parameter:
 
 def _slots(model: nn.Module, kind: str) -> Iterable[tuple[str, nn.Module, str]]:
     for prefix, module in model.named_modules():
-        for name in getattr(module, kind):
+        if isinstance(module, torch.jit.ScriptModule):  # whose slots are no dictionaries
+            named = module.named_buffers if kind == "_buffers" else module.named_parameters
+            names = [name for name, _ in named(recurse=False)]
+        else:
+            names = list(getattr(module, kind))
+        for name in names:
             yield f"{prefix}.{name}" if prefix else name, module, name
 
 
@@ -156,6 +161,8 @@ def _same(now: Tensor | None, before: Tensor | None) -> bool:
         return now is before
     if now.shape != before.shape or now.dtype != before.dtype or now.device != before.device:
         return False
+    if now.is_meta:
+        return True  # there are no values
     return torch.equal(now, before) or bool(((now == before) | ((now != now) & (before != before))).all())
 
 

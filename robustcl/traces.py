@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 _Mark = tuple[Tensor | None, int]
 """A tensor and its version counter, which every write in place moves."""
@@ -58,8 +59,8 @@ class Traces:
 
 
 def _version(tensor: Tensor) -> int:
-    """Return the counter of writes; tensors that were made in inference mode keep none."""
-    return 0 if tensor.is_inference() else tensor._version
+    """Return the counter of writes; tensors of lazy layers and of inference mode keep none."""
+    return 0 if is_lazy(tensor) or tensor.is_inference() else tensor._version
 
 
 def _random_states() -> dict[str, object]:

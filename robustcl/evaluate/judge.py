@@ -37,6 +37,8 @@ class Judge:
         self.rng, self.autocast = rng, autocast
         self._attacked: set[int] = set()
         self._broken: set[int] = set()
+        self._flat: set[int] = set()
+        self._led: set[int] = set()
 
     def judge(
         self, images: Images, index: Tensor, key: Key, members: Members, journal: Journal, seed: int, work: Work
@@ -82,6 +84,7 @@ class Judge:
             clean, label = x[places], images.labels[rows]
             adversarial = clean if generator is None else self.perturb(clean, label, rows, key.attack, name, generator)
             prediction = self.classifier.predict(adversarial)
+            self._led.update(rows[prediction != label].tolist())
             lines = zip(rows, label, prediction, fingerprint(adversarial), strict=True)
             journal.append(key, [
                 Outcome(int(i), int(y), int(p), bool(p == y), seed, digest, name) for i, y, p, digest in lines
@@ -105,6 +108,7 @@ class Judge:
             moved = self.perturb(x[standing], label[standing], index[standing], name, member, generator, toward)
             adversarial[standing] = moved
             prediction[standing] = self.classifier.predict(moved)
+            self._led.update(index[prediction != label].tolist())
         return adversarial, prediction
 
     def perturb(
@@ -140,21 +144,30 @@ class Judge:
                 soundness.check_backward(attacked, x)  # what the model does by itself is no plugin's mistake
                 soundness.check_backward(self.classifier, x)
                 raise
-        self._attacked.update(index.tolist())
-        self._broken.update(index[tally.broken.to(index.device)].tolist())
+        rows = index.cpu()
+        self._attacked.update(rows.tolist())
+        self._broken.update(rows[tally.broken.cpu()].tolist())
+        self._flat.update(rows[tally.flat.cpu()].tolist())
+        self._led.update(rows.tolist() if not tally.asked else rows[~tally.flat.cpu()].tolist())
         return moved
 
     def remark(self) -> str | None:
         """Return what should be said of the attacks since this was asked last, if anything should."""
-        attacked, broken = len(self._attacked), len(self._broken)
-        self._attacked.clear()
-        self._broken.clear()
-        if not broken:
-            return None
-        return (
-            f"{broken} of {attacked} attacked samples had gradients with NaN or infinite entries, which count as 0: a "
-            "square root or a norm at 0 does that; keep its argument above 0, or add the attack square"
-        )
+        attacked, broken, flat = len(self._attacked), len(self._broken), len(self._flat - self._led)
+        for told in (self._attacked, self._broken, self._flat, self._led):
+            told.clear()
+        said = []
+        if broken:
+            said.append(
+                f"{broken} of {attacked} attacked samples had gradients with NaN or infinite entries, which count as 0:"
+                " a square root or a norm at 0 does that; keep its argument above 0, or add the attack square"
+            )
+        if flat:
+            said.append(
+                f"{flat} of {attacked} attacked samples stand and had no gradient but 0, so that nothing could lead the"
+                " attack: logits saturate, or something in the forward rounds or steps; add the attack square"
+            )
+        return "; ".join(said) or None
 
     def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
         """Return what a generator needs to attack inputs x (R, *item): by default, it maximises the cross-entropy.

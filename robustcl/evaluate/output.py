@@ -13,7 +13,7 @@ def logits_of(output: Any, rows: int) -> Tensor:
     """Return the logits (R, L) in what a model returned; raises ``UsageError`` that says how to get at them."""
     found = output if isinstance(output, Tensor) else getattr(output, "logits", output)
     if isinstance(found, Tensor) and found.dim() == 2 and len(found) == rows and not found.is_complex():
-        return found
+        return found if found.is_floating_point() else found.double()
     if isinstance(found, Tensor) and found.is_complex():
         raise UsageError("the model returns complex numbers, which have no largest one: return their real part or abs")
     shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__

@@ -17,6 +17,7 @@ from robustcl import gradients
 from robustcl.errors import RobustclError, UsageError, words
 from robustcl.evaluate.output import failure, logits_of
 from robustcl.nn.layout import bears_channels_last, channels_last
+from robustcl.snapshot import Snapshot
 from robustcl.types import Embedding
 
 _ROWS = 8
@@ -49,7 +50,9 @@ class Caller:
         """
         if self._layout is None:
             _refuse_lazy(model)
+            kept = Snapshot(model, parameters=False)
             self._layout = bears_channels_last(self._called, model, x)
+            kept.restore()  # what the model does to itself, it does in the call below
         x = channels_last(x) if self._layout else x
         if len(x) in self._filled:
             return Embedding(logits=self._of_filled(model, x, self._seen))

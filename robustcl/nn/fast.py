@@ -17,7 +17,8 @@ def frozen_for_attack(module: nn.Module, channels_last: bool = True) -> Iterator
     are the same up to rounding. ``requires_grad`` flags and layouts are put back afterwards, also on exceptions; the
     parameters stay the same objects with the same values, so optimizers and graphs made before are unaffected.
     """
-    flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    # Flags of tensors that were made in inference mode cannot be put back.
+    flags = [(parameter, parameter.requires_grad) for parameter in module.parameters() if not parameter.is_inference()]
     layouts = [(parameter, parameter.data) for parameter, _ in flags if channels_last and parameter.dim() == 4]
     try:
         for parameter, _ in flags:

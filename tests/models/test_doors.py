@@ -68,6 +68,7 @@ def test_outputs_of_a_sigmoid_are_told() -> None:
         library.attacks.FGSM(net, eps=0.01)(x, net(x).argmax(1))
 
 
+@pytest.mark.filterwarnings("ignore:.*had no gradient but 0")
 @pytest.mark.parametrize("attack", ["FGSM", "PGD", "APGD"])
 def test_half_precision_makes_no_model_robust(attack: str) -> None:
     """Gradients of confident rows vanish in float16, and rows that nothing moves would count as robust."""
