@@ -66,7 +66,7 @@ def _try(drawn: dict[str, list[Edit]], given: argparse.Namespace, place: Path) -
     asked = [e for found in drawn.values() for e in found if state_of(e, records, reasons) in wanted]
     tell = functools.partial(_tell, records, reached, given.thorough)
     if asked:
-        work = functools.partial(collect, place, lambda collected: tell(collected, asked))
+        work = functools.partial(collect, place, reached.files, lambda collected: tell(collected, asked))
         tree.fork(work, 1e6, tree.KEPT / "collected.log", echo=True)
     done = Records().outcomes
     tell(None, [edit for edit in asked if edit.key not in done or done[edit.key] == records.outcomes.get(edit.key)])

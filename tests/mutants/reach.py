@@ -40,6 +40,11 @@ class Reach:
         self.records = [json.loads(gzip.decompress(p.read_bytes())) for p in sorted(tree.KEPT.glob("reach/*.json.gz"))]
         self.records = [record for record in self.records if (place / record["name"]).exists()]
 
+    @property
+    def files(self) -> list[str]:
+        """The test files that have been measured."""
+        return [record["name"] for record in self.records]
+
     def tests(self, path: str, line: int) -> dict[str, float]:
         """Return the tests that execute ``line`` of ``path``, with their seconds."""
         found: dict[str, float] = {}

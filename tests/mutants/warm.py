@@ -26,8 +26,8 @@ class Unpatchable(Exception):
     """A change that cannot be put into functions that exist: it must be imported."""
 
 
-def collect(place: Path, loop: Callable[[Collected], None]) -> int:
-    """Collect the tests of ``place`` (in a fork) and hand them to ``loop`` instead of running them."""
+def collect(place: Path, files: list[str], loop: Callable[[Collected], None]) -> int:
+    """Collect the test ``files`` of ``place`` (in a fork) and hand them to ``loop`` instead of running them."""
     tree.enter(place)
     options = [
         "-x",
@@ -41,7 +41,7 @@ def collect(place: Path, loop: Callable[[Collected], None]) -> int:
         "no:xdist",
         "--ignore=tests/mutants",
     ]
-    return int(pytest.main([*options, "tests"], plugins=[Collected(place, loop)]))
+    return int(pytest.main([*options, *files], plugins=[Collected(place, loop)]))
 
 
 class Collected:
