@@ -53,10 +53,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def _drawn(area: str, given: argparse.Namespace) -> list[Edit]:
-    found = [e for file in areas.files(area, tree.ROOT) for e in edits(file, (tree.ROOT / file).read_text())]
+    texts = {file: (tree.ROOT / file).read_text() for file in areas.files(area, tree.ROOT)}
+    found = [edit for file, text in texts.items() for edit in edits(file, text)]
     if given.match:
-        return [edit for edit in found if re.search(given.match, edit.key)]
-    return draw(found, given.sample, given.seed)
+        return [edit for edit in found if re.search(given.match, edit.key) and edit.compiles(texts[edit.path])]
+    return draw(found, given.sample, given.seed, texts)
 
 
 def _try(drawn: dict[str, list[Edit]], given: argparse.Namespace, place: Path) -> None:

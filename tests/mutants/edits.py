@@ -43,29 +43,29 @@ class Edit:
         data = text.encode()
         return (data[: self.start] + self.after.encode() + data[self.end :]).decode()
 
+    def compiles(self, text: str) -> bool:
+        """Say whether the file's text with this change is a module at all."""
+        if self.path.endswith(".toml"):
+            return True
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)
+                compile(self.write(text), self.path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            return False
+        return True
+
 
 def edits(path: str, text: str) -> list[Edit]:
-    """Return the changes of one file, in order; those that no longer parse are left out."""
+    """Return the changes of one file, in order; some may not compile."""
     found = _toml(path, text) if path.endswith(".toml") else _Walk(path, text).found
     seen: Counter[str] = Counter()
     numbered = []
     for edit in found:
-        if edit.before != edit.after and _parses(edit, text):
+        if edit.before != edit.after:
             numbered.append(Edit(**{**edit.__dict__, "number": seen[edit.key]}))
             seen[edit.key] += 1
     return numbered
-
-
-def _parses(edit: Edit, text: str) -> bool:
-    if edit.path.endswith(".toml"):
-        return True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)
-            compile(edit.write(text), edit.path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return False
-    return True
 
 
 def _flat(text: str) -> str:

@@ -8,7 +8,7 @@ import random
 import re
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mutants import tree
@@ -51,8 +51,11 @@ class Reasons:
         return self._keys.get(edit.key) or next(found, None)
 
 
-def draw(edits: list[Edit], size: int, seed: int) -> list[Edit]:
-    """Return a seeded sample that takes the operators in turn, so that no frequent one fills it."""
+def draw(edits: list[Edit], size: int, seed: int, texts: Mapping[str, str]) -> list[Edit]:
+    """Return a seeded sample that takes the operators in turn, so that no frequent one fills it.
+
+    ``texts``: those of the files, by path; changes that do not compile are passed over.
+    """
     held: dict[str, list[Edit]] = defaultdict(list)
     for edit in edits:
         held[edit.operator].append(edit)
@@ -62,7 +65,8 @@ def draw(edits: list[Edit], size: int, seed: int) -> list[Edit]:
         order.shuffle(queue)
     taken: list[Edit] = []
     while len(taken) < size and any(queues):
-        taken += [queue.pop() for queue in queues if queue]
+        drawn = [queue.pop() for queue in queues if queue]
+        taken += [edit for edit in drawn if edit.compiles(texts[edit.path])]
     return taken[:size]
 
 

@@ -55,6 +55,12 @@ def test_what_acts_at_import_says_so() -> None:
     assert imported == {"0.5", "2.0"}
 
 
+def test_what_does_not_compile_is_not_drawn() -> None:
+    source = "def pair(x):\n    for y in x:\n        print(y + 1)\n    continue\n"
+    assert edits("file.py", source)
+    assert draw(edits("file.py", source), 50, 0, {"file.py": source}) == []
+
+
 def test_keys_tell_all_changes_apart() -> None:
     keys = [edit.key for edit in edits("file.py", SOURCE + SOURCE)]
     assert len(keys) == len(set(keys))
@@ -62,10 +68,10 @@ def test_keys_tell_all_changes_apart() -> None:
 
 def test_a_sample_takes_the_kinds_in_turn_and_another_seed_draws_others() -> None:
     found = edits("file.py", SOURCE)
-    kinds = {edit.operator for edit in found}
-    assert {edit.operator for edit in draw(found, len(kinds), 0)} == kinds
-    assert draw(found, 9, 0) == draw(found, 9, 0)
-    assert draw(found, 9, 0) != draw(found, 9, 1)
+    kinds, texts = {edit.operator for edit in found}, {"file.py": SOURCE}
+    assert {edit.operator for edit in draw(found, len(kinds), 0, texts)} == kinds
+    assert draw(found, 9, 0, texts) == draw(found, 9, 0, texts)
+    assert draw(found, 9, 0, texts) != draw(found, 9, 1, texts)
 
 
 @pytest.mark.parametrize(("line", "after"), [("lr = 0.5", "5.0"), ("steps = 20", "200"), ("a.b = 1e-4 # c", "0.001")])
