@@ -1,0 +1,220 @@
+"""The ball, its readers and the ascents exactly at their boundaries, and random streams that differ where they must."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from robustcl import auto_step, gradients
+from robustcl.errors import UsageError
+from robustcl.hyperplane import shortest_move
+from robustcl.rng import Rng
+from robustcl.search import ascend, step_length
+from robustcl.shrink import scaled_to_length, shrink_l1, shrink_l2, thresholded_to_length
+from robustcl.threat import Ball
+
+TINY = torch.finfo(torch.float32).tiny
+
+
+def test_a_radius_as_wide_as_the_range_is_a_ball_and_a_wider_one_is_none() -> None:
+    assert Ball.checked("Linf", 1.0).eps == 1.0
+    assert Ball.checked("L2", 1.5).eps == 1.5
+    assert Ball.checked("Linf", 1.5, (-1.0, 1.0)).eps == 1.5
+    for radius, words in ((1.0001, "write 1.0001/255"), (255.0, "write 255/255"), (255.5, "choose a smaller eps")):
+        with pytest.raises(UsageError, match=words):
+            Ball.checked("Linf", radius)
+
+
+def test_the_least_radius_is_float32s_and_none_is_one_too() -> None:
+    assert Ball.checked("L2", 0).eps == 0.0
+    assert Ball.checked("L2", TINY).eps == TINY
+    with pytest.raises(UsageError, match="too small for float32"):
+        Ball.checked("L2", TINY / 2)
+
+
+@pytest.mark.parametrize("ends", [
+    (0.0, 0.0), (1.0, 0.0), (0.0, math.inf), (-math.inf, 1.0), (math.nan, 1.0), (False, True), (0,), (0, 1, 2), "01", 1,
+])  # fmt: skip
+def test_what_is_no_range(ends: object) -> None:
+    with pytest.raises(UsageError, match="write"):
+        Ball.checked("Linf", 0.1, ends)  # type: ignore[arg-type]
+
+
+def test_both_ends_of_the_range_are_valid_and_a_millionth_of_eps_is_forgiven() -> None:
+    x = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    ball = Ball("Linf", 1.0)
+    assert bool(ball.contains(torch.tensor([[1.0, 0.0]], dtype=torch.float64), x))
+    around = torch.full((1, 4), 0.5, dtype=torch.float64)
+    for norm, reach in (("Linf", 1.0), ("L2", 2.0), ("L1", 4.0)):
+        for more, inside in ((5e-7, True), (3e-6, False)):
+            moved = around + 0.1 * (1 + more) / reach
+            assert bool(Ball(norm, 0.1, None).contains(moved, around)) == inside
+
+
+def test_the_rounding_that_is_forgiven_grows_with_the_inputs() -> None:
+    """One unit of float32 at 100 is 1.2e-5: a move of eps and 0.9 of that is inside, one of eps and 2 is not."""
+    unit = 100 * torch.finfo(torch.float32).eps
+    x = torch.tensor([[100.0, 0.0]])
+    for more, inside in ((0.9, True), (2.0, False)):
+        assert bool(Ball("Linf", 1e-3, None).contains(x + torch.tensor([[0.0, 1e-3 + more * unit]]), x)) == inside
+    for more, inside in ((1.8, True), (3.0, False)):  # ... and of two entries it is twice that in L1
+        assert bool(Ball("L1", 1e-3, None).contains(x + torch.tensor([[0.0, 1e-3 + more * unit]]), x)) == inside
+
+
+def test_a_sparse_step_takes_the_next_entry_only_where_room_is_short() -> None:
+    """The room of the first entry, 0.25, is exactly the step: the second one stays."""
+    ball, adv = Ball("L1", 1.0), torch.tensor([[0.75, 0.5, 0.5]])
+    assert ball.ascend(adv, torch.tensor([[3.0, 2.0, 1.0]]), 0.25).tolist() == [[1.0, 0.5, 0.5]]
+    moved = ball.ascend(adv, torch.tensor([[3.0, 2.0, 1.0]]), 0.5)
+    assert moved[0].tolist() == pytest.approx([0.75 + 0.3, 0.5 + 0.2, 0.5])
+
+
+def test_projections_on_the_border_change_nothing() -> None:
+    x = torch.full((2, 4), 0.5, dtype=torch.float64)
+    for norm, adv in (("L2", x + 0.25), ("L1", x + 0.125)):
+        assert torch.equal(Ball(norm, 0.5).project(adv, x), adv)
+    corner = torch.tensor([[1.0, 0.0, 1.0, 0.5]], dtype=torch.float64)
+    assert torch.equal(shrink_l2(corner, x[:1], 10.0, (0.0, 1.0)), corner)
+    assert torch.equal(shrink_l1(corner, x[:1], 1.5, (0.0, 1.0)), corner)
+
+
+def test_sizes_by_hand() -> None:
+    """At the scale of a half one entry of 3 and 4 is full at 1, and 1.5 and 1 have length 3.25^0.5; 6 is cut to 3."""
+    size, eps = torch.tensor([[3.0, 4.0]], dtype=torch.float64), torch.tensor([[3.25**0.5]], dtype=torch.float64)
+    room = torch.tensor([[9.0, 1.0]], dtype=torch.float64)
+    assert scaled_to_length(size, room, eps)[0].tolist() == pytest.approx([1.5, 1.0], rel=1e-12)
+    sizes = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+    cut = thresholded_to_length(sizes, sizes, torch.tensor([[3.0]], dtype=torch.float64))
+    assert cut[0].tolist() == pytest.approx([0.0, 1.0, 2.0], abs=1e-12)
+
+
+def test_a_plane_that_is_met_where_an_entry_is_just_full() -> None:
+    points, normal = torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 1.0]])
+    for norm in ("Linf", "L2"):
+        assert shortest_move(points, normal, torch.tensor([1.0]), norm, (0.0, 1.0)).tolist() == [[-0.5, -0.5]]
+    assert shortest_move(points, torch.tensor([[2.0, 1.0]]), torch.tensor([1.0]), "L1", (0.0, 1.0)).tolist() == [
+        [-0.5, 0.0]
+    ]
+
+
+def test_a_step_of_any_length_is_a_quarter_of_eps_when_left_out() -> None:
+    assert step_length(None, Ball("L2", 2.0)) == 0.5
+    assert step_length(0.0, Ball("L2", 2.0)) == 0.0
+
+
+def test_restarts_draw_anew_and_rows_keep_the_best_of_theirs() -> None:
+    """The objective is largest near a point of each row; the starts alone decide, for no step is taken."""
+    x, goal = torch.zeros(64, 2), torch.tensor([0.4, 0.4])
+    ball = Ball("Linf", 0.5, None)
+
+    def near(adv: torch.Tensor) -> torch.Tensor:
+        return -(adv - goal).square().sum(1)
+
+    values = [
+        near(ascend(x, near, ball, steps=0, step_size=0.1, rng=Rng(0, "starts"), restarts=count)) for count in (1, 2, 8)
+    ]
+    assert bool((values[1] >= values[0]).all())
+    assert bool((values[2] >= values[1]).all())
+    assert int((values[1] > values[0]).sum()) > 16
+    assert int((values[2] > values[1]).sum()) > 32
+
+
+def test_ties_between_restarts_keep_the_first() -> None:
+    x, ball = torch.zeros(4, 3), Ball("Linf", 0.5, None)
+
+    def flat(adv: torch.Tensor) -> torch.Tensor:
+        return adv.sum(1) * 0.0
+
+    first = ascend(x, flat, ball, steps=0, step_size=0.1, rng=Rng(0, "ties"))
+    assert torch.equal(ascend(x, flat, ball, steps=0, step_size=0.1, rng=Rng(0, "ties"), restarts=3), first)
+
+
+def test_streams_differ_by_every_part_of_their_key_and_by_the_number_of_the_draw() -> None:
+    keys: list[tuple[str | int, ...]] = [
+        (0, "a"),
+        (1, "a"),
+        (0, "b"),
+        (0, "a", 0),
+        (0, "a", 1),
+        (0, "a", "0"),
+        (0, "a0"),
+    ]
+    drawn = [tuple(Rng(int(seed), *path).uniform((4,)).tolist()) for seed, *path in keys]
+    assert len(set(drawn)) == len(keys)
+    rng = Rng(0, "a")
+    assert rng.uniform((4,)).tolist() != rng.uniform((4,)).tolist()
+    assert rng.permutation(9).tolist() != rng.permutation(9).tolist()
+    assert rng.seed() != rng.seed()
+    assert rng.generator().initial_seed() != rng.generator().initial_seed()
+    assert rng.child("x").key != rng.child("y").key
+    parent, child = Rng(0, "a").uniform((4,)), Rng(0, "a").child("a").uniform((4,))
+    assert parent.tolist() != child.tolist()
+
+
+def test_rows_have_streams_of_their_own_wherever_they_stand() -> None:
+    rng = Rng(0, "rows")
+    rows = rng.for_rows(torch.tensor([7, 2, 7, 5]))
+    drawn = rows.uniform((4, 3))
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
+    again = rng.for_rows(torch.tensor([5, 7]))
+    assert torch.equal(again.uniform((2, 3)), drawn[[3, 0]])
+    taken = rows.take(torch.tensor([1]))
+    assert torch.equal(taken.uniform((1, 3)), rows.uniform((4, 3))[[1]])
+    assert not torch.equal(rng.child("b").for_rows(torch.tensor([7])).uniform((1, 3)), drawn[:1])
+    with pytest.raises(ValueError, match="a stream of 4 rows cannot draw"):
+        rows.uniform((3, 3))
+    with pytest.raises(ValueError, match="a stream of 4 rows cannot draw"):
+        rows.uniform(())
+
+
+def test_draws_have_the_moments_of_their_kind() -> None:
+    uniform = Rng(0, "moments").uniform((40_000,), -1.0, 3.0, dtype=torch.float64)
+    assert uniform.min() >= -1.0
+    assert uniform.max() < 3.0
+    assert uniform.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert uniform.var().item() == pytest.approx(16 / 12, abs=0.03)
+    normal = Rng(0, "moments").normal((40_000,))
+    assert normal.mean().item() == pytest.approx(0.0, abs=0.03)
+    assert normal.var().item() == pytest.approx(1.0, abs=0.03)
+    whole = Rng(0, "moments").integers(5, (40_000,))
+    assert torch.bincount(whole, minlength=5).div(40_000).tolist() == pytest.approx([0.2] * 5, abs=0.01)
+    assert sorted(Rng(0, "moments").permutation(50).tolist()) == list(range(50))
+
+
+def test_a_lost_row_steps_by_the_same_signs_and_the_others_as_they_would() -> None:
+    at = torch.tensor([[4.0, 0.0], [0.0, 0.0], [1.0, 9.0]], requires_grad=True)
+    with gradients.tallied(3) as tally:
+        found = gradients.toward(at.sqrt().sum(1), at)
+    assert tally.broken.tolist() == [True, True, False]
+    assert found[0].tolist() == [0.25, 0.0]
+    assert found[1].abs().tolist() == [1.0, 1.0]
+    assert found[2].tolist() == pytest.approx([0.5, 1 / 6])
+    again = gradients.toward(at.sqrt().sum(1), at)
+    assert torch.equal(again, found)
+
+
+def test_weights_and_graphs_of_a_gradient() -> None:
+    at = torch.tensor([[1.0], [2.0]], requires_grad=True)
+    value = at.square().sum(1)
+    weighted = gradients.toward(value, at, weights=torch.tensor([1.0, 3.0]), again=True)
+    assert weighted.tolist() == [[2.0], [12.0]]
+    assert gradients.toward(value, at).tolist() == [[2.0], [4.0]]
+    with pytest.raises(UsageError, match="have no gradient toward its inputs"):
+        gradients.toward(value, at)
+
+
+@pytest.mark.parametrize(("steps", "expected"), [
+    (1, (1,)), (10, (3, 5, 6, 7, 8, 9, 10)), (100, (22, 41, 57, 70, 80, 87, 93, 99)),
+])  # fmt: skip
+def test_checkpoints(steps: int, expected: tuple[int, ...]) -> None:
+    assert auto_step.checkpoints(steps) == expected
+
+
+@pytest.mark.parametrize(("steps", "expected"), [
+    (1, ((1.0, 1),)), (4, ((3.0, 1), (2.0, 1), (1.0, 2))), (100, ((3.0, 30), (2.0, 30), (1.0, 40))),
+])  # fmt: skip
+def test_phases(steps: int, expected: tuple[tuple[float, int], ...]) -> None:
+    assert auto_step.budgets(steps) == expected
