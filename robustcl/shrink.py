@@ -1,7 +1,9 @@
 """The nearest point of a ball that lies within the range of valid values, in L2 and L1, exactly.
 
-A row that is inside already, or whose range stands in nobody's way, has a closed form in L2. The others are solved by
-Newton's steps on the one number that they hang on, the scale in L2 and the threshold in L1, in float64 throughout.
+Every row hangs on one number, the scale of its move in L2 and the threshold of its entries in L1. Where the range
+stands in nobody's way it has a closed form in L2 and follows from a few sums in L1; the other rows go to Newton's
+steps. Lengths are of float64 throughout, moves are rounded once. What is of float64 is made of blocks of rows that fit
+in a core's cache: a pass over one costs arithmetic, and not memory.
 """
 
 from __future__ import annotations
@@ -11,132 +13,160 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_Length = Callable[[Tensor], Tensor]
+from robustcl import newton
+from robustcl.newton import length, positive
+
+Range = tuple[float, float] | None
+_Project = Callable[[Tensor, Tensor, Tensor, Range], Tensor]
 _Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
-_ROUNDS = 1100  # more than it takes to halve any bracket of float64 numbers to nothing
-_UNIT = 4.0 * torch.finfo(torch.float64).eps
-_LEAST = 1e-140  # shorter moves are measured after scaling: their squares have no digits left
+_BLOCK = 1 << 16  # entries of a block, for each thread: half a MiB of float64
+_LEAST, _MOST = 1e-140, 1e140  # other lengths are measured after scaling: their squares are 0 or infinite
+_FAR = 1e300  # an infinite entry of a move: farther away than any other
 
 
-def shrink_l2(adv: Tensor, x: Tensor, eps: Tensor | float, range: tuple[float, float] | None) -> Tensor:
-    """Project rows (R, *item) onto the L2 ball of ``eps`` around x and the range at once."""
-    move, radius = (adv - x).flatten(1), _radius(eps, x)
-    length = torch.linalg.vector_norm(move, dim=1, dtype=torch.float64, keepdim=True)
-    sound = length.isfinite() & ((length > _LEAST) | (length == 0.0))
-    nearest = x + (move * (radius / positive(length)).clamp_(max=1.0)).to(x.dtype).view_as(x)
-    wrong = ~sound[:, 0]
-    if range is not None and nearest.numel():
-        low, high = nearest.aminmax()
-        if not (low >= range[0] and high <= range[1]):
-            wrong = wrong | ((nearest < range[0]) | (nearest > range[1])).flatten(1).any(1)
-    if not bool(wrong.any()):
-        return nearest
-    rows = wrong.nonzero()[:, 0]
-    nearest[rows] = _exact(move[rows], x[rows], radius[rows], range, scaled_to_length, _root_of_squares)
+def shrink_l2(adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
+    """Project rows (R, *item) onto the L2 ball of ``eps`` around x and the range at once; the result has no graph."""
+    return _in_lines(_l2, adv, x, eps, range)
+
+
+def shrink_l1(adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
+    """Project rows (R, *item) onto the L1 ball of ``eps`` around x and the range at once; the result has no graph."""
+    return _in_lines(_l1, adv, x, eps, range)
+
+
+@torch.no_grad()
+def _in_lines(project: _Project, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
+    """Call ``project`` with rows of numbers (R, d), read in the order in which they lie in memory."""
+    if x.numel() == 0:
+        return x.clone()
+    if x.dtype not in (torch.float32, torch.float64):
+        near = _in_lines(project, adv.float(), x.float(), eps, range).to(x.dtype)
+        return near if range is None else near.clamp_(*range)
+    if x.dim() == 4 and all(each.is_contiguous(memory_format=torch.channels_last) for each in (adv, x)):
+        return _in_lines(project, adv.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1), eps, range).permute(0, 3, 1, 2)
+    radius = torch.as_tensor(eps, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(len(x), 1)
+    return project(adv.flatten(1), x.flatten(1), radius, range).view(x.shape)
+
+
+def _l2(adv: Tensor, x: Tensor, radius: Tensor, range: Range) -> Tensor:
+    inside, move = radius + _rounding(x, radius, x.shape[1] ** 0.5), adv - x
+    far = torch.cat([length(move[rows].double()) for rows in _blocks(x)])
+    scale = torch.where(far > inside, radius / positive(far), 1.0)
+    nearest = torch.addcmul(x, move, scale.to(x.dtype), out=move)
+    strange = (far > _MOST) | ((far < _LEAST) & (far > 0.0)) | (scale < 1e3 * torch.finfo(x.dtype).tiny)
+    rows = (_beyond(nearest, range) & ~strange[:, 0]).nonzero()[:, 0]
+    if range is not None and len(rows):
+        _cut(nearest, adv, x, scale, radius, inside, range, rows)
+    rows = (strange & (radius > 0.0))[:, 0].nonzero()[:, 0]
+    if len(rows):
+        part = (each[rows] for each in (adv, x, radius, inside))
+        nearest[rows] = _entrywise(*part, range, newton.scaled_to_length, _root)
     return nearest
 
 
-def shrink_l1(adv: Tensor, x: Tensor, eps: Tensor | float, range: tuple[float, float] | None) -> Tensor:
-    """Project rows (R, *item) onto the L1 ball of ``eps`` around x and the range at once."""
-    return _exact((adv - x).flatten(1), x, _radius(eps, x), range, thresholded_to_length, _sum)
+def _cut(
+    nearest: Tensor,
+    adv: Tensor,
+    x: Tensor,
+    scale: Tensor,
+    radius: Tensor,
+    inside: Tensor,
+    range: tuple[float, float],
+    rows: Tensor,
+) -> None:
+    """Replace those rows of the closed form that leave the range."""
+    parts = list(_blocks(x)) if len(rows) == len(x) else list(rows.split(_once(x)))
+    known = [newton.known_entries(adv[part], x[part], nearest[part], range) for part in parts]
+    scale = newton.scale_in_range(known, scale[rows], radius[rows], inside[rows]).to(x.dtype)
+    for part, own in zip(parts, scale.split([len(each.done) for each in known]), strict=True):
+        base = x[part]
+        nearest[part] = torch.addcmul(base, adv[part] - base, own).clamp_(*range)
 
 
-def _exact(
-    move: Tensor, x: Tensor, radius: Tensor, range: tuple[float, float] | None, solve: _Solve, length: _Length
-) -> Tensor:
-    """The move keeps its signs, ``solve`` finds the sizes of those rows that the range alone does not cut enough."""
-    size = room = move.double().abs()
-    if range is not None:
-        base = x.flatten(1).double()
-        room = torch.where(move > 0, range[1] - base, base - range[0]).clamp_(min=0.0).minimum(size)
-    shorter = room
-    rows = (length(room) > radius)[:, 0].nonzero()[:, 0]
+def _l1(adv: Tensor, x: Tensor, radius: Tensor, range: Range) -> Tensor:
+    inside, nearest = radius + _rounding(x, radius, x.shape[1]), torch.empty_like(x)
+    for rows in _blocks(x):
+        nearest[rows] = _l1_block(adv[rows], x[rows], radius[rows], inside[rows], range)
+    return nearest
+
+
+def _l1_block(adv: Tensor, x: Tensor, radius: Tensor, inside: Tensor, range: Range) -> Tensor:
+    move = (adv - x).double()
+    size = move.abs()
+    far = size.sum(1, keepdim=True)
+    strange = far > _MOST
+    rows = ((far > inside) & ~strange)[:, 0].nonzero()[:, 0]
     if len(rows):
-        found = solve(size[rows], room[rows], radius[rows])
-        found = found * (radius[rows] / positive(length(found))).clamp_(max=1.0)
-        shorter = room.index_copy(0, rows, found) if len(rows) < len(room) else found
-    nearest = x + torch.copysign(shorter, move.double()).to(x.dtype).view_as(x)
+        size = _put(size, rows, newton.thresholded(_of(size, rows), radius[rows]))
+    nearest = x + torch.copysign(size, move).to(x.dtype)
+    rows = (_beyond(nearest, range) | strange[:, 0]).nonzero()[:, 0]
+    if len(rows):
+        part = (_of(each, rows) for each in (adv, x, radius, inside))
+        nearest = _put(nearest, rows, _entrywise(*part, range, newton.thresholded_to_length, _sum))
+    return nearest
+
+
+def _entrywise(
+    adv: Tensor,
+    x: Tensor,
+    radius: Tensor,
+    inside: Tensor,
+    range: Range,
+    solve: _Solve,
+    measure: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Moves keep their signs, ``solve`` finds the sizes of those rows that the range alone does not cut enough."""
+    move = (adv - x).double().nan_to_num(nan=torch.nan, posinf=_FAR, neginf=-_FAR)
+    size = room = move.abs()
+    if range is not None:
+        base = x.double()
+        room = move.clamp((range[0] - base).clamp_(max=0.0), (range[1] - base).clamp_(min=0.0)).abs_()
+    rows = (measure(room) > inside)[:, 0].nonzero()[:, 0]
+    if len(rows):
+        room = _put(room, rows, solve(_of(size, rows), _of(room, rows), radius[rows]))
+    nearest = x + torch.copysign(room, move).to(x.dtype)
     return nearest if range is None else nearest.clamp_(*range)
 
 
-def scaled_to_length(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Return min(scale * size, room), (R, d), with the scale in [0, 1] that gives L2 length ``eps`` (R, 1) < |room|.
+def _rounding(x: Tensor, radius: Tensor, most: float) -> Tensor:
+    """By how much a point of the sphere may seem to lie outside of it, since its entries are rounded: float64 only.
 
-    These are the KKT conditions. The squared length is concave in the square of the scale, so that Newton's steps
-    come from below, fill ever more entries and end on the solution itself. The scale never falls: where rounding
-    leaves nothing of the radius, what is full stays full.
+    Lengths of lower precision are known better than their points, and a point is as near as it can be.
     """
-    unit = positive(size.amax(1, keepdim=True))  # squares of huge and tiny numbers would be infinite or 0
-    size, room, eps = size / unit, room / unit, eps / unit
-    gauge = positive(room.amax(1, keepdim=True).minimum(eps))  # ... and so would those of a room far below the move
-    room, eps = room / gauge, eps / gauge
-    scale, full = torch.zeros_like(eps), torch.zeros_like(size, dtype=torch.bool)
-    while True:
-        left = (eps.square() - torch.where(full, room, 0.0).square().sum(1, keepdim=True)).clamp_(min=0.0)
-        free = torch.where(full, 0.0, size).square().sum(1, keepdim=True)
-        scale = torch.where(free > 0.0, (left / positive(free)).sqrt(), scale).maximum(scale)
-        more = full | ((size > 0.0) & (scale * size >= room))
-        if torch.equal(more, full):
-            return torch.where(full, room, scale * size) * (unit * gauge)
-        full = more
+    if x.dtype != torch.float64:
+        return torch.zeros_like(radius)
+    largest = x.abs().amax(1, keepdim=True) + radius
+    return torch.finfo(x.dtype).eps * (most / 2.0 * largest + 4.0 * radius)
 
 
-def thresholded_to_length(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """Return min(max(size - threshold, 0), room), (R, d), with the threshold that gives L1 length ``eps`` (R, 1).
-
-    Duchi et al., Efficient projections onto the l1-ball, ICML 2008, with the box of Croce and Hein, Mind the
-    box, ICML 2021 (Proposition 2.1): the length falls piecewise linearly in the threshold. Newton's steps, kept
-    within a bracket, find the piece without sorting. Where the sizes are so large that a threshold of their own
-    precision would miss the radius, the search goes on in what is left above it.
-    """
-    threshold = _threshold(size, room, eps, torch.zeros_like(eps), size.amax(1, keepdim=True))
-    coarse = (threshold * torch.finfo(size.dtype).eps * size.shape[1] > 1e-9 * eps)[:, 0].nonzero()[:, 0]
-    above = size - threshold
-    if len(coarse):
-        some, spread = above[coarse], 64.0 * torch.finfo(size.dtype).eps * size.shape[1] * threshold[coarse]
-        above[coarse] = some - _threshold(some, room[coarse], eps[coarse], -spread - eps[coarse], spread + eps[coarse])
-    return above.clamp_(min=0.0).minimum(room)
+def _beyond(nearest: Tensor, range: Range) -> Tensor:
+    """Which rows leave the range, (R,) bool; a row with NaN does not."""
+    if range is None:
+        return torch.zeros(len(nearest), dtype=torch.bool, device=nearest.device)
+    return (nearest.amin(1) < range[0]) | (nearest.amax(1) > range[1])
 
 
-def _threshold(size: Tensor, room: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return the threshold (R, 1) between ``low`` and ``high`` at which the clipped sizes add up to ``eps``."""
-    result, rows = low.clone(), torch.arange(len(size), device=size.device)
-    at, full_until = low, size - room
-    for _ in range(_ROUNDS):
-        excess = (size - at).clamp_(min=0.0).minimum(room).sum(1, keepdim=True) - eps
-        slope = ((size > at) & (full_until <= at)).sum(1, keepdim=True)
-        low, high = torch.where(excess >= 0.0, at, low), torch.where(excess <= 0.0, at, high)
-        step = excess / slope.clamp(min=1)
-        settled = (excess.abs() <= _UNIT * eps) | ((slope > 0) & (step.abs() <= _UNIT * at.abs()))
-        guess = at + step
-        middle = low + (high - low) / 2
-        newton = (slope > 0) & (guess > low) & (guess < high)
-        guess = torch.where(settled, at, torch.where(newton, guess, middle))
-        result[rows] = guess
-        going = ~(settled | ((guess <= low) | (guess >= high)))[:, 0]
-        keep = going.nonzero()[:, 0]
-        if len(keep) == 0:
-            break
-        if 2 * len(keep) <= len(rows):
-            rows, size, room, eps, full_until = rows[keep], size[keep], room[keep], eps[keep], full_until[keep]
-            low, high, guess = low[keep], high[keep], guess[keep]
-        at = guess
-    return result
+def _blocks(x: Tensor) -> list[slice]:
+    once = _once(x)
+    return [slice(at, at + once) for at in range(0, len(x), once)]
 
 
-def positive(value: Tensor) -> Tensor:
-    """Make a divisor safe; what it divides is zero wherever it was zero."""
-    return value.clamp(min=torch.finfo(value.dtype).tiny)
+def _once(x: Tensor) -> int:
+    return max(_BLOCK * torch.get_num_threads() // x.shape[1], 1) if x.device.type == "cpu" else len(x)
 
 
-def _radius(eps: Tensor | float, x: Tensor) -> Tensor:
-    return torch.as_tensor(eps, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(len(x), 1)
+def _of(value: Tensor, rows: Tensor) -> Tensor:
+    """Return some rows, ascending: all of them without a copy."""
+    return value if len(rows) == len(value) else value[rows]
 
 
-def _root_of_squares(size: Tensor) -> Tensor:
+def _put(value: Tensor, rows: Tensor, some: Tensor) -> Tensor:
+    return some if len(rows) == len(value) else value.index_copy_(0, rows, some)
+
+
+def _root(size: Tensor) -> Tensor:
     largest = positive(size.amax(1, keepdim=True))
-    length: Tensor = torch.linalg.vector_norm(size / largest, dim=1, keepdim=True) * largest
-    return length
+    return length(size / largest) * largest
 
 
 def _sum(size: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from torch import Tensor
 from robustcl.errors import UsageError
 from robustcl.ratio import plain, ratio
 from robustcl.rng import Rng, drawing
-from robustcl.shrink import positive, shrink_l1, shrink_l2
+from robustcl.newton import positive
+from robustcl.shrink import shrink_l1, shrink_l2
 
 Range = tuple[float, float] | None
 _LEAST = torch.finfo(torch.float32).tiny
