@@ -6,6 +6,7 @@ All of float64, (R, d) for entries and (R, 1) for what a row has once. ``size`` 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from torch import Tensor
 _ROUNDS = 1100  # more than it takes to halve any bracket of float64 numbers to nothing
 _EPS = torch.finfo(torch.float64).eps
 _UNIT = 4.0 * _EPS
+_PIECE = 64
 _WIDE = 256  # rows of fewer entries are not worth compacting
 
 
@@ -27,73 +29,64 @@ def scaled_to_length(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
     unit = positive(size.amax(1, keepdim=True))
     size, room, eps = size / unit, room / unit, eps / unit
     gauge = positive(room.amax(1, keepdim=True).minimum(eps))  # a room far below the move has squares of its own
-    room, eps = room / gauge, eps / gauge
+    room, eps = (room / gauge).minimum(2.0 * eps / gauge), eps / gauge  # what has room for all of eps is never full
     nothing = torch.zeros_like(eps)
-    return (_scale(size, room, eps, nothing, nothing, nothing) * size).minimum(room) * (unit * gauge)
+    return (_scale(size, room, eps, nothing, nothing) * size).minimum(room) * (unit * gauge)
 
 
 class Known(NamedTuple):
-    """What is known of rows before their scale is: the L2 lengths (R, 1) of what is cut by the range and of the move
-    that never is; and row, size and room (N,) of the entries of which it is not known."""
+    """The L2 length (R, 1) of what the range never cuts; row, size and room (N,) of the entries that it may cut."""
 
-    done: Tensor
     free: Tensor
     row: Tensor
     size: Tensor
     room: Tensor
 
 
-def known_entries(adv: Tensor, x: Tensor, nearest: Tensor, range: tuple[float, float]) -> Known:
-    """Tell the entries apart, for ``nearest`` = x + (adv - x) * eps / |adv - x| in L2, all (R, d) of any precision.
+def known_entries(adv: Tensor, x: Tensor, range: tuple[float, float]) -> Known:
+    """Tell entries (R, d) apart, of any precision: what does not leave the range in ``adv`` is never cut.
 
-    What leaves the range there leaves it at the solution, whose scale is no smaller; what does not leave it in
-    ``adv`` never does.
+    Entries without any room, most of those of digits, belong to neither.
     """
-    cut = nearest.clamp(*range)
-    full = torch.sub(nearest, cut).abs_().sign_()
-    done = length(cut.sub_(x).mul_(full).double())
-    out = torch.clamp(adv, *range)
-    out = torch.sub(adv, out, out=out).abs_().sign_()
-    torch.maximum(out, full, out=out)
-    row, column = (out > full).nonzero().unbind(1)
-    move, base = adv - x, x[row, column].double()
-    size = move[row, column].double()
-    free = length(move.mul_(out.neg_().add_(1.0)).double())
+    cut = adv.clamp(*range)
+    out = torch.sub(adv, cut).sign_()
+    move = cut.sub_(x)
+    row, column = (out * move).bool().nonzero().unbind(1)
+    base, size = x[row, column].double(), (adv[row, column] - x[row, column]).double()
     room = torch.where(size > 0.0, range[1] - base, base - range[0]).clamp_(min=0.0)
-    return Known(done, free, row, size.abs_(), room)
+    return Known(length(torch.addcmul(move, move, out.abs_(), value=-1.0, out=move)), row, size.abs_(), room)
 
 
 def scale_in_range(known: Sequence[Known], scale: Tensor, eps: Tensor, inside: Tensor) -> Tensor:
     """Return the scales at which what the range leaves of moves has L2 length ``eps``, from ``scale`` below.
 
-    ``known`` holds the rows one after the other. Rows that the range brings ``inside`` keep the scale 1.
+    ``known`` holds the rows one block after the other. Rows that the range brings ``inside`` keep the scale 1.
     """
-    starts = itertools.accumulate((len(each.done) for each in known), initial=0)
+    starts = itertools.accumulate((len(each.free) for each in known), initial=0)
     row = torch.cat([each.row + start for each, start in zip(known, starts, strict=False)])
-    done, free = torch.cat([each.done for each in known]), torch.cat([each.free for each in known])
-    size, room = torch.cat([each.size for each in known]), torch.cat([each.room for each in known])
-    size, room = _padded(row, len(done), size, room)
-    reach = (done.square() + free.square() + room.square().sum(1, keepdim=True)).sqrt()
-    return torch.where(reach > inside, _scale(size, room, eps, done, free, scale).clamp_(max=1.0), 1.0)
+    free, size, room = (torch.cat(every) for every in zip(*((k.free, k.size, k.room) for k in known), strict=True))
+    size, room = _padded(row, len(free), size, room)
+    reach = (free.square() + room.square().sum(1, keepdim=True)).sqrt()
+    return torch.where(reach > inside, _scale(size, room, eps, free, scale).clamp_(max=1.0), 1.0)
 
 
-def _scale(size: Tensor, room: Tensor, eps: Tensor, done: Tensor, free: Tensor, scale: Tensor) -> Tensor:
-    """Return the scale with |min(scale * size, room)|^2 + done^2 + (scale * free)^2 = eps^2, from a ``scale`` below.
+def _scale(size: Tensor, room: Tensor, eps: Tensor, free: Tensor, scale: Tensor) -> Tensor:
+    """Return the scale with |min(scale * size, room)|^2 + (scale * free)^2 = eps^2, from a ``scale`` below.
 
     These are the KKT conditions. The squared length is concave in the square of the scale, so that Newton's steps
     come from below, fill ever more entries and end on the solution itself. The scale never falls: where rounding
     leaves nothing of the radius, what is full stays full, and the rest stays where it is.
     """
-    left, slope, full = eps.square() - done.square(), free.square(), torch.zeros_like(size, dtype=torch.bool)
-    area, speed = room.square(), size.square()
+    area, speed, most, slope, before = room.square(), size.square(), eps.square(), free.square(), -1
     while True:
-        spare = (left - torch.where(full, area, 0.0).sum(1, keepdim=True)).clamp_(min=0.0)
-        rate = slope + torch.where(full, 0.0, speed).sum(1, keepdim=True)
-        scale = torch.where(rate > 0.0, (spare / positive(rate)).sqrt(), scale).maximum(scale)
-        more = full | ((size > 0.0) & (scale * size >= room))
-        if torch.equal(more, full):
+        full = ((size > 0.0) & (scale * size >= room)).double()
+        count = int(full.sum())
+        if count == before:
             return scale
-        full = more
+        spare = (most - (area * full).sum(1, keepdim=True)).clamp_(min=0.0)
+        rate = slope + (speed * (1.0 - full)).sum(1, keepdim=True)
+        scale = torch.where(rate > 0.0, (spare / positive(rate)).sqrt(), scale).maximum(scale)
+        before = count
 
 
 def thresholded(size: Tensor, eps: Tensor) -> Tensor:
@@ -186,9 +179,20 @@ def _compact(size: Tensor, least: Tensor, *others: Tensor) -> tuple[Tensor, ...]
 
 
 def length(move: Tensor) -> Tensor:
-    """Return the L2 length of each row, (R, 1)."""
-    found: Tensor = torch.linalg.vector_norm(move, dim=1, keepdim=True)
+    """Return the L2 length of each row (R, d), (R, 1) of float64.
+
+    Of float32, at most ``_PIECE`` squares are added up before float64 goes on: nine digits for half the time.
+    """
+    width = 1 if move.dtype == torch.float64 or move.shape[1] < 16 * _PIECE else _piece(move.shape[1])
+    if width > 1:
+        move = torch.linalg.vector_norm(move.view(-1, width), dim=1).view(len(move), -1)
+    found: Tensor = torch.linalg.vector_norm(move.double(), dim=1, keepdim=True)
     return found
+
+
+@functools.cache
+def _piece(entries: int) -> int:
+    return next((width for width in range(_PIECE, 15, -1) if entries % width == 0), 1)
 
 
 def positive(value: Tensor) -> Tensor:

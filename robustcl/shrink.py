@@ -2,24 +2,22 @@
 
 Every row hangs on one number, the scale of its move in L2 and the threshold of its entries in L1. Where the range
 stands in nobody's way it has a closed form in L2 and follows from a few sums in L1; the other rows go to Newton's
-steps. Lengths are of float64 throughout, moves are rounded once. What is of float64 is made of blocks of rows that fit
-in a core's cache: a pass over one costs arithmetic, and not memory.
+steps. What a row has once is of float64 throughout; its points are rounded once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import builtins
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustcl import newton
-from robustcl.newton import length, positive
+from robustcl.newton import positive
 
 Range = tuple[float, float] | None
-_Project = Callable[[Tensor, Tensor, Tensor, Range], Tensor]
-_Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
-_BLOCK = 1 << 16  # entries of a block, for each thread: half a MiB of float64
 _LEAST, _MOST = 1e-140, 1e140  # other lengths are measured after scaling: their squares are 0 or infinite
 _FAR = 1e300  # an infinite entry of a move: farther away than any other
 
@@ -34,8 +32,22 @@ def shrink_l1(adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tens
     return _in_lines(_l1, adv, x, eps, range)
 
 
+class _Rows(NamedTuple):
+    """adv and x (R, d), the radius of each, and the length up to which a row counts as inside, (R, 1) of float64."""
+
+    adv: Tensor
+    x: Tensor
+    radius: Tensor
+    inside: Tensor
+
+    def of(self, rows: Tensor) -> _Rows:
+        return _Rows(*(_of(each, rows) for each in self))
+
+
 @torch.no_grad()
-def _in_lines(project: _Project, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
+def _in_lines(
+    project: Callable[[_Rows, Range], Tensor], adv: Tensor, x: Tensor, eps: Tensor | float, range: Range
+) -> Tensor:
     """Call ``project`` with rows of numbers (R, d), read in the order in which they lie in memory."""
     if x.numel() == 0:
         return x.clone()
@@ -45,55 +57,52 @@ def _in_lines(project: _Project, adv: Tensor, x: Tensor, eps: Tensor | float, ra
     if x.dim() == 4 and all(each.is_contiguous(memory_format=torch.channels_last) for each in (adv, x)):
         return _in_lines(project, adv.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1), eps, range).permute(0, 3, 1, 2)
     radius = torch.as_tensor(eps, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(len(x), 1)
-    return project(adv.flatten(1), x.flatten(1), radius, range).view(x.shape)
+    lines = x.flatten(1)
+    inside = radius + _rounding(lines, radius, 0.5 if project is _l2 else 1.0)
+    return project(_Rows(adv.flatten(1), lines, radius, inside), range).view(x.shape)
 
 
-def _l2(adv: Tensor, x: Tensor, radius: Tensor, range: Range) -> Tensor:
-    inside, move = radius + _rounding(x, radius, x.shape[1] ** 0.5), adv - x
-    far = torch.cat([length(move[rows].double()) for rows in _blocks(x)])
+def _l2(all_rows: _Rows, range: Range) -> Tensor:
+    adv, x, radius, inside = all_rows
+    move = adv - x
+    far = newton.length(move)
     scale = torch.where(far > inside, radius / positive(far), 1.0)
     nearest = torch.addcmul(x, move, scale.to(x.dtype), out=move)
-    strange = (far > _MOST) | ((far < _LEAST) & (far > 0.0)) | (scale < 1e3 * torch.finfo(x.dtype).tiny)
+    least = 1e3 * torch.finfo(x.dtype).tiny  # smaller scales have lost digits
+    strange = (far > _MOST) | ((far < _LEAST) & (far > 0.0)) | ((scale < least) & (scale > 0.0))
     rows = (_beyond(nearest, range) & ~strange[:, 0]).nonzero()[:, 0]
     if range is not None and len(rows):
-        _cut(nearest, adv, x, scale, radius, inside, range, rows)
-    rows = (strange & (radius > 0.0))[:, 0].nonzero()[:, 0]
+        _cut(nearest, all_rows, scale, range, rows)
+    rows = strange[:, 0].nonzero()[:, 0]
     if len(rows):
-        part = (each[rows] for each in (adv, x, radius, inside))
-        nearest[rows] = _entrywise(*part, range, newton.scaled_to_length, _root)
+        nearest = _put(nearest, rows, _entrywise(all_rows.of(rows), range, newton.scaled_to_length, _root))
     return nearest
 
 
-def _cut(
-    nearest: Tensor,
-    adv: Tensor,
-    x: Tensor,
-    scale: Tensor,
-    radius: Tensor,
-    inside: Tensor,
-    range: tuple[float, float],
-    rows: Tensor,
-) -> None:
+def _cut(nearest: Tensor, all_rows: _Rows, scale: Tensor, range: tuple[float, float], rows: Tensor) -> None:
     """Replace those rows of the closed form that leave the range."""
-    parts = list(_blocks(x)) if len(rows) == len(x) else list(rows.split(_once(x)))
-    known = [newton.known_entries(adv[part], x[part], nearest[part], range) for part in parts]
+    adv, x, radius, inside = all_rows
+    once = _once(x, 1 << 18)
+    blocks: Sequence[slice | Tensor] = _blocks(len(x), once) if len(rows) == len(x) else torch.split(rows, once)
+    known = [newton.known_entries(adv[part], x[part], range) for part in blocks]
     scale = newton.scale_in_range(known, scale[rows], radius[rows], inside[rows]).to(x.dtype)
-    for part, own in zip(parts, scale.split([len(each.done) for each in known]), strict=True):
-        base = x[part]
-        nearest[part] = torch.addcmul(base, adv[part] - base, own).clamp_(*range)
+    for part, own in zip(blocks, torch.split(scale, once), strict=True):
+        base, move = x[part], adv[part] - x[part]
+        nearest[part] = torch.addcmul(base, move, own, out=move).clamp_(*range)
 
 
-def _l1(adv: Tensor, x: Tensor, radius: Tensor, range: Range) -> Tensor:
-    inside, nearest = radius + _rounding(x, radius, x.shape[1]), torch.empty_like(x)
-    for rows in _blocks(x):
-        nearest[rows] = _l1_block(adv[rows], x[rows], radius[rows], inside[rows], range)
+def _l1(all_rows: _Rows, range: Range) -> Tensor:
+    nearest = torch.empty_like(all_rows.x)
+    for rows in _blocks(len(nearest), _once(nearest, 1 << 16)):
+        nearest[rows] = _l1_block(_Rows(*(each[rows] for each in all_rows)), range)
     return nearest
 
 
-def _l1_block(adv: Tensor, x: Tensor, radius: Tensor, inside: Tensor, range: Range) -> Tensor:
+def _l1_block(all_rows: _Rows, range: Range) -> Tensor:
+    adv, x, radius, inside = all_rows
     move = (adv - x).double()
     size = move.abs()
-    far = size.sum(1, keepdim=True)
+    far = _sum(size)
     strange = far > _MOST
     rows = ((far > inside) & ~strange)[:, 0].nonzero()[:, 0]
     if len(rows):
@@ -101,21 +110,18 @@ def _l1_block(adv: Tensor, x: Tensor, radius: Tensor, inside: Tensor, range: Ran
     nearest = x + torch.copysign(size, move).to(x.dtype)
     rows = (_beyond(nearest, range) | strange[:, 0]).nonzero()[:, 0]
     if len(rows):
-        part = (_of(each, rows) for each in (adv, x, radius, inside))
-        nearest = _put(nearest, rows, _entrywise(*part, range, newton.thresholded_to_length, _sum))
+        nearest = _put(nearest, rows, _entrywise(all_rows.of(rows), range, newton.thresholded_to_length, _sum))
     return nearest
 
 
 def _entrywise(
-    adv: Tensor,
-    x: Tensor,
-    radius: Tensor,
-    inside: Tensor,
+    some: _Rows,
     range: Range,
-    solve: _Solve,
+    solve: Callable[[Tensor, Tensor, Tensor], Tensor],
     measure: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Moves keep their signs, ``solve`` finds the sizes of those rows that the range alone does not cut enough."""
+    adv, x, radius, inside = some
     move = (adv - x).double().nan_to_num(nan=torch.nan, posinf=_FAR, neginf=-_FAR)
     size = room = move.abs()
     if range is not None:
@@ -128,7 +134,7 @@ def _entrywise(
     return nearest if range is None else nearest.clamp_(*range)
 
 
-def _rounding(x: Tensor, radius: Tensor, most: float) -> Tensor:
+def _rounding(x: Tensor, radius: Tensor, power: float) -> Tensor:
     """By how much a point of the sphere may seem to lie outside of it, since its entries are rounded: float64 only.
 
     Lengths of lower precision are known better than their points, and a point is as near as it can be.
@@ -136,7 +142,8 @@ def _rounding(x: Tensor, radius: Tensor, most: float) -> Tensor:
     if x.dtype != torch.float64:
         return torch.zeros_like(radius)
     largest = x.abs().amax(1, keepdim=True) + radius
-    return torch.finfo(x.dtype).eps * (most / 2.0 * largest + 4.0 * radius)
+    share: float = x.shape[1] ** power / 2.0
+    return torch.finfo(x.dtype).eps * (share * largest + 4.0 * radius)
 
 
 def _beyond(nearest: Tensor, range: Range) -> Tensor:
@@ -146,13 +153,13 @@ def _beyond(nearest: Tensor, range: Range) -> Tensor:
     return (nearest.amin(1) < range[0]) | (nearest.amax(1) > range[1])
 
 
-def _blocks(x: Tensor) -> list[slice]:
-    once = _once(x)
-    return [slice(at, at + once) for at in range(0, len(x), once)]
+def _blocks(rows: int, once: int) -> list[slice]:
+    return [slice(at, at + once) for at in builtins.range(0, rows, once)]
 
 
-def _once(x: Tensor) -> int:
-    return max(_BLOCK * torch.get_num_threads() // x.shape[1], 1) if x.device.type == "cpu" else len(x)
+def _once(x: Tensor, entries: int) -> int:
+    """How many rows have so many entries for each thread, so that what is made of them is read from the cache."""
+    return max(entries * torch.get_num_threads() // x.shape[1], 1) if x.device.type == "cpu" else len(x)
 
 
 def _of(value: Tensor, rows: Tensor) -> Tensor:
@@ -166,7 +173,7 @@ def _put(value: Tensor, rows: Tensor, some: Tensor) -> Tensor:
 
 def _root(size: Tensor) -> Tensor:
     largest = positive(size.amax(1, keepdim=True))
-    return length(size / largest) * largest
+    return newton.length(size / largest) * largest
 
 
 def _sum(size: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from robustcl.errors import UsageError
+from robustcl.newton import positive
 from robustcl.ratio import plain, ratio
 from robustcl.rng import Rng, drawing
-from robustcl.newton import positive
 from robustcl.shrink import shrink_l1, shrink_l2
 
 Range = tuple[float, float] | None

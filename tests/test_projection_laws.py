@@ -70,9 +70,7 @@ def _hold(ball: Ball, adv: Tensor, x: Tensor) -> None:
     again = ball.project(found, x)
     # One unit of the row's largest number or radius: by so much the length of a rounded move may be off.
     largest = torch.maximum(found.abs(), x.abs()).amax(1).maximum(radius.expand(len(x)).to(x.dtype))
-    # In float64 the length itself is measured in no more digits than the point has.
-    step = largest[:, None] * unit * (1 if x.dtype == torch.float32 else 2)
-    assert bool(((again - found).abs() <= step).all()), "not idempotent"
+    assert bool(((again - found).abs() <= largest[:, None] * unit).all()), "not idempotent"
     inside = _length(adv - x, ball.norm) <= radius * (1 - 1e-6)
     if ball.range is not None:
         inside &= ((adv >= ball.range[0]) & (adv <= ball.range[1])).all(1)
