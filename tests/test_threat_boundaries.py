@@ -10,9 +10,10 @@ import torch
 from robustcl import auto_step, gradients
 from robustcl.errors import UsageError
 from robustcl.hyperplane import shortest_move
+from robustcl.newton import scaled_to_length, thresholded_to_length
 from robustcl.rng import Rng
 from robustcl.search import ascend, step_length
-from robustcl.shrink import scaled_to_length, shrink_l1, shrink_l2, thresholded_to_length
+from robustcl.shrink import shrink_l1, shrink_l2
 from robustcl.threat import Ball
 
 TINY = torch.finfo(torch.float32).tiny

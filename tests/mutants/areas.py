@@ -9,7 +9,13 @@ AREAS = {
     "selectors": ["plugins/robustcl_plugins/selectors/*.py"],
     "generators": ["plugins/robustcl_plugins/generators/*.py"],
     "search": ["robustcl/search.py", "robustcl/auto_step.py", "robustcl/gradients.py"],
-    "threat": ["robustcl/threat.py", "robustcl/shrink.py", "robustcl/rng.py", "robustcl/hyperplane.py"],
+    "threat": [
+        "robustcl/threat.py",
+        "robustcl/shrink.py",
+        "robustcl/newton.py",
+        "robustcl/rng.py",
+        "robustcl/hyperplane.py",
+    ],
     "evaluate": ["robustcl/evaluate/*.py", "plugins/robustcl_plugins/protocols/*.py"],
     "audit": ["robustcl/audit/*.py"],
     "data": [
