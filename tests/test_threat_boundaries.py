@@ -64,6 +64,12 @@ def test_the_rounding_that_is_forgiven_grows_with_the_inputs() -> None:
         assert bool(Ball("L1", 1e-3, None).contains(x + torch.tensor([[0.0, 1e-3 + more * unit]]), x)) == inside
 
 
+def test_distances_by_hand() -> None:
+    x, moved = torch.zeros(2, 3), torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, -2.0]])
+    for norm, expected in (("Linf", [4.0, 2.0]), ("L2", [5.0, 2.0]), ("L1", [7.0, 2.0])):
+        assert Ball(norm, 1.0, None).distance(moved, x).tolist() == expected
+
+
 def test_a_sparse_step_takes_the_next_entry_only_where_room_is_short() -> None:
     """The room of the first entry, 0.25, is exactly the step: the second one stays."""
     ball, adv = Ball("L1", 1.0), torch.tensor([[0.75, 0.5, 0.5]])

@@ -137,7 +137,7 @@ _LOOKS: Sequence[Callable[[Bench, Slopes], _Fault | None]] = (
 
 
 def _share(where: Tensor) -> float:
-    return float(where.float().mean())
+    return float(where.double().mean())
 
 
 def _scaled(gradient: Tensor) -> Tensor:

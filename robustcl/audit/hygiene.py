@@ -79,7 +79,7 @@ def units(bench: Bench) -> Finding:
         return bench.finding("H4", "fail", said, rows)
     if low < 0.0:
         said = (
-            f"{span}, which are normalised values, not pixels from 0 on: eps {eps:.4g} is {eps / (high - low):.2g} of"
+            f"{span}, which are normalised values, not pixels from 0 on: eps {eps:.4g} is {eps / max(high - low, 1e-12):.2g} of"
             " their span; put normalisation inside the model and state eps in pixels"
         )
         return bench.finding("H4", "fail", said)
