@@ -225,3 +225,73 @@ def test_checkpoints(steps: int, expected: tuple[int, ...]) -> None:
 ])  # fmt: skip
 def test_phases(steps: int, expected: tuple[tuple[float, int], ...]) -> None:
     assert auto_step.budgets(steps) == expected
+
+
+@pytest.mark.parametrize(("entries", "first"), [(5, 1), (6, 2), (20, 4), (21, 5)])
+def test_sparse_steps_begin_with_a_fifth_of_the_entries(entries: int, first: int) -> None:
+    x, gradient = torch.zeros(1, entries), torch.arange(1.0, entries + 1)[None]
+    steps = auto_step.schedule(x, Ball("L1", 1.0, None), steps=50)
+    moved = steps.move(x, gradient)
+    assert int((moved != 0).sum()) == first
+    assert moved[0, -first:].tolist() == pytest.approx([1 / first] * first)
+
+
+def test_sparse_steps_go_on_from_a_point_found_before() -> None:
+    """Seven of the entries were changed: two thirds of them, rounded up, are five."""
+    x = torch.zeros(1, 20)
+    found = x + (torch.arange(20) < 7)
+    moved = auto_step.schedule(x, Ball("L1", 1.0, None), steps=50, start=found).move(x, torch.arange(1.0, 21.0)[None])
+    assert int((moved != 0).sum()) == 5
+
+
+@pytest.mark.parametrize(("left", "step"), [(19, 1 / 1.5), (20, 1 / 1.5), (18, 1.0)])
+def test_a_sparse_row_goes_back_where_its_best_point_lost_over_a_twentieth(left: int, step: float) -> None:
+    x = torch.zeros(1, 20)
+    steps = auto_step.schedule(x, Ball("L1", 1.0, None), steps=50)
+    best = x + (torch.arange(20) < left)
+    assert steps.adapt(0, x[:, 0], best, x[:, 0]) is None
+    assert steps.adapt(1, x[:, 0], best, x[:, 0]) is None, "of fifty steps every second one is looked at"
+    back = steps.adapt(2, x[:, 0], best, x[:, 0])
+    assert back is not None
+    assert back.tolist() == [left < 19]
+    assert float(steps.step) == pytest.approx(step)  # type: ignore[attr-defined]
+    for done in range(4, 30, 2):
+        steps.adapt(done, x[:, 0], best, x[:, 0])
+    assert float(steps.step) == pytest.approx(0.1), "no shorter than a tenth of eps"  # type: ignore[attr-defined]
+
+
+def test_a_step_is_halved_where_fewer_than_three_of_four_climb() -> None:
+    """The first checkpoint of a hundred steps is after 22: 17 of them must climb, 16.5 would be enough by the rule."""
+    for climbs, halved in ((16, True), (17, False)):
+        x = torch.zeros(1, 4)
+        steps = auto_step.schedule(x, Ball("Linf", 0.5, None), steps=100)
+        losses = [0.0, *[float(k) for k in range(1, climbs + 1)], *[-1.0] * (22 - climbs)]
+        for done, loss in enumerate(losses):
+            best = torch.tensor([max(losses[: done + 1])])
+            back = steps.adapt(done, torch.tensor([loss]), x, best)
+            assert (back is None) == (done != 22)
+        assert back is not None
+        assert back.tolist() == [halved]
+        assert float(steps.step) == (0.5 if halved else 1.0)  # type: ignore[attr-defined]
+
+
+def test_a_row_that_has_not_improved_is_halved_unless_it_just_was() -> None:
+    x = torch.zeros(1, 4)
+    steps = auto_step.schedule(x, Ball("Linf", 0.5, None), steps=100, rho=0.0)
+    told = []
+    for done in range(60):
+        back = steps.adapt(done, torch.tensor([0.0]), x, torch.tensor([0.0]))
+        if back is not None:
+            told.append((done, bool(back[0]), float(steps.step)))  # type: ignore[attr-defined]
+    assert told == [(22, True, 0.5), (41, False, 0.5), (57, True, 0.25)]
+
+
+def test_momentum_is_a_quarter_of_the_last_move() -> None:
+    x, ball = torch.zeros(1, 2), Ball("Linf", 10.0, None)
+    steps = auto_step.schedule(x, ball, steps=100)
+    first = steps.move(x, torch.tensor([[1.0, -1.0]]))
+    assert first.tolist() == [[10.0, -10.0]]
+    at = torch.tensor([[1.0, 1.0]])
+    second = steps.move(at, torch.tensor([[-1.0, 1.0]]))
+    # From (1, 1) twenty to the left ends at the ball's -10: 1 + 0.75 * (-11) + 0.25 * 1.
+    assert second.tolist() == [[1 - 8.25 + 0.25, 1 + 6.75 + 0.25]]

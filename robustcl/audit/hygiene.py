@@ -79,8 +79,9 @@ def units(bench: Bench) -> Finding:
         return bench.finding("H4", "fail", said, rows)
     if low < 0.0:
         said = (
-            f"{span}, which are normalised values, not pixels from 0 on: eps {eps:.4g} is {eps / max(high - low, 1e-12):.2g} of"
-            " their span; put normalisation inside the model and state eps in pixels"
+            f"{span}, which are normalised values, not pixels from 0 on: eps {eps:.4g} is "
+            f"{eps / max(high - low, 1e-12):.2g} of their span; put normalisation inside the model and state eps in "
+            "pixels"
         )
         return bench.finding("H4", "fail", said)
     if valid is None:
