@@ -167,7 +167,7 @@ def _judged(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _more(results: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     first = next(iter(rows.values()))
-    kept = ("n", "low", "high", "protocol_version", "protocol_hash", "spec")
+    kept = ("n", "low", "high", "protocol_version", "protocol_hash", "spec", "resolved")
     return {
         **_where(first),
         "split": _SPLIT,

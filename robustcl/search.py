@@ -124,6 +124,11 @@ def _chase(x: Tensor, attack: Attack, steps: int, step_size: float | None, start
     return result
 
 
+def step_default(step_size: float | None, ball: Ball) -> Mapping[str, float]:
+    """Return what a ``step_size`` that is left out comes to, by its name; nothing where it is given."""
+    return {} if step_size is not None or isinstance(ball.eps, Tensor) else {"step_size": float(ball.eps) / 4}
+
+
 def step_length(step_size: float | Tensor | None, ball: Ball) -> float | Tensor:
     """Return the length of a step; left out, a quarter of eps: 2/255 at 8/255, and never too short for another norm."""
     return ball.eps / 4 if step_size is None else step_size

@@ -132,6 +132,8 @@ def test_the_command_takes_several_tables_and_targets_and_says_who_was_reached(
     rows = json.loads((place / "out" / "results.json").read_text(encoding="utf-8"))["rows"]
     assert [row["attack"] for row in rows] == [None, *["multi-targeted-pgd"] * 2, "pgd-target-3", "fgsm"]
     assert [row["spec"]["attack"].get("steps") for row in rows[1:]] == [5, 2, 5, None]
+    assert [row["resolved"].get("step_size") for row in rows[1:]] == [1 / 255, 1 / 255, 1 / 255, None]
+    assert rows[1]["resolved"]["targets"] == 4
     aimed = rows[3]
     assert aimed["spec"]["attack"]["target"] == aimed["target"] == 3
     assert 0 < aimed["reached"] <= aimed["attacked"] < 18, "two are wrong from the start, some are of class 3"

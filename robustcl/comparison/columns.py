@@ -11,6 +11,7 @@ from typing import Any
 
 from robustcl.comparison.outcomes import Verdicts
 from robustcl.comparison.runs import ComparedRun
+from robustcl.composition.settled import settled
 from robustcl.errors import DataError, UsageError
 from robustcl.report import tables
 
@@ -131,7 +132,10 @@ def _columns(question: Column, entries: Sequence[Entry]) -> list[Column]:
         return [replace(question, mixed=_differences(entries), entries=tuple(entries))]
     split: dict[str, list[Entry]] = {}
     for entry in entries:
-        split.setdefault(json.dumps(_apart(entry.row), sort_keys=True), []).append(entry)
+        split.setdefault(json.dumps(_apart(entry), sort_keys=True), []).append(entry)
+    split = {said: _written_twice(own) for said, own in split.items()}
+    if len(split) == 1 and len(own := next(iter(split.values()))) == len({id(entry.run) for entry in own}):
+        return [replace(question, mixed=_differences(own), entries=tuple(own))]
     found = []
     for said, own in split.items():
         if len({id(entry.run) for entry in own}) < len(own):
@@ -141,6 +145,20 @@ def _columns(question: Column, entries: Sequence[Entry]) -> list[Column]:
         text = ", ".join(f"{name} {value}" for name, value in special.items()) or "without options"
         found.append(replace(question, settings=text, mixed=_differences(own), entries=tuple(own)))
     return found
+
+
+def _written_twice(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries without one attack of a run under two spellings, a step left out and the same step given."""
+    kept: list[Entry] = []
+    for entry in entries:
+        if not any(other.run is entry.run and _is_respelt(other.row, entry.row) for other in kept):
+            kept.append(entry)
+    return kept
+
+
+def _is_respelt(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    alike = all(one.get(key) == other.get(key) for key in ("attack", "n", "correct"))
+    return alike and tables.spec(one) != tables.spec(other)
 
 
 def _differences(entries: Sequence[Entry]) -> tuple[str, ...]:
@@ -166,7 +184,9 @@ def _facts(entry: Entry) -> dict[str, str | None]:
     """Return what must be the same for all runs of a column; ``None`` for what this run cannot tell."""
     row, results = entry.row, entry.run.results
     threat, data = results.get("threat") or {}, results.get("data") or {}
-    facts: dict[str, Any] = {f"specification {name}": value for name, value in _settings(row).items()}
+    facts: dict[str, Any] = {
+        f"specification {name}": value for name, value in _settings(row, _classes(entry.run)).items()
+    }
     facts |= {name.replace("_", " "): row.get(name) for name in ("protocol_version", "protocol_hash") if name in row}
     facts["threat norm"] = threat.get("norm")
     facts["threat eps"] = threat.get("eps_value", threat.get("eps"))
@@ -190,16 +210,24 @@ def _images(verdicts: Verdicts | str) -> dict[str, str | None]:
     return {"choice of images": f"digest {places}", "content of the images": content and f"digest {content}"}
 
 
-def _settings(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return the specification of a row, flat, without what is the column's own."""
-    flat = tables.flat(tables.spec(row))
-    return {name: _say(value) for name, value in flat.items() if name not in _IDENTITY}
+def _settings(row: Mapping[str, Any], classes: int) -> dict[str, str]:
+    """Return the specification of a row, flat, its attack as it ran, without what is the column's own."""
+    spec = dict(tables.spec(row))
+    if isinstance(spec.get("attack"), Mapping):
+        spec["attack"] = settled(row, classes)
+    return {name: _say(value) for name, value in tables.flat(spec).items() if name not in _IDENTITY}
 
 
-def _apart(row: Mapping[str, Any]) -> dict[str, str]:
+def _classes(run: ComparedRun) -> int:
+    """Return how many classes the data set of a run has; 2 where it does not say."""
+    return max(len((run.results.get("data") or {}).get("classes") or ()), 2)
+
+
+def _apart(entry: Entry) -> dict[str, str]:
     """Return what tells the answers of one run apart: its settings, the seed, and how many images were asked for."""
+    row = entry.row
     seed = {"seed": _say(tables.spec(row)["seed"])} if "seed" in tables.spec(row) else {}
-    return {**_settings(row), **seed, "images": str(row.get("samples") or row.get("n"))}
+    return {**_settings(row, _classes(entry.run)), **seed, "images": str(row.get("samples") or row.get("n"))}
 
 
 def _question(row: Mapping[str, Any]) -> Column:

@@ -24,7 +24,7 @@ from robustcl.data.held import keep, opened
 from robustcl.data.subset import Images
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
-from robustcl.evaluate import artifacts, scaled, shards, soundness
+from robustcl.evaluate import artifacts, resolved, scaled, shards, soundness
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Key
 from robustcl.evaluate.judge import Judge, Members
@@ -115,12 +115,15 @@ class _Subject:
     digest: str
     content: str
     attacks: Sequence[tuple[str, Members, Mapping[str, Any]]]
+    resolved: Sequence[Mapping[str, Any]]
+    """All options of each attack as it runs."""
 
     def rows(self, measurement: Measurement) -> list[dict[str, Any]]:
         samples = self.asked.samples
         found = [measurement.row(self.judge, self.images, self._key(), (), samples)]
         for name, members, options in self.attacks:
-            found.append(measurement.row(self.judge, self.images, self._key(name, options), members, samples))
+            row = measurement.row(self.judge, self.images, self._key(name, options), members, samples)
+            found.append(row | {"resolved": self.resolved[len(found) - 1]})
         return found
 
     def draw(self, measurement: Measurement, out: Path) -> None:
@@ -210,5 +213,9 @@ def _open(asked: Asked, engine: Engine) -> _Subject:
         (attack.name, scaled.members(attack.plugin, outputs, ball), parts.resolved(table))
         for attack, table in zip(found, tables, strict=True)
     ]
+    ran = [
+        resolved.options(attack.plugin, parts.resolved(table), outputs, ball)
+        for attack, table in zip(found, tables, strict=True)
+    ]
     judge = Judge(classifier, ball, Rng(asked.seed, "evaluate", PROTOCOL), engine.autocast)
-    return _Subject(asked, ball, engine, parts, dataset, images, judge, likeness(model), content(images), attacks)
+    return _Subject(asked, ball, engine, parts, dataset, images, judge, likeness(model), content(images), attacks, ran)

@@ -12,7 +12,7 @@ from robustcl.composition.data import open_test
 from robustcl.composition.question import Question
 from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
-from robustcl.evaluate import head, scaled, shards
+from robustcl.evaluate import head, resolved, scaled, shards
 from robustcl.evaluate.artifacts import keep
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import Key, model_hash
@@ -128,7 +128,7 @@ class Evaluation:
             self._row(measurement, plan, judge, images, question.clean(split), (), told)
             for number, (_, members) in enumerate(attacks):
                 key = question.attacked(split, number, judge.ball)
-                self._row(measurement, plan, judge, images, key, members, told)
+                self._row(measurement, plan, judge, images, key, members, told | self._resolved(plan, number, judge))
         classes = len(self.splits.classes)
         if attacks and plan.table.curve and (points := curve.measured(judge, test, question, measurement, classes)):
             self.security.append(points)
@@ -151,6 +151,12 @@ class Evaluation:
         found = measurement.row(judge, images, key, members, plan.table.samples)
         version, digest = plan.identity
         self.rows.append(found | {"protocol_version": version, "protocol_hash": digest} | told)
+
+    def _resolved(self, plan: EvaluationPlan, number: int, judge: Judge) -> dict[str, Any]:
+        """Return the options of an attack as it runs, which its key need not spell out."""
+        stated = self.composition.parts.resolved(plan.table.attacks[number])
+        plugin, classes = plan.attacks[number].plugin, len(self.splits.classes)
+        return {"resolved": resolved.options(plugin, stated, classes, judge.ball)}
 
     def _audit(
         self, plan: EvaluationPlan, judge: Judge, test: Images, question: Question, measurement: Measurement

@@ -20,6 +20,7 @@ from robustcl.composition.judging import ball_of
 from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
+from robustcl.evaluate import resolved
 from robustcl.evaluate.classifier import Classifier, of_encoder
 from robustcl.evaluate.journal import model_hash
 from robustcl.evaluate.judge import Judge
@@ -151,20 +152,26 @@ def common_ball(found: Sequence[Opponent], eps: str | float | None) -> Ball:
     return first.ball if eps is None else ball_of(first.ball.norm, eps, "--eps")
 
 
-def common_attack(found: Sequence[Opponent]) -> Asked:
-    """Return the first attack of the runs' recipes.
+def common_attack(found: Sequence[Opponent], ball: Ball) -> Asked:
+    """Return the first attack of the runs' recipes, which must be the same in the ball, however it is written.
 
     Raises:
         UsageError: a run without one, or other attacks.
     """
     first = found[0]
     for other in found:
-        if other.attack is None or first.attack is None or other.attack[1] != first.attack[1]:
+        if other.attack is None or first.attack is None or _ran(other, ball) != _ran(first, ball):
             raise UsageError(
                 f"{first.folder} and {other.folder} were not attacked alike: say one for all by --attack, e.g. pgd-20"
             )
     assert first.attack is not None
     return first.attack
+
+
+def _ran(opponent: Opponent, ball: Ball) -> Mapping[str, Any]:
+    assert opponent.attack is not None
+    part, stated = opponent.attack
+    return resolved.options(part.plugin, stated, opponent.classes, ball)
 
 
 def _content(opponent: Opponent, index: Tensor) -> str:

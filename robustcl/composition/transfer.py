@@ -26,7 +26,7 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
 from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
-from robustcl.evaluate import scaled
+from robustcl.evaluate import resolved, scaled
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.judge import Judge, Members
@@ -102,14 +102,15 @@ def matrix(
     found = [opponents.opened(path, protocol, route, engine, say) for path in paths]
     index = opponents.common(found, samples)
     ball = ball or opponents.common_ball(found, eps)
-    part, spec = asked or opponents.common_attack(found)
+    part, spec = asked or opponents.common_attack(found, ball)
     members = scaled.members(part.plugin, found[0].classes, ball)
+    ran = resolved.options(part.plugin, spec, found[0].classes, ball)
     question = {"attack": {"name": part.name, "spec": spec}, "norm": ball.norm, "eps": float(ball.eps)}
     place = Path(out) if out is not None else Path("runs") / f"transfer-{_digest(found, question)}"
     target = made(place, "the matrix")
     with only_one(target):
         journal = Journal(target / "journal.jsonl")
-        contest = _Contest(found, index, ball, part.name, members, question, journal, watcher, say)
+        contest = _Contest(found, index, ball, part.name, members, question, journal, watcher, say, ran)
         tables = contest.tables(engine)
         write_atomically(target / "transfer.json", json.dumps(tables, indent=1))
     return Matrix(target, tables)
@@ -128,6 +129,8 @@ class _Contest:
     journal: Journal
     watcher: Watcher
     say: Callable[[str], None]
+    resolved: Mapping[str, Any]
+    """All options of the attack as it runs."""
 
     def tables(self, engine: Engine) -> dict[str, Any]:
         sources = [(source, source.judge(self.ball, engine)) for source in self.opponents]
@@ -139,7 +142,8 @@ class _Contest:
         clean_high, *high = [[bound[1] for bound in row] for row in bounds]
         return {
             "schema": 1, "runs": opponents.described(self.opponents), "data": self.opponents[0].dataset,
-            **self.question, "n": n, "clean": clean, "clean_low": clean_low, "clean_high": clean_high,
+            **self.question, "resolved": self.resolved, "n": n,
+            "clean": clean, "clean_low": clean_low, "clean_high": clean_high,
             "accuracy": accuracy, "low": low, "high": high,
         }  # fmt: skip
 

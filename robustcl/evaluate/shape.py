@@ -15,7 +15,7 @@ _ROW: Mapping[str, Any] = {
     "protocol": "text", "route": "text", "split": "text", "attack": "text", "metric": "text", "n": "count",
     "correct": "count", "value": "number", "low": "number", "high": "number", "samples": "count", "upper": "number",
     "model": "text", "members": {"*": "number"}, "stage": "text", "encoder": "text", "protocol_version": "plain",
-    "protocol_hash": "text", "target": "count", "attacked": "count", "reached": "count",
+    "protocol_hash": "text", "resolved": {}, "target": "count", "attacked": "count", "reached": "count",
 }  # fmt: skip
 _STAGE: Mapping[str, Any] = {
     "name": "text", "epochs": "number", "views": {"*": "text"}, "encoders": {"*": "text"}, "routes": {"*": "text"},

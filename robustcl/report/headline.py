@@ -9,7 +9,8 @@ from typing import Any
 
 from robustcl.report import tables
 
-_UNSAID = dict.fromkeys(("model", "partial", "samples", "upper", "protocol_version", "protocol_hash", "fit", "remarks"))
+_UNSAID = dict.fromkeys(("model", "partial", "samples", "upper", "protocol_version", "protocol_hash", "fit", "remarks",
+                         "resolved", "target", "attacked", "reached"))  # fmt: skip
 _PLACE = ("protocol", "route", "split", "model")
 
 

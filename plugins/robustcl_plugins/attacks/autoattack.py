@@ -49,6 +49,10 @@ class AutoAttack:
         self.version = version
         self.attacks_to_run = attacks_to_run
 
+    def defaults(self, classes: int, ball: Ball) -> Mapping[str, list[str]]:
+        """Return the members that attack where none were chosen."""
+        return {"attacks_to_run": [name for name, _ in self.members(classes, ball)]}
+
     def members(self, classes: int, ball: Ball) -> Sequence[tuple[str, PerturbationGenerator]]:
         """Return the members in order. Raises ``UsageError`` for a name in ``attacks_to_run`` that is none of them."""
         members = _VERSIONS[self.version](classes, ball)

@@ -66,6 +66,10 @@ class APGD:
         self.largereps = largereps
         self.target = target
 
+    def defaults(self, classes: int, ball: Ball) -> Mapping[str, bool]:
+        """Return whether larger balls come first, where that was left open."""
+        return {"largereps": phased(self.largereps, ball)} if self.largereps is None else {}
+
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         x, large = x.detach(), phased(self.largereps, attack.ball)
         aimed, away, toward = attack.has("target"), _LOSSES[self.loss], _TARGETED[self.loss]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from robustcl.contrast import wide
 from robustcl.options import Count, Fraction
 from robustcl.protocols import Need
+from robustcl.threat import Ball
 from robustcl.types import Attack
 from robustcl_plugins.generators.apgd import APGD, auto_pgd, phased
 from robustcl_plugins.generators.margin import likely_targets, target_count, targeted_dlr
@@ -47,6 +49,11 @@ class APGDTargeted:
         self.rho = rho
         self.eot = eot
         self.largereps = largereps
+
+    def defaults(self, classes: int, ball: Ball) -> Mapping[str, int | bool]:
+        """Return the number of targets, and whether larger balls come first, where these were left open."""
+        large = {"largereps": phased(None, ball)} if self.largereps is None else {}
+        return {"targets": target_count(self.targets, classes, "apgd-targeted"), **large}
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         x, large = x.detach(), phased(self.largereps, attack.ball)

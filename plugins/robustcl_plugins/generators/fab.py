@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from robustcl import gradients, hyperplane, search
 from robustcl.errors import UsageError
 from robustcl.options import Class, Count, Fraction, Positive
 from robustcl.protocols import Need
+from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding
 from robustcl_plugins.generators.margin import target_count
 
@@ -61,6 +63,11 @@ class FAB:
         self.eta = eta
         self.beta = beta
         self.target = target
+
+    def defaults(self, classes: int, ball: Ball) -> Mapping[str, int]:
+        """Return the number of targets where neither that nor the class to reach was given."""
+        open_ = self.targets is None and self.target is None
+        return {"targets": target_count(None, classes, "fab")} if open_ else {}
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         # Half precision moves the boundary: of what falls here, an eighth and more would be missed.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustcl import gradients
 from robustcl.options import Count, Fraction, Positive
+from robustcl.threat import Ball
 from robustcl_plugins.generators.fab import FAB
 
 _DUAL: Mapping[str, float] = MappingProxyType({"Linf": 1.0, "L2": 2.0, "L1": float("inf")})
@@ -46,6 +47,10 @@ class FABUntargeted(FAB):
         self.alpha_max = alpha_max
         self.eta = eta
         self.beta = beta
+
+    def defaults(self, classes: int, ball: Ball) -> Mapping[str, int]:
+        """Return nothing: no option can be left open."""
+        return {}
 
     def aims(self, likely: Tensor) -> Tensor:
         """Return one walk for each row; which class it aims at is seen on the way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from robustcl.contrast import wide
 from robustcl.options import Count, Ratio
 from robustcl.protocols import Need
-from robustcl.search import step_length
+from robustcl.search import step_default, step_length
 from robustcl.threat import Ball
 from robustcl.types import Attack
 from robustcl_plugins.generators.margin import likely_targets, margin, target_count
@@ -40,6 +41,11 @@ class MultiTargetedPGD:
         self.step_size = step_size
         self.targets = targets
         self.restarts = restarts
+
+    def defaults(self, classes: int, ball: Ball) -> Mapping[str, float]:
+        """Return the step and the number of targets that are taken where none was given."""
+        targets = {"targets": classes - 1} if self.targets is None else {}
+        return {**step_default(self.step_size, ball), **targets}
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         x = x.detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from robustcl import search
 from robustcl.options import Class, Count, Positive, Ratio
 from robustcl.protocols import Need
+from robustcl.threat import Ball
 from robustcl.types import Attack
 
 
@@ -45,6 +47,10 @@ class PGD:
         self.restarts = restarts
         self.deviation = deviation
         self.target = target
+
+    def defaults(self, classes: int, ball: Ball) -> Mapping[str, float]:
+        """Return the step that is taken where none was given."""
+        return search.step_default(self.step_size, ball)
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         if attack.has("verdict") and attack.separable:
