@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,12 @@ def test_gaps_and_common_images_are_said_and_replaced_data_are_refused(tmp_path:
 def test_what_judges_a_run_further_sees_that_its_data_were_replaced(tmp_path: Path) -> None:
     run(tmp_path, y_train=np.arange(N) % 4)
     np.savez(tmp_path / "a.npz", **arrays(x_test=arrays()["x_test"][::-1]))
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
     for words in (
         ["evaluate", str(tmp_path / "run"), "--eps", "4/255", "--no-audit"],
         ["audit", str(tmp_path / "run")],
+        ["measure", str(tmp_path / "run")],
+        ["transfer", str(tmp_path / "run"), str(tmp_path / "other"), "--out", str(tmp_path / "transfer")],
     ):
         done = CliRunner().invoke(robustcl_command, words, standalone_mode=False)
         assert isinstance(done.exception, DataError), (words, done.exception)

@@ -16,8 +16,8 @@ from robustcl_plugins.generators.pgd import PGD
 from robustcl_plugins.protocols.frozen import StandardLinear
 
 PINNED = {
-    "aff": ("aff-v1", "58bd1467c064"),
-    "alf": ("alf-v1", "21688eb68ea0"),
+    "aff": ("aff-v1", "887bc8200bb1"),
+    "alf": ("alf-v1", "f3cf7bcea8e4"),
     "fsf": ("fsf-v1", "f3733b6add0a"),
     "knn": ("knn-v1", "1a4a877e4059"),
     "linear": ("linear-v1", "39f3d6f6aa32"),

@@ -16,7 +16,6 @@ from robustcl.audit.runner import Told, audit
 from robustcl.audit.values import Audit
 from robustcl.composition import api, audited, contents, other_threat
 from robustcl.composition.again import Wanted
-from robustcl.composition.data import open_splits, open_test
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import only_one
 from robustcl.composition.judging import EvaluationPlan, ball_of
@@ -126,12 +125,11 @@ def of_run(
         task = judged.recipe.data.use, len(judged.dataset.plugin.classes())
         others.append(surrogates.opened(surrogate, surrogate_weights, *task, engine, say, audited=folder))
     with only_one(folder):
-        splits = open_splits(judged, engine.device, test=True)
-        contents.compare(folder, splits)
+        splits = contents.open_again(judged, folder, engine.device)
+        assert splits.test is not None
         evaluation = Evaluation(Stages(judged, folder, engine, watch_nothing, say, splits), WHOLE, home)
-        test = open_test(judged, engine.device)
         found = [
-            _of_route(judged, evaluation, plan, route, test)
+            _of_route(judged, evaluation, plan, route, splits.test)
             for plan in judged.evaluations
             for route in plan.table.route
         ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from robustcl import reading
 from robustcl.composition import api, store
+from robustcl.composition.added import added
 from robustcl.composition.asked import attack_table
 from robustcl.composition.folder import reopen
 from robustcl.composition.lock import digest
@@ -87,9 +88,9 @@ class Wanted:
         if not entries and self.protocol is None:
             taken = f"judging by {_DEFAULT}; --protocol NAME takes another"
             say(f"the recipe of {folder} has no [[evaluate]] table: {taken}")
-        entries = entries or [{"use": self.protocol or _DEFAULT}]
+        entries = entries or [added(tables, self.protocol or _DEFAULT)]
         if self.protocol is not None:
-            entries = [entry for entry in entries if entry["use"] == self.protocol] or [{"use": self.protocol}]
+            entries = [entry for entry in entries if entry["use"] == self.protocol] or [added(tables, self.protocol)]
         tables["evaluate"] = [entry | self._changes() for entry in entries]
         return tables, options
 

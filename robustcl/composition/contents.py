@@ -12,6 +12,7 @@ import torch
 
 from robustcl import corruption, disk, ranks
 from robustcl.composition import corrupt
+from robustcl.composition.data import open_splits
 from robustcl.data import agreement, digest
 from robustcl.data.rows import Array
 from robustcl.data.subset import Images
@@ -69,16 +70,18 @@ def keep_or_compare(folder: Path, splits: Splits, say: Say) -> None:
         raise error
 
 
-def compare(folder: Path, splits: Splits) -> None:
-    """Hold the splits against the digests that were kept when the run began; where none were, there is nothing to say.
+def open_again(composition: Composition, folder: Path, device: torch.device, *, test: bool = True) -> Splits:
+    """Return the splits of a run that is to be judged further, its test images too: those with which it began.
 
     Raises:
         DataError: the data are no longer those of the run.
     """
+    splits = open_splits(composition, device, test=test)
     before = _kept(folder)
-    if before:
+    if before:  # a run of an earlier version kept none
         digests = {name: digest.image_digests(images) for name, images in splits.whole.items()}
         _compare(folder, before, {name: digest.of_split(splits.whole[name], digests[name]) for name in digests})
+    return splits
 
 
 def _compare(folder: Path, before: Mapping[str, Any], now: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from robustcl import ranks
 from robustcl.composition import audited, convergence, corrupt, curve, store
 from robustcl.composition.data import open_test
+from robustcl.composition.identify import settings_of
 from robustcl.composition.question import Question
 from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
@@ -75,12 +76,14 @@ class Evaluation:
         suffix = "" if plan.table.encoder == "online" else f"@{plan.table.encoder}"
         encoder = store.load(store.resolve(f"stage:{judged}{suffix}", self.run.folder))
         for name, (stage, stage_plan) in zip(self._names(plan, route), plan.stages[route], strict=True):
+            settings = settings_of(stage)
             if store.facts(self.run.folder, name) is not None:
+                store.require_settings(self.run.folder, name, settings)
                 encoder = store.load(store.stage_folder(self.run.folder, name))
                 continue
             self.run.say(f"evaluate {plan.table.use} on route {route}: {stage.epochs} epochs")
             named = replace(stage_plan, name=name)
-            encoder = self.run.train(stage, named, name=name, online=encoder)
+            encoder = self.run.train(stage, named, name=name, online=encoder, settings=settings)
         self.run.engine.place(encoder)
         head.put(
             encoder, route, plan.protocol.plugin, self.splits.train, len(self.splits.classes),

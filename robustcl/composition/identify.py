@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +13,7 @@ from robustcl import reading
 from robustcl.composition.build import build_stage
 from robustcl.composition.parts import Parts
 from robustcl.evaluate.identity import JUDGED, Identity, identity
-from robustcl.recipe import Recipe, Use
+from robustcl.recipe import Recipe, Stage, Use
 from robustcl.threat import Ball
 from robustcl.train.plan import Part
 
@@ -28,6 +30,12 @@ def identify(protocol: Part, ball: Ball, recipe: Recipe, where: str) -> Identity
         build_stage(stage, parts, ball, recipe.data.batch, where)
         tables.append(_spelled(stage, parts))
     return identity(protocol.name.rpartition("/")[2], protocol.plugin, tables)
+
+
+def settings_of(stage: Stage) -> str:
+    """Return a digest of a protocol's stage as the protocol wrote it; what the grammar gains one day changes none."""
+    written = json.dumps(stage.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+    return hashlib.sha256(written.encode()).hexdigest()[:16]
 
 
 def _spelled(value: Any, parts: Parts) -> Any:

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustcl.composition import api
+from robustcl.composition import api, contents
 from robustcl.composition.again import Wanted
-from robustcl.composition.data import open_splits, open_test
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import only_one
 from robustcl.composition.judging import ball_of
@@ -84,9 +83,11 @@ def opened(
     plan = judged.evaluations[0]
     taken = plan.table.route[0]
     with only_one(folder):
-        stages = Stages(judged, folder, engine, watch_nothing, say, open_splits(judged, engine.device))
+        splits = contents.open_again(judged, folder, engine.device)
+        stages = Stages(judged, folder, engine, watch_nothing, say, splits)
         encoder = Evaluation(stages, WHOLE).prepared(plan, taken)
     first = plan.table.attacks[0] if plan.attacks else None
+    assert splits.test is not None
     return Opponent(
         folder=folder,
         dataset=judged.recipe.data.use,
@@ -98,7 +99,7 @@ def opened(
         model=model_hash(encoder.state_dict()),
         ball=judged.ball,
         attack=(plan.attacks[0], {"use": first.use, **judged.parts.resolved(first)}) if first is not None else None,
-        images=open_test(judged, engine.device),
+        images=splits.test,
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from robustcl.composition import answers, api, contents
 from robustcl.composition.again import Wanted
 from robustcl.composition.asked import attack_of
-from robustcl.composition.data import open_splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import made, only_one
 from robustcl.composition.judging import EvaluationPlan, ball_of
@@ -62,8 +61,7 @@ def evaluate_under(
     target = _empty_or_alike(out or place(folder, ball, eps), ball)
     engine = Engine(options["device"], 1, options["precision"])
     with only_one(folder, work.shard), only_one(target, work.shard):
-        splits = open_splits(judged, engine.device, test=True)
-        contents.compare(folder, splits)
+        splits = contents.open_again(judged, folder, engine.device)
         started = time.monotonic()
         measured = Evaluation(Stages(judged, folder, engine, watcher, say, splits), work, target).measure()
         described = describe_run(judged, folder, splits, measured, time.monotonic() - started, engine)

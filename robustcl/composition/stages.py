@@ -46,10 +46,13 @@ class Stages:
         number: int = 0,
         name: str | None = None,
         online: Encoder | None = None,
+        settings: str | None = None,
     ) -> Encoder:
-        """Train one stage and keep its outcome under ``name``; starts from ``online`` where that is given."""
-        # A classifier's training belongs to a protocol, and several recipes share it.
-        trained = {} if name else {"recipe": digest_until(self.folder, number)}
+        """Train one stage and keep its outcome under ``name``; starts from ``online`` where that is given.
+
+        ``settings``: the digest of a protocol's stage, which belongs to no one recipe.
+        """
+        trained = {"settings": settings} if name else {"recipe": digest_until(self.folder, number)}
         name = name or stage.name
         rng = Rng(self.composition.recipe.seed, "stage", name)
         images = self.splits.of(stage.split, plan)

@@ -93,6 +93,20 @@ def require_recipe(run: Path, stage: str, digest: str) -> None:
         )
 
 
+def require_settings(run: Path, stage: str, digest: str) -> None:
+    """Refuse a protocol's classifier that was trained by other settings than are asked for now.
+
+    Raises:
+        CheckpointError: its mark names others. Marks of earlier versions name none.
+    """
+    trained = (facts(run, stage) or {}).get("settings", digest)
+    if trained != digest:
+        raise CheckpointError(
+            f"the classifier {stage} in {run} was trained by other settings of its protocol ({trained}, asked for are "
+            f"{digest}): remove the folder {stage_folder(run, stage)} to train it again, by the settings of today"
+        )
+
+
 def resolve(origin: str, run: Path) -> Path:
     """Return the folder of ``stage:NAME``, ``run:FOLDER`` or ``file:FOLDER``, each with ``@encoder`` if not online.
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from robustcl.composition import api, store
+from robustcl.composition import api, contents, store
 from robustcl.composition.again import Wanted
-from robustcl.composition.data import Splits, open_splits, open_test
+from robustcl.composition.data import Splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import only_one, reopen
 from robustcl.composition.judging import EvaluationPlan
@@ -100,8 +100,8 @@ def opened(folder: Path, asked: Asked, say: Callable[[str], None]) -> Iterator[S
     if not plan.attacks:
         raise UsageError(f"the recipe of {folder} attacks nothing under {plan.table.use}: name an attack by --attack")
     check_attack(plan.table.attacks[0], f"evaluate.{plan.table.use}" if asked.attack is None else "--attack")
-    splits = open_splits(judged, engine.device)
-    images = _split(judged, splits, asked.split, engine)
+    splits = contents.open_again(judged, folder, engine.device, test=asked.split == "test")
+    images = splits.test or _validation(splits)
     index = _sample(images, asked, judged.recipe.seed)
     with only_one(folder):
         stages = Stages(judged, folder, engine, watch_nothing, say, splits)
@@ -146,9 +146,7 @@ def _composed(folder: Path, asked: Asked, say: Callable[[str], None]) -> tuple[a
     return api.from_tables(tables, str(folder)), Engine(options["device"], 1, options["precision"])
 
 
-def _split(judged: api.Composition, splits: Splits, name: str, engine: Engine) -> Images:
-    if name == "test":
-        return open_test(judged, engine.device)
+def _validation(splits: Splits) -> Images:
     if splits.validation is None:
         raise UsageError("--split validation: this run held no images out of its training; take --split test")
     return splits.validation

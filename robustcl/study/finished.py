@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustcl.composition import contents
 from robustcl.composition.api import Composition
-from robustcl.composition.data import Splits, open_splits, open_test
+from robustcl.composition.data import Splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import reopen
 from robustcl.composition.judging import EvaluationPlan
@@ -68,11 +69,12 @@ def opened(folder: Path, plan: EvaluationPlan, route: str) -> Finished:
     """Open a run's directory at the evaluation that answers to ``plan``, with the classifier that it judged."""
     composition, options = reopen(folder)
     engine = Engine(options["device"], 1, options["precision"])
-    splits = open_splits(composition, engine.device)
+    splits = contents.open_again(composition, folder, engine.device)
     run = Stages(composition, folder, engine, watch_nothing, lambda sentence: None, splits)
     own = next(other for other in composition.evaluations if _judged(other) == _judged(plan))
     encoder = Evaluation(run, WHOLE).prepared(own, route)
-    test = open_test(composition, engine.device)
+    test = splits.test
+    assert test is not None
     index = torch.arange(min(test.samples, own.table.samples or test.samples), device=test.device)
     rng = Rng(composition.recipe.seed, "study", own.table.use, route)
     return Finished(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from robustcl.options import Count, Positive, Ratio
-from robustcl_plugins.protocols.stage import Tuning
+from robustcl_plugins.protocols.stage import Tuning, step
 
 
 @dataclass(kw_only=True, eq=False)
@@ -24,7 +24,7 @@ class AdversarialFull(Tuning):
     initial: the classifier starts at zero (ACL, DynACL) or at torch's default.
     view: the view plugin, with its options.
     beta: the weight of the divergence.
-    steps, step_size: of the attack.
+    steps, step_size: of the attack; the step, left out, is a quarter of the ball's eps (the papers' 2/255 at 8/255).
     start: where the attack starts: Gaussian noise of ``deviation``, a uniform point of the ball, or the image itself.
     deviation: of that noise.
     clean_route: the batch-norm branch of the clean view. Empty is the judged route, one branch for both (ACL);
@@ -41,7 +41,7 @@ class AdversarialFull(Tuning):
     initial: Literal["zero", "default"] = "zero"
     beta: Positive = 6.0
     steps: Count = 10
-    step_size: Ratio = 2 / 255
+    step_size: Ratio | None = None
     start: Literal["none", "uniform", "gaussian"] = "gaussian"
     deviation: Positive = 0.001
     clean_route: str = ""
@@ -57,7 +57,7 @@ class AdversarialFull(Tuning):
                 "reads": ["w"],
                 "maximise": "robust",
                 "steps": self.steps,
-                "step_size": self.step_size,
+                **step(self.step_size),
                 "start": self.start,
                 "deviation": self.deviation,
             }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from robustcl.options import Count, Ratio
-from robustcl_plugins.protocols.stage import LinearTuning
+from robustcl_plugins.protocols.stage import LinearTuning, step
 
 
 class StandardLinear(LinearTuning):
@@ -44,7 +44,8 @@ class AdversarialLinear(LinearTuning):
     mode: batch-norm mode of the frozen encoder in the training forward; attacks look in eval mode.
     initial: the classifier starts at zero or at torch's default; from zero, the first batch's attack has no gradient.
     view: the view plugin, with its options.
-    steps, step_size: of the PGD attack, in the recipe's ball.
+    steps, step_size: of the PGD attack, in the recipe's ball; the step, left out, is a quarter of its eps (the paper's
+        2/255 at 8/255).
     """
 
     version: ClassVar[str] = "alf-v1"
@@ -54,12 +55,12 @@ class AdversarialLinear(LinearTuning):
     )
 
     steps: Count = 10
-    step_size: Ratio = 2 / 255
+    step_size: Ratio | None = None
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the one stage that trains the classifier on adversaries through ``route``."""
         stage = self.linear_stage("alf", route)
         stage["routes"] = {"w": route, "w_adv": route}
-        stage["generator"] = {"w_adv": {"use": "pgd", "reads": ["w"], "steps": self.steps, "step_size": self.step_size}}
+        stage["generator"] = {"w_adv": {"use": "pgd", "reads": ["w"], "steps": self.steps, **step(self.step_size)}}
         stage["term"]["ce"]["views"] = ["w_adv"]
         return [stage]

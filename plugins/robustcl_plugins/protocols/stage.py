@@ -65,3 +65,8 @@ class LinearTuning(Tuning):
     def linear_stage(self, name: str, route: str) -> dict[str, Any]:
         """Return the stage table that trains the classifier on the view ``w`` through ``route``."""
         return self.tuning_stage(name, route, trainable="classifier", mode=self.mode)
+
+
+def step(size: float | None) -> dict[str, float]:
+    """Return the entry of an attack's table for its step; none where the step is the attack's own quarter of eps."""
+    return {} if size is None else {"step_size": size}
