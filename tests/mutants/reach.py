@@ -60,6 +60,10 @@ class Reach:
             found |= {names[n]: seconds[n] for n in numbers or ()}
         return found
 
+    def width(self, name: str) -> int:
+        """Return how many modules a test file reaches: few, where it is about those."""
+        return next(len(record["files"]) for record in self.records if record["name"] == name)
+
     def beside(self, names: list[str]) -> dict[str, float]:
         """Return all tests of the test files that hold ``names``: caches and shared state hide who reaches a line."""
         held = {name.split("::")[0] for name in names}

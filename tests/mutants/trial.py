@@ -19,8 +19,8 @@ from mutants.edits import Edit
 from mutants.reach import Reach
 from mutants.warm import Collected, Unpatchable, patch
 
-_PER_FILE = 3.0  # seconds of expected tests of one file, before the other files have been asked
-_IN_ALL = 9.0
+_PER_FILE = 4.0  # seconds of expected tests of one file, before the other files have been asked
+_IN_ALL = 8.0
 _UNPATCHABLE = 75
 _seconds = itertools.count(int(time.time()) - 500_000_000)
 
@@ -42,7 +42,7 @@ def attempt(edit: Edit, reach: Reach, *, collected: Collected | None, thorough: 
     tests = reach.tests(edit.path, edit.line)
     if not tests:
         return Outcome("unreached", "", 0.0)
-    groups = _groups(reach.beside(list(tests)) if thorough else tests, thorough)
+    groups = _groups(reach, reach.beside(list(tests)) if thorough else tests, thorough)
     expected = sum(seconds for group in groups for seconds in group.values())
     path, log, started = reach.place / edit.path, tree.KEPT / "trial.log", time.monotonic()
     original, stamp = path.read_bytes(), path.stat()
@@ -70,8 +70,8 @@ def attempt(edit: Edit, reach: Reach, *, collected: Collected | None, thorough: 
     return Outcome("killed" if code else "survived", said if code else "", took)
 
 
-def _groups(tests: dict[str, float], thorough: bool) -> list[dict[str, float]]:
-    """Return the tests to run by file, the cheapest file first; of a long file a sample, unless thorough."""
+def _groups(reach: Reach, tests: dict[str, float], thorough: bool) -> list[dict[str, float]]:
+    """Return the tests to run by file, those of the fewest modules first; of a long file a sample, unless thorough."""
     held: dict[str, dict[str, float]] = defaultdict(dict)
     names = sorted(tests)
     random.Random(0).shuffle(names)
@@ -79,14 +79,11 @@ def _groups(tests: dict[str, float], thorough: bool) -> list[dict[str, float]]:
         group = held[name.split("::")[0]]
         if thorough or sum(group.values()) < _PER_FILE:
             group[name] = tests[name]
-    groups = sorted(held.values(), key=lambda group: sum(group.values()))
-    if thorough:
-        return groups
     taken, total = [], 0.0
-    for group in groups:
-        if total < _IN_ALL:
-            taken.append(group)
-            total += sum(group.values())
+    for file in sorted(held, key=lambda file: (reach.width(file), file)):
+        if thorough or total < _IN_ALL:
+            taken.append(held[file])
+            total += sum(held[file].values())
     return taken
 
 
