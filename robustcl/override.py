@@ -25,6 +25,8 @@ def apply(tables: dict[str, Any], assignment: str, flag: str = "--set") -> None:
     path, equals, text = assignment.partition("=")
     if not equals or not path.strip():
         raise UsageError(f"{flag} {assignment!r} is not of the form path=value, e.g. stage.robust.epochs=10")
+    if "" in (key.strip() for key in path.split(".")):
+        raise UsageError(f"{flag} {assignment!r}: a key of the path is empty, write e.g. stage.robust.epochs=10")
     put(tables, path.strip(), _value(text.strip()), f"{flag} {assignment}")
 
 

@@ -106,7 +106,7 @@ def _wanted(message: str) -> str:
     if tag := re.fullmatch(r"Input tag .* found using (.*) does not match any of the expected tags: (.*)", message):
         return f"{tag[1].strip(chr(39))} = one of {tag[2]}"
     said = re.sub(r"^\w+ should (be )?", "", message).partition(" or instance of ")[0].partition(" after ")[0]
-    said = re.sub(r"^(greater|less)", r"a number \1", said).replace("have at least", "at least")
+    said = re.sub(r"^(greater|less)", r"a number \1", said).replace("have at", "at")
     said = (
         said.replace("match pattern", "a text like")
         .replace("valid dictionary", "table")

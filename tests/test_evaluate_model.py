@@ -131,8 +131,14 @@ def test_torchvision_models_by_name_with_local_weights(place: Path) -> None:
 
     weights = place / "mobilenet.safetensors"
     safetensors.torch.save_file(models.mobilenet_v3_small(num_classes=5).state_dict(), weights)
-    found = asked(model="torchvision:mobilenet_v3_small", weights=weights)
-    assert judge_model(found, place / "tv", device="cpu").results.tables["rows"][0]["n"] == 12
+    found = asked(model="torchvision:mobilenet_v3_small:own", weights=weights)
+    said: list[str] = []
+    assert judge_model(found, place / "tv", device="cpu", say=said.append).results.tables["rows"][0]["n"] == 12
+    assert "images are normalised by mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225]" in said[0]
+    with pytest.raises(UsageError, match=r"5 classes apart and the published ones 1000, so say .*small:plain leaves"):
+        judge_model(asked(model="torchvision:mobilenet_v3_small", weights=weights), place / "no", device="cpu")
+    with pytest.raises(UsageError, match=r"write torchvision:mobilenet_v3_small, with :own or :plain behind it"):
+        judge_model(asked(model="torchvision:mobilenet_v3_small:imagenet", weights=weights), place / "no", device="cpu")
     with pytest.raises(UsageError, match=r"torchvision has no model 'mobilenet_v3_smal', did you mean"):
         judge_model(asked(model="torchvision:mobilenet_v3_smal"), place / "no", device="cpu")
     with pytest.raises(UsageError, match="give its weights with --weights"):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from robustcl.cli import runs
+from robustcl import progress
 
 
 def test_an_estimate_needs_two_points_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(runs.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     said: list[str] = []
-    progress = runs.Progress()
-    monkeypatch.setattr(progress, "say", said.append)
+    bars = progress.Progress()
+    monkeypatch.setattr(bars, "say", said.append)
     for now, step in ((0.0, 10), (10.0, 20), (50.0, 40), (103.0, 10), (108.0, 20)):  # noqa: B007 - the clock reads it
-        progress.watch("pgd-20 test", step, 40, {})
+        bars.watch("pgd-20 test", step, 40, {})
     assert said == [
         "pgd-20 test 10/40",
         "pgd-20 test 20/40 about 20 s left",

@@ -96,7 +96,7 @@ def of_outside(asked: Model, device: str = "auto", say: Say = lambda sentence: N
     if asked.surrogate is not None:
         weights = asked.surrogate_weights
         others = (surrogates.opened(asked.surrogate, weights, asked.dataset, classes, engine, say),)
-    classifier = surrogates.placed(asked.model, asked.weights, classes, engine)
+    classifier = surrogates.placed(asked.model, asked.weights, classes, engine, say=say)
     return Opened(asked.model, classifier, images, ball, asked.seed, surrogates=others)
 
 

@@ -44,7 +44,7 @@ def opened(
     if not folder.is_dir():
         if ":" not in spec:
             raise UsageError(f"--surrogate {spec}: there is no such run; name its folder, or write module:function")
-        return spec, placed(spec, weights, classes, engine, _FLAGS)
+        return spec, placed(spec, weights, classes, engine, _FLAGS, say)
     if weights is not None:
         raise UsageError(f"--surrogate-weights: the run {spec} has weights of its own; leave them out")
     if audited is not None and folder.resolve() == audited.resolve():
@@ -59,9 +59,14 @@ def opened(
 
 
 def placed(
-    spec: str, weights: Path | None, classes: int, engine: Engine, flags: tuple[str, str] = outside.FLAGS
+    spec: str,
+    weights: Path | None,
+    classes: int,
+    engine: Engine,
+    flags: tuple[str, str] = outside.FLAGS,
+    say: outside.Say = lambda sentence: None,
 ) -> Classifier:
     """Return the classifier of "module:function" on the engine's device; raises as ``opened``, naming the ``flags``."""
-    model = outside.build(spec, weights, classes, flags)
+    model = outside.build(spec, weights, classes, flags, say)
     engine.place(model, ours=False)
     return of_model(model)

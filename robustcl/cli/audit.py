@@ -27,7 +27,9 @@ _OF_MODEL = ("weights", "dataset", "data_dir", "seed", "device")
 @click.argument("run", type=click.Path(file_okay=False), required=False)
 @click.option("--protocol", help="Audit only this protocol of RUN  [default: all that judged it]")
 @click.option("--route", multiple=True, help="Batch-norm branch of RUN; may be given several times.")
-@click.option("--model", help="Instead of RUN: module:function that returns a classifier, or torchvision:NAME.")
+@click.option(
+    "--model", help="Instead of RUN: module:function that returns a classifier, or torchvision:NAME[:own|:plain]."
+)
 @click.option("--weights", type=click.Path(dir_okay=False), help="Weights of --model: a safetensors file.")
 @click.option("--dataset", help="Data set for --model, e.g. cifar10 or npz:FILE.")
 @click.option("--data-dir", help="File or folder of the data set for --model.")

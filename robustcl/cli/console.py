@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import sys
 import traceback
@@ -30,7 +31,7 @@ _KEPT = "what was finished is kept, and the same command goes on from there (rob
 def _forget_output() -> None:
     """Let the interpreter's own flush at its end find nothing to complain of."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, 1)
     os.close(nowhere)
 
 
@@ -44,6 +45,12 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
+    _open_streams()
+    try:
+        os.getcwd()
+    except OSError:  # some libraries end the process where they cannot ask for it
+        click.echo("robustcl: the working folder is gone: change into one that is there", err=True)
+        return 2
     with signals.handled(signals.stop):
         try:
             return _answered()
@@ -54,7 +61,28 @@ def _run() -> int:
                 _forget_output()
             if error.errno != errno.EPIPE:
                 _complain(error)
-            return 1
+            return 2 if error.errno in _OF_PATHS else 1
+
+
+_OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
+"""What is wrong with a path that somebody has given."""
+
+
+def _open_streams() -> None:
+    """Give the process its three streams: the number of one that was closed would be that of the next file.
+
+    What a terminal or file of another encoding cannot show is written out, as in errors, instead of ending a command.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _answered() -> int:
@@ -67,7 +95,8 @@ def _answered() -> int:
         _complain(error)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            click.echo(_usage(error), err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
         signal = error if isinstance(error, signals.Stopped) else error.__cause__  # click makes an Abort of it
@@ -75,6 +104,16 @@ def _answered() -> int:
         click.echo(f"robustcl: {by}: {_KEPT}", err=True)
         return INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return click's complaint as a sentence that names the help; a group without a command is answered by its help."""
+    told_by_click, context = error.format_message(), getattr(error, "ctx", None)
+    if context is not None and told_by_click == context.get_help():
+        return told_by_click
+    complaint = sentence(told_by_click[:1].lower() + told_by_click[1:].removesuffix("."))
+    joint = " " if complaint.endswith("?") else "; "
+    return f"robustcl: {complaint}{joint}{context.command_path if context else 'robustcl'} -h says what it takes"
 
 
 def _complain(error: Exception) -> None:

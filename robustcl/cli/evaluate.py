@@ -31,7 +31,9 @@ _OF_MODEL = ("weights", "block", "seed", "device", "precision")
 )
 @click.option("--curve", metavar="EPS,...", help="Budgets of a security curve of RUN, e.g. 4/255,8/255,16/255.")
 @click.option("--convergence", metavar="STEPS,...", help="Judge RUN after so many attack steps, e.g. 1,2,5,10,20,50.")
-@click.option("--model", help="Instead of RUN: module:function that returns a classifier, or torchvision:NAME.")
+@click.option(
+    "--model", help="Instead of RUN: module:function that returns a classifier, or torchvision:NAME[:own|:plain]."
+)
 @click.option("--weights", type=click.Path(dir_okay=False), help="Weights of --model: a safetensors file.")
 @click.option("--dataset", help="Data set for --model, or another one for the encoder of RUN, e.g. cifar10.")
 @click.option("--data-dir", help="File or folder of --dataset.")

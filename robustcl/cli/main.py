@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -51,12 +52,18 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Name the near commands for one that does not exist, and refuse flags without a value."""
-        _refuse_empty(args)
-        near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-        if args[0] not in COMMANDS and near:
-            ctx.fail(f"there is no command {args[0]!r}; did you mean {near[0]!r}?")
-        return super().resolve_command(ctx, args)
+        """Name the near commands for one that does not exist, and refuse flags without a value of their own."""
+        _refuse_odd(args)
+        near = difflib.get_close_matches(args[0].lower(), COMMANDS, n=1)
+        if args[0] not in COMMANDS:
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(COMMANDS)}"
+            ctx.fail(f"there is no command {args[0]!r}{hint}")
+        _refuse_addresses(args)
+        args = [_HOME.sub(lambda found: f"{found[1] or ''}{os.path.expanduser('~')}/", word) for word in args]
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _refuse_swallowed(command, rest)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the summaries without importing the commands."""
@@ -64,11 +71,41 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-def _refuse_empty(words: Sequence[str]) -> None:
-    """Refuse ``--budget ""`` and ``--budget=``: a shell variable that is not set is no answer to a question."""
+def _refuse_odd(words: Sequence[str]) -> None:
+    """Refuse ``--budget ""`` and ``--budget=``, which a shell variable leaves that is not set, and characters of 0."""
+    for text in words:
+        if "\0" in text:
+            raise UsageError(f"{text!r} holds a character of value 0, which no name of a file or plugin has")
     for word, value in pairwise([*words, None]):
         if word is not None and word.startswith("--") and len(word) > 2 and (value == "" or word.endswith("=")):
             raise UsageError(f"{word.rstrip('=')} is followed by an empty text: give a value, or leave the flag out")
+
+
+_HOME = re.compile(r"\A(--[\w-]+=)?~/")
+"""A path below the home folder, where no shell has put the folder in: ``--out=~/x``, or quoted."""
+_ADDRESS = re.compile(r"(?:[\w-]+:)?(?:https?|ftp|s3|gs|file)://", re.IGNORECASE)
+_FREE = ("--set", "--link", "--footnote", "--authors", "--venue", "--name", "--reported")
+"""Flags whose value may well be an address."""
+
+
+def _refuse_addresses(words: Sequence[str]) -> None:
+    """Refuse an address where a file is asked for: nothing is fetched, and a path would lose one of its slashes."""
+    for before, word in pairwise(words):
+        if before not in _FREE and _ADDRESS.match(word):
+            raise UsageError(f"{word} is an address: nothing is fetched; give a file or folder of this machine")
+
+
+def _refuse_swallowed(command: click.Command, words: Sequence[str]) -> None:
+    """Refuse ``--out --json``: a flag whose value was forgotten would take the next flag for it."""
+    commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    options = [option for one in commands for option in one.params if isinstance(option, click.Option)]
+    flags = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    takes = {name for option in options if not option.is_flag for name in option.opts}
+    for word, value in pairwise(words):
+        if word == "--":
+            return
+        if word in takes and value in flags:
+            raise UsageError(f"{word} is followed by the flag {value}: give {word} a value, or leave it out")
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
+
+from robustcl.errors import UsageError
 
 
 @click.command(name="report")
@@ -27,6 +30,8 @@ def report(runs: tuple[Path, ...], out: Path | None, projection: str) -> None:
     One RUN gives one self-contained page, RUN/report.html. Several print the table of robustcl compare, with columns
     that may be mixed, and --out makes it a page.
     """
+    if out is not None:
+        _refuse_other_files(out)
     from robustcl import report as pages  # pandas, matplotlib and scikit-learn take a second to import
 
     if len(runs) == 1:
@@ -39,3 +44,17 @@ def report(runs: tuple[Path, ...], out: Path | None, projection: str) -> None:
     click.echo(comparison.render(made), nl=False)
     if out:
         click.echo(f"report: {comparison.write(made, out, 'html', force=True)}")
+
+
+def _refuse_other_files(out: Path) -> None:
+    """Refuse to write a page over a file that is none: a recipe, say, or a run's results."""
+    try:
+        with open(out, "rb") if out.is_file() else nullcontext() as there:
+            begins = there.read(len(_PAGE)) if there is not None else b""
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    if begins and begins.lower() != _PAGE:
+        raise UsageError(f"--out {out} is there and is no page: name another file")
+
+
+_PAGE = b"<!doctype html>"

@@ -14,5 +14,5 @@ def command(run: str, as_json: bool) -> None:
     from robustcl.composition.run import resume
 
     with Progress() as progress:
-        finished = resume(run, watcher=progress.watch, say=progress.say)
+        finished = resume(run, watcher=progress.watch, say=progress.say, report=False)
     conclude(finished, as_json)

@@ -17,7 +17,7 @@ from robustcl.errors import UsageError
 from robustcl.nn.projector import Projector
 from robustcl.recipe import EncoderTable, Recipe
 from robustcl.threat import Ball
-from robustcl.train.log import Watcher, watch_nothing
+from robustcl.train.log import Watcher
 from robustcl.train.plan import Part, StagePlan
 
 if TYPE_CHECKING:
@@ -67,10 +67,13 @@ class Composition:
         device: str = "auto",
         devices: int = 1,
         precision: str = "32-true",
-        watcher: Watcher = watch_nothing,
-        say: Callable[[str], None] = lambda sentence: None,
+        watcher: Watcher | None = None,
+        say: Callable[[str], None] | None = None,
+        report: bool = True,
     ) -> Run:
-        """Train every stage, evaluate, and keep the run in a new directory.
+        """Train every stage, evaluate, and keep the run and its report in a new directory.
+
+        On a terminal and in a notebook it shows how far it is, unless ``watcher`` or ``say`` are given.
 
         Args:
             out: the run directory; by default a new one below ``runs``.
@@ -79,14 +82,18 @@ class Composition:
             precision: "32-true", "bf16-mixed" or "64-true".
             watcher: called with the numbers of each logged step.
             say: called with each sentence for the person who waits.
+            report: whether ``report.html`` is written, where something was evaluated.
 
         Raises:
             UsageError: the directory exists or cannot be written.
             NonFiniteLoss, Interrupted: the run stopped; ``robustcl.resume`` continues it.
         """
-        from robustcl.composition.run import start
+        from robustcl.composition.run import reported, start
+        from robustcl.progress import shown
 
-        return start(self, out, device=device, devices=devices, precision=precision, watcher=watcher, say=say)
+        with shown(watcher, say) as (watch, tell):
+            run = start(self, out, device=device, devices=devices, precision=precision, watcher=watch, say=tell)
+            return reported(run, tell) if report else run
 
 
 def compose(

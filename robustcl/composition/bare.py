@@ -80,7 +80,7 @@ def judge_model(
         WeightsError: weights that are not safetensors, or of another model.
     """
     check_device(device)
-    subject = _open(asked, Engine(device, 1, precision))
+    subject = _open(asked, Engine(device, 1, precision), say)
     _refuse_others(out, subject)
     made(out, "the model's numbers")
     with only_one(out, work.shard):
@@ -193,7 +193,7 @@ def _refuse_others(out: Path, subject: _Subject) -> None:
         raise UsageError(f"--out {out} holds numbers of another data set, {data}; choose another folder")
 
 
-def _open(asked: Asked, engine: Engine) -> _Subject:
+def _open(asked: Asked, engine: Engine, say: Say) -> _Subject:
     """Find and check everything before a folder is made."""
     parts, ball = Parts(), ball_of(asked.norm, asked.eps, "--eps")
     if asked.data_dir is not None and ":" in asked.dataset:
@@ -203,7 +203,7 @@ def _open(asked: Asked, engine: Engine) -> _Subject:
     tables = [attack_table(attack, "--attack") for attack in asked.attacks]
     found = [attack_of(table, parts, "--attack") for table in tables]
     images = keep(opened(dataset, "test"), engine.device)
-    model = outside.build(asked.model, asked.weights, len(dataset.classes()))
+    model = outside.build(asked.model, asked.weights, len(dataset.classes()), say=say)
     engine.place(model, ours=False)
     classifier = of_model(model)
     first = images.fetch(torch.arange(min(images.samples, asked.block), device=images.device))

@@ -7,13 +7,15 @@ the budget say of an attack's steps reaches whatever generator stands there in t
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from robustcl import inherit, override, reading, registry
-from robustcl.composition import exchange, naming
-from robustcl.errors import UsageError, near
+from robustcl.composition import exchange, naming, settings
+from robustcl.composition.settings import Settings
+from robustcl.errors import UsageError
 
 SMALL = "small"
 """The budget that is meant where none is named."""
@@ -47,7 +49,7 @@ class Base:
 
     tables: dict[str, Any]
     parts: dict[str, tuple[str, str]]
-    settings: Mapping[str, Mapping[str, Any]]
+    settings: Settings
     budget: str | None
     how: tuple[str, ...] = ()
 
@@ -62,6 +64,7 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
     Raises:
         UsageError: no recipe fits, or a flag has nothing to replace.
     """
+    _refuse_account(flags)
     base = based(flags, tables)
     recipe = filled(flags, base)
     how: list[str] = []
@@ -72,8 +75,8 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
     for assignment in _but_data(flags):
         override.apply(recipe, assignment)
     backbone = [f"encoder.use={flags.encoder}"] if flags.encoder is not None else []
-    reached = settle(recipe, base, [*backbone, *_but_data(flags)], flags.name)
-    return recipe, [*base.how, *said(recipe, base), *how, *reached]
+    reached = settle(recipe, base, [*backbone, *_but_data(flags)], _name(flags))
+    return recipe, [*base.how, *settings.said(recipe, base.settings), *how, *reached]
 
 
 def based(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
@@ -90,17 +93,15 @@ def based(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
     if flags.dataset is not None:
         how += exchange.dataset(recipe, flags.dataset)
     for assignment in flags.overrides:
-        if assignment not in _but_data(
-            flags
-        ):  # before the rest: the recipe adapts to the data set, however it is named
+        if _split(assignment)[0] == "data.use":  # before the rest: the recipe adapts to it, however it is named
             override.apply(recipe, assignment)
     budget = flags.budget
-    if file and budget is None and SMALL in _mapping(recipe.get("budget")):
+    if file and budget is None and SMALL in settings.mapping(recipe.get("budget")):
         budget = SMALL
-    settings = _adapt(recipe) | _apply_budget(recipe, budget)
+    changed = settings.adapt(recipe) | settings.spend(recipe, budget)
     if budget == "paper":
         how.append("budget paper: the recipe as published")
-    return Base(recipe, parts | naming.parts(recipe), settings, budget, tuple(how))
+    return Base(recipe, parts | naming.parts(recipe), changed, budget, tuple(how))
 
 
 def filled(flags: Flags, base: Base) -> dict[str, Any]:
@@ -119,26 +120,43 @@ def settle(recipe: dict[str, Any], base: Base, changed: Sequence[str], name: str
 
     changed: what was changed beside the parts, as ``path=value``.
     """
-    reached = _reach(recipe, base)
+    reached = settings.reach(recipe, base.settings)
     came = {now[1] for place, now in naming.parts(recipe).items() if base.parts.get(place) != now}
-    differing = [text for text in changed if text.partition("=")[2].strip(" \"'") not in came]  # told as replaced
+    last = dict(_split(text) for text in changed)  # of a path that was given twice, the last value holds
+    differing = [
+        f"{path}={value}"
+        for path, value in last.items()
+        if not (_PART.search(path) and value.strip("\"'") in came)  # told as replaced
+    ]
     naming.settle(recipe, base.parts, budget=base.budget, changed=differing, name=name)
     return reached
 
 
-def said(recipe: Mapping[str, Any], base: Base) -> list[str]:
-    """Return in words what the data set and the budget have set, as far as it still stands."""
-    lines = []
-    for where, changes in base.settings.items():
-        kind, _, name = where.partition(".")
-        kept = {path: value for path, value in changes.items() if override.get(recipe, path) == value}
-        head = f"adapted to {name}" if kind == "adapt" else f"budget {name}"
-        lines += [f"{head}: {_assignments(kept)}"] if kept else []
-    return lines
+_PART = re.compile(r"(^|\.)((generator|term)(\.[^.]+)?|objective|selector|targets|sampler)(\.use)?$")
+"""Paths at which a part of the method stands."""
 
 
 def _but_data(flags: Flags) -> list[str]:
-    return [text for text in flags.overrides if text.partition("=")[0].strip() != "data.use"]
+    return [text for text in flags.overrides if _split(text)[0] not in ("data.use", "name")]
+
+
+def _split(assignment: str) -> tuple[str, str]:
+    path, _, value = assignment.partition("=")
+    return path.strip(), value.strip()
+
+
+def _name(flags: Flags) -> str | None:
+    """Return the name that a person gives, by the flag or by ``--set name=``, which means the same."""
+    given = [value.strip("\"'") for path, value in map(_split, flags.overrides) if path == "name"]
+    return flags.name if flags.name is not None or not given else naming.check(given[-1], "--set name=")
+
+
+def _refuse_account(flags: Flags) -> None:
+    """What a recipe was made from is told by who makes it, and not by hand."""
+    for assignment in flags.overrides:
+        head = _split(assignment)[0].partition(".")[0]
+        if head in ("made", "lock"):
+            raise UsageError(f"--set {assignment}: the table {head} tells how the recipe was made; leave it out")
 
 
 def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
@@ -190,83 +208,3 @@ def _asked(flags: Flags) -> str:
         if (value := getattr(flags, kind)) is not None
     ]
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 2 else parts)
-
-
-def _adapt(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Apply ``[adapt.DATASET]``: what a data set needs to be different, e.g. no mirrored digits."""
-    adaptations = _paths(recipe, "adapt")
-    name = exchange.used(recipe.get("data", {"use": "digits"}))
-    changes = adaptations.get(name, {})
-    for path, value in changes.items():
-        override.put(recipe, path, copy.deepcopy(value), f"adapt.{name}")
-    return {f"adapt.{name}": dict(changes)}
-
-
-def _paths(recipe: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
-    """Take tables of dotted paths out of a recipe."""
-    found = recipe.pop(key, {})
-    if not isinstance(found, Mapping) or not all(isinstance(table, Mapping) for table in found.values()):
-        raise UsageError(f"{key}: write tables of paths and values, e.g. [{key}.NAME]")
-    return dict(found)
-
-
-def _assignments(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"{path}={value}" for path, value in changes.items())
-
-
-def _apply_budget(recipe: dict[str, Any], budget: str | None) -> dict[str, dict[str, Any]]:
-    """Apply ``[budget.NAME]``: dotted paths and their values."""
-    budgets = _paths(recipe, "budget")
-    done = _mapping(recipe.get("made")).get("budget")
-    if budget is not None and done not in (None, budget) and budget not in budgets:
-        raise UsageError(
-            f"the recipe was composed at the budget {done} already and no longer holds what {budget!r} would need: "
-            f"compose its base anew with --budget {budget}"
-        )
-    if budget is None or budget in ("paper", done):
-        return {}
-    if budget not in budgets:
-        known = ["paper", *budgets]
-        raise UsageError(f"the recipe has no budget {budget!r}{near(budget, known)}; it has {', '.join(known)}")
-    for path, value in budgets[budget].items():
-        override.put(recipe, path, copy.deepcopy(value), f"budget.{budget}")
-    return {f"budget.{budget}": dict(budgets[budget])}
-
-
-def _reach(recipe: dict[str, Any], base: Base) -> list[str]:
-    """Give generators that came later the steps that data set and budget ask for, where they have such options."""
-    notes: dict[str, str] = {}
-    for where, changes in reversed(list(base.settings.items())):  # the budget was applied last
-        for path, value in changes.items():
-            option = path.rpartition(".")[2]
-            if option in _STEPS:
-                notes |= {place: f"{place} = {value}, as {where} says" for place in _given(recipe, path, option, value)}
-    return list(notes.values())
-
-
-_STEPS = ("steps", "step_size")
-"""Options of an attack that belong to the size of the ball."""
-
-
-def _given(recipe: dict[str, Any], path: str, option: str, value: Any) -> list[str]:
-    """Set an option of the generators that a path means, where they have it and their tables do not say it."""
-    match path.split("."):
-        case ["stage", stage, "generator", *name, _] if len(name) < 2:
-            pass
-        case _:
-            return []
-    found = []
-    for entry in recipe["stage"] if isinstance(recipe.get("stage"), list) else []:
-        tables = entry.get("generator") if isinstance(entry, Mapping) and entry.get("name") == stage else None
-        for key, table in _mapping(tables).items():
-            if name and name[0] in _mapping(tables) and key != name[0]:
-                continue
-            full = {"use": table} if isinstance(table, str) else table
-            if isinstance(full, Mapping) and option not in full and exchange.takes("generator", full, option, value):
-                entry["generator"][key] = {**full, option: value}
-                found.append(f"stage.{stage}.generator.{key}.{option}")
-    return found
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -153,7 +153,8 @@ class Evaluation:
     ) -> None:  # fmt: skip
         found = measurement.row(judge, images, key, members, plan.table.samples)
         version, digest = plan.identity
-        self.rows.append(found | {"protocol_version": version, "protocol_hash": digest} | told)
+        how = {"seed": measurement.seed, "precision": self.run.engine.precision}
+        self.rows.append(found | {"protocol_version": version, "protocol_hash": digest} | how | told)
 
     def _resolved(self, plan: EvaluationPlan, number: int, judge: Judge) -> dict[str, Any]:
         """Return the options of an attack as it runs, which its key need not spell out."""

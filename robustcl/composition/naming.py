@@ -23,7 +23,7 @@ Parts = Mapping[str, tuple[str, str]]
 """Place in the recipe -> kind and name of the plugin that stands there."""
 
 
-def check(name: str) -> str:
+def check(name: str, flag: str = "--name ") -> str:
     """Return a name that a person gives a run, refused where it could not be a folder's everywhere.
 
     Raises:
@@ -31,7 +31,7 @@ def check(name: str) -> str:
     """
     if not re.fullmatch(_NAME, name):
         raise UsageError(
-            f"--name {name!r} is not accepted; write it as a stage's: lower-case letters, digits, - and _, e.g. mine-2"
+            f"{flag}{name!r} is not accepted; write it as a stage's: lower-case letters, digits, - and _, e.g. mine-2"
         )
     return name
 

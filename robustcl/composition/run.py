@@ -20,8 +20,9 @@ from robustcl.composition.stages import Say, Stages
 from robustcl.disk import as_usage, make_folder
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
+from robustcl.progress import shown
 from robustcl.train.engine import Engine
-from robustcl.train.log import Watcher, watch_nothing
+from robustcl.train.log import Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,19 @@ def start(
         return execute(composition, folder, engine, watcher, say, splits)
 
 
-def resume(path: str | Path, *, watcher: Watcher = watch_nothing, say: Say = lambda sentence: None) -> Run:
+def reported(run: Run, say: Say) -> Run:
+    """Write the page of a run that was judged, and return the run."""
+    from robustcl import report  # which stands above us, and is called once all is done and kept
+
+    if ranks.rank() == 0 and run.results.tables["rows"]:
+        say(f"report {report.write(run.path)}")
+    return run
+
+
+def resume(path: str | Path, *, watcher: Watcher | None = None, say: Say | None = None, report: bool = True) -> Run:
     """Continue a run where it was cut off; one that lacks nothing stays as it is, to the byte.
+
+    Arguments as ``Composition.train`` has them.
 
     Raises:
         UsageError: the directory holds no run, or its recipe can no longer be composed as it was.
@@ -76,7 +88,9 @@ def resume(path: str | Path, *, watcher: Watcher = watch_nothing, say: Say = lam
         return Run(folder, Results(whole))
     engine = Engine(options["device"], options["devices"], options["precision"])
     engine.launch()
-    return execute(composition, folder, engine, watcher, say)
+    with shown(watcher, say) as (watch, tell):
+        run = execute(composition, folder, engine, watch, tell)
+        return reported(run, tell) if report else run
 
 
 def execute(

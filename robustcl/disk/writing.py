@@ -6,12 +6,14 @@ import contextlib
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from robustcl.disk.folders import check_inside
 from robustcl.disk.trouble import told
+from robustcl.errors import UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -24,7 +26,7 @@ def write_atomically(path: Path, content: str | bytes, *, within: Path | None = 
 
     Raises:
         DiskError: the disk is full, read-only, forbidden or broken; the old file stays, and nothing lies beside it.
-        UsageError: the file's folder is a link that leads out of its run.
+        UsageError: the file's folder is a link that leads out of its run, or the place is a device's or a pipe's.
     """
     with replacing(path, within=within) as file:
         file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
@@ -34,6 +36,7 @@ def write_atomically(path: Path, content: str | bytes, *, within: Path | None = 
 def replacing(path: Path, *, within: Path | None = None) -> Iterator[IO[bytes]]:
     """Write a file of any length as ``write_atomically`` does; it takes its place when the context ends well."""
     check_inside(path, within)
+    _refuse_special(path)
     aside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
     sink: _Sink | None = None
     try:
@@ -51,6 +54,17 @@ def replacing(path: Path, *, within: Path | None = None) -> Iterator[IO[bytes]]:
         if (fault := error if isinstance(error, OSError) else sink and sink.fault) and isinstance(error, Exception):
             raise told(path, fault) from None
         raise
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse to put a file into the place of a device, a pipe or a socket, such as /dev/null or what /dev/stdout is."""
+    for look in (path.lstat, path.stat):
+        try:
+            mode = look().st_mode
+        except (OSError, ValueError):
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+            raise UsageError(f"{path} is a device or a pipe, and a file would take its place; name a file")
 
 
 def flush_folder(folder: Path) -> None:

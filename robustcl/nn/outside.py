@@ -24,6 +24,7 @@ from robustcl.disk import Limits, read_bytes
 from robustcl.errors import UsageError, WeightsError, near
 from robustcl.nn.files import check_whole
 from robustcl.nn.modes import put_in_eval
+from robustcl.nn.normalised import Normalised, published
 from robustcl.nn.strict import fill
 
 TORCHVISION = "torchvision"
@@ -32,12 +33,22 @@ FLAGS = ("--model", "--weights")
 """The flags by which a command takes a model and its weights, where it takes one only."""
 
 
-def build(spec: str, weights: Path | None, classes: int, flags: tuple[str, str] = FLAGS) -> nn.Module:
+Say = Callable[[str], None]
+
+
+def build(
+    spec: str,
+    weights: Path | None,
+    classes: int,
+    flags: tuple[str, str] = FLAGS,
+    say: Say = lambda sentence: None,
+) -> nn.Module:
     """Return the model of ``module:function`` or ``torchvision:NAME``, in eval mode, with its weights.
 
     A function of one's own is called without arguments and imported from the working directory as well. A torchvision
-    classifier gets as many outputs as the weights have, or else ``classes``. Errors name the ``flags`` of the model and
-    of its weights.
+    classifier gets as many outputs as the weights have, or else ``classes``; its images are normalised as its published
+    weights ask, which ``say`` is told, or as ``torchvision:NAME:own`` and ``:plain`` (not at all) have it. Errors name
+    the ``flags`` of the model and of its weights.
 
     Raises:
         UsageError: no such module, function or torchvision model, or no ``nn.Module`` comes back.
@@ -48,9 +59,9 @@ def build(spec: str, weights: Path | None, classes: int, flags: tuple[str, str] 
         raise UsageError(f'{flags[0]} {spec}: write module:function, e.g. "my_module:build", or torchvision:resnet18')
     tensors = _tensors(weights, flags[1]) if weights is not None else None
     if module == TORCHVISION:
-        model = _torchvision(name, tensors, classes, flags)
-    else:
-        model = _own(module, name, f"{flags[0]} {spec}")
+        assert weights is None or tensors is not None
+        return _torchvision(name, tensors, weights, classes, flags, say).eval()
+    model = _own(module, name, f"{flags[0]} {spec}")
     if tensors is not None and weights is not None:
         fill(model, tensors, weights, "model")
     return put_in_eval(model)
@@ -130,19 +141,52 @@ class _First(MetaPathFinder):
         return PathFinder.find_spec(fullname, [self._folder]) if fullname == self._name else None
 
 
-def _torchvision(name: str, tensors: dict[str, torch.Tensor] | None, classes: int, flags: tuple[str, str]) -> nn.Module:
+def _torchvision(
+    spec: str,
+    tensors: dict[str, torch.Tensor] | None,
+    weights: Path | None,
+    classes: int,
+    flags: tuple[str, str],
+    say: Say,
+) -> nn.Module:
+    """Return a model of torchvision, filled with weights, behind the normalisation that they were trained with."""
     from torchvision import models
 
+    name, _, how = spec.partition(":")
     known = models.list_models()
     if name not in known:
         raise UsageError(f"{flags[0]} torchvision:{name}: torchvision has no model {name!r}{near(name, known)}")
-    if tensors is None:
+    if how not in ("", *_HOW):
+        raise UsageError(f"{flags[0]} torchvision:{spec}: write torchvision:{name}, with :own or :plain behind it")
+    if tensors is None or weights is None:
         raise UsageError(f"{flags[0]} torchvision:{name}: give its weights with {flags[1]} FILE.safetensors")
     model: nn.Module = models.get_model(name, weights=None)
     heads = [f"{place}.weight" for place, part in model.named_modules() if isinstance(part, nn.Linear)]
     outputs = len(tensors[heads[-1]]) if heads and heads[-1] in tensors else classes
     sized: nn.Module = models.get_model(name, weights=None, num_classes=outputs)
-    return sized
+    fill(sized, tensors, weights, "model")
+    return _normalised(sized, name, how, outputs, flags[0], say)
+
+
+_HOW = ("own", "plain")
+"""How images are normalised: as the model's published weights ask, or not at all."""
+
+
+def _normalised(model: nn.Module, name: str, how: str, outputs: int, flag: str, say: Say) -> nn.Module:
+    """Put the published weights' normalisation before the model; ask where the weights are visibly others."""
+    own = published(name)
+    if how == "plain" or own is None:
+        say(f"torchvision:{name}: images go in as they are, in [0, 1], without a normalisation")
+        return model
+    mean, std, classes = own
+    if not how and outputs != classes:
+        raise UsageError(
+            f"{flag} torchvision:{name}: these weights tell {outputs} classes apart and the published ones {classes}, "
+            f"so say how they were trained: torchvision:{name}:own normalises images by mean {mean} and std {std}, "
+            f"torchvision:{name}:plain leaves them in [0, 1]"
+        )
+    say(f"torchvision:{name}: images are normalised by mean {mean} and std {std}, as its published weights ask")
+    return Normalised(model, mean, std)
 
 
 def _tensors(path: Path, flag: str) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 from robustcl.report import tables
 
 _UNSAID = dict.fromkeys(("model", "partial", "samples", "upper", "protocol_version", "protocol_hash", "fit", "remarks",
-                         "resolved", "target", "attacked", "reached"))  # fmt: skip
+                         "resolved", "target", "attacked", "reached", "seed", "precision"))  # fmt: skip
 _PLACE = ("protocol", "route", "split", "model")
 
 

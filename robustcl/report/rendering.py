@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from robustcl.disk import as_usage, write_atomically
 from robustcl.report import composition, headline, picture, tables
@@ -27,6 +29,7 @@ def environment() -> Environment:
         "percent": tables.percent,
         "say": composition.say,
         "exact": exact,
+        "flags": flags,
         "flat": tables.flat,
         "bounds": headline.bounds,
     }
@@ -41,6 +44,14 @@ def store(text: str, file: Path) -> Path:
     with as_usage(str(file), "name another file with --out"):
         write_atomically(file, text)
     return file
+
+
+def flags(sentence: str) -> Markup:
+    """Return a sentence whose flags, with a value behind them, stand in one piece; a browser breaks at hyphens."""
+    return Markup(_FLAG.sub(r"<code>\g<0></code>", str(escape(sentence))))
+
+
+_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*(?: (?:[A-Z]+|[a-z]+(?:-[a-z0-9]+)*)(?= |$|;|,))?")
 
 
 def exact(value: object) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustcl import inherit, override
-from robustcl.composition import api, choose, naming
+from robustcl.composition import api, choose, naming, settings
 from robustcl.composition.api import Composition
 from robustcl.composition.choose import Flags
 from robustcl.composition.lock import digest
@@ -159,7 +159,7 @@ def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -
     texts = [f"{path}={value}" for _, values in changes for path, value in values.items()]
     start = dataclasses.replace(start, parts=before | start.parts)
     reached = choose.settle(tables, start, [*texts, *setting.overrides])
-    how = [f"recipe {row.recipe}", *start.how, *choose.said(tables, start), *reached]
+    how = [f"recipe {row.recipe}", *start.how, *settings.said(tables, start.settings), *reached]
     return api.from_tables(tables, f"the recipe {row.recipe}", how)
 
 

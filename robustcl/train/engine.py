@@ -22,6 +22,10 @@ _PATIENCE = datetime.timedelta(days=7)
 """How long the other ranks wait while the first one judges."""
 
 
+_FEW = 8
+"""Processes that any machine bears."""
+
+
 class Engine:
     """Places a step on its device, wraps it for several processes, and runs it in the chosen precision.
 
@@ -37,6 +41,9 @@ class Engine:
             accelerator = "cuda" if torch.cuda.is_available() else "cpu"
         if accelerator == "cuda" and not torch.cuda.is_available():
             raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+        if accelerator == "mps" and not torch.backends.mps.is_available():
+            raise UsageError("--device mps: torch sees no Apple GPU here; use --device cpu")
+        _check_number(accelerator, devices)
         self.precision = precision
         self.fabric = Fabric(
             accelerator=accelerator,
@@ -104,6 +111,18 @@ class Engine:
     def autocast(self) -> Any:
         """Return the context in which encoders run outside a wrapped step (evaluation, clustering)."""
         return self.fabric.autocast()
+
+
+def _check_number(accelerator: str, devices: int) -> None:
+    """Refuse more processes than this machine can serve."""
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
+        raise UsageError(f"--devices {devices}: torch sees {torch.cuda.device_count()} CUDA devices here")
+    cores = os.cpu_count() or 1
+    if accelerator == "cpu" and devices > max(4 * cores, _FEW):
+        raise UsageError(
+            f"--devices {devices}: these are processes, and this machine has {cores} processor cores; ask for "
+            f"{cores} at most, or for 1, which uses all of them"
+        )
 
 
 def _environment(devices: int) -> ClusterEnvironment:
