@@ -160,6 +160,8 @@ def test_shipped_recipes_name_the_branch_that_their_papers_judge(recipe: str, br
         ("pgd-20_acc", "RA (PGD-20)"),
         ("apgd-ce_acc", "RA (APGD-CE)"),
         ("square_acc", "RA (Square)"),
+        ("autoattack_acc", "RA (AutoAttack)"),
+        ("rays_acc", "RA (RayS)"),
         ("torchattacks:PGDL2_acc", "RA (torchattacks:PGDL2)"),
         ("partial fgsm_acc", "partial RA (FGSM)"),
         ("silhouette", "silhouette"),
