@@ -95,7 +95,8 @@ class RCS:
             raise UsageError("rcs moves the projection head, and this encoder has none: set encoder.projector.widths")
         moves = [survey.gradient(batch, _HEAD, "eval") for batch in batches]
         keys, left, taken = [self._key(move) for move in moves], list(range(len(batches))), []
-        for turn in range(max(1, int(self.fraction * len(rows)) // len(batches[0]))):
+        share = int(self.fraction * len(rows) + _ROUNDING)
+        for turn in range(max(1, share // len(batches[0]))):
             toward = self._key(self.divergence_gradient(survey, held, head, turn))
             gains = torch.stack([_dot(keys[number], toward) for number in left])
             best = left.pop(int(gains.argmax()))
@@ -153,5 +154,7 @@ def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 
 
 _HEAD = "projector"
+_ROUNDING = 1e-6
+"""0.29 of 100 images are 29, and 0.29 * 100 is a little less."""
 _CHUNK = 256
 """Held-out images embedded together."""
