@@ -64,6 +64,7 @@ class Comparing:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.OBJECTIVE})
     citation = "no source"
+    compared: ClassVar[int] = 0
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         whole = attack.encode(x)
@@ -72,6 +73,7 @@ class Comparing:
         part = attack.take(some)
         torch.testing.assert_close(part.encode(x[some]).h, whole.h[some])
         torch.testing.assert_close(part.objective(part.encode(x[some])), attack.objective(whole)[some])
+        Comparing.compared += 1
         return x.clone()
 
 
@@ -178,7 +180,9 @@ def test_joint_blocks_are_seen_each_in_its_own_way(route: str) -> None:
 
 
 def test_what_an_attack_says_of_unperturbed_inputs_and_of_some_rows() -> None:
+    before = Comparing.compared
     step(generator={"w_adv": {"use": "comparing", "reads": ["w"]}})
+    assert Comparing.compared == before + 1, "its assertions were reached"
 
 
 def test_blocks_of_different_shapes_need_generators_of_their_own() -> None:

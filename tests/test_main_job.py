@@ -62,6 +62,7 @@ def test_every_sample_is_in_the_journal(finished: tuple[Path, subprocess.Complet
     asked = {line["question"]: json.loads(line["spec"]) for line in lines if "question" in line}
     outcomes = [line for line in lines if "question" not in line]
     rows = json.loads((out / "results.json").read_text())["rows"]
+    assert {row["attack"] for row in rows} > {None}
     for row in rows:
         last = {
             o["index"]: o["correct"]

@@ -186,8 +186,15 @@ def test_an_attack_in_train_mode_may_move_statistics_and_nothing_else():
 def test_gradients_of_the_training_step_may_be_there_already():
     net, x = Net().eval(), torch.rand(4, 6)
     net(x).sum().backward()
+    before = [parameter.grad.clone() for parameter in net.parameters()]
     generator = Generator(lambda v, attack: v)
-    promises.perturb(generator, "mine", x, attack_on(net, 4, Ball("Linf", 0.1)), modules=[net])
+    moved = promises.perturb(generator, "mine", x, attack_on(net, 4, Ball("Linf", 0.1)), modules=[net])
+    assert torch.equal(moved, x)
+    assert before
+    assert all(torch.equal(p.grad, kept) for p, kept in zip(net.parameters(), before, strict=True))
+    more = Generator(lambda v, attack: gradients_left(v, attack, net))
+    with pytest.raises(PluginMisbehaved, match=r"\.grad"):
+        promises.perturb(more, "mine", x, attack_on(net, 4, Ball("Linf", 0.1)), modules=[net])
 
 
 def test_images_outside_the_range_are_the_users_mistake():

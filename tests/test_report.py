@@ -177,6 +177,7 @@ class TestPage:
         assert [tag for tag, _ in html.tags].count("h1") == 1
 
     def test_every_picture_says_what_it_shows(self, html: Page) -> None:
+        assert {"img", "svg"} <= {tag for tag, _ in html.tags}
         for tag, attrs in html.tags:
             if tag == "img":
                 assert attrs["alt"]

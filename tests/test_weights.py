@@ -192,7 +192,12 @@ def test_a_flipped_bit_in_the_numbers_is_told_by_its_digest(folder: Path) -> Non
 def test_a_header_that_begins_like_a_pickle_is_read(tmp_path: Path) -> None:
     """A header of 0x0280 bytes puts a pickle's first two bytes at the start of the file."""
     header = b"{}".ljust(0x0280)
-    check_whole(len(header).to_bytes(8, "little") + header, tmp_path)
+    data = len(header).to_bytes(8, "little") + header
+    assert data.startswith(b"\x80\x02"), "as a pickle does"
+    check_whole(data, tmp_path)
+    assert safetensors.torch.load(data) == {}, "and the library reads it"
+    with pytest.raises(WeightsError, match="pickle"):
+        check_whole(data[:8] + b"(" + data[9:], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +227,16 @@ def test_another_stem_padding_is_told_although_the_tensors_fit(tmp_path: Path) -
 
 
 def test_the_same_network_for_another_size_of_image(folder: Path) -> None:
-    weights.load(_encoder(1, item=(1, 9, 9)), folder)
+    saved, larger = _trained(), _encoder(1, item=(1, 9, 9)).eval()
+    before = {name: value.clone() for name, value in larger.state_dict().items()}
+    weights.load(larger, folder)
+    assert larger.item == (1, 9, 9)
+    assert before.keys() == saved.state_dict().keys()
+    assert all(torch.equal(value, larger.state_dict()[name]) for name, value in saved.state_dict().items())
+    assert any(not torch.equal(value, larger.state_dict()[name]) for name, value in before.items())
+    x = Rng(9).uniform((4, 1, 8, 8))
+    assert torch.equal(larger(x, "adv", ALL).h, saved(x, "adv", ALL).h)
+    assert larger(Rng(9).uniform((4, 1, 9, 9)), "adv", ALL).h.shape == (4, saved.features)
 
 
 def test_parts_may_be_skipped(folder: Path) -> None:

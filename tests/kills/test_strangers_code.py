@@ -129,7 +129,10 @@ def test_whole_weights_are_whole(tmp_path: Path) -> None:
     kinds = [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool, torch.uint8]
     tensors = {str(kind): torch.zeros(3, 2).to(kind) for kind in kinds}
     save_file({**tensors, "none": torch.zeros(0, 4), "one": torch.tensor(1.0)}, tmp_path / "w.safetensors")
-    check_whole((tmp_path / "w.safetensors").read_bytes(), tmp_path)
+    data = (tmp_path / "w.safetensors").read_bytes()
+    check_whole(data, tmp_path)
+    with pytest.raises(WeightsError, match="truncated"):
+        check_whole(data[:-1], tmp_path)
 
 
 def test_a_forward_may_import_what_lies_beside_its_model(here: Path) -> None:
