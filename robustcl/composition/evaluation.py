@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustcl import ranks
-from robustcl.composition import audited, convergence, corrupt, curve, store
+from robustcl.composition import audited, averages, convergence, corrupt, curve, store
 from robustcl.composition.data import open_test
 from robustcl.composition.identify import settings_of
 from robustcl.composition.question import Question
@@ -93,7 +93,7 @@ class Evaluation:
 
     def _told(self, plan: EvaluationPlan, route: str, encoder: Encoder) -> dict[str, Any]:
         """Say how the classifier was come by and what to know of it; returns the same for its rows."""
-        remarks = [*getattr(encoder.classifier, "remarks", ()), *self._short(plan, route)]
+        remarks = [*getattr(encoder.classifier, "remarks", ()), *self._short(plan, route), *self._stale(plan)]
         outcome = getattr(encoder.classifier, "outcome", None)
         who = f"{plan.table.use} {route}"
         if outcome:
@@ -112,6 +112,14 @@ class Evaluation:
         said = still_falling(**curve) if curve and curve["first"] is not None else None
         advice = "the figure measures the schedule, too; --protocol linear fits the classifier to its optimum"
         return [f"{said}; {advice}"] if said else []
+
+    def _stale(self, plan: EvaluationPlan) -> list[str]:
+        """Return a sentence where the judged encoder is an average that is, in part, what its stage began with."""
+        judged = plan.table.stage or self.composition.stages[-1].name
+        stage = next(stage for stage in self.composition.stages if stage.name == judged)
+        steps = (store.facts(self.run.folder, judged) or {}).get("steps")
+        said = averages.stale(stage, plan.table.encoder, steps) if isinstance(steps, int) else None
+        return [said] if said else []
 
     def _names(self, plan: EvaluationPlan, route: str) -> list[str]:
         judged = plan.table.stage or self.composition.stages[-1].name

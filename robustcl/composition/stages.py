@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcl import ranks
-from robustcl.composition import origins, store
+from robustcl.composition import averages, origins, store
 from robustcl.composition.lock import digest, digest_until
 from robustcl.duration import duration
 from robustcl.errors import UsageError
@@ -70,6 +70,10 @@ class Stages:
         )
         if plan.targets is not None and plan.targets.init is not None:
             run.clusters = store.clusters(self.folder, plan.targets.init, self.engine.device)
+        if "recipe" in trained:
+            for encoder in averages.taken(self.composition, plan.name):
+                if sentence := averages.stale(plan, encoder, plan.epochs * per_epoch):
+                    self.say(sentence)
         run.train()
         if ranks.rank() == 0:
             store.save(self.folder, name, encoders, run.clusters, {
