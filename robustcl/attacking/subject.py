@@ -47,11 +47,12 @@ class Subject:
         self.classifier = Classifier(model, forward, self._hold, self.layers)
         self._seed = rng.child("model")
         self._drawn: dict[str, Any] | None = None
+        self._wavers = False
 
     @property
     def draws(self) -> bool:
-        """Whether the model was seen to draw from a global generator."""
-        return self._drawn is not None
+        """Whether the model was seen to draw, from a global generator or one of its own."""
+        return self._drawn is not None or self._wavers
 
     def look(self, x: Tensor, y: Tensor) -> int:
         """Return the number of outputs L, after one pass over inputs x (R, *item), R > 0, with labels y (R,).
@@ -65,6 +66,8 @@ class Subject:
         if self._drawn is None and differ(before, random_states()):
             set_random_states(before)
             self._drawn = _seeded(self._seed)
+        elif self._drawn is None and self.mode == JUDGING:
+            self._wavers = soundness.wavers(self.classifier, x[:1], logits[:1])
         return soundness.check_logits(logits, y)
 
     @contextmanager

@@ -27,6 +27,13 @@ _SAME = 1e-3
 """Up to this share of the logits' spread a row's neighbours may move it: sums in another order do."""
 
 
+_SIZES = (1, 2, *range(3, 17), 20, 25, 32, 50, 64, 100, 128, 250, 256, 512)
+"""Sizes of batches that are tried where a model does not take the first one."""
+
+_COARSE = 0.05
+"""The same in half precision."""
+
+
 class Caller:
     """Calls one model, or a copy of it, in the way that its first calls have found; classifiers keep one each."""
 
@@ -87,8 +94,10 @@ class Caller:
         """
         if x.requires_grad and torch.is_grad_enabled() and self._runs(model, x):
             raise gradients.cut(error) from error
-        if self._taken == len(x) or not (self._taken or len(x) == 1):
-            raise _told(error, model, x, "") from error
+        if self._taken == len(x):
+            raise _told(error, model, x) from error
+        if not self._taken:
+            return self._first(model, x, error)
         left = f", where a batch of {len(x)} is left because fooled samples leave," if len(x) < self._taken else ""
         try:
             logits = self._of_filled(model, x, self._seen)
@@ -98,14 +107,41 @@ class Caller:
             raise
         except Exception:
             raise _told(error, model, x, left) from error
+        self._require_own_rows(logits, other, x, left, error)
+        self._filled.add(len(x))
+        return logits
+
+    def _first(self, model: nn.Module, x: Tensor, error: Exception) -> Tensor:
+        """Return the logits of the first inputs in batches of another size, if the model takes one of the usual ones.
+
+        An exported program, for one, often takes the single input that it was exported with.
+        """
+        for size in _SIZES:
+            self._taken, self._seen = size, None
+            try:
+                with torch.no_grad():
+                    other = self._of_filled(model, x.detach(), x.detach()[:_ROWS].flip(0))
+                logits = self._of_filled(model, x, None)
+            except (torch.OutOfMemoryError, MemoryError):
+                raise
+            except Exception:
+                continue
+            self._require_own_rows(logits, other, x, "", error)
+            self._seen = x[:_ROWS].detach()
+            self._filled.add(len(x))
+            return logits
+        self._taken = 0
+        raise _told(error, model, x) from error
+
+    def _require_own_rows(self, logits: Tensor, other: Tensor, x: Tensor, left: str, error: Exception) -> None:
+        """Raise ``UsageError`` where logits (R, L) of the same inputs differ from those among other neighbours."""
         spread = float((other.max() - other.min()).float())
-        if not bool(((logits.detach() - other).abs() <= _SAME * spread).all()):
+        share = _SAME if other.itemsize >= 4 else _COARSE
+        if bool(((logits.detach() - other).abs() > share * spread).any()):
             raise UsageError(
                 f"the model fails on a batch of {len(x)} ({words(error)}){left or ','} and it cannot be filled up, "
                 "because rows of a batch change each other's logits: hold its batch norms in eval mode"
             ) from error
-        self._filled.add(len(x))
-        return logits
 
     def _runs(self, model: nn.Module, x: Tensor) -> bool:
         """Say whether the same inputs pass where no gradient is asked for."""
@@ -121,7 +157,7 @@ class Caller:
 
         Without any, a batch is filled with its own rows, dimmed where there is only one.
         """
-        size, found = max(self._taken, 2), []
+        size, found = self._taken, []
         for part in torch.split(x, size):
             spare = part.detach() * (0.5 if len(part) == 1 else 1.0) if seen is None else seen.to(part)
             more = spare[torch.arange(size - len(part), device=x.device) % len(spare)]
@@ -131,7 +167,7 @@ class Caller:
         return torch.cat(found)
 
 
-def _told(error: Exception, model: nn.Module, x: Tensor, left: str) -> Exception:
+def _told(error: Exception, model: nn.Module, x: Tensor, left: str = "") -> Exception:
     """Return what a user should read of an error; what is said on purpose already stays as it is."""
     return error if isinstance(error, RobustclError) else failure(error, model, x, left)
 

@@ -52,14 +52,23 @@ def check_steady(classifier: Classifier, x: Tensor) -> None:
         UsageError: which of the two.
     """
     before = random_states()
-    look(classifier, x)
-    if differ(before, random_states()):
+    first = look(classifier, x)
+    if differ(before, random_states()) or wavers(classifier, x, first):
         set_random_states(before)
-        raise UsageError(
-            "the model draws at random in eval mode, so that its verdicts differ from one pass to the next: make it "
-            'deterministic, or attack it from Python, robustcl.AutoAttack(model, version="rand")'
-        )
+        raise UsageError(_RANDOM)
     check_backward(classifier, x)
+
+
+@torch.no_grad()
+def wavers(classifier: Classifier, x: Tensor, first: Tensor) -> bool:
+    """Say whether a model says something else of inputs x (R, *item) than its logits ``first`` (R, L), a pass earlier.
+
+    It then draws from a generator of its own, or counts: no state that anybody sees tells.
+    """
+    again = classifier.embed(x.clone(), LOGITS).logits
+    spread = float((first.max() - first.min()).float())
+    sound = first.isfinite() & again.isfinite()
+    return bool((sound & ((first - again).abs() > _WAVER * spread)).any())
 
 
 def check_backward(classifier: Classifier, x: Tensor) -> None:
@@ -73,8 +82,11 @@ def check_backward(classifier: Classifier, x: Tensor) -> None:
         leaf = x.detach().clone().requires_grad_()
         with suppress(Exception):  # a cut graph is the attack's to tell
             torch.autograd.grad(classifier.embed(leaf.view_as(leaf), LOGITS).logits.float().sum(), leaf)
+    drew = differ(before, random_states())
     set_random_states(before)
     _refuse_changed(traces)
+    if drew:
+        raise UsageError(_RANDOM)
 
 
 def _refuse_changed(traces: Traces) -> None:
@@ -115,6 +127,14 @@ def check_logits(logits: Tensor, labels: Tensor) -> int:
         )
     return outputs
 
+
+_RANDOM = (
+    "the model draws at random in eval mode, so that its verdicts differ from one pass to the next: make it "
+    'deterministic, or attack it from Python, robustcl.AutoAttack(model, version="rand")'
+)
+
+_WAVER = 1e-3
+"""Up to this share of the logits' spread two passes may differ: some machines add in another order each time."""
 
 _NEAR = 1e-3
 """How near outputs come to 0 and to 1 before they are taken for a sigmoid's."""

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from robustcl.errors import RobustclError, UsageError, words
+from robustcl.errors import UsageError
+from robustcl.nn.backbone import features_of, require_trainable
 from robustcl.nn.layout import bears_channels_last, channels_last, lay_out_contiguous
 from robustcl.nn.modes import locked
 from robustcl.nn.projector import Projector
@@ -46,6 +47,7 @@ def build_encoder(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng.seed())
         backbone, features = plugin.backbone(item)
+        require_trainable(backbone, name)
         head, projection = projector.make(features)
     config = {
         "encoder": {"use": name, **options_of(plugin)},
@@ -108,6 +110,7 @@ class Encoder(nn.Module):
         self.projection = projection if projection is not None else features
         self._config = dict(config or {})
         self._layout: bool | None = None
+        self._restless: list[str] = []
 
     def forward(self, x: Tensor, route: str, layers: frozenset[str], taps: frozenset[str] = frozenset()) -> Embedding:
         """Embed x (R, *item), computing only the ``layers`` asked for, of "h", "z" and "logits".
@@ -122,7 +125,9 @@ class Encoder(nn.Module):
             return Embedding()
         x, plain = (x - self.mean) / self.std, not self.channels_last  # tried before anything is tapped
         with self._tapped(taps) as maps:
-            h = self._features(x if plain else channels_last(x))
+            h = features_of(self.backbone, x if plain else channels_last(x), self.features, self._name)
+        if not torch.is_autocast_enabled(x.device.type):
+            h = h.to(self.mean.dtype)  # of a backbone that casts by itself
         if "h" in layers:
             found["h"] = h
         if "z" in layers:
@@ -145,10 +150,21 @@ class Encoder(nn.Module):
             with locked(self, "eval"), torch.inference_mode(False), torch.autocast(x.device.type, enabled=False):
                 x = (x - self.mean) / self.std
                 self._layout = bears_channels_last(lambda module, x: module(x), self.backbone, x)
-            kept.restore()
+            self._restless = kept.restore()
             if not self._layout:
                 lay_out_contiguous(self.backbone)
         return self._layout
+
+    def require_steady(self) -> None:
+        """Raise ``UsageError`` if the backbone was seen to change or to draw at random in eval mode.
+
+        An attack looks at it in that mode, and would be blamed for what the backbone does by itself.
+        """
+        if self.channels_last is not None and self._restless:
+            raise UsageError(
+                f"the encoder {self._name!r} does not hold still in eval mode, {self._restless[0]}: no attack can be "
+                "judged on it; let its forward count, remember and draw in train mode alone"
+            )
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -200,21 +216,6 @@ class Encoder(nn.Module):
         other.backbone = reroute(other.backbone, origin, other.router)
         other.projector = reroute(other.projector, origin, other.router)
         return other
-
-    def _features(self, x: Tensor) -> Tensor:
-        """Return what the backbone makes of normalised inputs; raises ``UsageError`` where it fails."""
-        who = f"the encoder {self._name!r}"
-        try:
-            h = self.backbone(x)
-        except (RobustclError, torch.OutOfMemoryError, MemoryError):
-            raise
-        except Exception as error:  # the backbone may be anybody's
-            said = f"{who} fails on {len(x)} inputs of shape {tuple(x.shape[1:])}, {words(error)}"
-            raise UsageError(f"{said}; mend its backbone's forward") from error
-        if not isinstance(h, Tensor) or h.shape != (len(x), self.features):
-            found = tuple(h.shape) if isinstance(h, Tensor) else f"a {type(h).__name__}"
-            raise UsageError(f"{who} must return features {(len(x), self.features)}, but its backbone returns {found}")
-        return h
 
     @property
     def _name(self) -> str:

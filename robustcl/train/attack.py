@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from robustcl import promises, ranks
-from robustcl.errors import UsageError
+from robustcl.errors import PluginMisbehaved, UsageError
 from robustcl.nn.fast import frozen_for_attack
+from robustcl.nn.modes import locked
 from robustcl.protocols import Need
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
@@ -41,15 +42,21 @@ class Attacker:
         """Return the views that the generator writes, each (B, *item), detached."""
         x = torch.cat([batch.views[name] for name in generator.reads])
         attack = self._attack(generator, x, batch)
-        with frozen_for_attack(self.encoders.online, self.encoders.online.channels_last):
-            adversarial = promises.perturb(
-                generator.part.plugin,
-                generator.part.name,
-                x,
-                attack,
-                modules=[self.encoders.online, *self.encoders.ema.values()],
-                statistics_may_change=generator.mode == "train",
-            )
+        online = self.encoders.online
+        # Held to the end: what is checkpointed runs once more when the gradient is taken, and must be in the same mode.
+        with frozen_for_attack(online, online.channels_last), locked(online, generator.mode):
+            try:
+                adversarial = promises.perturb(
+                    generator.part.plugin,
+                    generator.part.name,
+                    x,
+                    attack,
+                    modules=[online, *self.encoders.ema.values()],
+                    statistics_may_change=generator.mode == "train",
+                )
+            except PluginMisbehaved:
+                online.require_steady()
+                raise
         return dict(zip(generator.writes, adversarial.chunk(len(generator.writes)), strict=True))
 
     def _attack(self, generator: GeneratorPlan, x: Tensor, batch: Batch) -> Attack:

@@ -83,7 +83,9 @@ class Engine:
         if not ours:
             self._place_strangers(module)
             return
-        module.to(self.device, self.dtype)
+        module.to(self.device)
+        # Not by module.to, which makes complex weights real.
+        module._apply(lambda tensor: tensor.to(self.dtype) if tensor.is_floating_point() else tensor)  # type: ignore[no-untyped-call]
         encoders = [part for part in module.modules() if isinstance(part, Encoder)]
         plain = {part for encoder in encoders if not encoder.channels_last for part in encoder.modules()}
         for part in module.modules():

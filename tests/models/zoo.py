@@ -460,8 +460,8 @@ def model(name: str) -> nn.Module:
 
 
 def __getattr__(name: str) -> Callable[[], nn.Module]:
-    """Return the function that builds a model: ``zoo:frozen_script`` on the command line."""
-    known = {label.replace("-", "_"): label for label in CASES}
+    """Return the function that builds a model: ``zoo:model_frozen_script`` on the command line."""
+    known = {"model_" + label.replace("-", "_"): label for label in CASES}
     if name not in known:
         raise AttributeError(name)
     return lambda: model(known[name])
