@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from robustcl import registry, signature
 from robustcl.attacking import names
-from robustcl.errors import UsageError
+from robustcl.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -122,6 +122,10 @@ def AutoAttack(
     Raises:
         UsageError: as ``make``, for another norm without eps, and for an argument that is not offered.
     """
+    if version == "custom":
+        raise OptionError(f"AutoAttack.version = 'custom' is not offered: {_INSTEAD['version']}")
+    if "device" in elsewhere and _is_home(elsewhere["device"], model):
+        del elsewhere["device"]
     for argument in elsewhere.keys() & _INSTEAD.keys():
         raise UsageError(f"AutoAttack({argument}={elsewhere[argument]!r}) is not offered: {_INSTEAD[argument]}")
     from robustcl.threat import parse_norm
@@ -137,7 +141,22 @@ def AutoAttack(
     return bind(model, eps=eps, norm=norm, range=range, seed=seed, mode=mode, **more)
 
 
+def _is_home(device: Any, model: nn.Module) -> bool:
+    """Say whether a device is the one where the model is; a word that names none is not."""
+    import torch
+
+    from robustcl.attacking.given import device_of
+
+    try:
+        asked, home = torch.device(device), device_of(model)
+    except (RuntimeError, TypeError, AttributeError):
+        return False
+    return home is not None and asked.type == home.type and asked.index in (None, home.index)
+
+
 _INSTEAD = {
+    "version": 'name members of a version, attacks_to_run=["apgd-ce", ...], of "standard" or "plus"; one member with '
+    "settings of its own is robustcl.attacks.APGD(model, eps=..., restarts=2)",
     "device": "the attack computes where the model is, so move the model, and leave device out",
     "log_path": "the journal of run_standard_evaluation(x, y, journal=FILE) keeps every verdict",
     "state_path": "run_standard_evaluation(x, y, journal=FILE) goes on where it was cut off",

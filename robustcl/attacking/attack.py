@@ -12,39 +12,23 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from robustcl.attacking import evaluation, given, words
+from robustcl.attacking import elsewhere, evaluation, given, words
+from robustcl.attacking.moving import Mover
 from robustcl.attacking.names import Made
 from robustcl.attacking.subject import JUDGING, Subject
 from robustcl.errors import NeedNotMet, NotOffered, UsageError
 from robustcl.evaluate import aim, soundness
-from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import Outcome
-from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.judge import Members
 from robustcl.protocols import Need
 from robustcl.ratio import plain
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack
 
 Target = int | Tensor | Sequence[int] | None
 """A class to reach, one for each input (R,), or any wrong one; arrays and numbers of NumPy are taken as well."""
 _PRECISIONS = ("32-true", "bf16-mixed")
 _MET = frozenset({Need.OBJECTIVE, Need.PREDICTIONS, Need.LABELS, Need.INDEX})
-
-
-_ELSEWHERE = {
-    "run_standard_evaluation_individual": "judge by one member at a time, with attacks_to_run=[NAME]",
-    "set_normalization_used": "put the normalisation inside the model, and give pixels in the range",
-    "set_mode_default": "attacks are untargeted as long as no target is given",
-    "set_mode_targeted_by_label": "give the classes to reach beside the labels, attack(x, y, target=...)",
-    "set_mode_targeted_by_function": "give the classes to reach beside the labels, attack(x, y, target=...)",
-    "set_mode_targeted_random": "give the classes to reach beside the labels, attack(x, y, target=...)",
-    "set_mode_targeted_least_likely": "give the classes to reach, attack(x, y, target=model(x).argmin(1))",
-    "set_mode_training": 'give mode = "train" or "batch" when the attack is made',
-    "set_return_type": "adversarial inputs have the type of the inputs",
-    "generate": "call the attack, attack(x, y)",
-}
-"""Methods of other libraries' attacks -> what is done here in their place."""
 
 
 class ModelAttack:
@@ -70,13 +54,11 @@ class ModelAttack:
         verbose: bool,
         target: Target = None,
     ) -> None:
-        seed = plain(seed)
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise UsageError(f"seed = {seed!r}: give a whole number, by which the attack can be repeated")
-        self.made, self.ball, self.seed, self.verbose, self.target = made, ball, seed, verbose, target
-        # The path of the command line's evaluation of a model: the same seed gives the same adversaries there.
-        self.stream = Rng(seed, "evaluate", "as-is")
-        self.subject = Subject(model, mode, self.stream)
+        self.stream: Rng
+        self.subject: Subject
+        self.made, self.ball, self.verbose, self.target = made, ball, verbose, target
+        self.model, self.mode = model, mode
+        self.seed = seed
         if precision not in _PRECISIONS:
             raise UsageError(f"precision = {precision!r} is unknown: write {' or '.join(map(repr, _PRECISIONS))}")
         self.precision = precision
@@ -87,6 +69,7 @@ class ModelAttack:
                 "or take a generator without stop_early"
             )
         self._refuse_needs(made.plugin, made.name)
+        self._made = True
 
     def __call__(
         self, x: Tensor, y: Tensor, index: Tensor | None = None, *, target: Target = None, bs: int | None = None
@@ -119,7 +102,7 @@ class ModelAttack:
         if len(blocks) > 1:
             soundness.check_labels(y, classes)
             self._refuse_blocks()
-        judge, parts = _Judge(self), []
+        judge, parts = Mover(self), []
         for block in blocks:
             some = toward[block] if isinstance(toward, Tensor) else aim.everywhere(toward, y[block])
             parts.append(judge.moved(clean[block], y[block], rows[block], members, some))
@@ -177,6 +160,19 @@ class ModelAttack:
         adversarial, labels = evaluation.adversarial(self, found)
         return (adversarial, labels) if return_labels else adversarial
 
+    def run_standard_evaluation_individual(
+        self, x: Tensor, y: Tensor, bs: int = 250, return_labels: bool = False, journal: Path | str | None = None
+    ) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
+        """Judge a model by each member alone; return its name -> what ``run_standard_evaluation`` would return.
+
+        Every member meets all inputs that are right when left alone, also those that an earlier one has fooled.
+        """
+        found: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
+        for name, one in evaluation.alone(self, x, y, bs, journal).items():
+            adversarial, labels = evaluation.adversarial(self, one)
+            found[name] = (adversarial, labels) if return_labels else adversarial
+        return found
+
     def outcomes(
         self, x: Tensor, y: Tensor, bs: int = 250, journal: Path | str | None = None, target: Target = None
     ) -> Sequence[Outcome]:
@@ -185,9 +181,27 @@ class ModelAttack:
 
     def __getattr__(self, name: str) -> Any:
         """Say what other libraries' methods are called here."""
-        if name in _ELSEWHERE:
-            raise NotOffered(f"robustcl.attacks: {name} is not offered: {_ELSEWHERE[name]}")
+        if (instead := elsewhere.INSTEAD.get(name)) is not None:
+            raise NotOffered(f"robustcl.attacks: {name} is not offered: {instead}")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set ``seed`` and ``verbose``; anything else is settled when the attack is made, and would be ignored."""
+        if name == "seed":
+            self._draw_from(value)
+        elif name == "verbose" or not self.__dict__.get("_made", False):
+            object.__setattr__(self, name, value)
+        else:
+            what = elsewhere.INSTEAD.get(name, f"give {name} when it is made")
+            raise NotOffered(f"robustcl.attacks: {name} of a made attack cannot be changed: {what}")
+
+    def _draw_from(self, seed: object) -> None:
+        number = plain(seed)
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise UsageError(f"seed = {seed!r}: give a whole number, by which the attack can be repeated")
+        # The path of the command line's evaluation of a model: the same seed gives the same adversaries there.
+        stream = Rng(number, "evaluate", "as-is")
+        self.__dict__.update(seed=number, stream=stream, subject=Subject(self.model, self.mode, stream))
 
     def toward(self, target: Target, y: Tensor, classes: int) -> int | Tensor | None:
         """Return the class to reach, or one for each row of y (R,): of a call, else what the attack was made with."""
@@ -229,22 +243,3 @@ class ModelAttack:
         if missing or constants:
             what = " and ".join([*missing, *([f"the recipe's constants {constants}"] if constants else [])])
             raise NeedNotMet(f"{name} needs {what}, which a bare model does not bring: use it in a recipe")
-
-
-class _Judge(Judge):
-    """The engine's judge; for a generator that is only to perturb, without verdicts, so that no row leaves early."""
-
-    def __init__(self, attack: ModelAttack) -> None:
-        super().__init__(attack.subject.classifier, attack.ball, attack.stream, attack.autocast)
-        self._judged, self._name = attack.judged, attack.made.name
-
-    def moved(self, x: Tensor, y: Tensor, rows: Tensor, members: Members, target: Tensor | None) -> Tensor:
-        """Return adversarial inputs (R, *item) toward classes ``target`` (R,), or any wrong ones."""
-        if self._judged:
-            return self.attack(x, y, rows, self._name, members, target)[0]
-        ((member, generator),) = members
-        return self.perturb(x, y, rows, self._name, member, generator, target)
-
-    def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
-        task = super().task(attacked, x, label, index, rng)
-        return task if self._judged else task.but(verdict=None, confirmation=None)

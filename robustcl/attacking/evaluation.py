@@ -43,8 +43,11 @@ class Found:
     members: Members
 
 
-def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None, target: Target = None) -> Found:
-    """Judge every input that the journal does not know yet."""
+def run(
+    attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None, target: Target = None,
+    only: str | None = None,
+) -> Found:  # fmt: skip
+    """Judge every input that the journal does not know yet; ``only``: by one member of the attack alone."""
     if attack.subject.mode != JUDGING:
         raise UsageError(f'verdicts in mode = "{attack.subject.mode}" depend on the batch: evaluate in "eval"')
     bs = given.block(250 if bs is None else bs, len(y) if isinstance(y, Tensor) else 1)
@@ -56,7 +59,7 @@ def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | N
     first = torch.arange(min(bs, len(clean)), device=images.device)
     classes = attack.subject.look(images.fetch(first), images.labels[first])
     soundness.check_labels(images.labels, classes)
-    members = attack.members(classes)
+    members = [member for member in attack.members(classes) if only in (None, member[0])]
     images.target = attack.toward(target, images.labels, classes)
     if attack.subject.draws and not any(getattr(generator, "eot", 1) > 1 for _, generator in members):
         warnings.warn(
@@ -66,7 +69,7 @@ def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | N
             stacklevel=3,
         )
     journal, judge = (_Unwritten() if path is None else _opened(Path(path))), _Keeping(attack, images)
-    key = _key(attack, images)
+    key = _key(attack, images, only)
     pending: list[Outcome] = []
     outcomes: list[Outcome] = []
     for block in Work(bs).blocks(torch.arange(len(clean))):
@@ -81,6 +84,14 @@ def run(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | N
         telling.accuracies(journal, key, outcomes, [name for name, _ in members])
         telling.targets(outcomes, images.aim)
     return Found(outcomes, judge.adversarial, pending, images, members)
+
+
+def alone(attack: ModelAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None) -> dict[str, Found]:
+    """Judge by each member of the attack alone: its name -> what it found."""
+    clean = given.inputs(x, y, attack.ball, f"robustcl.attacks {attack.made.name}")
+    home, some = given.device_of(attack.subject.model) or clean.device, slice(0, given.block(bs, len(clean)))
+    classes = attack.subject.look(clean[some].to(home), y[some].to(home))
+    return {name: run(attack, x, y, bs, path, only=name) for name, _ in attack.members(classes)}
 
 
 def adversarial(attack: ModelAttack, found: Found) -> tuple[Tensor, Tensor]:
@@ -188,7 +199,7 @@ def _opened(path: Path) -> Journal:
     return Journal(path)
 
 
-def _key(attack: ModelAttack, images: _Given) -> Key:
+def _key(attack: ModelAttack, images: _Given, only: str | None) -> Key:
     """Return the question: another model, other data, another setting is another one."""
     data = hashlib.blake2b(images.x.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(), digest_size=8)
     data.update(images.labels.cpu().numpy().tobytes())
@@ -196,7 +207,12 @@ def _key(attack: ModelAttack, images: _Given) -> Key:
         "protocol": "as-is",
         "model": likeness(attack.subject.model),
         "data": data.hexdigest(),
-        "attack": {"use": attack.made.name, **attack.made.options, **_target(images)},
+        "attack": {
+            "use": attack.made.name,
+            **attack.made.options,
+            **_target(images),
+            **({} if only is None else {"alone": only}),
+        },
         "norm": attack.ball.norm,
         "eps": float(attack.ball.eps),
         "range": attack.ball.range,

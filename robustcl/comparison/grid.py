@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustcl import registry
 from robustcl.comparison.columns import Column
 from robustcl.comparison.pairing import Difference
 from robustcl.comparison.statistics import Bootstrap, McNemar
 from robustcl.comparison.table import Cell, Comparison
+from robustcl.comparison.titles import title
 
 MISSING = "–"
 """What a cell without a number shows; never 0."""
@@ -69,31 +69,14 @@ def headings(columns: Sequence[Column]) -> list[str]:
 def heading(metric: str) -> str:
     """Return a metric as the field's tables head it: SA for clean accuracy, RA with its attack for robust accuracy.
 
-    An attack is written as its class is, where this has the name's letters: "autoattack_acc" is RA (AutoAttack). Else
-    words of at most four letters are acronyms: "pgd-20_acc" is RA (PGD-20).
+    "pgd-20_acc" is RA (PGD-20), "autoattack_acc" RA (AutoAttack).
     """
     partial, name = ("partial " if metric.startswith("partial ") else ""), metric.removeprefix("partial ")
     if name == "clean_acc":
         return f"{partial}SA"
     if not name.endswith("_acc"):
         return metric
-    head, colon, attack = name.removesuffix("_acc").rpartition(":")
-    if not colon:
-        words = attack.split("-")
-        plain = "-".join(word.upper() if len(word) <= 4 else word.capitalize() for word in words)
-        attack = _written().get(attack, plain)
-    return f"{partial}RA ({head}{colon}{attack})"
-
-
-def _written() -> dict[str, str]:
-    """Return registered attacks by name as their classes write them; none is imported."""
-    found = {}
-    for entry in registry.entries("attack"):
-        written = entry.origin.target.rpartition(":")[2]
-        for spelling in (written, written.removesuffix("Attack")):
-            if spelling.lower() == entry.name and spelling != spelling.upper():
-                found[entry.name] = spelling
-    return found
+    return f"{partial}RA ({title(name.removesuffix('_acc'))})"
 
 
 def cell_text(cell: Cell, column: Column, seeds: int) -> str:

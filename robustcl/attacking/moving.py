@@ -1,0 +1,34 @@
+"""The judge behind a call of a bound attack, which returns inputs and no verdicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from robustcl.evaluate.classifier import Classifier
+from robustcl.evaluate.judge import Judge, Members
+from robustcl.rng import Rng
+from robustcl.types import Attack
+
+if TYPE_CHECKING:
+    from robustcl.attacking.attack import ModelAttack
+
+
+class Mover(Judge):
+    """The engine's judge; for a generator that is only to perturb, without verdicts, so that no row leaves early."""
+
+    def __init__(self, attack: ModelAttack) -> None:
+        super().__init__(attack.subject.classifier, attack.ball, attack.stream, attack.autocast)
+        self._judged, self._name = attack.judged, attack.made.name
+
+    def moved(self, x: Tensor, y: Tensor, rows: Tensor, members: Members, target: Tensor | None) -> Tensor:
+        """Return adversarial inputs (R, *item) toward classes ``target`` (R,), or any wrong ones."""
+        if self._judged:
+            return self.attack(x, y, rows, self._name, members, target)[0]
+        ((member, generator),) = members
+        return self.perturb(x, y, rows, self._name, member, generator, target)
+
+    def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
+        task = super().task(attacked, x, label, index, rng)
+        return task if self._judged else task.but(verdict=None, confirmation=None)
