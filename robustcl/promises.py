@@ -6,12 +6,13 @@ checks cost little beside a forward pass: version counters, flags and a few redu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from robustcl.errors import DataError, PluginMisbehaved
+from robustcl.errors import DataError, NeedNotMet, PluginMisbehaved
 from robustcl.protocols import (
     ClusterTarget,
     ContrastiveObjective,
@@ -22,7 +23,7 @@ from robustcl.protocols import (
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.traces import Traces
-from robustcl.types import Attack, Clustering, Pairs, Rows, Scene
+from robustcl.types import UNPROVIDED, Attack, Clustering, Pairs, Rows, Scene
 
 
 def perturb(
@@ -45,7 +46,8 @@ def perturb(
     _check_inputs(x, attack.ball, name)
     watched = not statistics_may_change
     written, traces = x._version, Traces(modules, buffers=watched, randomness=watched)
-    adv = generator.perturb(x, attack)
+    with _declared(who):
+        adv = generator.perturb(x, attack)
     _require_clean(who, traces, x._version == written)
     _require(isinstance(adv, Tensor), who, "return a tensor", f"it returned {type(adv).__name__}")
     _require(adv.shape == x.shape, who, "keep the shape", f"{tuple(x.shape)} became {tuple(adv.shape)}")
@@ -63,7 +65,8 @@ def per_sample(objective: ContrastiveObjective, name: str, scene: Scene) -> dict
     Whether they are finite is the training loop's business, which keeps the last good checkpoint.
     """
     who = f"the objective {name!r}"
-    values = objective.per_sample(scene)
+    with _declared(who):
+        values = objective.per_sample(scene)
     _require(isinstance(values, Mapping), who, "return a mapping", f"it returned {type(values).__name__}")
     given = ", ".join(sorted(values)) or "none"
     promise = f"return its terms {', '.join(objective.terms)}"
@@ -74,7 +77,7 @@ def per_sample(objective: ContrastiveObjective, name: str, scene: Scene) -> dict
 def select(selector: SampleSelector, name: str, scene: Scene) -> Pairs:
     """Return the selector's pairs, chosen without gradient: (N, M) masks or weights, none with itself."""
     who = f"the selector {name!r}"
-    with torch.no_grad():
+    with torch.no_grad(), _declared(who):
         pairs = selector.select(scene)
     _require(isinstance(pairs, Pairs), who, "return Pairs", f"it returned {type(pairs).__name__}")
     columns = pairs.columns if pairs.has("columns") else scene.columns
@@ -136,6 +139,17 @@ def draw(view: View, name: str, x: Tensor, rng: Rng, *, graph: bool = False) -> 
     _require_rows(image.isfinite().flatten(1).all(1), who, "return finite values", "holds NaN or infinity")
     bounds = getattr(view, "range", (0.0, 1.0))
     return (image if bounds is None else _clamped(image, *bounds)), target
+
+
+@contextlib.contextmanager
+def _declared(who: str) -> Iterator[None]:
+    """Name the plugin that reads what nothing brings, since it did not declare the need."""
+    try:
+        yield
+    except NeedNotMet as error:
+        if not str(error).startswith(UNPROVIDED):  # told by whoever knows more, or of an objective in an attack
+            raise
+        raise NeedNotMet(f"{who} reads what it did not declare: {error}") from None
 
 
 def _clamped(image: Tensor, low: float, high: float) -> Tensor:

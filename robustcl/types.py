@@ -30,6 +30,8 @@ ABSENT: Any = None
 UNLABELED = -1
 """The label of an image without one."""
 
+UNPROVIDED = "this composition provides no"
+"""How the sentence begins of a field that is read and missing."""
 
 _NEEDS = {
     "label": "LABELS",
@@ -61,9 +63,7 @@ class Present:
             raise AttributeError(name)
         kind = type(self).__name__
         need = f"Need.{_NEEDS[name]}" if name in _NEEDS else "the need that brings it"
-        raise NeedNotMet(
-            f"this composition provides no {name!r} in its {kind}: add {need} to the needs of the plugin that reads it"
-        )
+        raise NeedNotMet(f"{UNPROVIDED} {name!r} in its {kind}: add {need} to the needs of the plugin that reads it")
 
     def has(self, name: str) -> bool:
         """Say whether the field is there."""

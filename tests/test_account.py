@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import tomli_w
+import torch
+from torch import Tensor
 
+from robustcl import promises
 from robustcl.composition import matrix
 from robustcl.composition.api import Composition, compose, from_file
-from robustcl.errors import UsageError
+from robustcl.errors import NeedNotMet, UsageError
 from robustcl.protocols import Need
 from robustcl.registry import get
+from robustcl.threat import Ball
+from robustcl.types import Attack, Embedding
 
 
 def changed(composition: Composition) -> list[str]:
@@ -64,3 +71,20 @@ def test_the_matrix_says_with_which_target_a_generator_composes() -> None:
         assert Need.CLUSTERS in get("generator", str(cell.generator)).needs  # type: ignore[attr-defined]
         assert f"--target {cell.target}" in cell.command
     assert f"| with --target {cells[0].target} |" in matrix.markdown({"generator x objective": cells})
+
+
+class Undeclared:
+    """Reads the clusters, and says to nobody that it does."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    citation: ClassVar[str] = "unpublished, 2026"
+
+    def perturb(self, x: Tensor, attack: Attack) -> Tensor:
+        return x + attack.clusters.centroids[0].sum()
+
+
+def test_what_was_not_declared_is_told_of_the_plugin_by_its_name() -> None:
+    ball = Ball("Linf", 0.1)
+    attack = SimpleNamespace(ball=ball, clusters=Embedding(h=torch.zeros(1)))
+    with pytest.raises(NeedNotMet, match=r"the generator 'mine' reads what it did not declare: .*add .* to the needs"):
+        promises.perturb(Undeclared(), "mine", torch.rand(2, 3), attack, modules=())  # type: ignore[arg-type]
