@@ -37,7 +37,7 @@ def composed(*stages: Mapping[str, Any], seed: int = 0, **changes: Any) -> api.C
 
 def train(out: Path, *stages: Mapping[str, Any], seed: int = 0, **changes: Any) -> Run:
     """Train some stages of the tiny recipe."""
-    return composed(*stages, seed=seed, **changes).train(out, device="cpu")
+    return composed(*stages, seed=seed, **changes).train(out, device="cpu", report=False)
 
 
 class Recorder:

@@ -86,7 +86,7 @@ def test_numbers_are_those_of_the_protocol_composed_from_the_start(tmp_path: Pat
         "attacks": [{"use": "pgd-20", "step_size": "1/255"}],
     }  # fmt: skip
     for name, tables in (("whole", small(few)), ("later", small())):
-        from_tables(tables, "tiny").train(tmp_path / name, device="cpu")
+        from_tables(tables, "tiny").train(tmp_path / name, device="cpu", report=False)
     evaluate_again(tmp_path / "later", "semi-supervised", audit=0)
     classifier = "evaluate-semi-supervised-adv-robust"
     one, other = (store.load(store.stage_folder(tmp_path / name, classifier)) for name in ("whole", "later"))

@@ -24,7 +24,7 @@ def with_average(momentum: Any, encoder: str = "slow") -> dict[str, Any]:
 def test_the_share_is_that_of_the_loop(tmp_path: Path) -> None:
     """Ten steps with momentum 0.9 leave 0.9^10 = 35 % of what the stage began with: so the judged weights say."""
     said: list[str] = []
-    run = from_tables(with_average(0.9), "tiny").train(tmp_path / "run", device="cpu", say=said.append)
+    run = from_tables(with_average(0.9), "tiny").train(tmp_path / "run", device="cpu", report=False, say=said.append)
     wanted = "stage.robust.encoders.slow: 35% of the judged average are still initial weights after 10 steps"
     assert sum(wanted in line for line in said) >= 2  # before it is trained, and where it is judged
     rows = json.loads((run.path / "results.json").read_text(encoding="utf-8"))["rows"]

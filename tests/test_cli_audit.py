@@ -70,7 +70,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     del stage["objective"]
     stage["optimizer"] = {"use": "adam", "lr": 0.01}
     judged = {"protocol": "own", "route": ["clean"], "attacks": ["fgsm"], "samples": 24}
-    api.from_tables(tables | {"stage": [stage], "evaluate": [judged]}, "test").train(folder, device="cpu")
+    api.from_tables(tables | {"stage": [stage], "evaluate": [judged]}, "test").train(folder, device="cpu", report=False)
     return folder
 
 

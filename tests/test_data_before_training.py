@@ -32,7 +32,7 @@ def run(folder: Path, *more: str, said: list[str] | None = None, **changes: Any)
     composed = robustcl.compose(
         recipe="simclr", dataset=f"npz:{folder / 'a.npz'}", budget="smoke", overrides=[*SET, *more]
     )
-    return composed.train(folder / "run", device="cpu", say=(said if said is not None else []).append)
+    return composed.train(folder / "run", device="cpu", report=False, say=(said if said is not None else []).append)
 
 
 TRAIN = arrays()["x_train"]

@@ -86,7 +86,7 @@ def test_a_run_gives_the_classifier_that_its_protocol_trained(tmp_path):
         ],
     }  # fmt: skip
     folder = tmp_path / "digits" / "Linf" / "run"
-    api.from_tables(tables, "test").train(folder, device="cpu")
+    api.from_tables(tables, "test").train(folder, device="cpu", report=False)
     with pytest.raises(UsageError, match="the classifiers of slf on route clean, slf on route adv: choose one"):
         load_model("run", tmp_path, "digits")
     with pytest.raises(UsageError, match="no finished classifier on route 'main'"):

@@ -62,7 +62,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
-    api.from_tables(recipe(), "the test").train(folder, device="cpu")
+    api.from_tables(recipe(), "the test").train(folder, device="cpu", report=False)
     return folder
 
 

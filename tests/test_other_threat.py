@@ -53,7 +53,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two finished runs that differ in their seed."""
     folder = tmp_path_factory.mktemp("runs")
     for seed in (0, 1):
-        api.from_tables(recipe(seed), "the test").train(folder / f"seed{seed}", device="cpu")
+        api.from_tables(recipe(seed), "the test").train(folder / f"seed{seed}", device="cpu", report=False)
     return [folder / "seed0", folder / "seed1"]
 
 
@@ -204,7 +204,7 @@ def test_a_curve_that_was_cut_off_compares_the_same_samples(runs: list[Path], mo
     said: list[str] = []
     run = api.from_tables(recipe(0) | {"data": {"use": "digits", "batch": 128, "validation": 0}, "evaluate": [tables]},
                           "the test")  # fmt: skip
-    found = run.train(runs[0].parent / "cut", device="cpu", say=said.append).results.tables
+    found = run.train(runs[0].parent / "cut", device="cpu", report=False, say=said.append).results.tables
     [curve] = found["security"]
     assert curve["eps"] == pytest.approx([0, 4 / 255, 40 / 255])
     assert curve["n"] == 16
@@ -244,7 +244,7 @@ def test_protocols_of_one_run_are_surrogates_of_each_other(tmp_path: Path) -> No
     tables["stage"][0]["split"] = "train"
     tables["evaluate"].append({"use": "knn", "attacks": [PGD], "samples": SAMPLES, "audit": 0})
     tables["evaluate"][0]["audit"] = 0
-    api.from_tables(tables, "the test").train(tmp_path / "run", device="cpu")
+    api.from_tables(tables, "the test").train(tmp_path / "run", device="cpu", report=False)
     with of_run(tmp_path / "run", None, (), lambda sentence: None) as found:
         assert [[name for name, _ in each.surrogates] for each in found] == [
             ["knn clean of the same run"], ["slf clean of the same run"],

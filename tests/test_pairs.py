@@ -62,12 +62,12 @@ def test_a_policy_that_leaves_no_positives_is_told_after_the_first_epoch(tmp_pat
     }]  # fmt: skip
     alone = "stage.it.term.pull: no anchor had a positive in a whole epoch, so nothing was learnt from it; bind two"
     with pytest.raises(UsageError, match=alone):
-        api.from_tables(tables, "the test").train(tmp_path / "run", device="cpu")
+        api.from_tables(tables, "the test").train(tmp_path / "run", device="cpu", report=False)
 
 
 def test_each_epoch_ends_with_a_line_that_tells_its_means(tmp_path: Path) -> None:
-    _composition(1).train(tmp_path / "every", device="cpu")
-    _composition(1000).train(tmp_path / "few", device="cpu")
+    _composition(1).train(tmp_path / "every", device="cpu", report=False)
+    _composition(1000).train(tmp_path / "few", device="cpu", report=False)
     every, few = (tiny.lines(tmp_path / run / "metrics.jsonl", "seconds") for run in ("every", "few"))
     steps = len(every) // 2
     assert [line["step"] for line in few] == [1, steps, 2 * steps]
@@ -82,14 +82,14 @@ def test_each_epoch_ends_with_a_line_that_tells_its_means(tmp_path: Path) -> Non
 
 
 def test_a_run_cut_off_within_an_epoch_tells_the_same_means(tmp_path: Path) -> None:
-    _composition(1).train(tmp_path / "whole", device="cpu")
+    _composition(1).train(tmp_path / "whole", device="cpu", report=False)
 
     def stop(stage: str, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         if step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        _composition(1).train(tmp_path / "cut", device="cpu", watcher=stop)
+        _composition(1).train(tmp_path / "cut", device="cpu", report=False, watcher=stop)
     robustcl.resume(tmp_path / "cut")
     whole, cut = (tiny.lines(tmp_path / run / "metrics.jsonl", "seconds") for run in ("whole", "cut"))
     assert cut == whole

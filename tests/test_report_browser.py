@@ -225,7 +225,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import robustcl
 
     path = tmp_path_factory.mktemp("real") / "run"
-    robustcl.compose(generator="ncp", objective="deacl", budget="smoke").train(path, device="cpu")
+    robustcl.compose(generator="ncp", objective="deacl", budget="smoke").train(path, device="cpu", report=False)
     report.write(path)
     return path
 

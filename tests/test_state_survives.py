@@ -116,9 +116,9 @@ def test_a_run_cut_within_an_epoch_goes_on_to_the_bit(what: str, tmp_path: Path)
 
     kept = {"run": {"checkpoint": "1 steps", "log_every": 1}}
     table = stage(epochs=2, **STATEFUL[what])
-    composed(table, **kept).train(tmp_path / "whole", device="cpu")
+    composed(table, **kept).train(tmp_path / "whole", device="cpu", report=False)
     with suppress(Cut):
-        composed(table, **kept).train(tmp_path / "cut", device="cpu", watcher=cut_at(8))
+        composed(table, **kept).train(tmp_path / "cut", device="cpu", report=False, watcher=cut_at(8))
     assert newest(tmp_path / "cut")["step"] == 7
     robustcl.resume(tmp_path / "cut")
     whole, cut = newest(tmp_path / "whole"), newest(tmp_path / "cut")

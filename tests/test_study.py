@@ -342,7 +342,7 @@ def test_a_shared_first_stage_is_trained_once_and_changes_nothing(
     near, far = (outcome.path / "runs" / run.folder for run in made.planned)
     assert store.facts(near, "pretrain") == store.facts(far, "pretrain"), "its seconds too: it was copied"
     assert not (far / "checkpoints" / "pretrain").exists()
-    alone = made.planned[1].composition.train(tmp_path / "alone", device="cpu")
+    alone = made.planned[1].composition.train(tmp_path / "alone", device="cpu", report=False)
     assert tiny.lines(far / "metrics.jsonl", "seconds") == tiny.lines(alone.path / "metrics.jsonl", "seconds")
     for stage in ("pretrain", "robust"):
         ours, theirs = (store.load(store.stage_folder(folder, stage)).state_dict() for folder in (far, alone.path))

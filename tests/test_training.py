@@ -43,7 +43,7 @@ def train(out: Path, *stages: Mapping[str, Any], seed: int = 0, **changes: Any) 
     """Train some stages of the tiny recipe; without an evaluation."""
     tables = tiny.tables(stage=list(stages), evaluate=[], seed=seed, **changes)
     tables["data"] = {"use": "digits", "batch": 128, "validation": 0.5}
-    return api.from_tables(tables, "the test").train(out, device="cpu")
+    return api.from_tables(tables, "the test").train(out, device="cpu", report=False)
 
 
 def trace(run: Run, key: str = "loss") -> list[float]:

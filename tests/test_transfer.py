@@ -56,7 +56,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two finished runs that differ in their seed."""
     folder = tmp_path_factory.mktemp("runs")
     for seed in (0, 1):
-        api.from_tables(recipe(seed), "the test").train(folder / f"seed{seed}", device="cpu")
+        api.from_tables(recipe(seed), "the test").train(folder / f"seed{seed}", device="cpu", report=False)
     return [folder / "seed0", folder / "seed1"]
 
 
@@ -215,7 +215,9 @@ def test_the_command_prints_the_table(runs: list[Path], tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_said(runs: list[Path], moved: Path, tmp_path: Path) -> None:
     other = tmp_path / "other-threat"
     stage = {"name": "pretrain", "epochs": 0, "init": f"run:{runs[0]}"}
-    api.from_tables(recipe(0, threat={"eps": "8/255"}, stage=[stage]), "the test").train(other, device="cpu")
+    api.from_tables(recipe(0, threat={"eps": "8/255"}, stage=[stage]), "the test").train(
+        other, device="cpu", report=False
+    )
     cases: list[tuple[list[Path], dict[str, Any], str]] = [
         (runs[:1], {}, "needs two runs or more"),
         ([runs[0], runs[0]], {}, "seed0 is named twice"),

@@ -18,7 +18,7 @@ from robustcl.composition.lock import digest_until
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.stages import Say, Stages
 from robustcl.disk import as_usage, make_folder
-from robustcl.errors import UsageError
+from robustcl.errors import RobustclError, UsageError
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.progress import shown
 from robustcl.train.engine import Engine
@@ -70,7 +70,10 @@ def reported(run: Run, say: Say) -> Run:
     from robustcl import report  # which stands above us, and is called once all is done and kept
 
     if ranks.rank() == 0 and run.results.tables["rows"]:
-        say(f"report {report.write(run.path)}")
+        try:
+            say(f"report {report.write(run.path)}")
+        except RobustclError as error:  # the run itself is done and kept
+            say(f"no report: {error}")
     return run
 
 

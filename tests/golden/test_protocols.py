@@ -71,7 +71,7 @@ def test_the_encoder_stays_and_the_classifier_fits(tmp_path: Path) -> None:
         {"use": "alf", "route": ["clean"], "attacks": ["fgsm"], **options, "epochs": 2},
     ]
     composition = from_tables(tables, "tiny")
-    run = composition.train(tmp_path / "run", device="cpu")
+    run = composition.train(tmp_path / "run", device="cpu", report=False)
     last = composition.recipe.stage[-1].name
     judged = load(stage_folder(run.path, last))
     for protocol in ("slf", "alf"):
@@ -159,7 +159,7 @@ def test_full_tuning_moves_its_own_branches_and_few_labels_take_few_steps(tmp_pa
         {"use": "semi-supervised", "route": ["clean"], "batch": 64, **common},
     ]
     composition = from_tables(tables, "tiny")
-    run = composition.train(tmp_path / "run", device="cpu")
+    run = composition.train(tmp_path / "run", device="cpu", report=False)
     last = composition.recipe.stage[-1].name
     judged = load(stage_folder(run.path, last))
 

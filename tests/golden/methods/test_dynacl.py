@@ -230,7 +230,7 @@ def test_the_last_attack_leaves_the_clean_point_although_it_starts_there() -> No
 def test_the_four_stages_follow_each_other(tmp_path: Path) -> None:
     """The probe freezes the average's adversarial branch, and both later stages learn the clusters found once."""
     overrides = (*TINY, "evaluate.slf.samples=8", "evaluate.slf.epochs=1", "evaluate.slf.curve=[]")
-    compose(recipe="dynacl++", budget="smoke", overrides=overrides).train(tmp_path / "run", device="cpu")
+    compose(recipe="dynacl++", budget="smoke", overrides=overrides).train(tmp_path / "run", device="cpu", report=False)
     run = tmp_path / "run"
     encoder = {name: store.load(store.resolve(f"stage:{name}", run)) for name in ("pretrain@ema", "probe", "aft")}
     branch = encoder["pretrain@ema"].rerouted({"clean": "adv"}).state_dict()

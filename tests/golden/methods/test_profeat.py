@@ -271,7 +271,9 @@ def test_the_recipes_attack_is_the_formula(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.golden("recipe", "profeat")
 def test_the_frozen_projector_is_the_loaded_one(tmp_path: Path) -> None:
     settings = [*TINY, "encoder.projector.widths=[8,4]", "data.validation=0.8", "evaluate.slf.samples=8"]
-    run = compose(recipe="profeat", budget="smoke", overrides=settings).train(tmp_path / "run", device="cpu")
+    run = compose(recipe="profeat", budget="smoke", overrides=settings).train(
+        tmp_path / "run", device="cpu", report=False
+    )
     first, second = (_parts(store.load(store.resolve(f"stage:{name}", run.path))) for name in ("pretrain", "robust"))
     assert all(torch.equal(value, second["projector"][key]) for key, value in first["projector"].items())
     assert any(not torch.equal(value, second["backbone"][key]) for key, value in first["backbone"].items())

@@ -234,7 +234,9 @@ def test_a_run_trains_on_the_chosen_images_after_the_warm_up(tmp_path: Path, mon
     settings = ["encoder.use=resnet-small", "encoder.width=2", "evaluate=[]", "stage.pretrain.epochs=4"]
     settings += ["stage.pretrain.sampler.every=2", "stage.pretrain.sampler.warmup=2", "stage.pretrain.batch=64"]
     settings += ["stage.pretrain.sampler.fraction=0.5", "data.validation=0.8"]
-    run = compose(recipe="acl-rcs", budget="smoke", overrides=settings).train(tmp_path / "run", device="cpu")
+    run = compose(recipe="acl-rcs", budget="smoke", overrides=settings).train(
+        tmp_path / "run", device="cpu", report=False
+    )
     full, coreset = chosen
     assert coreset == int(0.5 * full) // 64 * 64
     last = json.loads((run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])

@@ -469,7 +469,7 @@ def test_the_published_numbers(recipe: str, eps: float, epochs: int, rates: dict
 def test_own_judges_the_very_classifier_that_was_trained(tmp_path: Path) -> None:
     overrides = ["stage.train.epochs=1", "evaluate.own.samples=32", 'evaluate.own.attacks=["fgsm"]']
     composition = compose(recipe="at", budget="smoke", encoder="resnet-small", overrides=overrides)
-    run = composition.train(tmp_path / "run", device="cpu")
+    run = composition.train(tmp_path / "run", device="cpu", report=False)
     assert sorted(path.name for path in (run.path / "stages").iterdir()) == ["train"], "nothing more is trained"
     classifier = load(stage_folder(run.path, "train")).eval()
     test = composition.dataset.plugin.open("test")
@@ -537,11 +537,11 @@ def test_own_takes_a_classifier_from_an_earlier_stage() -> None:
 @pytest.mark.golden("protocol", "own")
 def test_own_and_a_classifier_from_outside(tmp_path: Path) -> None:
     composition = from_tables({**tiny.tables(), "stage": [supervised()], "evaluate": []}, "tiny")
-    folder = stage_folder(composition.train(tmp_path / "run", device="cpu").path, "train")
+    folder = stage_folder(composition.train(tmp_path / "run", device="cpu", report=False).path, "train")
     taken = supervised(name="taken", **CONTRAST, init=f"file:{folder}")
     encoder = tiny.tables()["encoder"]
     run = from_tables({**with_own(taken, samples=16, attacks=["fgsm"]), "encoder": encoder}, "test")
-    assert run.train(tmp_path / "again", device="cpu").results.tables["rows"]
+    assert run.train(tmp_path / "again", device="cpu", report=False).results.tables["rows"]
 
     class Two:
         """Digits as even and odd."""
@@ -563,7 +563,7 @@ def test_own_and_a_classifier_from_outside(tmp_path: Path) -> None:
     with registry.local("dataset", "parity", Two):
         tables = {**with_own(taken), "encoder": encoder, "data": {"use": "parity"}}
         with pytest.raises(UsageError, match=r"has 10 outputs, the data set 2 classes"):
-            from_tables(tables, "test").train(tmp_path / "other", device="cpu")
+            from_tables(tables, "test").train(tmp_path / "other", device="cpu", report=False)
     assert not (tmp_path / "other").exists()
 
 
@@ -599,7 +599,7 @@ def test_trades_on_images_without_labels_is_one_sentence(tmp_path: Path) -> None
     with registry.local("dataset", "unlabelled", Unlabelled):
         composition = compose(recipe="trades", dataset="unlabelled", budget="smoke")
         with pytest.raises(UsageError, match=r"stage\.train: it needs labels, and the split 'train' has none"):
-            composition.train(tmp_path / "run", device="cpu")
+            composition.train(tmp_path / "run", device="cpu", report=False)
     assert not (tmp_path / "run").exists()
 
 

@@ -217,7 +217,7 @@ def test_vat_is_what_the_flags_compose() -> None:
 def test_the_loop_takes_the_samplers_batches_as_they_are(tmp_path: Path) -> None:
     overrides = ["stage.train.sampler.batches=3", "evaluate=[]", "run.log_every=1", "stage.train.epochs=2"]
     composition = compose(recipe="vat", budget="smoke", encoder="resnet-small", overrides=overrides)
-    run = composition.train(tmp_path / "run", device="cpu")
+    run = composition.train(tmp_path / "run", device="cpu", report=False)
     assert len((run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) == 2 * 3
 
 
@@ -333,5 +333,5 @@ def test_a_bad_number_of_labels_is_one_sentence(recipe: str, override: str, said
 def test_more_labels_than_there_are_is_one_sentence_and_leaves_no_directory(tmp_path: Path) -> None:
     composition = compose(recipe="vat", overrides=["stage.train.labelled=4000"])
     with pytest.raises(UsageError, match=r"stage\.train\.labelled: 4000 labels are asked for, and only \d+ images"):
-        composition.train(tmp_path / "run", device="cpu")
+        composition.train(tmp_path / "run", device="cpu", report=False)
     assert not (tmp_path / "run").exists()
