@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -11,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from robustcl import registry
-from robustcl.audit import budgets, chance, gradients, hygiene, record, rivals, strength
+from robustcl.audit import budgets, chance, gradients, hygiene, record, rivals, runner, slopes, strength
 from robustcl.audit.attacks import CHEAP, Arm, Effort
 from robustcl.audit.bench import Bench, count, percent, reported
 from robustcl.audit.shown import headline, lines
 from robustcl.audit.slopes import Slopes
 from robustcl.audit.values import Audit, Finding
+from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Outcome
 from robustcl.rng import Rng
@@ -286,7 +290,11 @@ def test_saturation(share: int, warns: bool) -> None:
 ])  # fmt: skip
 def test_medians(look: str, measure: str, kept: float, blamed: float, monkeypatch: pytest.MonkeyPatch) -> None:
     for value, fails in ((kept, False), (blamed, True)):
-        monkeypatch.setattr(gradients.slopes, measure, lambda *_, value=value: torch.full((9,), value))
+
+        def measured(held: Bench, at: Slopes, value: float = value) -> Tensor:
+            return torch.full((held.n,), value)
+
+        monkeypatch.setattr(gradients.slopes, measure, measured)
         fault = getattr(gradients, look)(bench(9), slopes_of(9))
         assert (fault is not None) == fails
         if fault:
@@ -316,6 +324,8 @@ def test_chances() -> None:
     assert not chance.above(0, 0, 0.0)
     assert chance.one_sided(0, 0) == 1.0
     assert chance.at_least(2, 2, 0.5) == pytest.approx(0.25)
+    assert chance.at_least(1, 2, 0.25) == pytest.approx(1 - 0.75**2)
+    assert chance.at_least(1, 3, 0.25) == pytest.approx(1 - 0.75**3)
 
 
 def test_what_is_told_of_a_report() -> None:
@@ -346,3 +356,90 @@ def test_ten_samples_are_named_and_the_rest_counted() -> None:
         Audit((Finding("C1", "warn", ""), Finding("C2", "fail", ""), Finding("C3", "fail", "")), 20, 0.5, 0.25, {})
     )
     assert said == "audit: FAIL, 0 passed, 1 warned, 2 failed; clean 50.0%, at most 25.0% robust, 20 samples"
+
+
+def test_the_slopes_of_a_straight_margin_by_hand() -> None:
+    """Of four pixels of 0.45 the margin is 20 (0.5 - their mean) = 1, its slope -5 for each, and it falls straight."""
+    held = bench(6)
+    at = slopes.slopes(held, torch.tensor([1, 4]))
+    assert at.rows.tolist() == [1, 4]
+    torch.testing.assert_close(at.margin, torch.full((2, 4), -5.0))
+    torch.testing.assert_close(at.value, torch.ones(2))
+    assert at.rival.tolist() == [1, 1]
+    chance_of_the_other = 1 / (1 + math.e)  # of logits 0.5 and -0.5
+    torch.testing.assert_close(at.loss, torch.full((2, 4), 5.0 * chance_of_the_other))
+    assert at.saturated.tolist() == [False, False]
+    torch.testing.assert_close(slopes.margin(held, torch.full((2, 1, 2, 2), 0.4), at), torch.full((2,), 2.0))
+    assert slopes.local_error(held, at).tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
+    assert slopes.kept(held, at).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert slopes.jumps(held, at).tolist() == pytest.approx([0.25, 0.25], abs=1e-4)
+    assert slopes.reach(held, at).tolist() == pytest.approx([20.0, 20.0], rel=1e-5)
+    held.ball = Ball("Linf", 0.6, None)  # the inputs' own ends stand for the range, and here they are one
+    assert slopes.reach(held, at).tolist() == [0.0, 0.0]
+
+
+class Bent(nn.Module):
+    """The margin falls by 1 over the way to 0.5, then by half as much; or it jumps there."""
+
+    def __init__(self, jump: float) -> None:
+        super().__init__()
+        self.jump = jump
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = (x.flatten(1).mean(1) - 0.4) * 10
+        late = (z > 1.0).float()
+        z = z - late * (z - 1.0) / 2 + self.jump * late
+        return torch.stack([-z / 2 + 5, z / 2 - 5], 1)
+
+
+def test_a_kink_and_a_jump_by_hand() -> None:
+    """From 0.4 the whole way, 0.6 of light, is 6 in slope: 1 before the kink, 2.5 behind it, so 3.5 of it."""
+    for jump, ratio in ((0.0, 0.3), (50.0, 0.95)):
+        held = bench(3, level=0.4)
+        held.classifier = of_model(Bent(jump))
+        at = slopes.slopes(held, torch.arange(3))
+        found = slopes.jumps(held, at)
+        assert (float(found.median()) > 0.5) == (jump > 0)
+        assert abs(float(found.median()) - ratio) < 0.06
+    held = bench(3, level=0.4)
+    held.classifier = of_model(Bent(0.0))
+    at = slopes.slopes(held, torch.arange(3))
+    # A quarter of the way is 1.5 of slope: 1, and half of the other 0.5; 1.25 of 1.5 is more than 3.5 of 6.
+    assert slopes.kept(held, at).tolist() == pytest.approx([1.25 / 1.5] * 3, rel=1e-4)
+
+
+def test_the_last_ten_steps_share_of_a_rise() -> None:
+    """Small steps along a straight slope: the loss rises evenly, and ten of twenty steps bring half of it."""
+    held = bench(4)
+    held.ball = Ball("Linf", 0.001)
+    assert strength._slope(held, held.correct & False) == "no sample stands whose loss could still rise"
+    assert "brought 0.0 % of the loss's rise" in strength._slope(held, held.correct)  # after four steps it stands
+
+
+def test_the_way_across_the_ball_has_32_pieces_and_ends_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, seen = bench(1), []
+    at, measured = slopes.slopes(held, torch.arange(1)), slopes.margin
+
+    def told(bench: Bench, x: Tensor, at: Slopes) -> Tensor:
+        seen.append(float(x.mean()))
+        return measured(bench, x, at)
+
+    monkeypatch.setattr(slopes, "margin", told)
+    slopes.jumps(held, at)
+    assert seen == pytest.approx([0.45 + 0.55 * piece / 32 for piece in range(33)])  # 0.6 more is 1 at most
+
+
+def test_a_deep_audit_takes_the_deep_attacks_and_nobody_elses_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    images: Any = SimpleNamespace(
+        fetch=lambda index: torch.full((len(index), 1, 2, 2), 0.45), labels=torch.zeros(9, dtype=torch.int64),
+        device=torch.device("cpu"),
+    )  # fmt: skip
+    deep = replace(IDLE, restarts=breaking(0, 3), noise=1)
+    monkeypatch.setattr(runner, "DEEP", deep)
+    monkeypatch.setattr(runner, "CHEAP", replace(IDLE, noise=1))
+    ask = partial(runner.audit, of_model(Half()), images, torch.arange(9), Ball("Linf", 0.6), Rng(0))
+    assert ask(deep=True).find("C3").samples == (0, 1, 2)
+    assert ask().find("C3").samples == ()
+    assert ask(effort=deep).find("C3").samples == (0, 1, 2)
+    with pytest.raises(UsageError, match="deep = True or attacks of its own"):
+        ask(deep=True, effort=deep)
