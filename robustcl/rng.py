@@ -59,13 +59,14 @@ class Rng:
         """Return uniform numbers in [low, high) of ``shape``; the first axis is the rows where rows are bound.
 
         In less than single precision they are drawn in float32 and rounded last; what rounds up to ``high`` becomes
-        the number before it.
+        the number before it. Where no number of ``dtype`` lies between, all are ``low``.
         """
         bits = self._bits(shape, device)
         if dtype == torch.float64:
-            return _shift(bits, 11).to(dtype) * 2.0**-53 * (high - low) + low
-        drawn = _shift(bits, 40).to(torch.float32) * 2.0**-24 * (high - low) + low
-        return drawn if dtype == torch.float32 else drawn.to(dtype).clamp(max=_below(high, dtype))
+            drawn = _shift(bits, 11).to(dtype) * 2.0**-53 * (high - low) + low
+        else:
+            drawn = (_shift(bits, 40).to(torch.float32) * 2.0**-24 * (high - low) + low).to(dtype)
+        return drawn.clamp_(max=max(_below(high, dtype), low)) if high > low else drawn
 
     def normal(
         self,

@@ -19,7 +19,7 @@ from robustcl.newton import positive
 
 Range = tuple[float, float] | None
 _LEAST, _MOST = 1e-140, 1e140  # other lengths are measured after scaling: their squares are 0 or infinite
-_FAR = 1e300  # an infinite entry of a move: farther away than any other
+_FAR = 1e60  # an infinite entry lies so many times farther away than any other; squares of both are numbers
 
 
 def shrink_l2(adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
@@ -122,7 +122,10 @@ def _entrywise(
 ) -> Tensor:
     """Moves keep their signs, ``solve`` finds the sizes of those rows that the range alone does not cut enough."""
     adv, x, radius, inside = some
-    move = (adv - x).double().nan_to_num(nan=torch.nan, posinf=_FAR, neginf=-_FAR)
+    move = (adv - x).double()
+    endless = move.isinf()
+    farthest = torch.where(endless, 0.0, move).abs().amax(1, keepdim=True).clamp_(min=1.0).mul_(_FAR)
+    move = torch.where(endless, move.sign() * farthest.clamp_(max=1e300), move)
     size = room = move.abs()
     if range is not None:
         base = x.double()

@@ -31,12 +31,23 @@ class Ball:
     """All inputs within ``eps`` of x in ``norm`` ("Linf", "L2", "L1") whose values lie in ``range``.
 
     ``eps``: one number, or (R,) with one for each row. ``range``: lowest and highest value, inside which x
-    itself lies; ``None`` where every value is valid.
+    itself lies; ``None`` where every value is valid. Raises ``UsageError`` for what is none of these; ``checked``
+    also reads what users write.
     """
 
     norm: str
     eps: float | Tensor
     range: Range = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.norm not in _GEOMETRIES:
+            raise UsageError(f"the norm {self.norm!r} is not known: write one of {', '.join(_GEOMETRIES)}")
+        if isinstance(self.eps, Tensor) and self.eps.dim() == 1 and self.eps.is_floating_point():
+            pass  # of each row: whether they are distances is known to who made them, and asking would wait for a GPU
+        else:
+            object.__setattr__(self, "eps", _radius(self.eps, each=True))
+        if self.range is not None:
+            object.__setattr__(self, "range", _two_ends(self.range))
 
     @classmethod
     def checked(cls, norm: str | float, eps: float | str, range: Range = (0.0, 1.0)) -> Ball:
@@ -53,7 +64,13 @@ class Ball:
         return cls(name, radius, range)
 
     def project(self, adv: Tensor, x: Tensor) -> Tensor:
-        """Return the point nearest to ``adv`` (R, *item) that is in the ball around x and in the range."""
+        """Return the point nearest to ``adv`` (R, *item) that is in the ball around x and in the range, detached.
+
+        An infinite entry of ``adv`` lies farther away than any other; a row that holds NaN keeps it, and is in no
+        ball. Raises ``UsageError`` unless ``adv`` and x are floats of one shape.
+        """
+        self._fit(x, adv)
+        adv, x = adv.detach(), x.detach()
         return _GEOMETRIES[self.norm].project(adv, x, _column(self.eps, x), self.range)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
@@ -61,18 +78,21 @@ class Ball:
 
         ``step_size``: the step's length in the norm, a number or (R,). A row whose gradient is zero stays.
         """
+        self._fit(adv, gradient)
         wide = drawing(adv.dtype)
         moved = _GEOMETRIES[self.norm].ascend(adv.to(wide), gradient.to(wide), _column(step_size, adv), self.range)
         return moved.to(adv.dtype)
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """Return a point drawn uniformly from the ball around each row, then clamped to the range."""
+        self._fit(x)
         inside = _GEOMETRIES[self.norm].sample(x.to(drawing(x.dtype)), rng) * _column(self.eps, x)
         start = x + inside.to(x.dtype)
         return start if self.range is None else start.clamp_(*self.range)
 
     def distance(self, adv: Tensor, x: Tensor) -> Tensor:
         """Return how far each row is from x in the norm, (R,)."""
+        self._fit(x, adv)
         return _GEOMETRIES[self.norm].length((adv - x).to(drawing(x.dtype)).flatten(1))
 
     def contains(self, adv: Tensor, x: Tensor) -> Tensor:
@@ -80,6 +100,7 @@ class Ball:
 
         Forgives a millionth of eps and what rounding to the dtype can add; a row with NaN is not inside.
         """
+        self._fit(x, adv)
         unit = torch.finfo(adv.dtype).eps * max(1.0, float(x.abs().max()) if x.numel() else 1.0)
         like = x[:1].flatten(1).to(drawing(x.dtype))
         rounding = _GEOMETRIES[self.norm].length(torch.full_like(like, unit)) if len(x) else unit
@@ -92,6 +113,16 @@ class Ball:
     def take(self, rows: Tensor) -> Ball:
         """Return the ball of some rows, (S,) int64."""
         return self if not isinstance(self.eps, Tensor) else replace(self, eps=self.eps[rows])
+
+    def _fit(self, x: Tensor, *others: Tensor) -> None:
+        for each in (x, *others):
+            if not isinstance(each, Tensor) or not each.is_floating_point() or each.dim() < 2:
+                kind = f"{tuple(each.shape)} ({each.dtype})" if isinstance(each, Tensor) else type(each).__name__
+                raise UsageError(f"inputs of {kind} are no batch (R, *item) of floats: divide integers by 255 first")
+            if each.shape != x.shape:
+                raise UsageError(f"inputs of shapes {tuple(x.shape)} and {tuple(each.shape)} differ: give row for row")
+        if isinstance(self.eps, Tensor) and len(self.eps) not in (1, len(x)):
+            raise UsageError(f"{len(self.eps)} radii do not fit {len(x)} rows: give one number, or one for each row")
 
 
 def parse_norm(norm: str | float) -> str:
@@ -222,10 +253,11 @@ def excess(values: Tensor, range: tuple[float, float]) -> str:
     return f"{' and '.join(said)}: clamp them, x.clamp({low:g}, {high:g})"
 
 
-def _radius(eps: object) -> float:
+def _radius(eps: object, each: bool = False) -> float:
     shape = getattr(eps, "shape", (len(eps),) if isinstance(eps, list | tuple) else ())
     if tuple(shape) != ():
-        raise UsageError(f"eps = {eps!r} is no radius: write one number for all rows, or a ratio such as '8/255'")
+        many = " or a tensor (R,) of floats" if each else ""
+        raise UsageError(f"eps = {eps!r} is no radius: write one number for all rows{many}, or a ratio such as '8/255'")
     eps = plain(eps)
     if not isinstance(eps, str | Real | Tensor) or isinstance(eps, bool):
         raise UsageError(f"eps = {eps!r} is no radius: write a number or a ratio such as '8/255'")
@@ -235,6 +267,6 @@ def _radius(eps: object) -> float:
         raise UsageError(f"eps {eps!r}: {error}") from None
     if not math.isfinite(radius) or radius < 0.0:
         raise UsageError(f"eps {eps} is not a distance: write a finite number that is not negative")
-    if 0.0 < radius < _LEAST:
+    if 0.0 < radius < _LEAST and not each:
         raise UsageError(f"eps {eps} is too small for float32 and leaves nothing to attack: write a larger radius")
     return radius

@@ -371,7 +371,7 @@ def test_mistakes_are_answered_in_a_sentence() -> None:
         spherical_kmeans(good, 0, Rng(0))
     with pytest.raises(UsageError, match="no seeding 'kmeans'"):
         spherical_kmeans(good, 2, Rng(0), seeding="kmeans")
-    with pytest.raises(UsageError, match="restarts 0"):
+    with pytest.raises(UsageError, match="restarts = 0"):
         spherical_kmeans(good, 2, Rng(0), restarts=0)
     for ask in (lambda x: spherical_kmeans(x, 2, Rng(0)), lambda x: silhouette(x, label)):
         with pytest.raises(UsageError, match=r"1 of 10 feature rows .* row 4"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from robustcl.arrays import tensor, whole
 from robustcl.clustering.silhouette import silhouette
 from robustcl.errors import UsageError
 
@@ -28,6 +29,7 @@ def choose(features: Tensor, grid: Sequence[int], fit: Callable[[int], Tensor]) 
     Raises:
         UsageError: an empty grid, or a K below 2 or above n.
     """
+    features, grid = tensor(features, "features"), [whole(k, "a number of clusters", least=0) for k in grid]
     if not grid:
         raise UsageError("the grid of cluster numbers is empty: name at least one, for example 10")
     outside = [k for k in grid if not 2 <= k <= len(features)]

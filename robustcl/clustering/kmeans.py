@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustcl.arrays import number, whole
 from robustcl.clustering.rows import cluster_sums, require_fillable, unit_rows, wide
 from robustcl.clustering.seeding import SEEDINGS
 from robustcl.errors import UsageError
@@ -58,14 +59,14 @@ def spherical_kmeans(
     Raises:
         UsageError: features that are no finite matrix, a K that the rows cannot fill, or an unknown seeding.
     """
-    unit = unit_rows(features)
+    unit, clusters = unit_rows(features), whole(clusters, "clusters", least=0)
     require_fillable(unit, clusters)
+    if not isinstance(rng, Rng):
+        raise UsageError(f"rng = {rng!r} is no stream: give robustcl.Rng(0), or a child of one")
+    restarts, chunk = whole(restarts, "restarts"), whole(chunk, "chunk")
+    iterations, tolerance = whole(iterations, "iterations", least=0), number(tolerance, "tolerance")
     if seeding not in SEEDINGS:
         raise UsageError(f"there is no seeding {seeding!r}: choose one of {', '.join(SEEDINGS)}")
-    if min(restarts, chunk) < 1 or iterations < 0:
-        raise UsageError(
-            f"restarts {restarts} and chunk {chunk} must be at least 1, and iterations {iterations} at least 0"
-        )
     best: KMeans | None = None
     for restart in range(restarts):
         start = unit[SEEDINGS[seeding](unit, clusters, rng.child("restart", restart))]

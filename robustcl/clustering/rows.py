@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustcl.arrays import tensor
 from robustcl.errors import UsageError
 
 
@@ -18,9 +19,10 @@ def unit_rows(features: Tensor) -> Tensor:
     Raises:
         UsageError: not a matrix, or a value is infinite or not a number (the first such row is named).
     """
+    features = tensor(features, "features")
     if features.ndim != 2 or features.numel() == 0:
         raise UsageError(f"features of shape {tuple(features.shape)} cannot be clustered: give a filled matrix (n, F)")
-    rows = features.detach().to(torch.float64 if features.dtype == torch.float64 else torch.float32)
+    rows = features.to(torch.float64 if features.dtype == torch.float64 else torch.float32)
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     small = torch.finfo(rows.dtype).tiny ** 0.5
     if bool(((length > small) & torch.isfinite(length)).all()):

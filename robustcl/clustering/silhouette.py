@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustcl.arrays import tensor, whole
 from robustcl.clustering.rows import cluster_sums, require_finite, wide
 from robustcl.errors import UsageError
-from robustcl.ratio import plain
 
 
 @torch.no_grad()
@@ -33,8 +33,8 @@ def silhouette(features: Tensor, assignment: Tensor, *, clusters: int | None = N
         UsageError: shapes that do not fit, features that are not finite, numbers outside 0 .. K - 1, or fewer
             than two clusters with rows.
     """
-    chunk = plain(chunk)
-    features, own, count = _checked(features, assignment, clusters, chunk)
+    chunk = whole(chunk, "chunk")
+    features, own, count = _checked(features, assignment, clusters)
     sums = torch.zeros(len(count), features.shape[1], device=features.device, dtype=wide(features.device))
     parts = list(zip(torch.split(features, chunk), torch.split(own, chunk), strict=True))
     for part, label in parts:
@@ -75,12 +75,10 @@ def _unit(part: Tensor) -> Tensor:
     return rows / torch.where(length > 0, length, 1.0)
 
 
-def _checked(features: Tensor, assignment: Tensor, clusters: int | None, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
+def _checked(features: Tensor, assignment: Tensor, clusters: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """Return features, each row's cluster counted from 0 without gaps (n,), and the clusters' sizes (L,)."""
-    features, own, clusters = _tensor(features, "features"), _tensor(assignment, "assignment"), _whole(clusters)
-    own = own.to(features.device)
-    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
-        raise UsageError(f"chunk = {chunk!r}: write how many rows are compared at once, 1 or more")
+    features, own = tensor(features, "a silhouette's features"), tensor(assignment, "a silhouette's assignments")
+    own, clusters = own.to(features.device), None if clusters is None else whole(clusters, "clusters")
     if features.ndim != 2 or own.shape != features.shape[:1] or own.numel() == 0 or features.shape[1] == 0:
         raise UsageError(
             f"a silhouette needs features (n, F) and one cluster per row, not {tuple(features.shape)} and "
@@ -97,25 +95,6 @@ def _checked(features: Tensor, assignment: Tensor, clusters: int | None, chunk: 
         raise UsageError(f"all {len(own)} rows are in cluster {low:g}: a silhouette needs at least two clusters")
     _, own, count = torch.unique(own, return_inverse=True, return_counts=True)
     return features, own, count
-
-
-def _tensor(value: object, what: str) -> Tensor:
-    try:
-        found = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"a silhouette's {what}, a {type(value).__name__}, is no array of numbers: {error}") from None
-    if found.is_complex():
-        raise UsageError(f"a silhouette's {what} is complex: give real numbers, for example torch.view_as_real")
-    return found
-
-
-def _whole(clusters: object) -> int | None:
-    number = plain(clusters)
-    if isinstance(number, float) and number.is_integer():
-        return int(number)
-    if number is None or (isinstance(number, int) and not isinstance(number, bool)):
-        return number
-    raise UsageError(f"clusters = {clusters!r}: write a whole number, or leave it out")
 
 
 _NEAR = 1e-6

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from robustcl.arrays import number, tensor, whole
 from robustcl.clustering.rows import require_finite, wide
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 
 
 def matrix(features: Tensor, what: str = "features", *, least: int = 1) -> Tensor:
-    """Return (n, F) in the device's widest float, detached.
+    """Return (n, F), an array of any library, as a tensor in the device's widest float, detached.
 
     Raises:
         UsageError: not a matrix of numbers, fewer than ``least`` rows, or a value that is not finite.
     """
-    if features.ndim != 2 or features.shape[1] == 0 or features.is_complex():
+    features = tensor(features, what)
+    if features.ndim != 2 or features.shape[1] == 0:
         raise UsageError(f"{what} of shape {tuple(features.shape)} ({features.dtype}) are no matrix (n, F) of numbers")
     if len(features) < least:
         raise UsageError(f"{len(features)} rows of {what} are too few for this measure: give at least {least}")
-    rows = features.detach().to(wide(features.device))
+    rows = features.to(wide(features.device))
     require_finite(rows)
     return rows
 
 
 def pair(clean: Tensor, adversarial: Tensor) -> tuple[Tensor, Tensor]:
     """Return clean and adversarial features (n, F) of the same images, on the device of the clean ones."""
+    clean, adversarial = tensor(clean, "clean features"), tensor(adversarial, "adversarial features")
     if clean.shape != adversarial.shape:
         raise UsageError(
             f"clean {tuple(clean.shape)} and adversarial {tuple(adversarial.shape)} features differ in shape: "
@@ -45,12 +46,14 @@ def numbered(label: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def labels(label: Tensor, features: Tensor) -> Tensor:
-    """Return the labels (n,) as int64 on the features' device.
+    """Return the labels (n,), whole numbers of any type, as int64 on the features' device.
 
     Raises:
         UsageError: not one whole number for each row, or a negative one: the image has no label.
     """
-    if label.shape != features.shape[:1] or label.is_floating_point() or label.is_complex():
+    label = tensor(label, "labels")
+    fractions = label.is_floating_point() and not bool((label == label.trunc()).logical_and(label.abs() < 2**53).all())
+    if label.shape != features.shape[:1] or fractions:
         raise UsageError(
             f"labels of shape {tuple(label.shape)} ({label.dtype}) do not fit {len(features)} rows: "
             "give one whole number for each"
@@ -62,24 +65,24 @@ def labels(label: Tensor, features: Tensor) -> Tensor:
 
 
 def at_least_one(value: int, what: str) -> int:
-    """Return a count; raises ``UsageError`` below 1."""
-    if value < 1:
-        raise UsageError(f"{what} = {value}: write 1 or more")
-    return value
+    """Return a count; raises ``UsageError`` below 1 and for what is no whole number."""
+    return whole(value, what)
 
 
 def positive(value: float, what: str) -> float:
     """Return a finite number above 0; raises ``UsageError`` otherwise."""
-    if not (math.isfinite(value) and value > 0):
-        raise UsageError(f"{what} = {value:g}: write a finite number above 0")
-    return value
+    found = number(value, what)
+    if found <= 0:
+        raise UsageError(f"{what} = {found:g}: write a finite number above 0")
+    return found
 
 
 def images(x: Tensor, what: str = "images") -> Tensor:
     """Return (R, *item), detached; raises ``UsageError`` unless they are floats in a filled batch."""
+    x = tensor(x, what)
     if x.ndim < 2 or x.numel() == 0 or not x.is_floating_point():
         raise UsageError(f"{what} of shape {tuple(x.shape)} ({x.dtype}) are no filled batch (R, *item) of floats")
-    return x.detach()
+    return x
 
 
 def bound(rng: Rng, rows: Tensor) -> Rng:
@@ -88,6 +91,8 @@ def bound(rng: Rng, rows: Tensor) -> Rng:
     Raises:
         UsageError: the stream is bound to another number of rows.
     """
+    if not isinstance(rng, Rng):
+        raise UsageError(f"rng = {rng!r} is no stream: give robustcl.Rng(0), or a child of one")
     if rng.rows is None:
         return rng.for_rows(torch.arange(len(rows), device=rows.device))
     if len(rng.rows) != len(rows):

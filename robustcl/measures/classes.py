@@ -55,7 +55,7 @@ def class_distances(
             with two images.
     """
     require_known(distance)
-    checked.at_least_one(chunk, "chunk")
+    chunk = checked.at_least_one(chunk, "chunk")
     rows = checked.matrix(features)
     own, classes = checked.numbered(label, rows)
     count = torch.bincount(own)

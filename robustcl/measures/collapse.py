@@ -8,6 +8,8 @@ from torch import Tensor
 from robustcl.clustering.rows import unit_rows
 from robustcl.measures import checked
 
+_LEAST = 1e-100
+
 
 @torch.no_grad()
 def feature_deviation(features: Tensor) -> float:
@@ -44,10 +46,12 @@ def effective_rank(features: Tensor, *, centred: bool = False, chunk: int = 4096
         UsageError: not a filled matrix, or values that are not finite.
     """
     rows = checked.matrix(features)
-    checked.at_least_one(chunk, "chunk")
+    chunk = checked.at_least_one(chunk, "chunk")
     largest = float(rows.abs().max())
     if largest == 0.0:
         return 0.0
+    if not _LEAST < largest < 1 / _LEAST:
+        rows, largest = rows / largest, 1.0  # the rank does not change, and squares stay numbers
     if centred:
         rows = rows - rows.mean(dim=0)
     factor = rows[:0]

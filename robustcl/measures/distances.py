@@ -35,7 +35,8 @@ def row_distance(a: Tensor, b: Tensor, distance: Distance) -> Tensor:
     """
     if distance == "cosine":
         return (1 - (unit_rows(a) * unit_rows(b)).sum(dim=1)).clamp_(min=0.0)
-    length: Tensor = torch.linalg.vector_norm(a - b, ord=_NORMS[distance], dim=1)
+    scale = scale_of(a, b)
+    length: Tensor = torch.linalg.vector_norm(a / scale - b / scale, ord=_NORMS[distance], dim=1) * scale
     return length
 
 
@@ -55,7 +56,9 @@ def class_sums(rows: Tensor, others: Tensor, own: Tensor, classes: int, distance
         mean = cluster_sums(unit_rows(others), own, classes)
         return torch.bincount(own, minlength=classes) - unit_rows(rows) @ mean.T
     member = torch.nn.functional.one_hot(own, classes).to(rows.dtype)
-    return torch.cat([_norm_sums(part, others, member, _NORMS[distance], chunk) for part in torch.split(rows, chunk)])
+    scale = scale_of(rows, others)
+    others, parts = others / scale, torch.split(rows / scale, chunk)
+    return torch.cat([_norm_sums(part, others, member, _NORMS[distance], chunk) for part in parts]) * scale
 
 
 def _norm_sums(part: Tensor, others: Tensor, member: Tensor, norm: float, chunk: int) -> Tensor:
@@ -64,6 +67,12 @@ def _norm_sums(part: Tensor, others: Tensor, member: Tensor, norm: float, chunk:
         # Differences, not |a|^2 - 2ab + |b|^2: that loses the digits of rows that lie close together.
         total += torch.cdist(part, other, p=norm, compute_mode="donot_use_mm_for_euclid_dist") @ belongs
     return total
+
+
+def scale_of(*rows: Tensor) -> float:
+    """Return what to divide by before differences are squared: 1, but for numbers whose squares are infinite or 0."""
+    largest = max(float(each.abs().max()) for each in rows)
+    return largest if largest > 0.0 and not 1e-100 < largest < 1e100 else 1.0
 
 
 def settled(mean: Tensor, distance: Distance) -> Tensor:

@@ -66,7 +66,7 @@ def relative_divergence(
     first, second = checked.pair(clean, adversarial)
     own, _ = checked.numbered(label, first)
     size = len(first) if batch is None else checked.at_least_one(batch, "batch")
-    checked.at_least_one(chunk, "chunk")
+    chunk = checked.at_least_one(chunk, "chunk")
     blocks = zip(torch.split(first, size), torch.split(second, size), torch.split(own, size), strict=True)
     parts = [_each(block, attacked, label, distance, chunk) for block, attacked, label in blocks]
     intra_each, inter_each = (torch.cat(columns) for columns in zip(*parts, strict=True))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from robustcl.errors import UsageError
 from robustcl.measures import checked
+from robustcl.measures.distances import scale_of
 
 
 @torch.no_grad()
@@ -45,10 +46,12 @@ def neighbour_entropy(points: Tensor, label: Tensor, *, neighbours: int = 10, ch
     """
     rows = checked.matrix(points, "points", least=2)
     own, classes = checked.numbered(label, rows)
-    if not 1 <= neighbours < len(rows):
+    neighbours, chunk = checked.at_least_one(neighbours, "neighbours"), checked.at_least_one(chunk, "chunk")
+    if neighbours >= len(rows):
         raise UsageError(f"{neighbours} neighbours cannot be found among {len(rows)} points: ask for 1 to n - 1")
     start, found = 0, []
-    for part in torch.split(rows, checked.at_least_one(chunk, "chunk")):
+    rows = rows / scale_of(rows)
+    for part in torch.split(rows, chunk):
         distance = torch.cdist(part, rows, compute_mode="donot_use_mm_for_euclid_dist")
         here = torch.arange(len(part), device=rows.device)
         distance[here, here + start] = torch.inf

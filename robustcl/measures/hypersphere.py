@@ -26,7 +26,7 @@ def alignment(first: Tensor, second: Tensor, *, alpha: float = 2.0) -> float:
     Raises:
         UsageError: shapes that differ, values that are not finite, or alpha not above 0.
     """
-    checked.positive(alpha, "alpha")
+    alpha = checked.positive(alpha, "alpha")
     left, right = checked.pair(first, second)
     length = torch.linalg.vector_norm(unit_rows(left) - unit_rows(right), dim=1)
     return float((length**alpha).mean())
@@ -45,7 +45,7 @@ def uniformity(features: Tensor, *, t: float = 2.0, chunk: int = 1024) -> float:
     Raises:
         UsageError: fewer than two rows, values that are not finite, or t not above 0.
     """
-    checked.positive(t, "t")
+    t = checked.positive(t, "t")
     unit = unit_rows(checked.matrix(features, least=2))
     parts = torch.split(unit, checked.at_least_one(chunk, "chunk"))
     total = unit.new_tensor(-math.inf)

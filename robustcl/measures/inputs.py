@@ -73,7 +73,7 @@ def input_landscape(
     Raises:
         UsageError: shapes that do not fit, missing labels, or an option out of its range.
     """
-    checked.positive(radius, "radius")
+    radius = checked.positive(radius, "radius")
     x = checked.images(x)
     own = checked.labels(label, x)
     stream = checked.bound(rng, x)

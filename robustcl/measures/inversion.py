@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from robustcl import gradients
+from robustcl.arrays import tensor
 from robustcl.clustering.rows import wide
 from robustcl.errors import UsageError
 from robustcl.measures import checked
+from robustcl.ratio import plain
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 
@@ -68,6 +70,7 @@ def feature_inversion(
     x = checked.images(x)
     if start is None:
         start = checked.bound(rng, x).uniform(x.shape, low, high, device=x.device, dtype=x.dtype)
+    start = checked.images(start, "a start")
     if start.shape != x.shape:
         raise UsageError(f"a start of shape {tuple(start.shape)} cannot become images of {tuple(x.shape)}")
     found = []
@@ -110,7 +113,10 @@ def component_maximum(
         UsageError: shapes that do not fit, no such component, or an option out of its range.
     """
     start = checked.images(start, "seeds")
-    which = torch.as_tensor(component, dtype=torch.int64, device=start.device)
+    which = tensor(plain(component), "components")
+    if which.is_floating_point() or which.dtype == torch.bool:
+        raise UsageError(f"components of {which.dtype} are no places: give whole numbers from 0")
+    which = which.to(start.device, torch.int64)
     if which.dim() > 1 or (which.dim() == 1 and len(which) != len(start)):
         raise UsageError(f"components of shape {tuple(which.shape)} do not fit {len(start)} seeds: give one, or (R,)")
     found = []
@@ -132,7 +138,7 @@ def _descend(
     value_of: Callable[[Tensor], Tensor], start: Tensor, steps: int, step_size: float, range: tuple[float, float]
 ) -> Inversion:
     """Descend with L2 steps inside the range; each row keeps the best of all points visited."""
-    checked.positive(step_size, "step_size")
+    step_size = checked.positive(step_size, "step_size")
     ball = Ball("L2", step_size)
     at = start.clamp(*range)
     with torch.no_grad():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustcl.errors import UsageError
 from robustcl.measures import checked
+from robustcl.measures.distances import scale_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +67,7 @@ def linear_separability(
         UsageError: shapes that do not fit, values that are not finite, missing labels, one class alone, features
             that are all the same point, or an option out of its range.
     """
-    checked.positive(penalty, "penalty")
-    checked.at_least_one(iterations, "iterations")
+    penalty, iterations = checked.positive(penalty, "penalty"), checked.at_least_one(iterations, "iterations")
     rows, judged = checked.matrix(train, "training features"), checked.matrix(test, "test features")
     if rows.shape[1] != judged.shape[1]:
         raise UsageError(f"training features of width {rows.shape[1]} cannot judge test features of {judged.shape[1]}")
@@ -76,7 +76,8 @@ def linear_separability(
     if len(classes) < 2:
         raise UsageError(f"all {len(rows)} training rows have the label {int(classes[0])}: give at least two classes")
     mean = rows.mean(dim=0)
-    scale = (rows - mean).square().mean().sqrt()
+    unit = scale_of(rows - mean)
+    scale = ((rows - mean) / unit).square().mean().sqrt() * unit
     if float(scale) <= 1e-12 * float(rows.abs().max()):
         raise UsageError(f"all {len(rows)} training rows are the same point: the features have collapsed")
     weight, bias, converged = _fit((rows - mean) / scale, own, 1.0 / penalty, iterations)

@@ -28,7 +28,8 @@ def t_sne(features: Tensor, *, perplexity: float = 30.0, iterations: int = 1000)
             option out of its range.
     """
     rows = checked.matrix(features, least=4)
-    checked.positive(perplexity, "perplexity")
+    perplexity = checked.positive(perplexity, "perplexity")
+    iterations = checked.at_least_one(iterations, "iterations")
     if iterations < 250:
         raise UsageError(f"iterations = {iterations}: t-SNE exaggerates for the first 250, write no fewer")
     points = rows - rows.mean(dim=0)

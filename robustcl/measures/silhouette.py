@@ -44,7 +44,8 @@ def silhouettes(clean: Tensor, adversarial: Tensor, group: Tensor, *, chunk: int
     """
     first, second = checked.pair(clean, adversarial)
     own, _ = checked.numbered(group, first)
-    before = silhouette(first, own, chunk=checked.at_least_one(chunk, "chunk"))
+    chunk = checked.at_least_one(chunk, "chunk")
+    before = silhouette(first, own, chunk=chunk)
     after = silhouette(second, own, chunk=chunk)
     means = float(before.mean()), float(after.mean())
     return Silhouettes(*means, means[0] - means[1], before, after)

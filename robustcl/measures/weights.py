@@ -60,9 +60,9 @@ def weight_landscape(
     Raises:
         UsageError: no parameter to move, an option out of its range, or a loss that is not one number.
     """
-    checked.positive(radius, "radius")
-    checked.at_least_one(points, "points")
-    if directions not in (1, 2):
+    radius, points = checked.positive(radius, "radius"), checked.at_least_one(points, "points")
+    directions = checked.at_least_one(directions, "directions")
+    if directions > 2:
         raise UsageError(f"directions = {directions}: a landscape is drawn along 1 or 2")
     drawn = [filter_normalised(module, rng.child("direction", number)) for number in range(directions)]
     axis = torch.linspace(-radius, radius, points, dtype=torch.float64)
