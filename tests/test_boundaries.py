@@ -79,7 +79,7 @@ def test_clusters_are_due_when_their_time_is_over(every: float | None, epoch: fl
 
 
 @pytest.mark.parametrize(
-    ("n", "share", "held"), [(70, 0.1, 7), (71, 0.1, 8), (79, 0.1, 8), (10, 0.29, 3), (100, 0.29, 29)]
+    ("n", "share", "held"), [(70, 0.1, 7), (71, 0.1, 8), (79, 0.1, 8), (10, 0.29, 3), (100, 0.29, 29), (100, 0.07, 7)]
 )
 def test_the_held_out_part_is_rounded_up_and_floats_add_none(n: int, share: float, held: int) -> None:
     assert len(holdout(torch.zeros(n, dtype=torch.int64), share, Rng(0))[1]) == held

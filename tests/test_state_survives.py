@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,15 +13,21 @@ import torch
 from one_step import TINY, stage_run
 from short import Recorder, stage, train
 from torch import Tensor, nn
+from zoo.images import Tensors
 
 import robustcl
 from robustcl import attacks, compose, registry
 from robustcl.attacking.subject import Subject
+from robustcl.audit import audit
+from robustcl.audit.attacks import CHEAP
 from robustcl.errors import UsageError
+from robustcl.evaluate.classifier import of_model
+from robustcl.evaluate.judge import Judge
 from robustcl.nn.fast import frozen_for_attack
 from robustcl.nn.modes import MODES, locked
 from robustcl.protocols import Need
 from robustcl.rng import Rng
+from robustcl.threat import Ball
 from robustcl.train import checkpoint
 from robustcl.train.refresh import embed_all, refresh
 from robustcl.types import Dims, Scene
@@ -240,7 +247,21 @@ DOORS: dict[str, Callable[[nn.Module], Any]] = {
     "an evaluation": lambda net: attacks.PGD(net, eps=0.1, steps=2, stop_early=True).run_standard_evaluation(X, Y),
     "a sentence": lambda net: refused(lambda: attacks.PGD(net, eps=0.1, steps=2)(X[:, :, :3], Y)),
     "a guard": lambda net: rude(net),
+    "a judge": lambda net: judged(net),
+    "an audit": lambda net: audited(net),
 }
+
+
+def judged(net: nn.Module) -> None:
+    judge = Judge(of_model(net), Ball("Linf", 0.1), Rng(0), nullcontext)
+    for attack in ("pgd-20", "apgd-ce", "fab-t"):
+        judge.attack(X, Y, torch.arange(4), attack, registry.find("attack", attack).cls().members(3, judge.ball))
+
+
+def audited(net: nn.Module) -> None:
+    few = replace(CHEAP, black_box=replace(CHEAP.black_box, options={"queries": 3}), noise=2, second=())
+    found = audit(of_model(net), Tensors(X, Y), torch.arange(4), Ball("Linf", 0.1), Rng(0), effort=few)
+    assert all("could not be checked" not in finding.evidence for finding in found.findings)
 
 
 def rude(net: nn.Module) -> None:
