@@ -1,4 +1,4 @@
-"""Train and judge every recipe at an equal budget: mean and standard deviation of SA and RA over seeds.
+"""Train and judge every recipe with equally many passes: mean and standard deviation of SA and RA over seeds.
 
 ``python benchmarks/methods.py`` takes all recipes on digits with three seeds; ``--recipes``, ``--dataset``, ``--seeds``
 and others change that. The whole takes hours; what is finished is not done again, what

@@ -14,8 +14,12 @@ HEAD = """# Results
 
 What has been run so far, by `benchmarks/methods.py`, with the command of each table. SA is the accuracy on clean test
 images, RA under PGD-20 in the ball that the table names, both in percent with the standard deviation over seeds. Every
-recipe had the same number of passes over the training images; see the script for what a pass is. These are small
-budgets: they show that methods run and compare on equal terms, not what they reach in a thousand epochs. Nothing was
+recipe had the same number of passes over the training images; see the script for what a pass is. That is all that was
+equal: optimiser, rate and its schedule, batch, attack, and with them the number of optimiser steps, are each recipe's
+own, so that a method may have had 20 steps where another had 90. A difference between two rows is therefore one between
+two whole recipes at this size, and of no single part of them; a study with one optimiser and equal steps separates
+parts. The budgets are small: nothing here says what a method reaches in a thousand epochs. Protocols differ too: `own`
+judges the classifier that was trained along, `slf` and `alf` train one by a short schedule. Nothing was
 tuned on these figures. Seconds are of training alone, on two cores that did other work beside it. A table may hold
 fewer recipes and seeds than its command names: it is filled one after the other.
 """

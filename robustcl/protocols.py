@@ -116,7 +116,17 @@ class EncoderPlugin(Plugin, Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """The images of one split, in fixed order."""
+    """The images of one split, in fixed order.
+
+    A source may also have, and most have none of it:
+
+    ``decodes = True``: fetching is work, such as reading image files, and is shared out among processes.
+    ``on_disk = True``: rows are read quickly where they lie; such a split takes no second place in memory.
+    ``remarks``: sentences about what was left out, said where the split is used. ``left_out``: why -> ``count`` and
+    ``names``, the same for tools. ``name(index)``: where an image stands, its file. ``check()``: look at all images
+    without decoding them, and raise DataError for the first that is broken. ``identity()``: text that is another where
+    other images lie there, for splits too large to be read for it.
+    """
 
     item: tuple[int, ...]
     labels: Tensor

@@ -14,13 +14,14 @@ import torch
 
 from robustcl.composition import answers, audited
 from robustcl.composition.asked import attack_of, attack_table
+from robustcl.composition.data import keep_looked_through
 from robustcl.composition.folder import made, only_one
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, environment
 from robustcl.composition.run import Run, check_device
 from robustcl.composition.stages import Say
-from robustcl.data.held import keep, opened
+from robustcl.data.held import opened
 from robustcl.data.subset import Images
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
@@ -83,6 +84,8 @@ def judge_model(
     subject = _open(asked, Engine(device, 1, precision), say)
     _refuse_others(out, subject)
     made(out, "the model's numbers")
+    for remark in subject.remarks:
+        say(remark)
     with only_one(out, work.shard):
         journal = shards.journal(out, work.shard)
         journal.require_model(subject.digest)
@@ -117,6 +120,8 @@ class _Subject:
     attacks: Sequence[tuple[str, Members, Mapping[str, Any]]]
     resolved: Sequence[Mapping[str, Any]]
     """All options of each attack as it runs."""
+    remarks: tuple[str, ...] = ()
+    """What the data set left out, in sentences."""
 
     def rows(self, measurement: Measurement) -> list[dict[str, Any]]:
         samples = self.asked.samples
@@ -202,7 +207,8 @@ def _open(asked: Asked, engine: Engine, say: Say) -> _Subject:
     dataset = parts.make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
     tables = [attack_table(attack, "--attack") for attack in asked.attacks]
     found = [attack_of(table, parts, "--attack") for table in tables]
-    images = keep(opened(dataset, "test"), engine.device)
+    source = opened(dataset, "test")
+    images = keep_looked_through(source, engine.device)
     model = outside.build(asked.model, asked.weights, len(dataset.classes()), say=say)
     engine.place(model, ours=False)
     classifier = of_model(model)
@@ -218,4 +224,7 @@ def _open(asked: Asked, engine: Engine, say: Say) -> _Subject:
         for attack, table in zip(found, tables, strict=True)
     ]
     judge = Judge(classifier, ball, Rng(asked.seed, "evaluate", PROTOCOL), engine.autocast)
-    return _Subject(asked, ball, engine, parts, dataset, images, judge, likeness(model), content(images), attacks, ran)
+    return _Subject(
+        asked, ball, engine, parts, dataset, images, judge, likeness(model), content(images), attacks, ran,
+        tuple(getattr(source, "remarks", ())),
+    )  # fmt: skip

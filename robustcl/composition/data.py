@@ -73,7 +73,7 @@ def open_splits(composition: Composition, device: torch.device, *, test: bool = 
     dataset = composition.dataset.plugin
     train_source = opened(dataset, "train")
     pretrain_source = opened(dataset, "pretrain")
-    train = _keep(train_source, device)
+    train = keep_looked_through(train_source, device)
     fraction = composition.recipe.data.validation
     rest: Images = train
     validation: Images | None = None
@@ -84,10 +84,10 @@ def open_splits(composition: Composition, device: torch.device, *, test: bool = 
         rest, validation = Subset(train, kept), Subset(train, held_out[labels[held_out] != UNLABELED])
     # The same labels in the same order: the same images, of which the validation part must stay out.
     same = same_images(pretrain_source, train_source)
-    whole = {"train": train} if same else {"train": train, "pretrain": _keep(pretrain_source, device)}
+    whole = {"train": train} if same else {"train": train, "pretrain": keep_looked_through(pretrain_source, device)}
     test_source = opened(dataset, "test") if test else None
     if test_source is not None:
-        whole["test"] = _keep(test_source, device)
+        whole["test"] = keep_looked_through(test_source, device)
     mean, std = dataset.statistics()
     sources = (train_source, *(() if same else (pretrain_source,)), *(() if test_source is None else (test_source,)))
     return Splits(
@@ -109,7 +109,7 @@ def open_test(composition: Composition, device: torch.device) -> Images:
     return keep(opened(composition.dataset.plugin, "test"), device)
 
 
-def _keep(source: Source, device: torch.device) -> Images:
+def keep_looked_through(source: Source, device: torch.device) -> Images:
     """Keep a split; one that is decoded on the way is looked through first, if it can be, not in the middle of it."""
     images = keep(source, device)
     check = getattr(source, "check", None)

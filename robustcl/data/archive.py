@@ -29,6 +29,7 @@ _HEADER = 65_536
 _MEMBERS = 100_000
 _DEFLATE = 1032
 """How much deflate can shorten at most: what claims more is a lie."""
+_NPY = b"\x93NUMPY"
 _AGAIN = "save it again with numpy.savez"
 
 
@@ -177,6 +178,12 @@ def open_archive(path: Path, remedy: str) -> Iterator[Archive]:
     """
     try:
         with open_regular(path, remedy) as file:
+            if file.read(len(_NPY)) == _NPY:
+                raise DataError(
+                    f"{path} is one array (.npy): save all of them together, numpy.savez('images.npz', x_train=..., "
+                    "y_train=..., x_test=..., y_test=...)"
+                )
+            file.seek(0)
             if not zipfile.is_zipfile(file):
                 raise DataError(
                     f"{path} is not a complete .npz archive: it is truncated or of another kind; copy it again"
@@ -197,7 +204,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImp
 def _parse(stream: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Return shape, Fortran order, type, and the header's length; at most ``_HEADER`` bytes are read."""
     start = stream.read(12)
-    if len(start) < 12 or start[:6] != b"\x93NUMPY" or start[6] not in (1, 2, 3):
+    if len(start) < 12 or start[:6] != _NPY or start[6] not in (1, 2, 3):
         raise DataError(f"{where} is no NumPy array: {_AGAIN}")
     lead = 10 if start[6] == 1 else 12
     length: int = struct.unpack("<H" if lead == 10 else "<I", start[8:lead])[0]

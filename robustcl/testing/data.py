@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustcl import registry
+from robustcl.data.streamed import checked
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.testing.builders import make_images
@@ -97,6 +98,44 @@ def describes_itself(subject: Subject) -> None:
     assert all(0 <= m <= 1 and 0 < s <= 1 for m, s in zip(mean, deviation, strict=True)), "statistics are not of [0, 1]"
 
 
+def its_sources_keep_their_word(subject: Subject) -> None:
+    """Every split that opens here has the shape, range and optional members that a source may have."""
+    plugin, opened = subject.make(), 0
+    for split in ("train", "pretrain", "test"):
+        try:
+            source = plugin.open(split)
+        except UsageError:
+            continue  # its files are not here
+        opened += 1
+        n = len(source.labels)
+        assert source.labels.dtype == torch.int64, f"the labels of {split} are {source.labels.dtype}"
+        assert source.labels.shape == (n,), f"the labels of {split} have the shape {tuple(source.labels.shape)}"
+        assert n, f"{split} holds no image"
+        checked(source, torch.tensor([n - 1, 0]))
+        first = checked(source, torch.tensor([0]))
+        assert torch.equal(checked(source, torch.tensor([n - 1, 0]))[1:], first), "an image depends on its neighbours"
+        _check_members(source)
+    if not opened:
+        raise Skip("none of its splits can be opened here")
+
+
+def _check_members(source: Any) -> None:
+    remarks = getattr(source, "remarks", ())
+    assert not isinstance(remarks, str), "remarks is a text and not several"
+    assert all(isinstance(remark, str) for remark in remarks), "a remark is no text"
+    for why, entry in getattr(source, "left_out", {}).items():
+        assert isinstance(why, str), "left_out says why in other than text"
+        assert entry["count"] >= len(entry["names"]), f"left_out names more than it counts: {why}"
+    for member in ("decodes", "on_disk"):
+        assert isinstance(getattr(source, member, False), bool), f"{member} is neither True nor False"
+    if hasattr(source, "name"):
+        assert isinstance(source.name(0), str), "name(0) is no text"
+    if hasattr(source, "identity"):
+        assert source.identity() == source.identity(), "identity() changes from call to call"
+    if hasattr(source, "check"):
+        assert source.check() is None, "check() returns something: it raises DataError, or nothing"
+
+
 def its_encoder_exists(subject: Subject) -> None:
     """The encoder it suggests is registered."""
     known = registry.names("encoder")
@@ -143,7 +182,7 @@ VIEW: tuple[Check, ...] = (
     rows_are_independent,
     keeps_its_range,
 )
-DATASET: tuple[Check, ...] = (describes_itself, its_encoder_exists)
+DATASET: tuple[Check, ...] = (describes_itself, its_sources_keep_their_word, its_encoder_exists)
 SAMPLER: tuple[Check, ...] = (selects_indices, draws_from_the_survey_s_stream, selects_by_the_rng)
 
 

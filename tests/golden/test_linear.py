@@ -70,6 +70,20 @@ def test_the_decay_is_the_best_of_the_grid_on_validation() -> None:
     assert found["samples"] == 60  # type: ignore[index]
 
 
+@pytest.mark.parametrize("by", ["validation", "held-out training images"])
+def test_the_classifier_is_the_one_of_the_decay_that_was_chosen(by: str) -> None:
+    """The chosen decay stands in the middle of the grid: the head of any other entry is another one."""
+    features, label = cloud(60, 40, 3, 2.0)
+    validation = cloud(300, 40, 3, 2.0, seed=1) if by == "validation" else None
+    head = Linear(weight_decay=(1e-6, 1e-1, 1e6)).head(features, label, 3, validation=validation, rng=Rng(1))
+    found = head.outcome
+    assert (found["weight_decay"], found["chosen_by"]) == (1e-1, by)  # type: ignore[index]
+    alone = Linear(weight_decay=(1e-1,)).head(features, label, 3)
+    assert torch.allclose(head.weight, alone.weight, atol=1e-3)  # type: ignore[arg-type]
+    loss, _ = peer(features, label, found["raw_weight_decay"])  # type: ignore[index]
+    assert float(nn.functional.cross_entropy(head(features), label)) == pytest.approx(loss, abs=1e-4)
+
+
 def test_without_validation_a_part_is_held_out_and_then_fitted_too() -> None:
     features, label = cloud(100, 6, 4, 1.5)
     head = Linear().head(features, label, 4, rng=Rng(3))
@@ -87,6 +101,10 @@ def test_a_class_without_images_is_never_predicted() -> None:
     logits = head(features)
     assert logits.shape == (90, 6)
     assert torch.equal(logits.argmax(1), 2 * label)
+    # Far below all others, so that no perturbed image is called so either.
+    assert float(logits[:, [1, 3, 5]].max()) <= float(logits[:, [0, 2, 4]].min()) - 9_999
+    far = head(features + 100.0 * Rng(0, "far").normal(tuple(features.shape)))
+    assert set(far.argmax(1).tolist()) <= {0, 2, 4}
 
 
 def test_collapsed_features_give_the_classes_shares() -> None:

@@ -117,9 +117,11 @@ class Npz:
         if shape[0] == 0:
             raise DataError(f"{where} holds no images: give at least one")
         if dtype != np.uint8 and dtype.kind != "f":
-            remedy = ""
+            remedy = f"; of True and False, {key}.astype('uint8') * 255" if dtype.kind == "b" else ""
+            if dtype.kind in "iu":
+                remedy = f"; of values to 255, {key}.astype('uint8')"
             if dtype.kind in "iu" and dtype.itemsize == 2:
-                remedy = "; of 16 bits, (x / 65535).astype('float32')"
+                remedy += f", of 16 bits, ({key} / 65535).astype('float32')"
             raise DataError(f"{where} is {dtype}: store the images as uint8, or as floats in [0, 1]{remedy}")
         return member
 

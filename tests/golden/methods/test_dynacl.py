@@ -137,7 +137,7 @@ def test_the_average_learns_nothing_by_gradient_and_keeps_its_own_statistics() -
 
 @pytest.mark.golden("recipe", "dynacl")
 def test_the_average_follows_by_a_hundredth_before_the_optimiser() -> None:
-    seen = one_step("dynacl", overrides=["stage.pretrain.encoders.ema.momentum=0.99"])  # as the paper's budget has it
+    seen = one_step("dynacl")
     encoders = seen.run.encoders
     before = {name: p.clone() for name, p in encoders.ema["ema"].named_parameters()}
     buffers = {name: b.clone() for name, b in encoders.ema["ema"].named_buffers()}
