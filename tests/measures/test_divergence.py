@@ -152,7 +152,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="do not fit 4 rows"):
         relative_divergence(clean, clean, label[:3])
     with pytest.raises(UsageError, match="do not fit"):
-        relative_divergence(clean, clean, label.float())
+        relative_divergence(clean, clean, label + 0.5)
     with pytest.raises(UsageError, match="2 of 4 rows have no label"):
         relative_divergence(clean, clean, label - 1)
     with pytest.raises(UsageError, match="the first is row 1"):
