@@ -170,6 +170,9 @@ def test_points_of_results_and_what_the_journal_says_of_them(tmp_path: Path) -> 
         Key("slf", "main", "test", "pgd", '{"eps": 0.1}'), [outcome(0, True), outcome(1, False), outcome(2, False)]
     )
     assert set(shares(kept, found[1])) == {0.5, *_of(kept, 2)}
+    whole = Point("security", {**found[1].entry, "n": 3}, "pgd", found[1].asked, 1 / 3)
+    assert set(shares(kept, whole)) == {1 / 3}
+    assert set(shares(kept, Point("security", {**found[1].entry, "n": 4}, "pgd", found[1].asked, 1 / 3))) == set()
     five, again = '{"attack": {"steps": 5}}', Journal(tmp_path / "again.jsonl")
     assert list(shares(again, found[3])) == []
     again.append(Key("slf", "main", "test", "pgd", five), [outcome(0, True)])
@@ -395,3 +398,62 @@ def test_sigmoids(low: float, high: float, warns: bool) -> None:
             check_logits(logits, torch.tensor([0, 1]))
     else:
         check_logits(logits, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(("labels", "judged", "warned"), [
+    ([0, 0, 0, 0, 1, 2, 3], 4, True), ([0, 1, 0, 1, 2, 3, 2], 4, True), ([0, 1, 2, 1, 3, 3, 2], 4, False),
+    ([0, 0, 0, 1, 2, 3, 3], 3, False), ([0, 0, 0, 0, 1, 1, 1], 4, True),
+])  # fmt: skip
+def test_images_of_half_the_classes_are_told(labels: list[int], judged: int, warned: bool, tmp_path: Path) -> None:
+    """Told where the judged images could be of all classes, and are of half of them at most."""
+    from contextlib import nullcontext
+
+    from robustcl.evaluate.measure import Measurement
+
+    images, spoken = Images(labels[:6]), []
+    images.labels, images.x, images.samples = torch.tensor(labels), torch.rand(7, 1, 1, 2), 7  # type: ignore[misc]
+    judge = Judge(of_model(Linear()), Ball("Linf", 0.1), Rng(0), nullcontext)
+    measurement = Measurement(Journal(tmp_path / "j"), 0, Work(), spoken.append)
+    measurement.row(judge, images, Key("as-is", "", "test", None, '{"model": "a"}'), (), judged)  # type: ignore[arg-type]
+    assert any("classes" in said for said in spoken) == warned
+
+
+def test_pictures_hold_what_is_drawn_of_them(tmp_path: Path) -> None:
+    from contextlib import nullcontext
+
+    import numpy as np
+
+    from robustcl.evaluate import artifacts
+
+    images = Images([0] * 6)
+    images.x = torch.full((6, 1, 1, 2), 0.4)
+    judge = Judge(of_model(Bright()), Ball("Linf", 0.6), Rng(0), nullcontext)
+    artifacts.keep(tmp_path, judge, "", images, torch.tensor([5, 1, 3]), "it", [("a", To(0, 4, 0.6))])  # type: ignore[arg-type]
+    strip = np.load(tmp_path / "strip.npz")
+    assert sorted(strip) == ["adversarial", "adversarial_prediction", "clean", "clean_prediction", "index", "label"]
+    assert strip["index"].tolist() == [5, 1, 3]
+    assert strip["label"].tolist() == strip["clean_prediction"].tolist() == [0, 0, 0]
+    assert strip["adversarial_prediction"].tolist() == [0, 1, 1]
+    assert strip["clean"].mean((1, 2, 3)) == pytest.approx([0.4, 0.4, 0.4])
+    assert strip["adversarial"].mean((1, 2, 3)) == pytest.approx([0.4, 0.6, 0.6])
+
+
+def test_a_curve_without_numbers_has_no_points() -> None:
+    for eps, accuracy in (([0.1], None), (None, [0.5]), ("ab", [0.5]), ([0.1], 0.5)):
+        assert list(points({"security": [{"attack": "it", "eps": eps, "accuracy": accuracy}]})) == []
+    assert len(list(points({"security": [{"attack": "it", "eps": [0.1, 0.2], "accuracy": [0.5]}]}))) == 1
+
+
+def test_a_fit_that_is_cut_off_keeps_the_best_that_it_has_seen() -> None:
+    from robustcl_plugins.protocols.regression import regressions
+
+    features = Rng(0, "features").normal((60, 5), dtype=torch.float64)
+    label = (features[:, 0] + Rng(0, "noise").normal((60,), dtype=torch.float64) > 0).long()
+    fits = [regressions(features, label, [1e-3], gap=1e-30, most=most)[0] for most in range(1, 16)]
+    lengths = [fit.gradient for fit in fits]
+    assert lengths == sorted(lengths, reverse=True)
+    assert not fits[3].converged
+    loose = regressions(features, label, [1e-3], gap=1e-2, most=500)[0]
+    assert loose.converged
+    assert loose.tolerance == pytest.approx((2 * 1e-3 * 1e-2) ** 0.5)
+    assert loose.objective == pytest.approx(loose.loss + 0.5e-3 * loose.weight[1].square().sum().item())
