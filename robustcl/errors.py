@@ -70,6 +70,10 @@ class DiskError(RobustclError):
         """The system's ``errno``."""
 
 
+class ProcessLost(RobustclError):
+    """A process that the run needs has died: one that reads images, or one of several that train (exit code 1)."""
+
+
 class Contradiction(RobustclError):
     """Two records of one run say different things, such as results.json and the journal (exit code 1)."""
 

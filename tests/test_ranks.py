@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,8 @@ def test_every_registered_generator_and_objective_is_compared() -> None:
     assert {"generator pgd, eval", "generator ncp, train"} <= set(CASES)
 
 
-def test_a_whole_run_of_two_processes_has_the_loss_trace_of_one(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the second process is found in /proc")
+def test_a_run_that_loses_a_process_ends_with_a_sentence_and_resumes_to_the_loss_trace_of_one(tmp_path: Path) -> None:
     settings = (
         "encoder.width=2", "encoder.projector.widths=[8,4]", "run.log_every=1", "data.validation=0.5",
         "stage.pretrain.epochs=1", "stage.robust.targets.clusters=5", "stage.robust.generator.steps=2",
@@ -100,14 +103,33 @@ def test_a_whole_run_of_two_processes_has_the_loss_trace_of_one(tmp_path: Path) 
     common = [sys.executable, "-m", "robustcl", "compose", "--objective", "deacl", "--generator", "ncp"]
     common += ["--encoder", "resnet-small", "--budget", "smoke", "--device", "cpu", "--precision", "64-true"]
     common += [flag for setting in settings for flag in ("--set", setting)]
-    for devices in ("1", "2"):
-        done = subprocess.run(
-            [*common, "--devices", devices, "--out", f"run-{devices}"],
-            cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        if devices == "2" and "gloo" in done.stderr and done.returncode:
-            without_gloo(done.stderr[-2000:])
-        assert done.returncode == 0, done.stderr
+    one, two = ([*common, "--devices", devices, "--out", f"run-{devices}"] for devices in "12")
+    done = subprocess.run(one, cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    code, said = lose_a_rank(two, tmp_path)
+    if "gloo" in said and code != 1:
+        without_gloo(said[-2000:])
+    assert (code, "another process of this run has ended" in said, "Traceback" in said) == (1, True, False), said
+    again = [sys.executable, "-m", "robustcl", "resume", "run-2"]
+    done = subprocess.run(again, cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    hold_traces(tmp_path)
+
+
+def lose_a_rank(command: list[str], folder: Path) -> tuple[int, str]:
+    """Start a run of two processes, kill the second one in its first stage, and return how the first one ends."""
+    with subprocess.Popen(command, cwd=folder, env=tiny.environment(), stderr=subprocess.PIPE, text=True) as first:
+        log, children = folder / "run-2/metrics.jsonl", Path(f"/proc/{first.pid}/task/{first.pid}/children")
+        while first.poll() is None and not (log.is_file() and log.read_bytes()):
+            time.sleep(0.05)
+        for child in children.read_text().split() if children.exists() else ():
+            os.kill(int(child), signal.SIGKILL)
+        said = first.communicate(timeout=120)[1]
+        return first.returncode, said
+
+
+def hold_traces(tmp_path: Path) -> None:
+    """Hold what the run of two processes logged and judged against what one did."""
     one, two = (tiny.lines(tmp_path / f"run-{devices}" / "metrics.jsonl", "seconds") for devices in "12")
     assert [(line["stage"], line["step"]) for line in one] == [(line["stage"], line["step"]) for line in two]
     assert {"pretrain", "robust"} < {line["stage"] for line in one}

@@ -17,6 +17,7 @@ from robustcl import signals
 from robustcl.cli.main import robustcl
 from robustcl.disk import told
 from robustcl.errors import RobustclError
+from robustcl.lost import lost
 from robustcl.terminal import sentence
 
 DEBUG = "ROBUSTCL_DEBUG"
@@ -103,6 +104,12 @@ def _answered() -> int:
         by = f"stopped by {signal}" if isinstance(signal, signals.Stopped) else "interrupted"
         click.echo(f"robustcl: {by}: {_KEPT}", err=True)
         return INTERRUPTED
+    except (RuntimeError, ConnectionError) as error:
+        cause = None if os.environ.get(DEBUG) else lost(error, int(os.environ.get("WORLD_SIZE", "1")))
+        if cause is None:
+            raise
+        click.echo(f"robustcl: {cause}", err=True)
+        return 1
     return code if isinstance(code, int) else 0
 
 

@@ -7,12 +7,19 @@ import click
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", type=click.Path(file_okay=False))
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change what may change in a run that has begun, e.g. stage.robust.optimizer.lr=0.01; the lock notes it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools.")
-def command(run: str, as_json: bool) -> None:
-    """Go on with RUN where it stopped; the outcome is the same as without the stop."""
+def command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Go on with RUN where it stopped; the outcome is the same as without the stop, unless --set changes it."""
     from robustcl.cli.runs import Progress, conclude
     from robustcl.composition.run import resume
 
     with Progress() as progress:
-        finished = resume(run, watcher=progress.watch, say=progress.say, report=False)
+        finished = resume(run, overrides, watcher=progress.watch, say=progress.say, report=False)
     conclude(finished, as_json)

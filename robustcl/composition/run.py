@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from robustcl import ranks
-from robustcl.composition import answers, api, complete, contents, preflight, store
+from robustcl.composition import answers, api, changes, complete, contents, preflight, store
 from robustcl.composition import folder as folder_of
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
@@ -77,21 +79,33 @@ def reported(run: Run, say: Say) -> Run:
     return run
 
 
-def resume(path: str | Path, *, watcher: Watcher | None = None, say: Say | None = None, report: bool = True) -> Run:
+def resume(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    watcher: Watcher | None = None,
+    say: Say | None = None,
+    report: bool = True,
+) -> Run:
     """Continue a run where it was cut off; one that lacks nothing stays as it is, to the byte.
 
-    Arguments as ``Composition.train`` has them.
+    ``overrides`` are of what may change in a run that has begun, "stage.robust.optimizer.lr=0.01": see ``changes``. The
+    others are as ``Composition.train`` has them.
 
     Raises:
         UsageError: the directory holds no run, or its recipe can no longer be composed as it was.
     """
     folder = Path(path)
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others are started later, and find it done
+    changed = changes.change(folder, overrides) if overrides and first else []
     composition, options = folder_of.reopen(folder)
     if (whole := complete.results(composition, folder)) is not None:
         return Run(folder, Results(whole))
     engine = Engine(options["device"], options["devices"], options["precision"])
     engine.launch()
     with shown(watcher, say) as (watch, tell):
+        for sentence in changed:
+            tell(sentence)
         run = execute(composition, folder, engine, watch, tell)
         return reported(run, tell) if report else run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcl import ranks
-from robustcl.composition import averages, origins, store
+from robustcl.composition import averages, changes, origins, store
 from robustcl.composition.lock import digest, digest_until
 from robustcl.duration import duration
 from robustcl.errors import UsageError
@@ -90,4 +90,6 @@ class Stages:
         if steps is None:
             raise UsageError(f'run.checkpoint = {settings.checkpoint!r}: write "1 epoch" or "50 steps"')
         every = None if length.unit == "epochs" and length.amount == 1 else max(round(steps), 1)
-        return Keeping(self.folder / "checkpoints" / name, digest(self.composition), every, settings.log_every)
+        earlier = changes.digests(self.composition.recipe.lock)
+        folder = self.folder / "checkpoints" / name
+        return Keeping(folder, digest(self.composition), every, settings.log_every, earlier)

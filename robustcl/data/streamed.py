@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from robustcl.errors import DataError
+from robustcl.errors import DataError, ProcessLost
+from robustcl.lost import WORKER
+from robustcl.lost import lost as process_lost
 from robustcl.protocols import Source
 
 WORKERS = min(8, os.cpu_count() or 1)
@@ -82,7 +84,13 @@ def read_all(source: Source, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, 
 def _loaded(batches: _Batches, workers: int, *, pin: bool = False) -> Iterator[tuple[Tensor, Tensor | str]]:
     # The loader would otherwise draw its workers' seeds from the global generator.
     generator = torch.Generator().manual_seed(0)
-    yield from DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin, generator=generator)
+    loader = DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin, generator=generator)
+    try:
+        yield from loader
+    except (RuntimeError, OSError, EOFError) as error:  # the last two: cut off in the middle of a batch
+        if workers and (process_lost(error, 1) is not None or isinstance(error, ConnectionError | EOFError)):
+            raise ProcessLost(WORKER) from None
+        raise
 
 
 def checked(source: Source, index: Tensor) -> Tensor:

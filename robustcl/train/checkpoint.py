@@ -47,6 +47,12 @@ def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     return None, passed
 
 
+def steps(folder: Path) -> list[int]:
+    """Return the steps that checkpoints are kept of, valid or not."""
+    names = (path.stem.removeprefix("step-") for path in folder.glob("step-*.pt"))
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
 def read(path: Path) -> dict[str, Any]:
     """Read one checkpoint.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
+from robustcl.train import companions
 
 _PATIENCE = datetime.timedelta(days=7)
 """How long the other ranks wait while the first one judges."""
@@ -45,19 +46,24 @@ class Engine:
             raise UsageError("--device mps: torch sees no Apple GPU here; use --device cpu")
         _check_number(accelerator, devices)
         self.precision = precision
+        self._environment = _environment(devices)
         self.fabric = Fabric(
             accelerator=accelerator,
             devices=[int(number)] if number else devices,
             # Statistics are synchronised exactly by our own batch norm; DDP's broadcast would hide a fault in it.
             strategy=DDPStrategy(broadcast_buffers=False, timeout=_PATIENCE) if devices > 1 else "auto",
             precision=precision,  # type: ignore[arg-type]
-            plugins=[_environment(devices)],
+            plugins=[self._environment],
         )
         self.devices = devices
 
     def launch(self) -> None:
         """Start the other processes; they run the same command line."""
         if self.devices > 1:
+            companions.look_after()
+            started = os.environ.get("LOCAL_RANK", "0") != "0" and isinstance(self._environment, LightningEnvironment)
+            if started:
+                companions.follow_parent()
             self.fabric.launch()
 
     @property

@@ -41,6 +41,8 @@ class Keeping:
     every_steps: int | None
     """Steps between checkpoints; ``None``: at the end of each epoch."""
     log_every: int = 10
+    earlier: frozenset[str] = frozenset()
+    """Hashes of the recipe before it was changed on resume, which older checkpoints carry."""
 
 
 _LARGEST = 1e12
@@ -128,7 +130,7 @@ class StageRun:
                 if asked or last or self._is_due():
                     self.seconds += time.monotonic() - started
                     started = time.monotonic()
-                    self._keep(optimizer)
+                    self._keep(optimizer, numbers["loss"])
                 if asked:
                     raise Interrupted(
                         f"stopped at step {self.done} of {progress.steps} of stage {self.plan.name}; resume it"
@@ -246,21 +248,25 @@ class StageRun:
         every = self.keeping.every_steps
         return self.within == 0 if every is None else self.done % every == 0
 
-    def _refuse_insane(self) -> None:
-        """Refuse to replace a good checkpoint by weights that have run away, even where no loss is infinite yet.
+    def _refuse_insane(self, loss: float) -> None:
+        """Refuse to replace a good checkpoint by a state that has run away, even where no loss is infinite yet.
 
         Raises:
-            NonFiniteLoss: a weight or statistic of the stage is not finite or beyond any that learns.
+            NonFiniteLoss: the loss, a weight or a statistic, of an average too, is beyond any that learns.
         """
-        for name, value in [*self.encoders.online.state_dict().items(), *self.step.heads.state_dict().items()]:
+        followers = {f"{name}: ": encoder for name, encoder in self.encoders.ema.items()}
+        modules = {"": self.encoders.online, **followers, "heads.": self.step.heads}
+        state = [(f"{of}{name}", value) for of, each in modules.items() for name, value in each.state_dict().items()]
+        for name, value in [("the loss", torch.tensor(loss)), *state]:
             if value.is_floating_point() and not bool((value.abs() <= _LARGEST).all()):
                 raise NonFiniteLoss(
                     f"{name} has run away to {float(value.abs().max()):.3g} by step {self.done} of stage "
-                    f"{self.plan.name}: the checkpoint before is kept; lower the learning rate and start anew"
+                    f"{self.plan.name}: the checkpoint before is kept; go on from there with robustcl resume RUN --set "
+                    f"stage.{self.plan.name}.optimizer.lr=VALUE, a lower one"
                 )
 
-    def _keep(self, optimizer: torch.optim.Optimizer | None) -> None:
-        self._refuse_insane()
+    def _keep(self, optimizer: torch.optim.Optimizer | None, loss: float) -> None:
+        self._refuse_insane(loss)
         mark = self.log.mark()
         if ranks.rank() == 0:
             checkpoint.save(self.keeping.folder, self.done, state.snapshot(self, optimizer, mark))

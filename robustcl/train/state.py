@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,8 @@ def restore(run: StageRun, optimizer: torch.optim.Optimizer | None) -> int | Non
         run.say(f"{sentence}; {'the stage starts anew' if last else 'the one before it is used'}")
     if state is None:
         return None
-    if state.get("recipe") != run.keeping.recipe_hash:
+    of = state.get("recipe")
+    if of != run.keeping.recipe_hash and of not in run.keeping.earlier:
         raise CheckpointError(f"the checkpoints in {run.keeping.folder} belong to another recipe; use another --out")
     try:
         return _put(run, optimizer, state)
@@ -69,7 +71,12 @@ def _put(run: StageRun, optimizer: torch.optim.Optimizer | None, state: dict[str
         encoder.load_state_dict(state["ema"][name])
     run.step.heads.load_state_dict(state["heads"])
     if optimizer is not None:
-        optimizer.load_state_dict(state["optimizer"])
+        _load(optimizer, state["optimizer"], keep=state["recipe"] != run.keeping.recipe_hash)
+    for key in ("step", "epoch", "within", "mark"):
+        if type(state[key]) is not int or not 0 <= state[key] < 2**53:
+            raise ValueError(f"{key} is {state[key]!r:.40}, no count")
+    if not isinstance(state["seconds"], int | float) or not math.isfinite(state["seconds"]):
+        raise ValueError(f"seconds is {state['seconds']!r:.40}")
     run.done, run.epoch, run.within = state["step"], state["epoch"], state["within"]
     run.seconds, run.chosen_rows = state["seconds"], state["rows"]
     run.clusters = ClusterState.unpacked(state["clusters"], run.engine.device)
@@ -77,3 +84,24 @@ def _put(run: StageRun, optimizer: torch.optim.Optimizer | None, state: dict[str
     run.curve = LossCurve(**state.get("curve", {}))  # earlier checkpoints have none
     mark: int = state["mark"]
     return mark
+
+
+def _load(optimizer: torch.optim.Optimizer, state: dict[str, Any], *, keep: bool) -> None:
+    """Load what an optimiser has remembered; ``keep``: its options stay those of the recipe, which were changed.
+
+    Raises:
+        ValueError: a memory of another shape than its parameter.
+    """
+    options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    if keep:
+        for group, own in zip(optimizer.param_groups, options, strict=True):
+            group.update(own)
+    for parameter, memory in optimizer.state.items():
+        for name, value in memory.items():
+            if name in _ALIKE and isinstance(value, torch.Tensor) and value.shape != parameter.shape:
+                raise ValueError(f"{name} of the optimiser has the shape {tuple(value.shape)}")
+
+
+_ALIKE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+"""What the optimisers of torch remember in their parameter's own shape."""

@@ -187,6 +187,7 @@ def _refuse_non_finite(losses: Mapping[str, Tensor], progress: Progress) -> None
         if not bool(torch.isfinite(value.detach())):
             raise NonFiniteLoss(
                 f"the term {name} became {float(value.detach())} at step {progress.step} "
-                f"(epoch {progress.epoch:.2f}); the last good checkpoint is kept: lower the learning rate or the "
-                "weight of this term, and start anew with another --out"
+                f"(epoch {progress.epoch:.2f}); the last good checkpoint is kept: go on from there with "
+                "robustcl resume RUN --set stage.NAME.optimizer.lr=VALUE, a lower one, or start anew with a lower "
+                "weight of this term"
             )

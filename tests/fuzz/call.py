@@ -18,7 +18,7 @@ from robustcl.cli.console import said
 from robustcl.cli.main import robustcl
 from robustcl.errors import RobustclError
 
-LONGEST = 60
+LONGEST = 300
 """Seconds after which a command counts as hanging."""
 
 

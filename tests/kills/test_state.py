@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
+import one_step
 import pytest
 import tiny
 import torch
 
 from robustcl import registry
-from robustcl.composition import api, store
-from robustcl.errors import AmbiguousPlugin, CheckpointError
+from robustcl.composition import api, changes, store
+from robustcl.errors import AmbiguousPlugin, CheckpointError, NonFiniteLoss, UsageError
 from robustcl.train import checkpoint
 
 START = ("run", "tiny.toml", "--device", "cpu", "--out", "run")
@@ -74,12 +76,71 @@ def test_weights_that_have_run_away_are_no_good_checkpoint(tmp_path: Path) -> No
         '"2 steps"', '"1 steps"'
     )
     (tmp_path / "tiny.toml").write_text(text, encoding="utf-8")
-    (ended,) = tiny.run_legs(tmp_path, [tiny.Leg(START)])
+    lower = ("resume", "run", "--set", "stage.pretrain.optimizer.lr=0.1", "--set", "run.log_every=3")
+    ended, mended = tiny.run_legs(tmp_path, [tiny.Leg(START), tiny.Leg(lower)])
     assert ended.code == 1, ended.said
     assert "has run away" in ended.said
+    assert "robustcl resume RUN --set stage.pretrain.optimizer.lr=" in ended.said
+    assert mended.code == 0, mended.said
+    lock = tomllib.loads((tmp_path / "run/recipe.lock.toml").read_text(encoding="utf-8"))
+    assert lock["stage"][0]["optimizer"]["lr"] == 0.1
+    (entry,) = lock["lock"]["history"]
+    assert (entry["set"], entry["stage"], entry["step"]) == ([lower[3], lower[5]], "pretrain", 0)
+    rates = [line["lr"] for line in tiny.lines(tmp_path / "run/metrics.jsonl") if line["stage"] == "pretrain"]
+    assert set(rates) == {0.1}
     for path in (tmp_path / "run/checkpoints/pretrain").glob("*.pt"):
         state = checkpoint.read(path)["online"]
         assert all(float(v.abs().max()) < 1e12 for v in state.values() if v.is_floating_point())
+
+
+REFUSED = {
+    "seed=1": "decides what the run has learnt so far",
+    "data.batch=7": "decides what the run has learnt so far",
+    "stage.robust.term.deacl.views.clean=w": "decides what the run has learnt so far",
+    "stage.robust.optimizer.use=sgd": "decides what the run has learnt so far",
+    "stage.pretrain.optimizer.lr=0.5": "the stage pretrain of .* is finished",
+    "stage.robst.clip=1": "no stage 'robst'",
+    "stage.robust.clip=-1": "clip",
+    "stage.robust.optimizer.speed=2": "speed",
+    "stage.robust.optimizer.lr": "not of the form path=value",
+}
+
+
+@pytest.mark.parametrize("assignment", REFUSED)
+def test_what_may_not_change_is_a_sentence_and_leaves_the_lock(assignment: str, stopped: Path) -> None:
+    before = (stopped / "recipe.lock.toml").read_bytes()
+    with pytest.raises(UsageError, match=REFUSED[assignment]):
+        changes.change(stopped, ["stage.robust.clip=2.0", assignment])
+    assert (stopped / "recipe.lock.toml").read_bytes() == before
+
+
+def test_a_change_in_the_middle_of_a_stage_goes_on_from_its_checkpoint(stopped: Path, tmp_path: Path) -> None:
+    """The first one brings a decay to an optimiser that has begun; the second states what stands already."""
+    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+    asked = ("--set", "stage.robust.optimizer.lr=0.002", "--set", "stage.robust.optimizer.weight_decay=0.25")
+    legs = [tiny.Leg(("resume", "run", *asked), "Ctrl-C", 1), tiny.Leg(("resume", "run", *asked))]
+    first, last = tiny.run_legs(tmp_path, legs)
+    assert (first.code, last.code) == (130, 0), (first, last)
+    (entry,) = tomllib.loads((run / "recipe.lock.toml").read_text(encoding="utf-8"))["lock"]["history"]
+    assert entry["step"] == max(checkpoint.steps(stopped / "checkpoints/robust")) > 0
+    lines = [line for line in tiny.lines(run / "metrics.jsonl") if line["stage"] == "robust"]
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    assert {line["lr"] for line in lines if line["step"] > entry["step"]} == {0.002}
+    state = checkpoint.newest(run / "checkpoints/robust")[0]
+    assert state is not None
+    assert {group["weight_decay"] for group in state["optimizer"]["param_groups"]} == {0.25}
+
+
+def test_an_average_that_has_run_away_is_no_good_checkpoint_either(tmp_path: Path) -> None:
+    composition = api.from_tables(tiny.tables(), "tiny")
+    run = one_step.stage_run(composition, composition.stages[1], tmp_path)
+    run._refuse_insane(1.0)
+    with pytest.raises(NonFiniteLoss, match="the loss has run away to 1e"):
+        run._refuse_insane(1e20)
+    with torch.no_grad():
+        next(iter(run.encoders.ema["slow"].parameters())).fill_(1e20)
+    with pytest.raises(NonFiniteLoss, match=r"slow: .* has run away"):
+        run._refuse_insane(1.0)
 
 
 def test_the_lock_says_whose_plugin_is_meant() -> None:

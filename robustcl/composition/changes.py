@@ -1,0 +1,85 @@
+"""``resume --set``: what may change in a run that has begun, and its lock's history of what did."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from robustcl import override, reading
+from robustcl.composition import api, store
+from robustcl.composition.folder import only_one, reopen
+from robustcl.composition.lock import digest
+from robustcl.disk import write_atomically
+from robustcl.errors import UsageError
+from robustcl.train import checkpoint
+
+_STAGE = re.compile(r"stage\.([^.]+)\.(optimizer\..+|clip|epochs)")
+_RUN = re.compile(r"run\.(checkpoint|log_every)")
+_MAY = (
+    "stage.NAME.optimizer.OPTION, stage.NAME.clip and stage.NAME.epochs of a stage that is not finished, "
+    "run.checkpoint and run.log_every"
+)
+
+
+def change(folder: Path, overrides: Sequence[str]) -> list[str]:
+    """Change a run's lock by ``path=value`` each, and note it in ``lock.history``; return what was changed, in words.
+
+    Nothing is written unless all of them may change and the recipe composes afterwards. What stands already changes
+    nothing.
+
+    Raises:
+        UsageError: no run, a finished stage, or something that decides what the checkpoints hold.
+    """
+    before, _ = reopen(folder)
+    path = folder / "recipe.lock.toml"
+    tables: dict[str, Any] = reading.read(path)
+    old = copy.deepcopy(tables)
+    for assignment in overrides:
+        _check(folder, before, assignment)
+        override.apply(tables, assignment)
+    if tables == old:
+        return []
+    with only_one(folder):
+        after = api.from_tables(tables, f"{path}, with {' and '.join(f'--set {text}' for text in overrides)}")
+        stage = next((each.name for each in after.recipe.stage if store.facts(folder, each.name) is None), None)
+        steps = checkpoint.steps(folder / "checkpoints" / stage) if stage is not None else []
+        entry = {"set": list(overrides), "stage": stage or "", "step": max(steps, default=0), "before": digest(before)}
+        lock = tables.setdefault("lock", {})
+        lock["history"] = [*earlier(lock), entry]
+        write_atomically(path, tomli_w.dumps(tables), within=folder)
+    where = f"from step {entry['step']} of the stage {stage}" if stage is not None else "from now"
+    return [f"{', '.join(overrides)}: {where} (written into lock.history)"]
+
+
+def earlier(lock: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a lock's history."""
+    found = lock.get("history")
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def digests(lock: dict[str, Any]) -> frozenset[str]:
+    """Return the digests that a run's recipe had before its changes, which its older checkpoints carry."""
+    return frozenset(str(entry.get("before")) for entry in earlier(lock))
+
+
+def _check(folder: Path, composition: api.Composition, assignment: str) -> None:
+    key = assignment.partition("=")[0].strip()
+    if _RUN.fullmatch(key):
+        return
+    found = _STAGE.fullmatch(key)
+    if found is None or found[2] == "optimizer.use":
+        raise UsageError(
+            f"--set {assignment}: {key} decides what the run has learnt so far; what may change is {_MAY}; for "
+            "anything else start a new run with another --out"
+        )
+    stage = composition.recipe.find(found[1])
+    if store.facts(folder, stage.name) is not None:
+        raise UsageError(
+            f"--set {assignment}: the stage {stage.name} of {folder} is finished, and its weights stay what they are; "
+            "start a new run with another --out"
+        )

@@ -1,0 +1,28 @@
+"""Processes that a run needs and that have died: out of memory, most often. What the libraries say of it, in words."""
+
+from __future__ import annotations
+
+import re
+
+RANK = (
+    "another process of this run has ended, and the others cannot go on without it: look at what it said, or at the "
+    "memory of the machine; the last checkpoint is kept, go on from there with robustcl resume RUN"
+)
+"""What a run of several processes says when it loses one."""
+
+WORKER = (
+    "a process that reads images has died, most often because the memory is used up; what was finished is kept: free "
+    "some memory, then go on with robustcl resume RUN, or give the same command again"
+)
+_WORKER = re.compile(r"DataLoader worker .*(exited unexpectedly|killed by signal)", re.DOTALL)
+_PEER = re.compile(r"gloo|NCCL|ProcessGroup|Connection (closed|reset) by peer|Connection refused|Socket Timeout", re.I)
+
+
+def lost(error: BaseException, ranks: int) -> str | None:
+    """Return the sentence of an error that a dead process has caused in a run of so many ranks, else ``None``."""
+    if not isinstance(error, RuntimeError | ConnectionError):
+        return None
+    text = str(error)
+    if _WORKER.search(text):
+        return WORKER
+    return RANK if ranks > 1 and _PEER.search(text) else None
