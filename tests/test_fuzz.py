@@ -5,20 +5,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import shutil
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fuzz import runs
+from fuzz import runs, spoilt
 from fuzz.call import call
 from fuzz.check import Count, Fuzz
 from fuzz.mutators import MUTATORS
 
+from robustcl import signals
 from robustcl.composition import complete, folder
 
 SEED, PARTS, EACH, COSTLY = 20261130, 4, 500, 0.008
@@ -77,3 +83,81 @@ def test_a_run_whose_results_were_removed_lacks_nothing_after_a_resume(fuzz: Fuz
 
 def test_every_mutation_can_be_drawn() -> None:
     assert min(MUTATORS.values()) > 0
+
+
+FULL = {
+    "report": ("report", "a", "--projection", "pca"),
+    "evaluate": ("evaluate", "a", "--route", "clean", "--attack", "pgd-20", "--no-audit", "--curve", "2/255"),
+    "measure": ("measure", "a", "--what", "uniformity", "--samples", "20"),
+    "train": ("resume", "a"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("command", FULL)
+@pytest.mark.parametrize("how", ["a small disk", "a limit"])
+def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(
+    fuzz: Fuzz, how: str, command: str, tmp_path: Path
+) -> None:
+    """What is there stays readable, whichever file it was that found no room."""
+    home = Path.cwd()
+    with spoilt.small_disk(tmp_path / "disk", "8m") if how == "a small disk" else nullcontext(tmp_path) as disk:
+        if disk is None:
+            pytest.skip("no file system can be mounted here")
+        shutil.copytree(fuzz.place / "a", disk / "a", symlinks=True)
+        try:
+            os.chdir(disk)
+            if command == "train":
+                shutil.rmtree("a/stages/robust")
+                Path("a/results.json").unlink()
+            filler = spoilt.fill(disk, 4096) if how == "a small disk" else None
+            with nullcontext() if filler else spoilt.limited(4096):
+                ended = call(FULL[command])
+            assert (ended.fault, ended.code) == (None, 1), ended
+            assert ended.sentence is not None
+            assert "disk is full" in ended.sentence or "largest file that is allowed" in ended.sentence
+            assert not list(Path("a").rglob(".*.????????????????")), "nothing half-written lies about"
+            if filler is not None:
+                filler.unlink()
+            if command != "train":
+                assert call(("compare", "a", str(fuzz.place / "b"), "--allow-mixed")).code == 0
+        finally:
+            os.chdir(home)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("command", ["audit", "measure", "transfer"])
+def test_a_signal_at_any_moment_leaves_what_the_same_command_makes_whole(fuzz: Fuzz, command: str) -> None:
+    asked = {
+        "audit": ("audit", "a", "--samples", "3", "--route", "clean"),
+        "measure": ("measure", "a", "--what", "uniformity", "--samples", "30"),
+        "transfer": ("transfer", "a", "b", "--samples", "9", "--out", "t"),
+    }[command]
+    draw = random.Random(command)
+
+    def outcome() -> list[tuple[str, bytes]]:
+        told = [("results.json", "audit"), ("representation.json", "entries")]
+        read = [(name, json.loads((fuzz.place / "a" / name).read_text())[key]) for name, key in told]
+        read.append(("t", json.loads((fuzz.place / "t/transfer.json").read_text())["accuracy"]))
+        return [(name, json.dumps(found).encode()) for name, found in read]
+
+    try:
+        assert call(asked).code in (0, 3)
+        whole = outcome()
+        fuzz.run.restore(fuzz.kept)
+        fuzz.around.restore(fuzz.kept_around)
+        number = draw.choice((signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1))
+        with signals.handled(signals.stop):
+            before = signal.signal(signal.SIGVTALRM, lambda *_: os.kill(os.getpid(), number))
+            signal.setitimer(signal.ITIMER_VIRTUAL, draw.uniform(0.05, 0.4))
+            try:
+                ended = call(asked)
+            finally:
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+                signal.signal(signal.SIGVTALRM, before)
+        assert (ended.fault, ended.code) == (None, 130), ended
+        assert call(asked).code in (0, 3)
+        assert outcome() == whole
+    finally:
+        fuzz.run.restore(fuzz.kept)
+        fuzz.around.restore(fuzz.kept_around)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from robustcl import ranks
-from robustcl.disk import Appender, make_folder, parse_json, read_lines
+from robustcl.disk import Appender, make_folder, parse_json, read_lines, told
 from robustcl.errors import DataError
 
 METRICS = "metrics.jsonl"
@@ -44,7 +45,8 @@ class Log:
         make_folder(self._events, within=self.run)
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer = SummaryWriter(str(self._events), purge_step=step)
+        with self._told():
+            self._writer = SummaryWriter(str(self._events), purge_step=step)
 
     def mark(self) -> int:
         """Return how many bytes are safely written."""
@@ -57,8 +59,9 @@ class Log:
         if self._file is None:
             return
         self._file.write([json.dumps({"stage": self.stage, "step": step, **numbers})])
-        for name, value in numbers.items():
-            self._writer.add_scalar(f"train/{name}", value, step)
+        with self._told():
+            for name, value in numbers.items():
+                self._writer.add_scalar(f"train/{name}", value, step)
         self.watcher(self.stage, step, steps, numbers)
 
     def _other_stages(self) -> int:
@@ -74,8 +77,19 @@ class Log:
         """Flush and close."""
         if self._file is not None:
             self._file.close()
-            self._writer.close()
             self._file = None
+            # What it still holds is for the eye alone, and another error may be on its way.
+            with contextlib.suppress(OSError):
+                if self._writer is not None:
+                    self._writer.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Name the events where the disk refuses them; TensorBoard's own thread tells it to whoever calls next."""
+        try:
+            yield
+        except OSError as error:
+            raise told(self._events, error) from None
 
 
 def stage_of(line: bytes) -> object:
