@@ -13,7 +13,8 @@ False`` on a generator: how often it looks at the model depends on what it sees 
 batch-norm mode "eval" alone. An option ``target`` (int or None) on a generator or an attack: it can be aimed at a
 class, which ``attack.target`` holds for each row at evaluation, where the objective and the verdict are then those of
 the target; where the option is missing, a target is refused. ``defaults(classes, ball)`` on a generator or an attack:
-what options that are left open (None) come to, by name, for a model of so many classes in a ball. ``known_clusters =
+what options that are left open (None) come to, by name, for a model of so many classes in a ball. ``grow(times)`` on a
+generator whose step has another name than ``step_size``: the options for a ball ``times`` as large. ``known_clusters =
 True`` on an objective: its parameters depend on the numbers of clusters, so they cannot be chosen by silhouette.
 ``check_clusters(sizes)`` on a plugin that reads clusters, and ``check_images(labels, batch)`` on a sampler, raise
 ``UsageError`` before anything is trained where it cannot work with clusterings of these sizes, or with these labels

@@ -15,7 +15,8 @@ from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.parts import Parts
 from robustcl.composition.settled import settled
 from robustcl.errors import UsageError
-from robustcl.evaluate import resolved
+from robustcl.evaluate import resolved, scaled
+from robustcl.report import tables
 
 LINF = Ball("Linf", 8 / 255)
 
@@ -115,3 +116,39 @@ def test_one_attack_of_a_run_under_two_spellings_is_one_number(tmp_path: Path) -
     lines[0].unlink()
     (column,) = compare(paths).columns
     assert (len(column.entries), column.mixed) == (2, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "grown"),
+    [
+        ("PGD", None, {"alpha": 2 / 255 * 4}),
+        ("PGD", {"alpha": "1/255", "steps": 3}, {"alpha": 1 / 255 * 4, "steps": 3}),
+        ("PGDL2", {"alpha": 0.1}, {"alpha": 0.1 * 4}),
+        ("FGSM", None, None),  # takes no step
+        ("CW", {"lr": 0.1}, None),  # looks for the smallest move
+    ],
+)
+def test_the_steps_of_another_library_grow_with_the_ball(
+    name: str, options: dict[str, Any] | None, grown: dict[str, Any] | None
+) -> None:
+    pytest.importorskip("torchattacks")
+    table = {"use": f"torchattacks:{name}", **({} if options is None else {"options": options})}
+    attack = attack_of(attack_table(table, "--attack"), Parts(), "--attack")
+    said = scaled.grown(attack.plugin, 4.0)
+    assert said == ({} if grown is None else {"options": pytest.approx(grown)})
+    assert scaled.grown(attack.plugin, 1.0) == {}, "the point of a curve at the threat itself is asked as it always was"
+    ((_, generator),) = scaled.members(attack.plugin, 10, LINF, 4.0)
+    assert generator.options == (options if grown is None else pytest.approx(grown))  # type: ignore[attr-defined]
+    assert attack.plugin.generator.options == options, "the attack itself stays as it was"
+
+
+def test_a_setting_that_is_left_out_is_shown_as_what_it_came_to() -> None:
+    row = {"protocol": "slf", "route": "clean", "split": "test", "metric": "pgd-20_acc"}
+    given = {**row, "spec": {"attack": {"restarts": 1, "step_size": "2/255"}}, "resolved": {"step_size": 2 / 255}}
+    left = {**row, "spec": {"attack": {"restarts": 1}}, "resolved": {"restarts": 1, "step_size": 2 / 255}}
+    older = {**row, "spec": {"attack": {"restarts": 2}}}
+    assert tables.told_apart([given, left, older]) == [
+        "pgd-20_acc (restarts = 1, step_size = 2/255)",
+        "pgd-20_acc (restarts = 1, step_size = 0.007843, left out)",
+        "pgd-20_acc (restarts = 2, step_size = -)",
+    ]

@@ -29,8 +29,10 @@ def measured(
     for eps in table.curve:
         ball = Ball.checked(judge.ball.norm, eps)
         other = Judge(judge.classifier, ball, judge.rng, judge.autocast)
-        members = scaled.members(attack.plugin, classes, ball, float(ball.eps) / full)
-        key = keys[float(ball.eps)] = question.attacked("test", 0, ball)
+        times = float(ball.eps) / full
+        members = scaled.members(attack.plugin, classes, ball, times)
+        changes = scaled.grown(attack.plugin, times)
+        key = keys[float(ball.eps)] = question.attacked("test", 0, ball, changes=changes)
         found[float(ball.eps)] = measurement.outcomes(other, images, key, members, table.samples)
     reached = {eps: outcomes for eps, outcomes in sorted(found.items()) if outcomes}
     if late := [f"{eps:.4g}" for eps in sorted(found) if eps not in reached]:

@@ -107,6 +107,7 @@ def _scaled(plan: EvaluationPlan, parts: Parts, ball: Ball, times: float, wanted
         plugin = attack.plugin.generator if isinstance(attack.plugin, Solo) else attack.plugin
         step = getattr(plugin, "step_size", None)
         moved: dict[str, Any] = {"step_size": step * times} if isinstance(step, int | float) else {}
+        moved |= scaled.grown(attack.plugin, times)
         tables.append(Use(use=table.use, **{**parts.resolved(table), **moved}))
     attacks = tuple(attack_of(table, parts, f"evaluate.{plan.table.use}.attacks") for table in tables)
     changes: dict[str, Any] = {"attacks": tables, "curve": list(wanted.curve), "corruptions": None}

@@ -39,9 +39,14 @@ class Question:
         """Return the key of clean accuracy."""
         return Key(self.plan.table.use, self.route, split, None, json.dumps(self._spec(split), sort_keys=True))
 
-    def attacked(self, split: str, number: int, ball: Ball, steps: int | None = None) -> Key:
-        """Return the key of the plan's attack of a number, within a ball; ``steps``: other ones than its own."""
-        options = self.composition.parts.resolved(self.plan.table.attacks[number])
+    def attacked(
+        self, split: str, number: int, ball: Ball, steps: int | None = None, changes: Mapping[str, Any] | None = None
+    ) -> Key:
+        """Return the key of the plan's attack of a number, within a ball; ``steps``: other ones than its own.
+
+        ``changes`` are options that an attack of another library has grown with the ball.
+        """
+        options = {**self.composition.parts.resolved(self.plan.table.attacks[number]), **(changes or {})}
         spec = self._spec(split) | {"attack": options, "norm": ball.norm, "eps": float(ball.eps)}
         spec |= {} if steps is None else {"steps": steps}
         name = self.plan.attacks[number].name

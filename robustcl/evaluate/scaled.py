@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from robustcl.evaluate import aim
 from robustcl.evaluate.judge import Members
 from robustcl.evaluate.solo import Solo
 from robustcl.threat import Ball
+
+
+def grown(plugin: Any, times: float) -> Mapping[str, Any]:
+    """Return the options of an attack that its own ``grow(times)`` says for a ball ``times`` as large."""
+    plugin = plugin.generator if isinstance(plugin, Solo) else plugin
+    grow = getattr(plugin, "grow", None)
+    return {} if grow is None or times == 1.0 else grow(times)
 
 
 def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Members:
@@ -23,6 +31,8 @@ def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Member
         moved: Any = plugin.generator if isinstance(plugin, Solo) else plugin
         if getattr(moved, "step_size", None) is not None:
             moved.step_size = moved.step_size * times
+        for name, value in grown(moved, times).items():
+            setattr(moved, name, value)
     found: Members = plugin.members(classes, ball)
     for name, generator in found:
         aim.check(aim.of(generator), classes, name)

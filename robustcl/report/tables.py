@@ -129,9 +129,17 @@ def told_apart(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         rivals = [other for other, there in zip(settings, words, strict=True) if there == where]
         keys = dict.fromkeys(key for other in rivals for key in other)
         apart = [key for key in keys if any(other.get(key) != rivals[0].get(key) for other in rivals)]
-        said = ", ".join(f"{key.rpartition('.')[2]} = {own.get(key, MISSING)}" for key in apart)
+        came = {f"attack.{key}": value for key, value in flat(row.get("resolved") or {}).items()}
+        said = ", ".join(f"{key.rpartition('.')[2]} = {_given(own.get(key), came.get(key))}" for key in apart)
         names.append(f"{row['metric']} ({said})" if said else str(row["metric"]))
     return names
+
+
+def _given(stated: Any, came: Any) -> Any:
+    """Return a setting as it was given; one that was left out as what it came to, where that is told."""
+    if stated is not None or came is None:
+        return MISSING if stated is None else stated
+    return f"{came:.4g}, left out" if isinstance(came, float) else f"{came}, left out"
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustcl.errors import UsageError
 from robustcl.protocols import Need
 from robustcl.types import Attack
-from robustcl_plugins.generators.foreign import AsModule, isolated_randomness, numbers, radius, within
+from robustcl_plugins.generators.foreign import AsModule, grown, isolated_randomness, numbers, radius, within
 
 _NORMS: Mapping[str, float] = MappingProxyType({"Linf": math.inf, "L2": 2, "L1": 1})
 
@@ -43,6 +43,10 @@ class ART:
         if importlib.util.find_spec("art") is None:
             return "the Adversarial Robustness Toolbox is not installed: pip install 'robustcl[art]'"
         return None
+
+    def grow(self, times: float) -> Mapping[str, Any]:
+        """Return the options for a ball ``times`` as large: the step, which the toolbox calls eps_step, grows too."""
+        return grown(self._method(), self.options, "eps_step", times)
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         who, ball = f"art:{self.attack}", attack.ball

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -96,6 +97,19 @@ def numbers(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the options with ratios such as "2/255" as numbers."""
     given = dict(options or {})
     return {name: ratio(v) if isinstance(v, str) and "/" in v else v for name, v in given.items()}
+
+
+def grown(method: Any, options: Mapping[str, Any] | None, step: str, times: float) -> Mapping[str, Any]:
+    """Return the ``options`` of a library's class whose ``step`` has grown ``times``; nothing where it takes none.
+
+    Classes without ``eps`` look for the smallest move, and their steps are of no ball.
+    """
+    taken = inspect.signature(method).parameters
+    given = numbers(options)
+    length = given.get(step, taken[step].default if step in taken else None)
+    if "eps" not in taken or isinstance(length, bool) or not isinstance(length, int | float):
+        return {}
+    return {"options": {**given, step: length * times}}
 
 
 def within(adv: Tensor, x: Tensor, ball: Ball) -> Tensor:

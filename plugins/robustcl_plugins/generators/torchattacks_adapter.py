@@ -12,7 +12,7 @@ from torch import Tensor
 from robustcl.errors import UsageError
 from robustcl.protocols import Need
 from robustcl.types import Attack
-from robustcl_plugins.generators.foreign import AsModule, isolated_randomness, numbers, radius, within
+from robustcl_plugins.generators.foreign import AsModule, grown, isolated_randomness, numbers, radius, within
 
 
 class Torchattacks:
@@ -38,6 +38,10 @@ class Torchattacks:
         if importlib.util.find_spec("torchattacks") is None:
             return "torchattacks is not installed: pip install --no-deps torchattacks (it pins old libraries)"
         return None
+
+    def grow(self, times: float) -> Mapping[str, Any]:
+        """Return the options for a ball ``times`` as large: the step, which the library calls alpha, grows with it."""
+        return grown(self._method(), self.options, "alpha", times)
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         who, ball = f"torchattacks:{self.attack}", attack.ball
