@@ -45,6 +45,7 @@ def _arguments() -> argparse.Namespace:
     asked.add_argument("--again", action="store_true", help="try those that have survived again")
     asked.add_argument("--thorough", action="store_true", help="hold survivors against every test of each test file")
     asked.add_argument("--reach", nargs="*", default=[], help="measure these test files again, and no others")
+    asked.add_argument("--tests", nargs="*", default=[], help="hold against these test files alone (patterns)")
     asked.add_argument("--known", action="store_true", help="measure no test file, take what is known")
     asked.add_argument("--list", action="store_true", help="print the mutants, try none")
     asked.add_argument("--report", action="store_true", help="print what is known, try none")
@@ -62,7 +63,7 @@ def _drawn(area: str, given: argparse.Namespace) -> list[Edit]:
 
 def _try(drawn: dict[str, list[Edit]], given: argparse.Namespace, place: Path) -> None:
     """Try what is asked: first what can be put into functions that are there, then what must be imported."""
-    records, reasons, reached = Records(), Reasons(), reach.Reach(place)
+    records, reasons, reached = Records(), Reasons(), reach.Reach(place, given.tests)
     wanted = {"untried", "survived", "unreached"} if given.again else {"untried"}
     asked = [e for found in drawn.values() for e in found if state_of(e, records, reasons) in wanted]
     tell = functools.partial(_tell, records, reached, given.thorough)

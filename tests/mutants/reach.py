@@ -10,6 +10,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,15 @@ def measure(place: Path, wanted: list[str], *, seconds: float = 900.0) -> None:
 class Reach:
     """The tests that reach a line, with how long each takes."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, only: list[str]) -> None:
+        """``only``: patterns of the test files that count; all that are measured where there are none."""
         self.place = place
         self.records = [json.loads(gzip.decompress(p.read_bytes())) for p in sorted(tree.KEPT.glob("reach/*.json.gz"))]
-        self.records = [record for record in self.records if (place / record["name"]).exists()]
+        self.records = [
+            record
+            for record in self.records
+            if (place / record["name"]).exists() and (not only or any(fnmatch(record["name"], each) for each in only))
+        ]
 
     @property
     def files(self) -> list[str]:
