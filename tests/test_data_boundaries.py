@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from robustcl.data import memory
 from robustcl.data.corrupted import Generated, Stored
 from robustcl.data.digest import image_digests, of_split
 from robustcl.data.draw import ViewSpec, draw_views
@@ -237,3 +239,35 @@ def test_each_copy_of_a_view_is_drawn_anew_and_named_by_its_number() -> None:
     kept = draw_views(leaf, index[:1], {"v": ViewSpec(Shift())}, Rng(0), graph=True).views["v"]
     assert kept.requires_grad
     assert not draw_views(leaf, index[:1], {"v": ViewSpec(Shift())}, Rng(0)).views["v"].requires_grad
+
+
+def test_memory_is_the_least_of_what_machine_and_container_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    assert memory.available() is None
+    memory.require(1 << 60, "an array", "take fewer images")  # nobody says how much there is
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    2048 kB\n")
+    assert memory.available() == 2048 * 1024
+    for name, text in (
+        ("memory.max", "3000000\n"),
+        ("memory.current", "2000000\n"),
+        ("memory.stat", "anon 5\ninactive_file 500\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert memory.available() == 3000000 - 2000000 + 500
+    (tmp_path / "memory.current").write_text("9000000")
+    assert memory.available() == 0
+    (tmp_path / "memory.max").write_text("max")
+    assert memory.available() == 2048 * 1024
+    memory.require(2048 * 1024, "an array", "take fewer images")
+    with pytest.raises(DataError, match=r"an array takes 2 MiB of memory and 2 MiB are free: take fewer images"):
+        memory.require(2048 * 1024 + 1, "an array", "take fewer images")
+
+
+def test_bytes_in_words() -> None:
+    sizes = (0, 1023, 1024, 1536, 1024**2, 1024**3, 1024**4, 1024**5, 1024**6)
+    assert [memory.said(size) for size in sizes] == [
+        "0 bytes", "1.02e+03 bytes", "1 KiB", "1.5 KiB", "1 MiB", "1 GiB", "1 TiB", "1 PiB", "1.02e+03 PiB",
+    ]  # fmt: skip
