@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robustcl.ratio import plain
+
 _GAMMA = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
 
 
@@ -131,7 +133,8 @@ def _below(high: float, dtype: torch.dtype) -> float:
 
 def _digest(*path: str | int) -> int:
     """Hash a path to a signed 64-bit number; stable across processes and Python versions."""
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in path)
+    parts = [part if type(part) in (int, str) else plain(part) for part in path]  # NumPy's 3 names what 3 names
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
 

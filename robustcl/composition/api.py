@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustcl import inherit, reading
+from robustcl.arrays import whole
 from robustcl.composition import classifier, judging, lineage, naming, needs, remarks
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import SMALL, Flags, choose
@@ -15,6 +16,7 @@ from robustcl.composition.parts import Parts
 from robustcl.duration import duration
 from robustcl.errors import UsageError
 from robustcl.nn.projector import Projector
+from robustcl.ratio import plain
 from robustcl.recipe import EncoderTable, Recipe
 from robustcl.threat import Ball
 from robustcl.train.log import Watcher
@@ -92,7 +94,8 @@ class Composition:
         from robustcl.progress import shown
 
         with shown(watcher, say) as (watch, tell):
-            run = start(self, out, device=device, devices=devices, precision=precision, watcher=watch, say=tell)
+            count = whole(devices, "devices")
+            run = start(self, out, device=device, devices=count, precision=precision, watcher=watch, say=tell)
             return reported(run, tell) if report else run
 
 
@@ -126,7 +129,7 @@ def compose(
     if budget is None and not (recipe is not None and inherit.is_file(recipe)):
         budget = DEFAULT_BUDGET
     flags = Flags(
-        recipe, generator, objective, selector, target, encoder, dataset, data_dir, budget, seed, overrides, name
+        recipe, generator, objective, selector, target, encoder, dataset, data_dir, budget, plain(seed), overrides, name
     )
     tables, how = choose(flags)
     return from_tables(tables, "the recipe", how)
@@ -142,7 +145,7 @@ def from_file(
     """Compose from a recipe file, a lock included; ``budget`` is one that the file has, "paper" the file as it is."""
     if name is not None:
         naming.check(name)
-    flags = Flags(seed=seed, overrides=overrides, budget=budget, name=name)
+    flags = Flags(seed=plain(seed), overrides=overrides, budget=budget, name=name)
     tables, how = choose(flags, inherit.whole(reading.read(path), str(path)))
     return from_tables(tables, str(path), [f"recipe file {path}", *how])
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustcl import inherit, override
+from robustcl.arrays import whole
 from robustcl.composition import api, choose, naming, settings
 from robustcl.composition.api import Composition
 from robustcl.composition.choose import Flags
@@ -70,6 +71,10 @@ class Setting:
     others: Sequence[str] = ()
     samples: int | None = None
     models: Mapping[str, Model] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", whole(self.seeds, "seeds", least=0))
+        object.__setattr__(self, "samples", None if self.samples is None else whole(self.samples, "samples"))
 
 
 def plan(name: str, study: Study, setting: Setting) -> list[Planned]:
