@@ -27,7 +27,7 @@ ODD: Sequence[tuple[str, str | tuple[str, ...]]] = (
     ("there is no command 'frobnicate'; there are compose, run,", "frobnicate"),
     ("there is no command ''", ("",)),
     ("missing command", "--"),
-    ("no such option '-x'", "-x"),
+    ("no such option", "-x"),
     ("no such command 'lst'", "recipes lst"),
     ("no such command 'frob'", "plugins frob"),
     (r"there is no command '\x1b[31mred'", "\x1b[31mred"),
