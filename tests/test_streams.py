@@ -55,13 +55,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Scene], Drawn]:
 def test_a_run_of_two_epochs_draws_no_number_twice(seen: tuple[list[Scene], Drawn]) -> None:
     _, found = seen
     assert len(found.places) > 10 * 128 * 4, "views and noise of every step"
-    assert found.twice <= of_the_data_set().places
+    assert found.twice <= of_no_seed().places
 
 
 def test_another_seed_draws_other_numbers(tmp_path: Path, seen: tuple[list[Scene], Drawn]) -> None:
     with drawn() as other:
         train(tmp_path / "run", PAIR | {"epochs": 1}, seed=1)
-    assert seen[1].places & other.places == of_the_data_set().places
+    assert seen[1].places & other.places <= of_no_seed().places
 
 
 def test_an_image_has_another_view_and_other_noise_in_each_epoch(seen: tuple[list[Scene], Drawn]) -> None:
@@ -98,14 +98,14 @@ def test_clusters_see_other_views_at_each_refresh(tmp_path: Path) -> None:
     with drawn() as found:
         train(tmp_path / "run", stage(epochs=2, targets=targets, generator={}, term={"ce": {
             "use": "pseudo-label", "views": {"input": "w"}}}))  # fmt: skip
-    assert found.twice <= of_the_data_set().places
+    assert found.twice <= of_no_seed().places
 
 
-def of_the_data_set() -> Drawn:
-    """Return what digits draws wherever it is opened: its test part belongs to it, whatever the seed."""
+def of_no_seed() -> Drawn:
+    """Return what belongs to no seed: the test part of digits, and inputs on which an encoder's layout is tried."""
     with drawn() as found:
         registry.find("dataset", "digits").cls().open("train")
-    assert found
+        Rng(0, "encoder", "layout").uniform((2, 1))
     return found
 
 
