@@ -25,7 +25,7 @@ def added(tables: Mapping[str, Any], protocol: str) -> dict[str, Any]:
     Raises:
         UsageError: there is no such protocol.
     """
-    cls = registry.find("protocol", protocol, "--protocol").cls
+    cls = registry.find("protocol", protocol, f"evaluate.{protocol}").cls
     entries = [entry for entry in tables.get("evaluate") or [] if isinstance(entry, Mapping)]
     core = {key: value for key, value in entries[0].items() if key in Evaluate.model_fields} if entries else {}
     options = {
