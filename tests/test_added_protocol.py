@@ -50,7 +50,7 @@ def test_a_recipe_whose_own_protocol_has_no_view_lends_that_of_its_stage() -> No
 
 
 def test_an_unknown_protocol_is_a_sentence() -> None:
-    with pytest.raises(UnknownPlugin, match="evaluate.alv"):
+    with pytest.raises(UnknownPlugin, match=r"evaluate\.alv"):
         added(locked("simclr"), "alv")
 
 
