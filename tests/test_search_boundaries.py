@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustcl import search
+from robustcl import gradients, search
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -171,3 +171,15 @@ def test_ratios_by_hand() -> None:
     two = logits[:, :2]
     assert dlr(two, label).tolist() == [-4.0]
     assert targeted_dlr(two, label, target).tolist() == [-4.0]
+
+
+def test_nobody_left_ends_the_restarts_too() -> None:
+    x = STARTS.flip(1)
+    attack, carried = attack_on(x, eps=0.01)
+    search.pursue(x, attack, steps=2, step_size=0.001, start="uniform", restarts=3)
+    assert carried == [3, 3], "one look on the way and one at what came of it"
+
+
+def test_a_cut_gradient_is_said_with_torchs_words_where_there_are_any() -> None:
+    assert str(gradients.cut()).startswith("the model's logits have no gradient toward its inputs: take torch.no_grad")
+    assert "inputs (RuntimeError: no graph" in str(gradients.cut(RuntimeError("no graph")))
