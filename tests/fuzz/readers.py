@@ -11,7 +11,6 @@ import torch
 
 from robustcl import report, robustbench
 from robustcl.composition import complete, contents, folder, store
-from robustcl.composition.data import open_splits
 from robustcl.disk import read_bytes
 from robustcl.errors import WeightsError
 from robustcl.nn.files import check_whole
@@ -57,13 +56,8 @@ def whole(run: Path, file: Path) -> object:
 
 def data(run: Path, file: Path) -> object:
     """Hold the data against those with which the run began."""
-    if not _SPLITS:
-        composition, _ = folder.reopen(run.parent / "b")
-        _SPLITS.append(open_splits(composition, torch.device("cpu"), test=True))
-    return contents.compare(run, _SPLITS[0])
-
-
-_SPLITS: list[contents.Splits] = []
+    composition, _ = folder.reopen(run.parent / "b")
+    return contents.open_again(composition, run, torch.device("cpu"))
 
 
 def parts(run: Path, file: Path) -> object:
