@@ -16,6 +16,8 @@ the target; where the option is missing, a target is refused. ``defaults(classes
 what options that are left open (None) come to, by name, for a model of so many classes in a ball. ``grow(times)`` on a
 generator whose step has another name than ``step_size``: the options for a ball ``times`` as large. ``known_clusters =
 True`` on an objective: its parameters depend on the numbers of clusters, so they cannot be chosen by silhouette.
+``check_item(item)`` on a generator raises ``UsageError`` for inputs of a shape that it cannot perturb, before an
+evaluation has spent its first pass.
 ``check_clusters(sizes)`` on a plugin that reads clusters, and ``check_images(labels, batch)`` on a sampler, raise
 ``UsageError`` before anything is trained where it cannot work with clusterings of these sizes, or with these labels
 (n,) and this batch.

@@ -28,7 +28,7 @@ from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import artifacts, resolved, scaled, shards, soundness
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Key
-from robustcl.evaluate.judge import Judge, Members
+from robustcl.evaluate.judge import Judge, Members, check_item
 from robustcl.evaluate.likeness import content, likeness
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.work import WHOLE, Work
@@ -223,6 +223,8 @@ def _open(asked: Asked, engine: Engine, say: Say) -> _Subject:
         resolved.options(attack.plugin, parts.resolved(table), outputs, ball)
         for attack, table in zip(found, tables, strict=True)
     ]
+    for _, members, _ in attacks:
+        check_item(members, tuple(images.item))
     judge = Judge(classifier, ball, Rng(asked.seed, "evaluate", PROTOCOL), engine.autocast)
     return _Subject(
         asked, ball, engine, parts, dataset, images, judge, likeness(model), content(images), attacks, ran,

@@ -24,6 +24,14 @@ from robustcl.types import Attack, Embedding
 Members = Sequence[tuple[str, PerturbationGenerator]]
 
 
+def check_item(members: Members, item: tuple[int, ...]) -> None:
+    """Raise ``UsageError`` where a member cannot take inputs of this shape, before an earlier one has spent a pass."""
+    for _, generator in members:
+        check = getattr(generator, "check_item", None)
+        if check is not None:
+            check(item)
+
+
 class Judge:
     """Judges a classifier.
 
@@ -57,6 +65,7 @@ class Judge:
             seed: written into each outcome.
             work: which blocks, and until when.
         """
+        check_item(members, images.item)
         names = [name for name, _ in members]
         done, blocks = 0, work.blocks(index)
         total = sum(len(block) for block in blocks)
@@ -98,6 +107,7 @@ class Judge:
 
         Toward classes ``target`` (R,) every sample is attacked that is not predicted as its target yet.
         """
+        check_item(members, tuple(x.shape[1:]))
         prediction = self.classifier.predict(x)
         adversarial = x.clone()
         for member, generator in members:

@@ -57,6 +57,10 @@ class Square:
         self.rescale = rescale
         self.restarts = restarts
 
+    def check_item(self, item: tuple[int, ...]) -> None:
+        """Raise ``UsageError`` for items of a shape that no window fits."""
+        Canvas.of(item)
+
     @torch.no_grad()
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         best = x.detach().clone()
