@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner
 
+from robustcl.cli.audit import command as audit
 from robustcl.cli.evaluate import command
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.bare import Asked, judge_model
@@ -168,3 +169,8 @@ def test_in_training_a_target_is_refused() -> None:
 
     with pytest.raises(UsageError, match=r"target = 3: in training pgd maximises a term of the stage"):
         robustcl.compose(recipe="at", budget="smoke", overrides=("stage.train.generator.w_adv.target=3",))
+
+
+def test_an_audit_takes_attacks_of_a_run_alone() -> None:
+    done = CliRunner().invoke(audit, ["--model", "a:b", "--dataset", "digits", "--attack", '{ use = "pgd" }'])
+    assert "--attack is for a run, not for --model: leave it out" in str(done.exception)

@@ -24,6 +24,7 @@ from robustcl.composition.run import check_device
 from robustcl.composition.stages import Say, Stages
 from robustcl.data.held import keep, opened
 from robustcl.data.subset import Images
+from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import Classifier, of_encoder
 from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.work import WHOLE
@@ -103,18 +104,20 @@ def of_outside(asked: Model, device: str = "auto", say: Say = lambda sentence: N
 @contextmanager
 def of_run(
     folder: Path, protocol: str | None, routes: Sequence[str], say: Say, *,
-    norm: str | None = None, eps: str | None = None,
+    norm: str | None = None, eps: str | None = None, attacks: Sequence[str | Mapping[str, Any]] = (),
     surrogate: str | None = None, surrogate_weights: Path | None = None,
 ) -> Iterator[list[Opened]]:  # fmt: skip
     """Open what a finished run was judged on: the prepared encoder of each route, and the run's test images.
 
     The threat is the run's, or that of ``norm`` and ``eps``. The classifiers that are opened together are surrogates of
-    each other, beside the ``surrogate`` that is named.
+    each other, beside the ``surrogate`` that is named. ``attacks``, names or tables, are those whose reported numbers
+    are audited; left out, the recipe's.
 
     Raises:
-        UsageError: no finished run, a protocol, route or threat that does not fit, or a surrogate of another task.
+        UsageError: no finished run, attacks by which it was not judged, a protocol, route or threat that does not fit,
+            or a surrogate of another task.
     """
-    tables, options = Wanted(protocol, routes).tables(folder, say)
+    tables, options = Wanted(protocol, routes, attacks).tables(folder, say)
     judged, home = api.from_tables(tables, str(folder)), folder
     if eps is not None:
         judged = other_threat.under(judged, folder, eps, norm)
@@ -133,6 +136,10 @@ def of_run(
             for plan in judged.evaluations
             for route in plan.table.route
         ]
+        if lacking := [each.name for each in found if attacks and not each.known]:
+            raise UsageError(
+                f"--attack: {folder} was not judged by it under {lacking[0]}: robustcl evaluate {folder} --attack first"
+            )
         yield [replace(each, surrogates=(*others, *_beside(each, found))) for each in found]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FAILED = 3
 """The exit code where a check failed."""
 
-_OF_RUN = ("protocol", "route")
+_OF_RUN = ("protocol", "route", "attack")
 _OF_MODEL = ("weights", "dataset", "data_dir", "seed", "device")
 
 
@@ -27,6 +27,12 @@ _OF_MODEL = ("weights", "dataset", "data_dir", "seed", "device")
 @click.argument("run", type=click.Path(file_okay=False), required=False)
 @click.option("--protocol", help="Audit only this protocol of RUN  [default: all that judged it]")
 @click.option("--route", multiple=True, help="Batch-norm branch of RUN; may be given several times.")
+@click.option(
+    "--attack",
+    multiple=True,
+    metavar="NAME|TABLE",
+    help="Attack whose number on RUN is audited; may be given several times  [default: the recipe's]",
+)
 @click.option(
     "--model", help="Instead of RUN: module:function that returns a classifier, or torchvision:NAME[:own|:plain]."
 )
@@ -64,7 +70,8 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
     with Progress() as progress:
         if run is not None:
             weights = Path(given["surrogate_weights"]) if given["surrogate_weights"] else None
-            more = {key: given[key] for key in ("norm", "eps", "surrogate")} | {"surrogate_weights": weights}
+            more = {key: given[key] for key in ("norm", "eps", "surrogate")}
+            more |= {"surrogate_weights": weights, "attacks": given["attack"]}
             with of_run(Path(run), given["protocol"], given["route"], progress.say, **more) as subjects:
                 audits = [(each.name, _audit(each, samples, deep, progress)) for each in subjects]
                 _store(subjects, [found for _, found in audits])
