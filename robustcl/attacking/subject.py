@@ -67,7 +67,7 @@ class Subject:
             set_random_states(before)
             self._drawn = _seeded(self._seed)
         elif self._drawn is None and self.mode == JUDGING:
-            self._wavers = soundness.wavers(self.classifier, x[:1], logits[:1])
+            self._wavers = soundness.wavers(self.classifier, x, logits)
         return soundness.check_logits(logits, y)
 
     @contextmanager
