@@ -21,6 +21,7 @@ from robustcl.errors import DataError, OptionError, UsageError, WeightsError
 from robustcl.evaluate import shards
 from robustcl.evaluate.journal import Journal
 from robustcl.evaluate.work import Work
+from robustcl.nn import outside
 
 MODULE = """
 import torch
@@ -144,6 +145,22 @@ def test_torchvision_models_by_name_with_local_weights(place: Path) -> None:
     with pytest.raises(UsageError, match="give its weights with --weights"):
         judge_model(asked(model="torchvision:mobilenet_v3_small", weights=None), place / "no", device="cpu")
     assert not (place / "no").exists()
+
+
+@pytest.mark.parametrize("how", ["own", "plain"])
+def test_googlenet_gets_the_whole_of_what_its_published_weights_ask(how: str, tmp_path: Path) -> None:
+    """They were trained on images in [-1, 1], which the network itself makes of normalised ones if it is told to."""
+    from torchvision import models
+
+    model = models.get_model("googlenet", weights=None, init_weights=False, num_classes=3)
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "w.safetensors")
+    found = outside.build(f"torchvision:googlenet:{how}", tmp_path / "w.safetensors", 3)
+    seen: list[torch.Tensor] = []
+    first = next(part for part in found.modules() if isinstance(part, nn.Conv2d))
+    first.register_forward_pre_hook(lambda part, given: seen.append(given[0]))
+    x = torch.rand(1, 3, 64, 64)
+    found(x)
+    assert torch.allclose(seen[0], 2 * x - 1 if how == "own" else x, atol=1e-6)
 
 
 def test_the_page_is_written(place: Path) -> None:

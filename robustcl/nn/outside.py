@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -160,12 +161,21 @@ def _torchvision(
         raise UsageError(f"{flags[0]} torchvision:{spec}: write torchvision:{name}, with :own or :plain behind it")
     if tensors is None or weights is None:
         raise UsageError(f"{flags[0]} torchvision:{name}: give its weights with {flags[1]} FILE.safetensors")
-    model: nn.Module = models.get_model(name, weights=None)
+    model = _sketched(name)
     heads = [f"{place}.weight" for place, part in model.named_modules() if isinstance(part, nn.Linear)]
     outputs = len(tensors[heads[-1]]) if heads and heads[-1] in tensors else classes
-    sized: nn.Module = models.get_model(name, weights=None, num_classes=outputs)
+    sized = _sketched(name, num_classes=outputs)
     fill(sized, tensors, weights, "model")
     return _normalised(sized, name, how, outputs, flags[0], say)
+
+
+def _sketched(name: str, **options: Any) -> nn.Module:
+    """Return a model of torchvision without weights, and without its word on how they will begin one day."""
+    from torchvision import models
+
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        model: nn.Module = models.get_model(name, weights=None, **options)
+    return model
 
 
 _HOW = ("own", "plain")
@@ -186,6 +196,9 @@ def _normalised(model: nn.Module, name: str, how: str, outputs: int, flag: str, 
             f"torchvision:{name}:plain leaves them in [0, 1]"
         )
     say(f"torchvision:{name}: images are normalised by mean {mean} and std {std}, as its published weights ask")
+    if isinstance(getattr(model, "transform_input", None), bool):
+        # Published weights of Inception and GoogLeNet have a second step inside, which is off in a model without any.
+        model.transform_input = True  # type: ignore[assignment]
     return Normalised(model, mean, std)
 
 
