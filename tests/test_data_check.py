@@ -223,3 +223,15 @@ def _none() -> Any:
     from robustcl.inspection.twins import Repeats
 
     return Repeats(0, (), 0, ())
+
+
+def test_numbers_of_numpy_and_single_names_are_taken_and_nothing_to_tell_is_an_empty_table(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **arrays())
+    seen = robustcl.check_data(f"npz:{tmp_path / 'a.npz'}", seed=np.int64(3), splits="test")
+    assert json.loads(json.dumps(seen.tables()))["splits"][0]["split"] == "test"
+    assert seen.to_frame().index.tolist() == seen.to_frame()["split"].tolist() == ["test"]
+    with pytest.raises(UsageError, match=r"seed = 1\.5: write a whole number"):
+        robustcl.check_data("digits", seed=1.5)  # type: ignore[arg-type]
+    nothing = robustcl.check_data(f"npz:{tmp_path}")
+    assert nothing.faults
+    assert (len(nothing.to_frame()), len(nothing.classes_to_frame())) == (0, 0)

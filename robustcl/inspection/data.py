@@ -19,6 +19,7 @@ from robustcl.inspection import findings
 from robustcl.inspection.splits import SplitFacts, Told, look
 from robustcl.inspection.twins import Repeats, Shared, repeats, shared
 from robustcl.protocols import DatasetPlugin, Source
+from robustcl.ratio import plain
 from robustcl.recipe import Data
 from robustcl.rng import Rng
 from robustcl.types import UNLABELED
@@ -75,7 +76,7 @@ class Inspection:
 
         from robustcl.inspection.words import records
 
-        return pd.DataFrame(records(self)).set_index("split", drop=False)
+        return pd.DataFrame(records(self), index=pd.Index(list(self.splits), name="split", dtype=object))
 
     def classes_to_frame(self) -> pd.DataFrame:
         """Return one row per class: its label, its name, and its images in each split and in the validation part."""
@@ -115,8 +116,12 @@ def check_data(
         What was found; whatever is wrong with the data stands in it as a sentence.
 
     Raises:
-        UsageError: no such data set, option or split.
+        UsageError: no such data set, option or split, or a seed that is no whole number.
     """
+    seed = plain(seed)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"seed = {seed!r}: write a whole number")
+    splits = [splits] if isinstance(splits, str) else splits
     for name in splits:
         if name not in SPLITS:
             raise UsageError(f"there is no split {name!r}: look at {', '.join(SPLITS)}")
