@@ -166,6 +166,7 @@ def _check_size(plugin: EncoderPlugin, item: tuple[int, ...], config: Mapping[st
 
     Raises:
         ValueError: as said.
+        WeightsError: the file is no whole file of weights.
     """
     size = (folder / weights.MODEL).stat().st_size if (folder / weights.MODEL).is_file() else None
     if size is None:
@@ -180,6 +181,7 @@ def _check_size(plugin: EncoderPlugin, item: tuple[int, ...], config: Mapping[st
         return  # a network that cannot be sketched is built at once
     count = sum(parameter.numel() for parameter in backbone.parameters())
     if count > size:  # each takes a byte at least
+        weights.read(folder / weights.MODEL)  # says it where that is no file of weights
         raise ValueError(f"it is of {count:,} weights, and {weights.MODEL} has {size:,} bytes")
 
 

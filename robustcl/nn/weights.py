@@ -51,8 +51,7 @@ def load(encoder: Encoder, path: Path | str, *, skip: Collection[str] = ()) -> N
     and for an encoder of another architecture, stem, routes or tensors.
     """
     model = _model(Path(path))
-    data = _read(model)
-    check_whole(data, model)
+    data = read(model)
     config = read_config(model.parent)
     if hashlib.sha256(data).hexdigest() != config["sha256"]:
         raise WeightsError(f"{model} is damaged or not the one that {CONFIG} describes: its SHA-256 differs; copy both")
@@ -62,6 +61,13 @@ def load(encoder: Encoder, path: Path | str, *, skip: Collection[str] = ()) -> N
     except SafetensorError as error:
         raise WeightsError(f"{model} is damaged: {error}; copy it again") from error
     fill(encoder, tensors, model, "encoder", skip)
+
+
+def read(model: Path) -> bytes:
+    """Return the bytes of a model file; raises WeightsError for one that is missing, damaged or of another kind."""
+    data = _read(model)
+    check_whole(data, model)
+    return data
 
 
 def read_config(path: Path | str) -> dict[str, Any]:
