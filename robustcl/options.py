@@ -28,6 +28,8 @@ from robustcl.schedule import Constant, Piecewise, Ramp, Schedule, is_schedule, 
 
 Ratio = Annotated[float, BeforeValidator(ratio)]
 """A float that may be written as a ratio, "8/255"."""
+Length = Annotated[Ratio, annotated_types.Gt(0)]
+"""How far a step goes: one of 0 goes nowhere, one below 0 the other way, and what it attacks looks robust."""
 Positive = Annotated[float, annotated_types.Gt(0)]
 NonNegative = Annotated[float, annotated_types.Ge(0)]
 Fraction = Annotated[float, annotated_types.Ge(0), annotated_types.Le(1)]

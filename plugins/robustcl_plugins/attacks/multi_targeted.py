@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from robustcl.options import Count, Ratio
+from robustcl.options import Count, Length
 from robustcl.protocols import Need, PerturbationGenerator
 from robustcl.threat import Ball
 from robustcl_plugins.generators.margin import target_count
@@ -25,7 +25,7 @@ class MultiTargetedPGDAttack:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
     citation: ClassVar[str] = MultiTargetedPGD.citation
 
-    def __init__(self, *, step_size: Ratio | None = None, restarts: Count = 1, targets: Count | None = None) -> None:
+    def __init__(self, *, step_size: Length | None = None, restarts: Count = 1, targets: Count | None = None) -> None:
         self.step_size = step_size
         self.restarts = restarts
         self.targets = targets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from robustcl.options import Count, Ratio
+from robustcl.options import Count, Length
 from robustcl.protocols import Need, PerturbationGenerator
 from robustcl.threat import Ball
 from robustcl_plugins.generators.pgd import PGD
@@ -24,7 +24,7 @@ class PGDAttack:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREDICTIONS, Need.LABELS})
     citation: ClassVar[str] = PGD.citation
 
-    def __init__(self, *, step_size: Ratio | None = None, restarts: Count = 1) -> None:
+    def __init__(self, *, step_size: Length | None = None, restarts: Count = 1) -> None:
         self.step_size = step_size
         self.restarts = restarts
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from robustcl.contrast import wide
-from robustcl.options import Count, Ratio
+from robustcl.options import Count, Length
 from robustcl.protocols import Need
 from robustcl.search import step_default, step_length
 from robustcl.threat import Ball
@@ -35,7 +35,7 @@ class MultiTargetedPGD:
     )
 
     def __init__(
-        self, *, steps: Count = 10, step_size: Ratio | None = None, targets: Count | None = None, restarts: Count = 1
+        self, *, steps: Count = 10, step_size: Length | None = None, targets: Count | None = None, restarts: Count = 1
     ) -> None:
         self.steps = steps
         self.step_size = step_size

@@ -13,7 +13,7 @@ from torch import Tensor
 from robustcl import search
 from robustcl.contrast import cosine, cosine_rows
 from robustcl.errors import UsageError
-from robustcl.options import Count, Ratio
+from robustcl.options import Count, Length
 from robustcl.protocols import Need
 from robustcl.types import Attack
 
@@ -45,7 +45,7 @@ class NCP:
         neighbour: Annotated[int, Ge(2)] = 2,
         clustering: Annotated[int, Ge(0)] = 0,
         steps: Count = 5,
-        step_size: Ratio = 2 / 255,
+        step_size: Length = 2 / 255,
         start: Literal["none", "uniform"] = "uniform",
     ) -> None:
         self.strategy = strategy

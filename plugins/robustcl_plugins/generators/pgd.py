@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from robustcl import search
-from robustcl.options import Class, Count, Positive, Ratio
+from robustcl.options import Class, Count, Length, Positive
 from robustcl.protocols import Need
 from robustcl.threat import Ball
 from robustcl.types import Attack
@@ -35,7 +35,7 @@ class PGD:
         self,
         *,
         steps: Count = 10,
-        step_size: Ratio | None = None,
+        step_size: Length | None = None,
         start: Literal["none", "uniform", "gaussian"] = "uniform",
         restarts: Count = 1,
         deviation: Positive = 0.001,

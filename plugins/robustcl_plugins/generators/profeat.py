@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustcl import search
 from robustcl.contrast import cosine_rows
-from robustcl.options import Count, Ratio
+from robustcl.options import Count, Length
 from robustcl.protocols import Need
 from robustcl.types import Attack
 
@@ -34,7 +34,7 @@ class ProFeAT:
         self,
         *,
         steps: Count = 5,
-        step_size: Ratio = 2 / 255,
+        step_size: Length = 2 / 255,
         start: Literal["none", "uniform"] = "uniform",
     ) -> None:
         self.steps = steps

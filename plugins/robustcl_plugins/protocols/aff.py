@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from robustcl.options import Count, Positive, Ratio
+from robustcl.options import Count, Length, Positive
 from robustcl_plugins.protocols.stage import Tuning, step
 
 
@@ -41,7 +41,7 @@ class AdversarialFull(Tuning):
     initial: Literal["zero", "default"] = "zero"
     beta: Positive = 6.0
     steps: Count = 10
-    step_size: Ratio | None = None
+    step_size: Length | None = None
     start: Literal["none", "uniform", "gaussian"] = "gaussian"
     deviation: Positive = 0.001
     clean_route: str = ""

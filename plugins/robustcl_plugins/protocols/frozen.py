@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from robustcl.options import Count, Ratio
+from robustcl.options import Count, Length
 from robustcl_plugins.protocols.stage import LinearTuning, step
 
 
@@ -55,7 +55,7 @@ class AdversarialLinear(LinearTuning):
     )
 
     steps: Count = 10
-    step_size: Ratio | None = None
+    step_size: Length | None = None
 
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the one stage that trains the classifier on adversaries through ``route``."""

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from robustcl.errors import UsageError
-from robustcl.options import Count, Positive, Ratio
+from robustcl.options import Count, Length, Positive
 from robustcl.protocols import Need, Survey
 from robustcl.search import ascend
 from robustcl_plugins.samplers.divergence import DISTANCES
@@ -59,7 +59,7 @@ class RCS:
         warmup: Annotated[int, Ge(0)] = 100,
         distance: Literal["kl", "softmax-kl", "js"] = "kl",
         steps: Count = 3,
-        step_size: Ratio = 10 / 765,
+        step_size: Length = 10 / 765,
         lr: Positive = 0.01,
         units: Literal["each", "averaged"] = "each",
         clean: str = "clean",
