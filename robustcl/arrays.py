@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ def tensor(value: object, what: str) -> Tensor:
     ``what`` names it in the error, "features".
     """
     try:
-        found = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+        found = value.detach() if isinstance(value, Tensor) else _read(value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         said = " ".join(str(error).split())
         raise UsageError(f"{what} are a {type(value).__name__} that is no array of numbers: {said}") from None
@@ -46,3 +48,20 @@ def number(value: object, what: str) -> float:
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         raise UsageError(f"{what} = {value!r}: write a finite number")
     return float(found)
+
+
+def _read(value: Any) -> Tensor:
+    """Return an array or a list as a tensor; arrays of any stride, byte order and width, read-only ones too."""
+    parts = value if isinstance(value, list | tuple) else ()
+    if parts and all(isinstance(part, Tensor) for part in parts):
+        return torch.stack([part.detach() for part in parts])
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError("some of its entries are masked, so leave them out or fill them")
+    if hasattr(value, "__cuda_array_interface__") or not any(hasattr(part, "__array__") for part in (value, *parts)):
+        return torch.as_tensor(value)
+    array = np.asarray(value)
+    if array.dtype.kind in "iufc":
+        kind = np.dtype(np.float64) if array.dtype == np.longdouble else array.dtype.newbyteorder("=")
+        whole = array.flags.writeable and all(stride >= 0 for stride in array.strides)
+        array = array.astype(kind, copy=not whole)
+    return torch.as_tensor(array)

@@ -62,7 +62,7 @@ def make(
 
     Args:
         name: as it is registered, "pgd", "torchattacks:MIFGSM", "distribution/name"; or a table of a name and its
-            options as recipes and the command line have it, ``{"use": "pgd", "steps": 50}``.
+            options as recipes and the command line have it, ``{"use": "pgd", "steps": 50}``, or that table as text.
         model: maps inputs (R, *item) to logits (R, L).
         eps: the radius, a number or a ratio such as "8/255".
         norm: "Linf", "L2" or "L1", or the order: infinity, 2, 1.
@@ -80,10 +80,15 @@ def make(
     Raises:
         UsageError: a name, option, threat or mode that is none, or a plugin that needs more than a model.
     """
-    if not isinstance(name, str):
+    if not isinstance(name, str) or name.lstrip().startswith("{"):
         from robustcl.composition.asked import attack_table
 
         table = attack_table(name, "robustcl.attacks.make")
+        if strange := names.RESERVED_OUTSIDE & table.options.keys():
+            raise OptionError(
+                f"robustcl.attacks.make: {min(strange)!r} is no option of an attack: give it beside the table, "
+                f"make(table, model, {min(strange)}=...)"
+            )
         name, options = table.use, {**table.options, **options}
     bind = _factory(names.kind_of(name), name, f"robustcl.attacks {name}")
     more: dict[str, Any] = {"precision": precision, "verbose": verbose, **options}
@@ -133,7 +138,9 @@ def AutoAttack(
     if eps is None and (known := parse_norm(norm)) != "Linf":
         raise UsageError(f'AutoAttack in {known} needs eps: the usual 8/255 is for Linf, in L2 "0.5" is common')
     options: dict[str, Any] = {"version": version, **elsewhere}
-    if attacks_to_run:
+    if isinstance(attacks_to_run, str):
+        raise OptionError(f"AutoAttack.attacks_to_run = {attacks_to_run!r}: give a list, [{attacks_to_run!r}]")
+    if attacks_to_run is not None and len(attacks_to_run):
         options["attacks_to_run"] = list(attacks_to_run)
     eps = "8/255" if eps is None else eps
     bind = _factory("attack", "autoattack", "AutoAttack")

@@ -155,7 +155,8 @@ class _Linf:
         return delta.abs().amax(1)
 
     def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
-        adv = torch.clamp(adv, x - eps, x + eps)
+        kind = torch.promote_types(adv.dtype, x.dtype)  # and not that of the radii of rows
+        adv = torch.clamp(adv, x - eps, x + eps).to(kind)
         return adv if range is None else adv.clamp_(*range)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:

@@ -68,6 +68,12 @@ def run(
             RuntimeWarning,
             stacklevel=3,
         )
+    if attack.subject.mingles:
+        warnings.warn(
+            f"{soundness.MINGLED}, so that each verdict is that of one batch: {soundness.UNMINGLE}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     journal, judge = (_Unwritten() if path is None else _opened(Path(path))), _Keeping(attack, images)
     key = _key(attack, images, only)
     pending: list[Outcome] = []

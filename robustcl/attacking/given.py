@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustcl import arrays
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import aim
 from robustcl.ratio import plain
@@ -90,12 +90,10 @@ def targets(target: object, y: Tensor, classes: int, who: str) -> int | Tensor |
     if isinstance(target, bool | float | str | Mapping):
         raise DataError(f"{who}: target = {target!r} is no class: give its number, 0 to {classes - 1}, or one for each")
     try:
-        found = target.detach() if isinstance(target, Tensor) else torch.as_tensor(np.asarray(target))
-    except (TypeError, ValueError, RuntimeError):
-        raise DataError(
-            f"{who}: target is a {type(target).__name__} of no numbers: give a class for each row"
-        ) from None
-    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        found = arrays.tensor(target, "targets")
+    except UsageError as error:
+        raise DataError(f"{who}: {error}; give a class number for each row") from None
+    if found.is_floating_point() or found.dtype == torch.bool:
         raise DataError(f"{who}: the targets are {found.dtype}: give class numbers, for example target.long()")
     if found.shape != y.shape:
         one_hot = ", for example target.argmax(1)" if found.dim() == 2 else ""

@@ -18,6 +18,9 @@ KINDS = ("generator", "attack")
 RESERVED = ("model", "eps", "norm", "range", "seed", "mode", "precision", "verbose", "stop_early")
 """What every attack takes beside its plugin's options."""
 
+RESERVED_OUTSIDE = frozenset(RESERVED) - {"stop_early"}
+"""What of it belongs to the call and not into an attack's table."""
+
 _THREAT = {
     "eps": 'give eps = "8/255"',
     "norm": 'give norm = "Linf", "L2" or "L1"',

@@ -48,6 +48,8 @@ class Subject:
         self._seed = rng.child("model")
         self._drawn: dict[str, Any] | None = None
         self._wavers = False
+        self.mingles = False
+        """Whether rows of a batch were seen to change each other's logits in the mode "eval"."""
 
     @property
     def draws(self) -> bool:
@@ -68,7 +70,16 @@ class Subject:
             self._drawn = _seeded(self._seed)
         elif self._drawn is None and self.mode == JUDGING:
             self._wavers = soundness.wavers(self.classifier, x, logits)
+            self.mingles = not self._wavers and self._mingle(x, logits)
         return soundness.check_logits(logits, y)
+
+    @torch.no_grad()
+    def _mingle(self, x: Tensor, logits: Tensor) -> bool:
+        """Say whether the first row alone has other logits than among inputs x (R, *item), or none can be had alone."""
+        try:
+            return soundness.mingles(self.classifier.embed(x[:1].clone(), LOGITS).logits, logits)
+        except UsageError:
+            return True
 
     @contextmanager
     def _hold(self, module: nn.Module) -> Iterator[None]:

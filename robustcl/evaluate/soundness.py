@@ -45,17 +45,20 @@ def look(classifier: Classifier, x: Tensor) -> Tensor:
     return logits
 
 
+@torch.no_grad()
 def check_steady(classifier: Classifier, x: Tensor) -> None:
-    """Refuse a model that a pass in eval mode changes, also backward, or that draws at random: no verdict would stay.
+    """Refuse a model of which no verdict would stay: others come in another pass, or among other inputs x (R, *item).
 
     Raises:
-        UsageError: which of the two.
+        UsageError: a pass changes the model, also backward, it draws at random, or its rows depend on each other.
     """
     before = random_states()
     first = look(classifier, x)
     if differ(before, random_states()) or wavers(classifier, x, first):
         set_random_states(before)
         raise UsageError(_RANDOM)
+    if mingles(classifier.embed(x[:1].clone(), LOGITS).logits, first):
+        raise UsageError(f"{MINGLED}: no verdict would stay; {UNMINGLE}")
     check_backward(classifier, x)
 
 
@@ -69,6 +72,15 @@ def wavers(classifier: Classifier, x: Tensor, first: Tensor) -> bool:
     spread = float((first.max() - first.min()).float())
     sound = first.isfinite() & again.isfinite()
     return bool((sound & ((first - again).abs() > _WAVER * spread)).any())
+
+
+def mingles(alone: Tensor, together: Tensor) -> bool:
+    """Say whether a row's logits ``alone`` (1, L) are others than the first of those ``together`` (R, L) with it."""
+    alone, first = alone.double(), together[:1].double()
+    spread = float(first.max() - first.min())
+    rounding = 16.0 * torch.finfo(together.dtype).eps * float(first.abs().max())
+    sound = first.isfinite() & alone.isfinite()
+    return bool((sound & ((first - alone).abs() > _MINGLED * spread + rounding)).any())
 
 
 def check_backward(classifier: Classifier, x: Tensor) -> None:
@@ -132,6 +144,12 @@ _RANDOM = (
     "the model draws at random in eval mode, so that its verdicts differ from one pass to the next: make it "
     'deterministic, or attack it from Python, robustcl.AutoAttack(model, version="rand")'
 )
+
+MINGLED = "rows of a batch change each other's logits in eval mode, as batch norms without running statistics do"
+UNMINGLE = "let each row stand for itself, for example with track_running_stats = True"
+
+_MINGLED = 0.05
+"""Up to this share of a row's own logits' spread its neighbours may move them: sums in another order do."""
 
 _WAVER = 1e-3
 """Up to this share of the logits' spread two passes may differ: some machines add in another order each time."""
