@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Sequence
@@ -96,18 +95,34 @@ def resume(
         UsageError: the directory holds no run, or its recipe can no longer be composed as it was.
     """
     folder = Path(path)
-    first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others are started later, and find it done
-    changed = changes.change(folder, overrides) if overrides and first else []
     composition, options = folder_of.reopen(folder)
+    engine, changed = None, list[str]()
+    if overrides:
+        engine = Engine(options["device"], options["devices"], options["precision"])
+        changed = _change(folder, overrides, engine)
+        composition, _ = folder_of.reopen(folder)
     if (whole := complete.results(composition, folder)) is not None:
         return Run(folder, Results(whole))
-    engine = Engine(options["device"], options["devices"], options["precision"])
+    engine = engine or Engine(options["device"], options["devices"], options["precision"])
     engine.launch()
     with shown(watcher, say) as (watch, tell):
         for sentence in changed:
             tell(sentence)
         run = execute(composition, folder, engine, watch, tell)
         return reported(run, tell) if report else run
+
+
+def _change(folder: Path, overrides: Sequence[str], engine: Engine) -> list[str]:
+    """Change a run once, before any of its processes goes by its lock; return what was changed, in words.
+
+    Processes that we start read it when it is done; those that torchrun or srun has started wait for the first one.
+    """
+    if engine.starts_processes:
+        return changes.change(folder, overrides) if engine.first else []
+    engine.launch()
+    told = changes.change(folder, overrides) if ranks.rank() == 0 else []
+    found: list[str] = ranks.from_first(told)
+    return found
 
 
 def execute(
@@ -142,6 +157,7 @@ def execute(
             told = {key: value for key, value in results.tables.items() if own or key != "recipe_hash"}
             results = Results(answers.keep(folder, told, say))
         ranks.wait()
+        engine.release()
     return Run(folder, results)
 
 

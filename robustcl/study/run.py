@@ -122,7 +122,7 @@ def _one(
             for stage in shared_stages(lock, theirs):
                 if _lend(out / RUNS / donor.folder, folder, stage):
                     say(f"stage {stage}: the same as in {donor.folder}, taken from there")
-    resume(folder, watcher=watcher, say=say)
+    resume(folder, watcher=watcher, say=say, report=False)
 
 
 def _there(run: Planned, folder: Path) -> str:

@@ -22,15 +22,42 @@ GRACE = 10.0
 """Seconds in which a process that has lost another one may end by itself."""
 
 
+_LAUNCHER = "ROBUSTCL_LAUNCHER"
+"""The variable by which a process that was started knows the number of the one that started it."""
+_at_work = threading.Event()
+
+
 def look_after() -> None:
     """Let the launcher's own observer, which kills without a word, be ours; call before processes are started."""
+    _at_work.set()
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        os.environ[_LAUNCHER] = str(os.getpid())
     subprocess_script._launch_process_observer = _children
+
+
+def release() -> None:
+    """Let each process go its own way: a script may do more after its run, in one process longer than in another."""
+    _at_work.clear()
 
 
 def follow_parent() -> None:
     """End this process, one of those that were started, after the one that started it has died."""
     parent = os.getppid()
-    _in_background(lambda: os.getppid() != parent, lambda: None)
+    orphaned = not _lives(os.environ.get(_LAUNCHER, ""))  # it may have died while we were being loaded
+    _in_background(lambda: orphaned or os.getppid() != parent, lambda: None)
+
+
+def _lives(number: str) -> bool:
+    """Say whether a process is there, as far as the system tells."""
+    if os.name != "posix" or not number.isdigit():
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _children(child_processes: list[subprocess.Popen[Any]]) -> None:
@@ -50,9 +77,12 @@ def _in_background(happened: Callable[[], bool], end: Callable[[], None]) -> Non
 
 
 def _look(happened: Callable[[], bool], end: Callable[[], None]) -> None:
-    while not happened():
-        time.sleep(0.5)
-    time.sleep(GRACE)  # who fails orderly, or is told by the collectives, has a sentence of its own by then
+    while True:
+        while not (_at_work.is_set() and happened()):
+            time.sleep(0.5)
+        time.sleep(GRACE)  # who fails orderly, or is told by the collectives, has a sentence of its own by then
+        if _at_work.is_set():
+            break
     end()
     sys.stderr.write(f"robustcl: {RANK}\n")
     sys.stderr.flush()

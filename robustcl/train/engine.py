@@ -56,15 +56,31 @@ class Engine:
             plugins=[self._environment],
         )
         self.devices = devices
+        self._launched = False
+
+    @property
+    def starts_processes(self) -> bool:
+        """Whether the other processes are ours to start, and not those of torchrun or srun."""
+        return isinstance(self._environment, LightningEnvironment)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the first one on its machine."""
+        return os.environ.get("LOCAL_RANK", "0") == "0"
 
     def launch(self) -> None:
-        """Start the other processes; they run the same command line."""
-        if self.devices > 1:
-            companions.look_after()
-            started = os.environ.get("LOCAL_RANK", "0") != "0" and isinstance(self._environment, LightningEnvironment)
-            if started:
-                companions.follow_parent()
-            self.fabric.launch()
+        """Start the other processes, once; they run the same command line."""
+        if self.devices == 1 or self._launched:
+            return
+        self._launched = True
+        companions.look_after()
+        if self.starts_processes and not self.first:
+            companions.follow_parent()
+        self.fabric.launch()
+
+    def release(self) -> None:
+        """End the common work: what becomes of the other processes from now on ends this one no more."""
+        companions.release()
 
     @property
     def device(self) -> torch.device:
