@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 import robustcl
 from robustcl import auto_step
@@ -75,3 +76,22 @@ def test_attacks_on_half_precision_models(name, norm, dtype):
     adv = robustcl.attacks.make(name, model, eps=RADIUS[norm], norm=norm, **options)(x, y)
     assert adv.dtype == dtype
     assert bool(Ball(norm, RADIUS[norm]).contains(adv, x).all())
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+@pytest.mark.parametrize(
+    ("name", "options"), [("fab", {"restarts": 2}), ("fab", {"target": 2}), ("fab-untargeted", {"restarts": 2})]
+)
+def test_fab_walks_in_half_precision(kind: torch.dtype, norm: str, name: str, options: dict[str, int]) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, x = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval().to(kind), torch.rand(9, 3, 2, 2).to(kind)
+    y = net(x).argmax(1)
+    eps = {"Linf": 0.5, "L2": 1.5, "L1": 5.0}[norm]
+    attack = robustcl.attacks.make(name, net, eps=eps, norm=norm, steps=5, **options)
+    adversarial, found = attack.run_standard_evaluation(x, y, return_labels=True)
+    assert adversarial.dtype == kind
+    assert bool(attack.ball.contains(adversarial, x).all())
+    assert torch.equal(net(adversarial).argmax(1), found)
+    assert int((found != y).sum()) >= 3

@@ -13,6 +13,7 @@ from robustcl import gradients, hyperplane, search
 from robustcl.errors import UsageError
 from robustcl.options import Class, Count, Fraction, Positive
 from robustcl.protocols import Need
+from robustcl.rng import drawing
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding
 from robustcl_plugins.generators.margin import target_count
@@ -180,6 +181,7 @@ class FAB:
         share = length / (length + length_home).clamp(min=torch.finfo(length.dtype).tiny)
         alpha = _column(share.clamp(max=self.alpha_max), points)
         moved = (1.0 - alpha) * (points + self.eta * move) + alpha * (origin + self.eta * home)
+        moved = moved.to(points.dtype)  # lengths of half precision are of single
         beyond = self.beta * length > (1.0 - self.beta) * ball.distance(points, origin)
         walk.points = walk.points.index_copy(0, stepping, moved if ball.range is None else moved.clamp(*ball.range))
         walk.count = walk.count.index_add(0, stepping, torch.ones_like(stepping))
@@ -213,7 +215,7 @@ class _Found:
     def __init__(self, x: Tensor, attack: Attack, done: Tensor) -> None:
         self.x, self.attack, self.done = x, attack, done
         self.nearest = x.clone()
-        self.distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+        self.distance = torch.full((len(x),), torch.inf, dtype=drawing(x.dtype), device=x.device)
 
     def judge(self, rows: Tensor, points: Tensor, embedding: Embedding) -> Tensor:
         """Return which points (S, *item) are wrong, (S,) bool, and keep those that are in the ball and nearer."""
@@ -237,7 +239,7 @@ class _Found:
         direction = replace(ball, eps=1.0, range=None).sample(torch.zeros_like(x), rng)
         length = ball.distance(direction, torch.zeros_like(x)).clamp(min=torch.finfo(x.dtype).tiny)
         radius = self.distance[rows].clamp(max=ball.eps) / 2.0
-        start = x + direction * _column(radius / length, x)
+        start = x + (direction * _column(radius / length, x)).to(x.dtype)
         return start if ball.range is None else start.clamp_(*ball.range)
 
 
