@@ -35,18 +35,21 @@ def change(folder: Path, overrides: Sequence[str]) -> list[str]:
     Raises:
         UsageError: no run, a finished stage, or something that decides what the checkpoints hold.
     """
-    before, _ = reopen(folder)
+    reopen(folder)  # no lock file in what is no run
     path = folder / "recipe.lock.toml"
-    tables: dict[str, Any] = reading.read(path)
-    old = copy.deepcopy(tables)
-    for assignment in overrides:
-        _check(folder, before, assignment)
-        override.apply(tables, assignment)
-    if tables == old:
-        return []
     with only_one(folder):
+        before, _ = reopen(folder)
+        tables: dict[str, Any] = reading.read(path)
+        old = copy.deepcopy(tables)
+        for assignment in overrides:
+            _check(folder, before, assignment)
+            override.apply(tables, assignment)
+        if tables == old:
+            return []
         after = api.from_tables(tables, f"{path}, with {' and '.join(f'--set {text}' for text in overrides)}")
         stage = next((each.name for each in after.recipe.stage if store.facts(folder, each.name) is None), None)
+        if stage is not None:
+            _check_epochs(folder, stage, after.recipe.find(stage).epochs)
         steps = checkpoint.steps(folder / "checkpoints" / stage) if stage is not None else []
         entry = {"set": list(overrides), "stage": stage or "", "step": max(steps, default=0), "before": digest(before)}
         lock = tables.setdefault("lock", {})
@@ -82,4 +85,18 @@ def _check(folder: Path, composition: api.Composition, assignment: str) -> None:
         raise UsageError(
             f"--set {assignment}: the stage {stage.name} of {folder} is finished, and its weights stay what they are; "
             "start a new run with another --out"
+        )
+
+
+def _check_epochs(folder: Path, stage: str, epochs: int) -> None:
+    """Refuse fewer epochs than the newest checkpoint has begun: the lock would tell of less than was learnt."""
+    state = checkpoint.newest(folder / "checkpoints" / stage)[0] or {}
+    epoch, within = state.get("epoch"), state.get("within")
+    if not isinstance(epoch, int) or not isinstance(within, int):
+        return  # what a damaged one lacks is said by whoever goes on from it
+    begun = epoch + (within > 0)
+    if epochs < begun:
+        raise UsageError(
+            f"--set stage.{stage}.epochs={epochs}: the stage {stage} of {folder} has begun its epoch {begun} already; "
+            f"give {begun} or more"
         )

@@ -101,6 +101,8 @@ REFUSED = {
     "stage.pretrain.optimizer.lr=0.5": "the stage pretrain of .* is finished",
     "stage.robst.clip=1": "no stage 'robst'",
     "stage.robust.clip=-1": "clip",
+    "stage.robust.epochs=1": "has begun its epoch 2 already; give 2 or more",
+    "stage.robust.epochs=0": "has begun its epoch 2 already",
     "stage.robust.optimizer.speed=2": "speed",
     "stage.robust.optimizer.lr": "not of the form path=value",
 }
