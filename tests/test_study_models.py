@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import tomli_w
 import torch
 from click.testing import CliRunner
@@ -14,9 +15,12 @@ from torch import Tensor
 
 from robustcl.cli.study import command
 from robustcl.errors import DataError, NeedNotMet, UsageError
-from robustcl.study import api, finished
+from robustcl.recipe import Use
+from robustcl.study import api, finished, models
 from robustcl.study.grid import Setting
 from robustcl.study.models import Model, parsed
+from robustcl.threat import Ball
+from robustcl.train.engine import Engine
 
 FGSM = {"use": "perturbed", "attack": "fgsm", "threat": {"norm": "Linf", "eps": 0.1}}
 TABLES: dict[str, Any] = {
@@ -219,3 +223,18 @@ def test_without_models_what_has_a_recipe_is_trained() -> None:
     assert [run.label for run in made.planned] == ["ResNet-50, supervised", "ResNet-50, SimCLR"]
     (said,) = made.absent()
     assert "ResNet-50, BYOL; ViT-B/16, supervised" in said
+
+
+def test_how_images_go_into_a_row_of_torchvision_is_said(tmp_path: Path) -> None:
+    from torchvision.models import mobilenet_v3_small
+
+    safetensors.torch.save_file(mobilenet_v3_small(num_classes=2).state_dict(), tmp_path / "w.safetensors")
+    x = np.random.default_rng(0).random((4, 3, 32, 32), dtype=np.float32)
+    np.savez(tmp_path / "i.npz", x_test=x, y_test=np.arange(4) % 2)
+    bench = models.Bench(Use(use=f"npz:{tmp_path / 'i.npz'}"), None, Ball.checked("Linf", 0.1), Engine("cpu"))
+    said: list[str] = []
+    models.preflight(
+        bench, {"row": Model("torchvision:mobilenet_v3_small:own", tmp_path / "w.safetensors")}, said.append
+    )
+    (sentence,) = said
+    assert "images are normalised by mean [0.485, 0.456, 0.406]" in sentence

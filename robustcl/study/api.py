@@ -162,7 +162,7 @@ def _models(composed: Composed, folder: Path, machine: Machine, say: Say) -> Mea
     check_device(machine.device)
     engine = Engine(machine.device, 1, machine.precision)
     bench = models.Bench(composed.dataset, setting.samples, composed.ball, engine)
-    digests = models.preflight(bench, asked)
+    digests = models.preflight(bench, asked, say)
     found: dict[str, list[list[Reading | None]]] = {}
     for number, row in enumerate((row for row in composed.study.row if row.name in asked), 1):
         say(f"[{number}/{len(asked)}] {row.name}: the model {asked[row.name].spec}")

@@ -52,8 +52,8 @@ class Bench:
     ball: Ball
     engine: Engine
 
-    def opened(self, model: Model, seed: int) -> tuple[Judged, str]:
-        """Return a model ready to be measured, and what tells it from others.
+    def opened(self, model: Model, seed: int, say: outside.Say = lambda sentence: None) -> tuple[Judged, str]:
+        """Return a model ready to be measured, and what tells it from others; ``say`` hears how images go in.
 
         Raises:
             UsageError: a model or data set that is not there, or outputs that are no logits.
@@ -62,7 +62,7 @@ class Bench:
         """
         plugin = Parts().make("dataset", self.dataset, "--dataset").plugin
         test = keep(opened(plugin, "test"), self.engine.device)
-        module = outside.build(model.spec, model.weights, len(plugin.classes()))
+        module = outside.build(model.spec, model.weights, len(plugin.classes()), say=say)
         self.engine.place(module, ours=False)
         classifier = of_model(module)
         first = torch.arange(min(test.samples, _BLOCK), device=test.device)
@@ -128,12 +128,12 @@ def check(study: Study, models: Mapping[str, Model], dataset: str | None) -> Non
         raise UsageError("--model needs --dataset as well: the data set that the models were made for")
 
 
-def preflight(bench: Bench, models: Mapping[str, Model]) -> dict[str, str]:
+def preflight(bench: Bench, models: Mapping[str, Model], say: outside.Say = lambda sentence: None) -> dict[str, str]:
     """Open each model once before any is measured; return what tells each from others, by row."""
     found = {}
     for row, model in models.items():
         try:
-            found[row] = bench.opened(model, 0)[1]
+            found[row] = bench.opened(model, 0, say)[1]
         except RobustclError as error:
             raise type(error)(f"row {row!r}: {error}") from error.__cause__
     return found
