@@ -427,13 +427,14 @@ def test_the_worst_verdict_is_the_audit_s_and_reports_do_not_count():
 def test_a_check_that_breaks_down_is_a_warning_and_not_a_pass():
     class Moody(nn.Module):
         def forward(self, x):
-            if len(x) == 1:
+            if len(x.unique(dim=0)) < max(len(x), 2):  # so that no batch of one can be filled with what was seen
                 raise KeyError("no batch of one")
             return trained("MLP 32")(x)
 
     found = audited(Moody()).find("H3")
     assert found.verdict == "warn"
-    assert "could not be checked: KeyError" in found.evidence
+    assert "could not be checked" in found.evidence
+    assert "no batch of one" in found.evidence
 
 
 def test_mistakes_are_explained():

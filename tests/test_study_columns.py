@@ -216,6 +216,7 @@ class Pixels(Observer):
         self.classifier: Any = self
         self.onward = onward
         self.given: list[int] = []
+        self._led: set[int] = set()
 
     def predict(self, x: Tensor) -> Tensor:
         return (x[:, 0] > 0.5).long()
@@ -226,7 +227,7 @@ class Pixels(Observer):
     def features(self, x: Tensor) -> Tensor:
         return torch.cat([x, 1 - x], 1)
 
-    def perturb(self, x: Tensor, label: Tensor, index: Tensor, name: Any, member: str, generator: Any) -> Tensor:
+    def perturb(self, x: Tensor, label: Tensor, index: Tensor, *rest: Any) -> Tensor:
         self.given += index.tolist()
         return x + 0.35
 
@@ -450,7 +451,7 @@ def test_spread_leaves_other_columns_alone() -> None:
 def test_a_corruption_is_the_mean_over_its_severities(tmp_path: Path) -> None:
     run = composed(tmp_path).planned[0]
     entry = {"protocol": "slf", "route": "clean", "accuracy": {"fog": [0.5, 0.2], "snow": [0.9, 0.8]}, "mean": 0.6}
-    other = entry | {"route": "adv", "mean": 0.0}
+    other = entry | {"route": "adv", "accuracy": {"fog": [0.0, 0.0], "snow": [0.0, 0.0]}, "mean": 0.0}
     (tmp_path / "results.json").write_text(
         json.dumps({"schema": 1, "rows": [], "corruptions": [other, entry]}), encoding="utf-8"
     )
