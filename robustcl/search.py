@@ -83,7 +83,7 @@ def pursue(
     if restarts > 1 and start == "none":
         raise UsageError(f"{restarts} restarts from x itself are all the same: take start = 'uniform'")
     x, rows = x.detach(), torch.arange(len(x), device=x.device)
-    result, score = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
+    result, score = x.clone(), torch.full((len(x),), -torch.inf, dtype=torch.float32, device=x.device)
     for number in range(restarts):
         part = attack.take(rows)
         rng = part.rng if number == 0 else part.rng.child("restart", number)

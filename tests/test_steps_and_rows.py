@@ -158,3 +158,19 @@ def test_rows_that_cannot_be_had_alone_are_perturbed_as_they_are() -> None:
     assert bool((found != X).flatten(1).any(1).all())
     with pytest.raises(UsageError, match="more than one row is needed"):
         soundness.check_steady(of_model(model), X[:8])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("square", {"queries": 5}), ("pgd", {"steps": 2, "restarts": 2}), ("apgd", {"steps": 3}), ("fab", {"steps": 3})],
+)
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+def test_torchs_default_type_changes_no_attack(name: str, options: dict[str, int], norm: str) -> None:
+    eps = {"Linf": 0.1, "L2": 0.5, "L1": 4.0}[norm]
+    attack = robustcl.attacks.make(name, net(), eps=eps, norm=norm, stop_early=True, **options)
+    found = attack(X, Y)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(attack(X, Y), found)
+    finally:
+        torch.set_default_dtype(torch.float32)

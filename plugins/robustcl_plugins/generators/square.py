@@ -84,7 +84,7 @@ class Square:
         start = attack.rng.uniform((len(x), *moves.start_numbers(canvas)), device=x.device)
         numbers = _Numbers(attack.rng, moves.move_numbers(canvas), rows)
         best = candidate = moves.start(clean, attack.ball, canvas, start)
-        lowest = torch.full((len(x),), torch.inf, device=x.device)
+        lowest = torch.full((len(x),), torch.inf, dtype=torch.float32, device=x.device)
         found, margins, fooled = torch.empty_like(clean), lowest.clone(), torch.zeros_like(rows, dtype=torch.bool)
         for query in range(self.queries):
             if query > 0:
@@ -126,7 +126,7 @@ class _Numbers:
 
     def __init__(self, rng: Rng, width: int, rows: Tensor) -> None:
         self.rng, self.width, self.rows = rng, width, rows
-        self.chunk, self.used = torch.empty(len(rows), 0, width, device=rows.device), 0
+        self.chunk, self.used = torch.empty(len(rows), 0, width, dtype=torch.float32, device=rows.device), 0
 
     def next(self) -> Tensor:
         """Return the numbers (R, width) of the next query."""
