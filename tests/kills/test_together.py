@@ -49,7 +49,11 @@ def test_processes_of_torchrun_are_changed_once_and_all_go_on_by_it(tmp_path: Pa
         own = {**tiny.environment(), **shared, "RANK": rank, "LOCAL_RANK": rank}
         processes.append(subprocess.Popen(command, cwd=tmp_path, env=own, stderr=subprocess.PIPE, text=True))
         time.sleep(5 if rank == "1" else 0)
-    said = [process.communicate(timeout=120)[1] for process in processes]
+    try:
+        said = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], said
     (entry,) = tomllib.loads((tmp_path / "run/recipe.lock.toml").read_text(encoding="utf-8"))["lock"]["history"]
     assert entry["set"] == ["stage.it.epochs=3"]
