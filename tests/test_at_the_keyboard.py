@@ -48,15 +48,18 @@ def test_a_citation_without_a_year_says_what_to_write() -> None:
     assert '"Doe, unpublished, 2026"' in said
 
 
-@pytest.mark.parametrize("argument", ["device", "log_path", "state_path", "is_tf_model", "nonsense"])
+@pytest.mark.parametrize("argument", ["device", "log_path", "state_path", "is_tf_model"])
 def test_arguments_of_the_library_of_that_name_say_what_to_do(argument: str) -> None:
     with pytest.raises(UsageError, match=rf"AutoAttack\({argument}='x'\) is not offered: "):
         robustcl.AutoAttack(model(), eps="8/255", **{argument: "x"})
 
 
-@pytest.mark.parametrize(
-    "method", ["run_standard_evaluation_individual", "set_normalization_used", "set_return_type", "generate"]
-)
+def test_an_argument_of_nobody_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(UsageError, match=r"AutoAttack has no option 'nonsense'; it has: version, attacks_to_run"):
+        robustcl.AutoAttack(model(), eps="8/255", nonsense="x")
+
+
+@pytest.mark.parametrize("method", ["set_normalization_used", "set_return_type", "generate"])
 def test_methods_of_other_libraries_say_what_to_do(method: str) -> None:
     attack = robustcl.attacks.PGD(model(), eps="8/255")
     with pytest.raises(UsageError, match=f"{method} is not offered: "):

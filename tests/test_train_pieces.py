@@ -71,11 +71,11 @@ def test_weights_that_ran_away_are_not_kept(value: float, run: StageRun) -> None
     parameter = next(run.encoders.online.parameters())
     with torch.no_grad():
         parameter.view(-1)[-1] = -1e12
-    run._refuse_insane()
+    run._refuse_insane(1.0)
     with torch.no_grad():
         parameter.view(-1)[-1] = value
     with pytest.raises(NonFiniteLoss, match=r"has run away to .* the checkpoint before is kept"):
-        run._refuse_insane()
+        run._refuse_insane(1.0)
 
 
 def test_inputs_are_the_batchs_own(run: StageRun) -> None:
