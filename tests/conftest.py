@@ -7,6 +7,8 @@ of loops, hand numbers or a library. Every plugin of this distribution needs one
 
 from __future__ import annotations
 
+import signal
+
 import hypothesis
 import torch
 
@@ -16,3 +18,7 @@ hypothesis.settings.load_profile("robustcl")
 
 # The tensors here are tiny: threads cost more than they bring.
 torch.set_num_threads(1)
+
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
