@@ -228,3 +228,20 @@ def test_a_name_of_ones_own_outlives_its_file(tmp_path: Path) -> None:
     made = compose(recipe="ncp", generator="drift", budget="smoke", name="mine")
     path.write_text(tomli_w.dumps(dict(made.tables)), encoding="utf-8")
     assert from_file(path).recipe.name == compose(recipe=str(path)).recipe.name == "mine"
+
+
+@pytest.mark.parametrize(
+    "made", ['"x"', "1979-05-27", "{ changed = 1979-05-27 }", "{ replaced = [3] }", '{ replaced = [{ kind = "x" }] }']
+)
+def test_an_account_of_another_shape_is_refused_at_its_place(made: str, tmp_path: Path) -> None:
+    whole = tomli_w.dumps({key: table for key, table in compose(recipe="simclr").tables.items() if key != "made"})
+    (tmp_path / "mine.toml").write_text(f"made = {made}\n{whole}", encoding="utf-8")
+    with pytest.raises(UsageError, match="made"):
+        from_file(tmp_path / "mine.toml")
+
+
+def test_an_account_of_a_kind_that_nobody_knows_is_read(tmp_path: Path) -> None:
+    tables = {key: table for key, table in compose(recipe="simclr").tables.items() if key != "made"}
+    tables["made"] = {"recipe": "simclr", "replaced": [{"kind": "x", "place": "y", "before": "a", "by": "b"}]}
+    (tmp_path / "mine.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
+    assert from_file(tmp_path / "mine.toml").recipe.made is not None

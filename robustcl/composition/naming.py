@@ -11,8 +11,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from robustcl.composition.exchange import used
 from robustcl.errors import UsageError
+from robustcl.made import Made
 
 KINDS = ("generator", "objective", "selector", "target", "sampler")
 """The kinds that make a method; data set, backbone, views and optimiser are where and how long it is tried."""
@@ -78,8 +81,9 @@ def settle(
         changed: what else was changed, as ``path=value``.
         name: the name that somebody gives it.
     """
-    earlier = recipe.get("made") if isinstance(recipe.get("made"), Mapping) else {}
-    assert isinstance(earlier, Mapping)
+    earlier = recipe.get("made", {})
+    if not _is_whole(earlier):
+        return  # refused at its place, when the recipe is read
     made = {"recipe": recipe.get("name"), **earlier}
     if budget is not None:
         made["budget"] = budget
@@ -94,6 +98,14 @@ def settle(
     recipe["made"] = {key: value for key, value in made.items() if value}
 
 
+def _is_whole(made: Any) -> bool:
+    try:
+        Made.model_validate(made)
+    except ValidationError:
+        return False
+    return True
+
+
 def _replaced(earlier: Sequence[Mapping[str, Any]], before: Parts, after: Parts) -> list[dict[str, str]]:
     """Return what stands where something else stood, with what was replaced before that."""
     first = {str(entry["place"]): str(entry.get("before", "")) for entry in earlier}
@@ -106,7 +118,7 @@ def _replaced(earlier: Sequence[Mapping[str, Any]], before: Parts, after: Parts)
         if original != now and not (not now and gone in before and gone not in after):
             entry = {"kind": kind or _kind(earlier, place), "place": place, "before": original, "by": now}
             found.append({key: value for key, value in entry.items() if value})
-    return sorted(found, key=lambda entry: KINDS.index(entry["kind"]))
+    return sorted(found, key=lambda entry: [*KINDS, entry["kind"]].index(entry["kind"]))
 
 
 def _kind(earlier: Sequence[Mapping[str, Any]], place: str) -> str:
