@@ -48,12 +48,14 @@ class Recorder:
     views: ClassVar[tuple[str, ...]] = ("*",)
     terms: ClassVar[tuple[str, ...]] = ("norm",)
     scenes: ClassVar[list[Scene]] = []
+    scales: ClassVar[list[float]] = []
 
     def __init__(self, *, scale: float = 1.0) -> None:
         self.scale = scale
 
     def per_sample(self, scene: Scene) -> Mapping[str, Tensor]:
         self.scenes.append(scene)
+        self.scales.append(self.scale)
         first = next(iter(scene.views.values()))
         return {"norm": self.scale * first.h.square().mean(1)}
 

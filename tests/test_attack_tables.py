@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from robustcl.cli.audit import command as audit
 from robustcl.cli.evaluate import command
+from robustcl.composition import again
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.bare import Asked, judge_model
 from robustcl.composition.parts import Parts
@@ -169,6 +170,12 @@ def test_in_training_a_target_is_refused() -> None:
 
     with pytest.raises(UsageError, match=r"target = 3: in training pgd maximises a term of the stage"):
         robustcl.compose(recipe="at", budget="smoke", overrides=("stage.train.generator.w_adv.target=3",))
+
+
+def test_what_is_wrong_with_an_attack_is_said_of_the_flag() -> None:
+    for attack, said in (("pgd-02", "there is no attack 'pgd-02'"), ({"use": "pgd", "stps": 3}, "'steps'")):
+        with pytest.raises(UsageError, match=rf"^--attack.*{said}"):
+            again.checked(attack)
 
 
 def test_an_audit_takes_attacks_of_a_run_alone() -> None:

@@ -359,6 +359,7 @@ def test_a_generator_may_choose_its_own_pairs() -> None:
         (["evaluate.slf.attacks=['pgd-02']"], "evaluate.slf.attacks: "),
         (["evaluate.slf.protocl=1"], "evaluate.slf.protocl: "),
         (["run.checkpoint='5%'"], 'run.checkpoint = \'5%\': write "1 epoch" or "50 steps"'),
+        (["run.checkpoint='0 steps'"], 'run.checkpoint = \'0 steps\': write "1 epoch" or "50 steps"'),
         (["threat.eps=8"], "threat: eps 8 is wider than the pixels' range 0 .. 1: write 8/255"),
         (["threat.eps='-1/255'"], "threat: eps"),
         (["threat.eps='8/0'"], "threat: eps '8/0': a ratio over zero"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
+from folders import image_folder
 
 import robustcl
 from robustcl.cli.main import robustcl as command
@@ -169,19 +169,8 @@ def test_options_of_the_data_set_and_single_splits_are_taken(tmp_path: Path) -> 
     assert called("npz", "--data-dir", str(tmp_path / "a.npz")).return_value == 0
 
 
-def a_folder(root: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for name in ("cat", "dog"):
-            (root / split / name).mkdir(parents=True)
-            for which in range(4):
-                noise = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-                Image.fromarray(noise).save(root / split / name / f"{which}.png")
-    return root
-
-
 def test_files_are_named_that_cannot_be_read_are_left_out_or_stand_twice(tmp_path: Path) -> None:
-    root = a_folder(tmp_path / "images")
+    root = image_folder(tmp_path / "images", images=4)
     (root / "train/cat/8.png").write_bytes(b"")
     whole = (root / "train/dog/0.png").read_bytes()
     (root / "train/dog/9.png").write_bytes(whole[: len(whole) // 2])

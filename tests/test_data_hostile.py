@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from folders import image_folder
 
 import robustcl
 from robustcl.composition.bare import Asked, judge_model
@@ -102,24 +102,13 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
     assert any("Bad CRC-32" in fault and "save it again" in fault for fault in faults)
 
 
-def a_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for name in classes:
-            (root / split / name).mkdir(parents=True)
-            for which in range(3):
-                noise = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-                Image.fromarray(noise).save(root / split / name / f"{which}.png")
-    return root
-
-
 def looked_at(root: Path) -> Inspection:
     return robustcl.check_data(f"imagefolder:{root}", overrides=["data.size=8"])
 
 
 def test_folders_as_people_have_them(tmp_path: Path) -> None:
     """Upper-case suffixes, folders within a class, links to images and to folders, a file beside the classes."""
-    root = a_folder(tmp_path / "images")
+    root = image_folder(tmp_path / "images")
     cat = root / "train/cat"
     (cat / "0.png").rename(cat / "0.PNG")
     (cat / "deep/er").mkdir(parents=True)
@@ -143,7 +132,7 @@ def test_folders_as_people_have_them(tmp_path: Path) -> None:
 
 
 def test_empty_classes_and_unequal_ones_are_sentences(tmp_path: Path) -> None:
-    root = a_folder(tmp_path / "images")
+    root = image_folder(tmp_path / "images")
     (root / "train/eel").mkdir()
     assert any("the folder eel has no image" in fault for fault in looked_at(root).faults)
     (root / "train/eel").rmdir()
@@ -163,7 +152,7 @@ def build():
 def test_what_a_folder_leaves_out_is_said_where_a_model_is_judged_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = a_folder(tmp_path / "images")
+    root = image_folder(tmp_path / "images")
     (root / "test/cat/a.gif").write_bytes(b"x")
     (tmp_path / "folder_models.py").write_text(MODEL, encoding="utf-8")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
@@ -175,7 +164,7 @@ def test_what_a_folder_leaves_out_is_said_where_a_model_is_judged_too(
 
 
 def test_a_source_says_where_its_images_lie(tmp_path: Path) -> None:
-    source = ImageFolder(path=str(a_folder(tmp_path / "images")), size=8).open("train")
+    source = ImageFolder(path=str(image_folder(tmp_path / "images")), size=8).open("train")
     assert source.name(4) == str(tmp_path / "images/train/dog/1.png")
     (tmp_path / "images/train/dog/1.png").unlink()
     with pytest.raises(DataError, match="there is no file"):

@@ -447,7 +447,7 @@ def test_a_curve_without_numbers_has_no_points() -> None:
 def test_a_fit_that_is_cut_off_keeps_the_best_that_it_has_seen() -> None:
     from robustcl_plugins.protocols.regression import regressions
 
-    features = Rng(0, "features").normal((60, 5), dtype=torch.float64)
+    features = Rng(0, "features").normal((60, 5), dtype=torch.float64) * torch.tensor([1, 10, 1, 10, 1])
     label = (features[:, 0] + Rng(0, "noise").normal((60,), dtype=torch.float64) > 0).long()
     fits = [regressions(features, label, [1e-3], gap=1e-30, most=most)[0] for most in range(1, 16)]
     lengths = [fit.gradient for fit in fits]

@@ -111,3 +111,22 @@ def test_permutations_and_integers_reach_every_place() -> None:
     first = torch.bincount(orders[:, 0], minlength=6)
     assert 60 < int(first.min()) <= int(first.max()) < 140
     assert set(Rng(0).integers(5, (500,)).tolist()) == set(range(5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_normal_numbers_are_box_and_mullers_of_the_same_stream(dtype: torch.dtype) -> None:
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    stream = Rng(0, "normal")
+    length, turn = stream.uniform((50,), dtype=wide), stream.uniform((50,), high=2 * math.pi, dtype=wide)
+    expected = (-2 * (1 - length).log()).sqrt() * turn.cos()
+    assert torch.equal(Rng(0, "normal").normal((50,), dtype=dtype), expected.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("high", [1.0, 0.1, 3.0])
+def test_a_range_without_room_stays_below_its_end(high: float, dtype: torch.dtype) -> None:
+    """The number of ``dtype`` before ``high`` and ``high`` itself: all draws round to one of them."""
+    end = torch.tensor(high, dtype=torch.float64)
+    below = torch.nextafter(end.to(dtype), torch.tensor(0.0, dtype=dtype))
+    drawn = Rng(0, "ends").uniform((2000,), float(below), high, dtype=dtype)
+    assert bool((drawn.double() < end).all())

@@ -11,11 +11,12 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from short import Recorder, stage, train
 from torch import Tensor
 
 import robustcl
 from robustcl import registry
-from robustcl.composition import api, store
+from robustcl.composition import store
 from robustcl.composition.run import Run
 from robustcl.errors import NonFiniteLoss, PluginMisbehaved
 from robustcl.protocols import Need, Survey
@@ -26,52 +27,12 @@ from robustcl.types import Attack, Clustering, Scene
 NONE: frozenset[Need] = frozenset()
 
 
-def stage(**changes: Any) -> dict[str, Any]:
-    """Return a stage of five steps: a view, its noisy twin, both toward each other."""
-    return {
-        "name": "it",
-        "epochs": 1,
-        "batch": 128,
-        "views": {"w": "weak"},
-        "generator": {"w_adv": {"use": "noise", "reads": ["w"]}},
-        "term": {"pull": {"use": "info-nce", "views": ["w", "w_adv"]}},
-        "optimizer": {"use": "sgd", "lr": 0.1, "momentum": 0.0},
-    } | changes
-
-
-def train(out: Path, *stages: Mapping[str, Any], seed: int = 0, **changes: Any) -> Run:
-    """Train some stages of the tiny recipe; without an evaluation."""
-    tables = tiny.tables(stage=list(stages), evaluate=[], seed=seed, **changes)
-    tables["data"] = {"use": "digits", "batch": 128, "validation": 0.5}
-    return api.from_tables(tables, "the test").train(out, device="cpu", report=False)
-
-
 def trace(run: Run, key: str = "loss") -> list[float]:
     return [line[key] for line in tiny.lines(run.path / "metrics.jsonl")]
 
 
 def weights(run: Run, name: str = "it") -> dict[str, Tensor]:
     return load_file(run.path / "stages" / name / "model.safetensors")
-
-
-class Recorder:
-    """An objective that keeps the scenes of every step, for the test to look at."""
-
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES})
-    citation: ClassVar[str] = "none: a test's own"
-    views: ClassVar[tuple[str, ...]] = ("*",)
-    terms: ClassVar[tuple[str, ...]] = ("norm",)
-    scenes: ClassVar[list[Scene]] = []
-    scales: ClassVar[list[float]] = []
-
-    def __init__(self, *, scale: float = 1.0) -> None:
-        self.scale = scale
-
-    def per_sample(self, scene: Scene) -> Mapping[str, Tensor]:
-        self.scenes.append(scene)
-        self.scales.append(self.scale)
-        first = next(iter(scene.views.values()))
-        return {"norm": self.scale * first.h.square().mean(1)}
 
 
 class ClusterRecorder(Recorder):

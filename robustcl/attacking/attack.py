@@ -102,7 +102,8 @@ class ModelAttack:
         if len(blocks) > 1:
             soundness.check_labels(y, classes)
             self._refuse_blocks()
-        judge, parts = Mover(self), []
+        engine = (self.subject.classifier, self.ball, self.stream, self.autocast)
+        judge, parts = Mover(self.made.name, *engine, judged=self.judged), []
         for block in blocks:
             some = toward[block] if isinstance(toward, Tensor) else aim.everywhere(toward, y[block])
             parts.append(judge.moved(clean[block], y[block], rows[block], members, some))

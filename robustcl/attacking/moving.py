@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from torch import Tensor
 
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.rng import Rng
+from robustcl.threat import Ball
 from robustcl.types import Attack
-
-if TYPE_CHECKING:
-    from robustcl.attacking.attack import ModelAttack
 
 
 class Mover(Judge):
     """The engine's judge; for a generator that is only to perturb, without verdicts, so that no row leaves early."""
 
-    def __init__(self, attack: ModelAttack) -> None:
-        super().__init__(attack.subject.classifier, attack.ball, attack.stream, attack.autocast)
-        self._judged, self._name = attack.judged, attack.made.name
+    def __init__(
+        self,
+        name: str,
+        classifier: Classifier,
+        ball: Ball,
+        rng: Rng,
+        autocast: Callable[[], AbstractContextManager[object]],
+        *,
+        judged: bool,
+    ) -> None:
+        super().__init__(classifier, ball, rng, autocast)
+        self._judged, self._name = judged, name
 
     def moved(self, x: Tensor, y: Tensor, rows: Tensor, members: Members, target: Tensor | None) -> Tensor:
         """Return adversarial inputs (R, *item) toward classes ``target`` (R,), or any wrong ones."""

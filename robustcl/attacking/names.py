@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,10 @@ def resolve(attribute: str) -> tuple[str, str]:
     )
 
 
-def kind_of(name: str) -> str:
-    """Return the kind of a registered name, ``name``, ``distribution/name`` or ``name:VALUE``."""
-    head = name.partition(":")[0]
-    for kind in KINDS:
-        if head.rpartition("/")[2] in {label.rpartition("/")[2] for label in registry.names(kind)}:
-            return kind
-    return KINDS[0]
+def kind_of(name: str, kinds: Sequence[str] = KINDS) -> str | None:
+    """Return the first of ``kinds`` that has a registered name, ``name``, ``distribution/name`` or ``name:VALUE``."""
+    head = name.partition(":")[0].rpartition("/")[2]
+    return next((kind for kind in kinds if head in {label.rpartition("/")[2] for label in registry.names(kind)}), None)
 
 
 def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> Made:

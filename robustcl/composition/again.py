@@ -10,9 +10,10 @@ from typing import Any
 from robustcl import reading
 from robustcl.composition import api, store
 from robustcl.composition.added import added
-from robustcl.composition.asked import attack_table
+from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.folder import reopen
 from robustcl.composition.lock import digest
+from robustcl.composition.parts import Parts
 from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
@@ -97,7 +98,7 @@ class Wanted:
     def _changes(self) -> dict[str, Any]:
         asked: dict[str, Any] = {
             "route": list(self.routes),
-            "attacks": [attack_table(attack, "--attack").model_dump() for attack in self.attacks],
+            "attacks": [checked(attack) for attack in self.attacks],
             "samples": self.samples,
             "corruptions": {"path": self.corruptions} if isinstance(self.corruptions, str) else self.corruptions,
             "curve": list(self.curve),
@@ -105,3 +106,10 @@ class Wanted:
         }
         changes = {key: value for key, value in asked.items() if value}
         return changes | ({} if self.audit is None else {"audit": self.audit})
+
+
+def checked(attack: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Return an attack's table; what is wrong with it is said of the flag, and not of a recipe that nobody wrote."""
+    table = attack_table(attack, "--attack")
+    attack_of(table, Parts(), "--attack")
+    return table.model_dump()

@@ -156,7 +156,8 @@ def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) 
     owners = recipe.lock.get("plugins")
     parts = Parts(owners if isinstance(owners, Mapping) else None)
     ball = judging.ball_of(recipe.threat.norm, recipe.threat.eps, "threat")
-    if duration(recipe.run.checkpoint, "run.checkpoint").unit == "fraction":
+    kept = duration(recipe.run.checkpoint, "run.checkpoint")
+    if kept.unit == "fraction" or kept.amount <= 0:
         raise UsageError(f'run.checkpoint = {recipe.run.checkpoint!r}: write "1 epoch" or "50 steps"')
     dataset = parts.make("dataset", recipe.data, "data")
     table = recipe.encoder or EncoderTable()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustcl import registry
-from robustcl.attacking import words
+from robustcl.attacking import names, words
 from robustcl.composition.parts import Parts
 from robustcl.disk import parse_toml
 from robustcl.errors import UnknownPlugin, UsageError, near
@@ -65,13 +65,12 @@ def attack_of(table: Use, parts: Parts, where: str) -> Part:
 
 def _kind(use: str, where: str) -> str:
     """Return whether an evaluation attack is meant, which comes first, or a generator."""
-    name = use.partition(":")[0].rpartition("/")[2]
-    known = {kind: {label.rpartition("/")[2] for label in registry.names(kind)} for kind in ("attack", "generator")}
-    for kind, names in known.items():
-        if name in names:
-            return kind
-    every = sorted(set().union(*known.values()))
-    raise UnknownPlugin(f"{where}: there is no attack {use!r}{near(name, every) or '; there are ' + ', '.join(every)}")
+    kinds = ("attack", "generator")
+    if (kind := names.kind_of(use, kinds)) is not None:
+        return kind
+    every = sorted({label.rpartition("/")[2] for each in kinds for label in registry.names(each)})
+    hint = near(use.partition(":")[0].rpartition("/")[2], every) or "; there are " + ", ".join(every)
+    raise UnknownPlugin(f"{where}: there is no attack {use!r}{hint}")
 
 
 def _parsed(text: str, where: str) -> Any:

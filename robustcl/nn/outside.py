@@ -56,8 +56,11 @@ def build(
         WeightsError: the weights are no whole safetensors file, or of another model.
     """
     module, _, name = spec.partition(":")
-    if not module or not name:
-        raise UsageError(f'{flags[0]} {spec}: write module:function, e.g. "my_module:build", or torchvision:resnet18')
+    if not module or not name or (module != TORCHVISION and not all(part.isidentifier() for part in module.split("."))):
+        raise UsageError(
+            f'{flags[0]} {spec}: write module:function, e.g. "my_module:build" for my_module.py in this folder, or '
+            "torchvision:resnet18"
+        )
     tensors = _tensors(weights, flags[1]) if weights is not None else None
     if module == TORCHVISION:
         assert weights is None or tensors is not None

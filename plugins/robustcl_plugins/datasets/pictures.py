@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -132,6 +132,8 @@ def _on_white(picture: Image.Image, file: Path) -> Image.Image:
 
 
 def _brief(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # which names our stream
+        return "it begins like no image of a kind that is read"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
