@@ -69,7 +69,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stage |= {"term": {"learn": {"use": "cross-entropy", "views": ["w"]}}, "routes": {"w": "clean"}}
     del stage["objective"]
     stage["optimizer"] = {"use": "adam", "lr": 0.01}
-    judged = {"protocol": "own", "route": ["clean"], "attacks": ["fgsm"], "samples": 24}
+    judged = {"protocol": "own", "route": ["clean"], "samples": 24}
+    judged["attacks"] = ["fgsm", {"use": "pgd-20", "step_size": "4/255"}]
     api.from_tables(tables | {"stage": [stage], "evaluate": [judged]}, "test").train(folder, device="cpu", report=False)
     return folder
 
@@ -247,3 +248,12 @@ def test_a_run_s_mistakes_are_explained(robustcl: Audited, run_folder: Path) -> 
     code, _, err = robustcl("audit", *MODEL, "--out", str(run_folder / "no" / "where.json"))
     assert code == 2
     assert "cannot be written" in err
+
+
+def test_an_attack_that_is_named_is_the_recipes_with_its_options(robustcl: Audited, run_folder: Path) -> None:
+    asked = ("audit", str(run_folder), "--samples", "8", "--attack")
+    code, _, err = robustcl(*asked, "pgd-20")
+    assert code in (0, 3), err
+    code, _, err = robustcl(*asked, '{ use = "pgd-20", step_size = "3/255" }')
+    assert code == 2
+    assert "was not judged by it, with these options, under own clean: run robustcl evaluate" in err

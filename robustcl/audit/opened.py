@@ -17,7 +17,7 @@ from robustcl.audit.values import Audit
 from robustcl.composition import api, audited, contents, other_threat
 from robustcl.composition.again import Wanted
 from robustcl.composition.evaluation import Evaluation
-from robustcl.composition.folder import only_one
+from robustcl.composition.folder import only_one, reopen
 from robustcl.composition.judging import EvaluationPlan, ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
@@ -111,12 +111,13 @@ def of_run(
 
     The threat is the run's, or that of ``norm`` and ``eps``. The classifiers that are opened together are surrogates of
     each other, beside the ``surrogate`` that is named. ``attacks``, names or tables, are those whose reported numbers
-    are audited; left out, the recipe's.
+    are audited; left out, the recipe's. A name is the recipe's attack of that name, with its options, if it has one.
 
     Raises:
         UsageError: no finished run, attacks by which it was not judged, a protocol, route or threat that does not fit,
             or a surrogate of another task.
     """
+    attacks = _with_options(folder, attacks)
     tables, options = Wanted(protocol, routes, attacks).tables(folder, say)
     judged, home = api.from_tables(tables, str(folder)), folder
     if eps is not None:
@@ -137,10 +138,21 @@ def of_run(
             for route in plan.table.route
         ]
         if lacking := [each.name for each in found if attacks and not each.known]:
+            said = " and ".join(str(attack) for attack in attacks)
             raise UsageError(
-                f"--attack: {folder} was not judged by it under {lacking[0]}: robustcl evaluate {folder} --attack first"
+                f"--attack {said}: {folder} was not judged by it, with these options, under {lacking[0]}: "
+                f"run robustcl evaluate {folder} with this --attack first"
             )
         yield [replace(each, surrogates=(*others, *_beside(each, found))) for each in found]
+
+
+def _with_options(folder: Path, attacks: Sequence[str | Mapping[str, Any]]) -> list[str | Mapping[str, Any]]:
+    """Return attacks, of which a bare name has the options that it has in the recipe of the run."""
+    if not attacks:
+        return []
+    recipe = reopen(folder)[0].recipe
+    own = {table.use: table.model_dump() for entry in recipe.evaluate for table in entry.attacks}
+    return [own.get(attack, attack) if isinstance(attack, str) else attack for attack in attacks]
 
 
 def _of_route(
