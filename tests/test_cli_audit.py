@@ -257,3 +257,10 @@ def test_an_attack_that_is_named_is_the_recipes_with_its_options(robustcl: Audit
     code, _, err = robustcl(*asked, '{ use = "pgd-20", step_size = "3/255" }')
     assert code == 2
     assert "was not judged by it, with these options, under own clean: run robustcl evaluate" in err
+
+    def judged() -> list[Any]:
+        rows = evaluate_again(run_folder, attacks=["pgd-20"]).results.tables["rows"]
+        return [row["spec"]["attack"]["step_size"] for row in rows if row["attack"] == "pgd-20"]
+
+    assert set(judged()) == {"4/255"}
+    assert judged() == judged(), "no row beside the recipe's own"

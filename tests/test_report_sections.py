@@ -151,6 +151,15 @@ class TestAudit:
         assert self.of([audit(verdict="pass", threat=small | {"norm": "L2", "eps": 8 / 255})])[0] == "none"
         assert self.of([audit(verdict="fail", threat=small), audit(verdict="warn")])[0] == "warn"
 
+    def test_an_audit_names_the_attacks_whose_rows_it_doubts(self) -> None:
+        tables = results()
+        for number, row in enumerate(tables["rows"]):
+            row["question"] = f"q{number}"
+        attacked = [(row["question"], row["attack"]) for row in tables["rows"] if row["attack"]]
+        digest, name = attacked[-1]
+        made = [{**audit(), "rows": [digest]}, {**audit(), "rows": ["elsewhere"]}, audit()]
+        assert [found.against for found in audits({**tables, "audit": made})] == [(name,), (), ()]
+
     def test_audits_by_name_and_a_single_one(self) -> None:
         unnamed = {key: value for key, value in audit(verdict="fail").items() if key not in ("protocol", "route")}
         assert self.of({"slf clean": unnamed})[0] == "fail"

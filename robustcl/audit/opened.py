@@ -17,7 +17,7 @@ from robustcl.audit.values import Audit
 from robustcl.composition import api, audited, contents, other_threat
 from robustcl.composition.again import Wanted
 from robustcl.composition.evaluation import Evaluation
-from robustcl.composition.folder import only_one, reopen
+from robustcl.composition.folder import only_one
 from robustcl.composition.judging import EvaluationPlan, ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
@@ -117,7 +117,6 @@ def of_run(
         UsageError: no finished run, attacks by which it was not judged, a protocol, route or threat that does not fit,
             or a surrogate of another task.
     """
-    attacks = _with_options(folder, attacks)
     tables, options = Wanted(protocol, routes, attacks).tables(folder, say)
     judged, home = api.from_tables(tables, str(folder)), folder
     if eps is not None:
@@ -144,15 +143,6 @@ def of_run(
                 f"run robustcl evaluate {folder} with this --attack first"
             )
         yield [replace(each, surrogates=(*others, *_beside(each, found))) for each in found]
-
-
-def _with_options(folder: Path, attacks: Sequence[str | Mapping[str, Any]]) -> list[str | Mapping[str, Any]]:
-    """Return attacks, of which a bare name has the options that it has in the recipe of the run."""
-    if not attacks:
-        return []
-    recipe = reopen(folder)[0].recipe
-    own = {table.use: table.model_dump() for entry in recipe.evaluate for table in entry.attacks}
-    return [own.get(attack, attack) if isinstance(attack, str) else attack for attack in attacks]
 
 
 def _of_route(

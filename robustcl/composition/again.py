@@ -58,7 +58,8 @@ def evaluate_again(
 class Wanted:
     """What is asked of a finished run's encoder; what is left out stays as its recipe has it.
 
-    attacks: names, or tables of a name and its options. corruptions: whether to judge on corrupted images too; a folder
+    attacks: names, or tables of a name and its options; a name alone is the recipe's attack of that name, with the
+    options that it has there, if there is one. corruptions: whether to judge on corrupted images too; a folder
     that holds stored copies, or True to make them. curve: budgets of the security curve; convergence: numbers of steps
     of the first attack. audit: how many images are audited, 0 for none.
     """
@@ -92,13 +93,16 @@ class Wanted:
         entries = entries or [added(tables, self.protocol or _DEFAULT)]
         if self.protocol is not None:
             entries = [entry for entry in entries if entry["use"] == self.protocol] or [added(tables, self.protocol)]
-        tables["evaluate"] = [entry | self._changes() for entry in entries]
+        own = {table.use: table.model_dump() for entry in composition.recipe.evaluate for table in entry.attacks}
+        tables["evaluate"] = [entry | self._changes(own) for entry in entries]
         return tables, options
 
-    def _changes(self) -> dict[str, Any]:
+    def _changes(self, own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         asked: dict[str, Any] = {
             "route": list(self.routes),
-            "attacks": [checked(attack) for attack in self.attacks],
+            "attacks": [
+                checked(own.get(attack, attack) if isinstance(attack, str) else attack) for attack in self.attacks
+            ],
             "samples": self.samples,
             "corruptions": {"path": self.corruptions} if isinstance(self.corruptions, str) else self.corruptions,
             "curve": list(self.curve),

@@ -38,7 +38,8 @@ class Finding:
 class Audited:
     """The audit of one classifier; ``protocol`` and ``route`` are ``None`` where it does not say.
 
-    findings: the worst first. rows: the digests of the reported questions, where they are told.
+    findings: the worst first. rows: the digests of the reported questions, where they are told; against: the attacks of
+    those.
     threat: "Linf, eps 0.0314". clean, worst: accuracy, and what withstood every attack.
     """
 
@@ -55,15 +56,18 @@ class Audited:
     findings: tuple[Finding, ...]
     questions: tuple[str, ...]
     rows: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
 
 
 def audits(results: Mapping[str, Any]) -> list[Audited]:
     """Return the audits of a run: one object, a list of them, or objects by name ("slf clean")."""
     found = results.get("audit")
     if isinstance(found, Mapping) and "verdict" not in found:
-        return [_read(entry, str(name)) for name, entry in found.items() if isinstance(entry, Mapping)]
-    entries = [found] if isinstance(found, Mapping) else of(results, "audit")
-    return [_read(entry, _name(entry)) for entry in entries]
+        named = [(entry, str(name)) for name, entry in found.items() if isinstance(entry, Mapping)]
+    else:
+        named = [(entry, _name(entry)) for entry in ([found] if isinstance(found, Mapping) else of(results, "audit"))]
+    attacks = {row.get("question"): str(row["attack"]) for row in of(results, "rows") if row.get("attack")}
+    return [_read(entry, name, attacks) for entry, name in named]
 
 
 def badge(
@@ -108,10 +112,11 @@ def _same_threat(audit: Audited, results: Mapping[str, Any]) -> bool:
     return len(known) < 2 or math.isclose(*known, rel_tol=1e-6)
 
 
-def _read(entry: Mapping[str, Any], name: str) -> Audited:
+def _read(entry: Mapping[str, Any], name: str, attacks: Mapping[object, str]) -> Audited:
     threat = entry["threat"] if isinstance(entry.get("threat"), Mapping) else {}
     norm, eps = threat.get("norm"), threat.get("eps")
     findings = sorted((_finding(each) for each in of(entry, "findings")), key=lambda each: _rank(each.verdict))
+    rows = tuple(str(digest) for digest in entry.get("rows") or ())
     return Audited(
         title=name,
         protocol=_text(entry.get("protocol")),
@@ -125,7 +130,8 @@ def _read(entry: Mapping[str, Any], name: str) -> Audited:
         eps=eps,
         findings=tuple(findings),
         questions=tuple(str(question) for question in entry.get("questions") or ()),
-        rows=tuple(str(digest) for digest in entry.get("rows") or ()),
+        rows=rows,
+        against=tuple(dict.fromkeys(attacks[digest] for digest in rows if digest in attacks)),
     )
 
 
