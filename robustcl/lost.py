@@ -19,10 +19,18 @@ _PEER = re.compile(r"gloo|NCCL|ProcessGroup|Connection (closed|reset) by peer|Co
 
 
 def lost(error: BaseException, ranks: int) -> str | None:
-    """Return the sentence of an error that a dead process has caused in a run of so many ranks, else ``None``."""
-    if not isinstance(error, RuntimeError | ConnectionError):
-        return None
-    text = str(error)
-    if _WORKER.search(text):
-        return WORKER
-    return RANK if ranks > 1 and _PEER.search(text) else None
+    """Return the sentence of a dead process that has caused an error in a run of so many ranks, else ``None``.
+
+    The libraries' own error may stand under another: where a model exchanges with its other ranks in a forward or
+    backward pass, their end looks like a fault of the model.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RuntimeError | ConnectionError):
+            text = str(cause)
+            if _WORKER.search(text):
+                return WORKER
+            if ranks > 1 and _PEER.search(text):
+                return RANK
+        cause = cause.__cause__
+    return None

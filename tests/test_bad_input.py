@@ -186,7 +186,7 @@ CASES: Mapping[str, Case] = {
     ),
     "evaluate by no protocol": Case("evaluate done --protocol slff", ("evaluate.slff", "did you mean 'slf'")),
     "evaluate no route": Case("evaluate done --route adv", ("evaluate.slf.route", "no route 'adv'; it has clean")),
-    "evaluate no attack": Case("evaluate done --attack pgd-02", ("evaluate.slf.attacks", "did you mean 'pgd-20'")),
+    "evaluate no attack": Case("evaluate done --attack pgd-02", ("--attack: there is no", "did you mean 'pgd-20'")),
     # --- flags
     "set without a value": Case(
         run("small.toml", "--set data.batch"), ("--set 'data.batch'", "of the form path=value")

@@ -16,7 +16,7 @@ import click
 from robustcl import signals
 from robustcl.cli.main import robustcl
 from robustcl.disk import told
-from robustcl.errors import RobustclError
+from robustcl.errors import ProcessLost, RobustclError
 from robustcl.lost import lost
 from robustcl.terminal import sentence
 
@@ -90,8 +90,14 @@ def _answered() -> int:
     try:
         code = robustcl.main(prog_name="robustcl", standalone_mode=False)
         sys.stdout.flush()
-    except RobustclError as error:
+    except (RobustclError, RuntimeError, ConnectionError) as error:
         if os.environ.get(DEBUG):
+            raise
+        cause = lost(error, int(os.environ.get("WORLD_SIZE", "1")))
+        if cause is not None:
+            _complain(ProcessLost(cause))
+            return ProcessLost.exit_code
+        if not isinstance(error, RobustclError):
             raise
         _complain(error)
         return error.exit_code
@@ -104,12 +110,6 @@ def _answered() -> int:
         by = f"stopped by {signal}" if isinstance(signal, signals.Stopped) else "interrupted"
         click.echo(f"robustcl: {by}: {_KEPT}", err=True)
         return INTERRUPTED
-    except (RuntimeError, ConnectionError) as error:
-        cause = None if os.environ.get(DEBUG) else lost(error, int(os.environ.get("WORLD_SIZE", "1")))
-        if cause is None:
-            raise
-        click.echo(f"robustcl: {cause}", err=True)
-        return 1
     return code if isinstance(code, int) else 0
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from robustcl.data.streamed import read_ahead
-from robustcl.errors import RobustclError
+from robustcl.errors import RobustclError, UsageError
 from robustcl.lost import RANK, WORKER, lost
+from robustcl.nn.backbone import features_of
 
 
 class Endless:
@@ -24,6 +25,8 @@ class Endless:
         return torch.zeros((len(index), 1, 2, 2))
 
 
+# Its handler may also raise while the loader is thrown away, where Python can only report it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_dead_worker_is_a_sentence() -> None:
     batches = read_ahead(Endless(), list(torch.arange(10_000).split(4)), 1)
     next(batches)
@@ -49,3 +52,14 @@ GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection cl
 def test_only_a_run_of_several_loses_a_rank(text: str, ranks: int, said: str | None) -> None:
     assert lost(RuntimeError(text), ranks) == said
     assert lost(ValueError(text), ranks) is None
+
+
+def test_a_rank_that_is_lost_in_the_pass_of_a_model_is_no_fault_of_the_model() -> None:
+    class Exchanges(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError(GLOO)
+
+    with pytest.raises(UsageError) as blamed:
+        features_of(Exchanges(), torch.zeros(4, 1, 8, 8), 3, "mine")
+    assert lost(blamed.value, 2) == RANK
+    assert lost(blamed.value, 1) is None
