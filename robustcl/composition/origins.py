@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from robustcl.composition import store
@@ -13,6 +14,8 @@ from robustcl.train.encoders import Encoders
 from robustcl.train.plan import StagePlan, routes_until
 
 if TYPE_CHECKING:
+    from robustcl.composition.api import Composition
+    from robustcl.composition.data import Splits
     from robustcl.composition.stages import Stages
 
 
@@ -62,16 +65,25 @@ def _initial(run: Stages, stage: Stage, plan: StagePlan) -> Encoder:
         main = loaded.routes[0]
         # A branch that the earlier stage never trained starts as a copy of its main one.
         return loaded.rerouted({route: route if route in loaded.routes else main for route in wanted})
-    table = run.composition.recipe.encoder
+    return fresh(run.composition, run.splits, stage.name, routes)
+
+
+def fresh(composition: Composition, splits: Splits, stage: str, routes: Sequence[str]) -> Encoder:
+    """Return the recipe's encoder as a stage without ``init`` starts from it, without a classifier.
+
+    Raises:
+        UsageError: its backbone cannot be trained.
+    """
+    table = composition.recipe.encoder
     assert table is not None
     return build_encoder(
-        run.composition.encoder.plugin,
+        composition.encoder.plugin,
         name=table.use,
-        item=run.splits.train.item,
+        item=splits.train.item,
         classes=0,
-        projector=run.composition.projector,
-        mean=run.splits.mean,
-        std=run.splits.std,
+        projector=composition.projector,
+        mean=splits.mean,
+        std=splits.std,
         routes=routes,
-        rng=Rng(run.composition.recipe.seed, "init", stage.name),
+        rng=Rng(composition.recipe.seed, "init", stage),
     )

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustcl import ranks
-from robustcl.composition import classifier, contents, store
+from robustcl.composition import classifier, contents, origins, store
 from robustcl.composition.data import Splits
 from robustcl.data.order import epoch_batches
 from robustcl.errors import UsageError, WeightsError
 from robustcl.nn.encoder import options_of
 from robustcl.protocols import Need
 from robustcl.recipe import Stage
-from robustcl.train.plan import StagePlan
+from robustcl.train.plan import StagePlan, routes_until
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +46,7 @@ def check(composition: Composition, splits: Splits) -> None:
             _check_sampler(plan, images.labels, where)
         if plan.targets is not None:
             _check_clusters(plan, images.samples, where)
+    _check_encoder(composition, splits)
     for stage in composition.recipe.stage:
         _check_weights(composition, stage, splits.train.item)
 
@@ -90,6 +91,14 @@ def _check_clusters(plan: StagePlan, samples: int, where: str) -> None:
             f"{where}.targets.{key}: {max(asked)} clusters cannot be made of {samples} training images; "
             f"ask for {samples} or less"
         )
+
+
+def _check_encoder(composition: Composition, splits: Splits) -> None:
+    """Build the encoder once, if a stage starts from a new one: one that cannot be trained leaves no run behind."""
+    for stage, plan in zip(composition.recipe.stage, composition.stages, strict=True):
+        if stage.init is None:
+            origins.fresh(composition, splits, stage.name, routes_until([plan]))
+            return
 
 
 def _check_weights(composition: Composition, stage: Stage, item: tuple[int, ...]) -> None:

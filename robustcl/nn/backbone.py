@@ -41,7 +41,13 @@ def features_of(backbone: nn.Module, x: Tensor, features: int, name: str) -> Ten
 
 
 def require_trainable(backbone: nn.Module, name: str) -> None:
-    """Refuse a backbone that no training can change, before anything else meets it; raises ``UsageError``."""
+    """Refuse a backbone that no training can change, before anything else meets it; raises ``UsageError``.
+
+    TorchScript is taken where its modes can be held and it has no batch norms, which would keep a single branch.
+    """
+    for place, part in backbone.named_modules():
+        if what := _closed(part):
+            raise UsageError(f"the encoder {name!r}: its {place or 'backbone'} {what}: give the module itself")
     elsewhere = torch.empty(0).is_meta  # a skeleton is built there, to read weights into
     for place, tensor in [*backbone.named_parameters(), *backbone.named_buffers()]:
         what = None
@@ -53,10 +59,30 @@ def require_trainable(backbone: nn.Module, name: str) -> None:
             what = "is on the meta device and has no values: build the backbone on the CPU"
         if what is not None:
             raise UsageError(f"the encoder {name!r}: its {place} {what}")
-    if any(has_one_mode(part) for part in backbone.modules()):
-        raise UsageError(
-            f"the encoder {name!r} is an exported program, which cannot be trained: give the module itself"
-        )
+
+
+def keep_to_one_device(backbone: nn.Module) -> None:
+    """Let ``DataParallel`` pass its inputs on as they are: a batch is divided among processes, one for each device."""
+    for part in backbone.modules():
+        if isinstance(part, nn.DataParallel):
+            part.device_ids = []
+
+
+def _closed(part: nn.Module) -> str | None:
+    """Say why a module cannot be trained like any other, if it cannot."""
+    if has_one_mode(part):
+        return "is an exported program, which cannot be trained"
+    if isinstance(part, nn.parallel.DistributedDataParallel):
+        return "is wrapped in DistributedDataParallel, which training does by itself"
+    if not isinstance(part, torch.jit.ScriptModule):
+        return None
+    if isinstance(part, torch.jit.TopLevelTracedModule):  # type: ignore[attr-defined]
+        return "is traced (torch.jit.trace), and stays in the mode in which it was traced"
+    if not hasattr(part, "training"):
+        return "is frozen TorchScript, whose weights are constants that no training reaches"
+    if any(name == "running_mean" for name, _ in part.named_buffers(recurse=False)):
+        return "is a batch norm in TorchScript, which takes no branches for adversarial images"
+    return None
 
 
 def _wanted(name: str, rows: int, features: int) -> str:

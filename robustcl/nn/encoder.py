@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
-from robustcl.nn.backbone import features_of, require_trainable
+from robustcl.nn.backbone import features_of, keep_to_one_device, require_trainable
 from robustcl.nn.layout import bears_channels_last, channels_last, lay_out_contiguous
 from robustcl.nn.modes import locked
 from robustcl.nn.projector import Projector
@@ -48,6 +48,7 @@ def build_encoder(
         torch.default_generator.manual_seed(rng.seed())
         backbone, features = plugin.backbone(item)
         require_trainable(backbone, name)
+        keep_to_one_device(backbone)
         head, projection = projector.make(features)
     config = {
         "encoder": {"use": name, **options_of(plugin)},
