@@ -90,6 +90,11 @@ def _answered() -> int:
     try:
         code = robustcl.main(prog_name="robustcl", standalone_mode=False)
         sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort) as error:  # an Abort is a RuntimeError
+        signal = error if isinstance(error, signals.Stopped) else error.__cause__  # click makes an Abort of it
+        by = f"stopped by {signal}" if isinstance(signal, signals.Stopped) else "interrupted"
+        click.echo(f"robustcl: {by}: {_KEPT}", err=True)
+        return INTERRUPTED
     except (RobustclError, RuntimeError, ConnectionError) as error:
         if os.environ.get(DEBUG):
             raise
@@ -105,11 +110,6 @@ def _answered() -> int:
         with contextlib.suppress(OSError):
             click.echo(_usage(error), err=True)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort) as error:
-        signal = error if isinstance(error, signals.Stopped) else error.__cause__  # click makes an Abort of it
-        by = f"stopped by {signal}" if isinstance(signal, signals.Stopped) else "interrupted"
-        click.echo(f"robustcl: {by}: {_KEPT}", err=True)
-        return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 
