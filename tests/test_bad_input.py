@@ -1,6 +1,6 @@
 """What users get wrong, as processes: the right exit code, one sentence that says what, where and what to do, no trace.
 
-Most cases are legs (see ``tiny``): each a process of its own, forked after the imports. A few start Python anew.
+Most cases are legs (see ``tiny``): each a process of its own, forked after the imports. One starts Python anew.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from forks import fork
 
 from robustcl.composition import again
 
+Start = Callable[[Path, Sequence[str]], "subprocess.CompletedProcess[str]"]
 RECIPE = """
 name = "small"
 [data]
@@ -368,7 +370,7 @@ def test_what_is_near_a_mistake_and_none(name: str, outcome: Outcome) -> None:
 
 def test_nothing_is_half_written(outcome: Outcome) -> None:
     after = content(outcome.folder)
-    legs = ("legs.json", "ended.json", "said-", "one/", "started/", "taught/")
+    legs = ("one/", "started/", "taught/")
     changed = {path for path in after.keys() | outcome.before.keys() if after.get(path) != outcome.before.get(path)}
     assert [path for path in sorted(changed) if not path.startswith(legs)] == []
     for name in ("new", "runs", "none", "canary"):
@@ -397,29 +399,27 @@ def test_judging_by_what_the_recipe_does_not_name_is_said(outcome: Outcome, monk
 # --- as started by hand
 
 
-def by_hand(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "robustcl", *arguments],
-        cwd=folder,
-        env=tiny.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def in_a_new_python(folder: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "robustcl", *words]
+    return subprocess.run(command, cwd=folder, env=tiny.environment(), capture_output=True, text=True, check=False)
+
+
+def forked(folder: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return fork(words, folder, tiny.environment())
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("start", "line", "words"),
     [
-        ("compos --objective deacl", ("there is no command 'compos'", "did you mean 'compose'")),
-        ("frobnicate", ("frobnicate",)),
-        ("compose --objektive deacl", ("--objektive",)),
-        ("compose --objective nonsense", ("--objective", "'nonsense'", "there are: ")),
-        ("run none.toml", ("there is no recipe file none.toml",)),
+        (in_a_new_python, "compos --objective deacl", ("there is no command 'compos'", "did you mean 'compose'")),
+        (forked, "frobnicate", ("frobnicate",)),
+        (forked, "compose --objektive deacl", ("--objektive",)),
+        (forked, "compose --objective nonsense", ("--objective", "'nonsense'", "there are: ")),
+        (forked, "run none.toml", ("there is no recipe file none.toml",)),
     ],
 )
-def test_started_by_hand(line: str, words: tuple[str, ...], tmp_path: Path) -> None:
-    done = by_hand(tmp_path, *line.split())
+def test_nothing_but_a_sentence_is_said(start: Start, line: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    done = start(tmp_path, line.split())
     assert done.returncode == 2
     assert done.stdout == ""
     sentence = the_sentence(done.stderr)
@@ -429,7 +429,7 @@ def test_started_by_hand(line: str, words: tuple[str, ...], tmp_path: Path) -> N
 
 
 def test_a_traceback_is_shown_to_who_asks_for_it(tmp_path: Path) -> None:
-    done = by_hand(tmp_path, "--debug", "run", "none.toml")
+    done = forked(tmp_path, ("--debug", "run", "none.toml"))
     assert done.returncode != 0
     assert "Traceback" in done.stderr
     assert "there is no recipe file none.toml" in done.stderr

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tiny
 from click.testing import CliRunner
 from fixtures.compared_runs import finished, first
+from forks import fork
 
 from robustcl.cli import console
 from robustcl.cli.compare import command
 
 
-def call(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "robustcl", "compare", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=environment,
-    )
+def call(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return fork(["compare", *map(str, words)], Path.cwd(), tiny.environment())
 
 
 @pytest.fixture

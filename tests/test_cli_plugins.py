@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from distributions import GOOD, install
+from forks import fork
 
 from robustcl.cli.main import COMMANDS
 from robustcl.cli.main import robustcl as group
@@ -29,15 +30,26 @@ def site(tmp_path: Path) -> Path:
     return folder
 
 
-def robustcl(site: Path, *words: str, flags: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in an empty folder, with the distributions of ``site`` beside the installed ones."""
+def environment(site: Path) -> dict[str, str]:
     path = os.pathsep.join([str(site), str(ROOT), str(ROOT / "plugins")])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def robustcl(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in an empty folder, with the distributions of ``site`` beside the installed ones."""
+    return fork(words, site, environment(site))
+
+
+def in_a_new_python(
+    site: Path, *words: str, flags: tuple[str, ...] = (), **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Do the same with all that the start of Python does."""
     return subprocess.run(
         [sys.executable, *flags, "-m", "robustcl", *words],
         capture_output=True,
         text=True,
         cwd=site,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **env},
+        env=environment(site) | env,
         timeout=300,
         check=False,
     )
@@ -55,7 +67,7 @@ def imported(run: subprocess.CompletedProcess[str]) -> set[str]:
 
 @pytest.mark.parametrize("words", [("--help",), ("--version",), ("plugins", "--help"), ("plugins", "list")])
 def test_the_start_imports_nothing_heavy_and_no_plugin(site: Path, words: tuple[str, ...]) -> None:
-    run = robustcl(site, *words, flags=("-X", "importtime"))
+    run = in_a_new_python(site, *words, flags=("-X", "importtime"))
     assert run.returncode == 0
     found = imported(run)
     assert {"click", "robustcl"} <= found
@@ -154,7 +166,9 @@ def test_a_clash_names_both_owners(site: Path) -> None:
 @pytest.mark.parametrize("how", ["flag", "variable"])
 def test_debug_shows_the_traceback(site: Path, how: str) -> None:
     words = ("plugins", "show", "acme-nugde")
-    run = robustcl(site, "--debug", *words) if how == "flag" else robustcl(site, *words, ROBUSTCL_DEBUG="1")
+    run = (
+        in_a_new_python(site, "--debug", *words) if how == "flag" else in_a_new_python(site, *words, ROBUSTCL_DEBUG="1")
+    )
     assert run.returncode == 1
     assert "Traceback" in run.stderr
     assert "UnknownPlugin" in run.stderr
@@ -217,7 +231,7 @@ def test_an_interrupt_leaves_with_130(site: Path) -> None:
         "os.kill(os.getpid(), signal.SIGINT)\nimport time; time.sleep(30)\n"
     )
     break_one(site, source)
-    run = robustcl(site, "plugins", "show", "bang")
+    run = in_a_new_python(site, "plugins", "show", "bang")
     assert run.returncode == 130
     assert "interrupted" in run.stderr
     assert "Traceback" not in run.stderr

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
+import tiny
 import torch
+from forks import fork
 from torch import nn
 
 from robustcl import report
@@ -75,16 +76,18 @@ def asked(**more: object) -> Asked:
 
 
 def test_the_command_judges_a_model_and_goes_on_where_it_stopped(place: Path) -> None:
-    command = [sys.executable, "-m", "robustcl", "evaluate", "--model", "their_models:build", "--weights",
-               "weights.safetensors", "--dataset", "npz:images.npz", "--attack", "fgsm", "--eps", "16/255",
-               "--out", "out", "--device", "cpu", "--json"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    words = ["evaluate", "--model", "their_models:build", "--weights",
+             "weights.safetensors", "--dataset", "npz:images.npz", "--attack", "fgsm", "--eps", "16/255",
+             "--out", "out", "--device", "cpu", "--json"]  # fmt: skip
+    done = fork(words, place, tiny.environment())
+    assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert [(row["protocol"], row["attack"], row["n"]) for row in rows] == [("as-is", None, 12), ("as-is", "fgsm", 12)]
     assert rows[1]["spec"]["eps"] == pytest.approx(16 / 255)
     assert (place / "out" / "report.html").is_file()
     written = (place / "out" / "journal.jsonl").read_bytes()
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    again = fork(words, place, tiny.environment())
+    assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["rows"] == rows
     assert (place / "out" / "journal.jsonl").read_bytes() == written, "nothing was computed twice"
 

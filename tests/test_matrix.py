@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+import tiny
 import torch
+from forks import fork
 from one_step import TINY, step_of
 
 from robustcl.composition import compose, matrix
@@ -61,8 +62,8 @@ def test_each_registered_part_composes_with_something() -> None:
 
 
 def test_the_matrix_is_printed_as_tables_and_as_json() -> None:
-    command = [sys.executable, "-m", "robustcl", "compose", "--matrix", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = fork(["compose", "--matrix", "--json"], Path.cwd(), tiny.environment())
+    assert done.returncode == 0, done.stderr
     assert {title: len(cells) for title, cells in json.loads(done.stdout).items()} == {
         title: len(cells) for title, cells in PAIRS.items()
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from fixtures.finished_run import results, write_run
+from forks import fork
 from numpy.typing import NDArray
 from sklearn.metrics import silhouette_score
 from test_report import HOSTILE, Page
@@ -71,10 +72,7 @@ def told(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A run that a process has measured, and what the process said."""
     folder = tmp_path_factory.mktemp("told") / "run"
     shutil.copytree(trained, folder)
-    done = subprocess.run(
-        [sys.executable, "-m", "robustcl", "measure", str(folder), "--samples", str(SAMPLES)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = fork(["measure", str(folder), "--samples", str(SAMPLES)], folder.parent, tiny.environment())
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import tiny
+from forks import fork
 
 from robustcl import compose, inherit, registry, report
 
@@ -38,8 +38,9 @@ def test_a_recipe_says_what_it_is(name: str) -> None:
 
 def test_recipes_are_listed_with_what_they_are() -> None:
     def printed(*arguments: str) -> str:
-        command = [sys.executable, "-m", "robustcl", "recipes", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        done = fork(["recipes", *arguments], Path.cwd(), tiny.environment())
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     rows = json.loads(printed("list", "--json"))
     assert [row["name"] for row in rows] == list(registry.recipes())

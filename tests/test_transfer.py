@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from click.testing import CliRunner
+from forks import fork
 from torch import Tensor, nn
 
 from robustcl import reading
@@ -196,11 +195,8 @@ def test_of_several_members_the_first_stays_unless_a_later_one_fools() -> None:
 
 
 def test_the_command_prints_the_table(runs: list[Path], tmp_path: Path) -> None:
-    words = [*map(str, runs), "--attack", '{ use = "fgsm" }', "--eps", "8/255", "--samples", "16", "--device", "cpu"]
-    done = subprocess.run(
-        [sys.executable, "-m", "robustcl", "transfer", *words],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    words = ["--attack", '{ use = "fgsm" }', "--eps", "8/255", "--samples", "16", "--device", "cpu"]
+    done = fork(["transfer", *map(str, runs), *words], tmp_path, tiny.environment())
     assert done.returncode == 0, done.stderr
     [file] = tmp_path.glob("runs/transfer-*/transfer.json")
     table = json.loads(file.read_text())

@@ -1,23 +1,21 @@
 """A method that trains in a second, and real processes to run it in: several legs, each may be cut off.
 
-``python tests/tiny.py legs.json`` imports robustcl once and forks for each leg, so that a leg costs no start-up: every
-leg is a process of its own with the command line's arguments, and may be killed at a chosen moment.
+Every leg is a process of its own (see ``forks``) with the command line's arguments; a moment may be chosen for its end.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from forks import fork
 
 RECIPE = """
 name = "tiny"
@@ -98,18 +96,12 @@ class Ended:
 
 def run_legs(folder: Path, legs: Sequence[Leg]) -> list[Ended]:
     """Run the legs one after the other in ``folder``."""
-    plan = folder / "legs.json"
-    plan.write_text(json.dumps([asdict(leg) for leg in legs]), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, __file__, str(plan)],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [Ended(**ended) for ended in json.loads(plan.with_name("ended.json").read_text(encoding="utf-8"))]
+    found = []
+    for leg in legs:
+        moment = None if leg.at is None else (leg.at, leg.call)
+        done = fork(leg.arguments, folder, environment(), moment=moment, together=True)
+        found.append(Ended(done.returncode, done.stdout))
+    return found
 
 
 def environment() -> dict[str, str]:
@@ -121,53 +113,6 @@ def lines(path: Path, *without: str) -> list[dict[str, Any]]:
     """Return the objects of a JSON-lines file, some keys left out."""
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [{key: value for key, value in line.items() if key not in without} for line in found]
-
-
-_HEAVY = (
-    "robustcl.cli.console",
-    "robustcl.cli.run",
-    "robustcl.cli.resume",
-    "robustcl.composition.run",
-    "robustcl.report",
-    "sklearn.datasets",
-    "sklearn.decomposition",
-    "torch.utils.tensorboard.writer",
-)
-
-
-def _main(plan: Path) -> None:
-    import torch
-
-    for module in _HEAVY:
-        importlib.import_module(module)  # here once, for all legs
-    torch.set_num_threads(1)
-    ended = [_forked(leg, plan.with_name(f"said-{number}")) for number, leg in enumerate(json.loads(plan.read_text()))]
-    plan.with_name("ended.json").write_text(json.dumps([asdict(one) for one in ended]), encoding="utf-8")
-
-
-def _forked(leg: dict[str, Any], said: Path) -> Ended:
-    child = os.fork()
-    if child == 0:
-        with said.open("w", encoding="utf-8") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        sys.argv = ["robustcl", *leg["arguments"]]
-        if leg["at"] is not None:
-            _MOMENTS[leg["at"]](leg["call"])
-        from robustcl.cli.console import main
-
-        try:
-            main()
-        except SystemExit as leaving:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(int(leaving.code or 0))
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            sys.stderr.flush()
-            os._exit(70)
-    _, status = os.waitpid(child, 0)
-    return Ended(os.waitstatus_to_exitcode(status), said.read_text(encoding="utf-8", errors="replace"))
 
 
 def _die() -> None:
@@ -241,7 +186,7 @@ def _signalled(number: int, judging: bool, call: int) -> None:
     _at(*holder, call, lambda *args: os.kill(os.getpid(), number))
 
 
-_MOMENTS: dict[str, Callable[[int], None]] = {
+MOMENTS: dict[str, Callable[[int], None]] = {
     "before a log line": _in_logging,
     "within a log line": _after_logging,
     "within a checkpoint": _in_torch_save,
@@ -254,6 +199,3 @@ _MOMENTS: dict[str, Callable[[int], None]] = {
         for what in ("while training", "while judging")
     },
 }
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
