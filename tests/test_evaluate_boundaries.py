@@ -457,3 +457,23 @@ def test_a_fit_that_is_cut_off_keeps_the_best_that_it_has_seen() -> None:
     assert loose.converged
     assert loose.tolerance == pytest.approx((2 * 1e-3 * 1e-2) ** 0.5)
     assert loose.objective == pytest.approx(loose.loss + 0.5e-3 * loose.weight[1].square().sum().item())
+
+
+def test_a_fit_is_the_point_of_the_least_gradient_and_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of very different size: on the way to the optimum the gradient grows for some passes."""
+    from robustcl_plugins.protocols.regression import _Task, regressions
+
+    features = Rng(4, "f").normal((60, 5), dtype=torch.float64) * torch.tensor([1, 100, 1, 100, 1])
+    label = (features[:, 0] + Rng(4, "n").normal((60,), dtype=torch.float64) > 0).long()
+    lengths, plain = [], _Task.evaluate
+
+    def told(self: Any, vector: Any, decay: float) -> Any:
+        found = plain(self, vector, decay)
+        lengths.append(float((found[2] ** 2).sum() ** 0.5))
+        return found
+
+    monkeypatch.setattr(_Task, "evaluate", told)
+    (fit,) = regressions(features, label, [1e-3], gap=1e-30, most=13)
+    assert fit.passes == len(lengths)
+    assert fit.gradient == pytest.approx(min(lengths), rel=1e-12)
+    assert lengths[-1] > 3 * fit.gradient

@@ -301,6 +301,12 @@ def test_headers(table: object, numbers: int, words: str | None) -> None:
         check_whole(data, Path("it"))
 
 
+def test_a_header_that_names_a_tensor_twice_is_refused() -> None:
+    text = b'{"a": %s, "a": %s}' % ((json.dumps(tensor(0, 8, [2])).encode(),) * 2)
+    with pytest.raises(WeightsError, match="the safetensors header of it is damaged: a key stands in it twice"):
+        check_whole(len(text).to_bytes(8, "little") + text + bytes(8), Path("it"))
+
+
 def test_tensors_must_be_those_of_the_module() -> None:
     net = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 1)})
     other = {name: torch.ones_like(value) for name, value in net.state_dict().items()}

@@ -64,6 +64,24 @@ def test_the_rounding_that_is_forgiven_grows_with_the_inputs() -> None:
         assert bool(Ball("L1", 1e-3, None).contains(x + torch.tensor([[0.0, 1e-3 + more * unit]]), x)) == inside
 
 
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+def test_inputs_that_do_not_fit_are_told_apart_in_the_order_in_which_they_are_given(norm: str) -> None:
+    ball, two, three = Ball(norm, 0.5), torch.zeros(2, 2), torch.zeros(2, 3)
+    for call in (
+        lambda: ball.project(three, two), lambda: ball.ascend(two, three, 0.1), lambda: ball.distance(three, two),
+        lambda: ball.contains(three, two),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=r"inputs of shapes \(2, 2\) and \(2, 3\) differ: give row for row"):
+            call()
+    for wrong in (torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2), [[0.0]]):
+        with pytest.raises(UsageError, match="are no batch"):
+            ball.sample(wrong, Rng(0))  # type: ignore[arg-type]
+    for radii in (1, 2):
+        assert Ball(norm, torch.full((radii,), 0.5)).distance(two, two).tolist() == [0.0, 0.0]
+    with pytest.raises(UsageError, match="3 radii do not fit 2 rows"):
+        Ball(norm, torch.full((3,), 0.5)).distance(two, two)
+
+
 def test_distances_by_hand() -> None:
     x, moved = torch.zeros(2, 3), torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, -2.0]])
     for norm, expected in (("Linf", [4.0, 2.0]), ("L2", [5.0, 2.0]), ("L1", [7.0, 2.0])):

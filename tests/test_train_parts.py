@@ -1,0 +1,233 @@
+"""The parts of a stage that no step shows: processes, devices, signals, orders, plans, followers."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from one_step import stage_run
+
+from robustcl.composition import api
+from robustcl.errors import CheckpointError, UsageError
+from robustcl.rng import Rng
+from robustcl.train import engine
+from robustcl.train.derived import line_of, looked_through
+from robustcl.train.falling import LossCurve
+from robustcl.train.interrupt import Interrupt
+from robustcl.train.loop import StageRun
+from robustcl.train.pairs import EpochMeans
+from robustcl.train.plan import SamplerPlan, layers_of, routes_until
+from robustcl.train.refresh import ClusterState
+from robustcl.types import Clustering
+
+
+@pytest.fixture(scope="module")
+def composition() -> Any:
+    return api.from_tables(tiny.tables(evaluate=[]), "the test")
+
+
+@pytest.fixture(scope="module")
+def built(composition: Any, tmp_path_factory: pytest.TempPathFactory) -> StageRun:
+    """Return a stage that nobody trains; what stands in it is written over by each test."""
+    plan = replace(composition.stages[1], epochs=3)
+    return stage_run(composition, plan, tmp_path_factory.mktemp("stage"))
+
+
+@pytest.fixture
+def run(built: StageRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageRun:
+    """Return that stage with a folder, and as if it had not begun."""
+    monkeypatch.setattr(built, "keeping", replace(built.keeping, folder=tmp_path / "checkpoints"))
+    monkeypatch.setattr(built, "plan", built.plan)
+    built.done, built.epoch, built.within, built.seconds, built.chosen_rows = 0, 0, 0, 0.0, None
+    built.clusters, built.pairs, built.curve, built.say = ClusterState(), EpochMeans(), LossCurve(), print
+    return built
+
+
+CLUSTERS = Clustering(
+    (torch.eye(3), torch.eye(2)), torch.tensor([[0, 2], [1, 0]]), torch.tensor([[0.5, 0.25], [1.0, 0.0]]), (0.5, 1.5),
+    {"seed": 3},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("cores", "devices", "fits"), [
+    (1, 8, True), (1, 9, False), (2, 8, True), (3, 12, True), (3, 13, False), (None, 8, True), (None, 9, False),
+])  # fmt: skip
+def test_so_many_processes_of_a_machine(
+    cores: int | None, devices: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.os, "cpu_count", lambda: cores)
+    if fits:
+        engine._check_number("cpu", devices)
+        engine._check_number("mps", 99)
+    else:
+        with pytest.raises(
+            UsageError, match=f"--devices {devices}: these are processes, and this machine has {cores or 1} p"
+        ):
+            engine._check_number("cpu", devices)
+
+
+def test_so_many_gpus_as_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    engine._check_number("cuda", 2)
+    with pytest.raises(UsageError, match="--devices 3: torch sees 2 CUDA devices here"):
+        engine._check_number("cuda", 3)
+
+
+def test_who_is_first_and_in_which_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = engine.Engine("cpu")
+    assert made.first
+    assert made.starts_processes
+    assert (made.dtype, engine.Engine("cpu", 1, "64-true").dtype) == (torch.float32, torch.float64)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not made.first
+    made.launch()  # of one process there are no others to start
+    for device, words in (("mps", "torch sees no Apple GPU here"), ("cuda", "torch sees no CUDA device here")):
+        available = torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()
+        if not available:
+            with pytest.raises(UsageError, match=words):
+                engine.Engine(device)
+
+
+def test_a_module_is_moved_as_it_is_ours_or_not() -> None:
+    double = engine.Engine("cpu", 1, "64-true")
+    single = engine.Engine("cpu")
+    ours, theirs = (torch.nn.Conv2d(4, 4, 3) for _ in range(2))
+    mixed = torch.nn.Module()
+    mixed.register_buffer("wave", torch.ones(1, dtype=torch.complex64))
+    mixed.register_buffer("count", torch.ones(1, dtype=torch.int64))
+    mixed.register_buffer("narrow", torch.ones(1, dtype=torch.float16))
+    double.place(mixed)
+    assert (mixed.wave.dtype, mixed.count.dtype, mixed.narrow.dtype) == (torch.complex64, torch.int64, torch.float64)
+    double.place(ours)
+    assert ours.weight.dtype == torch.float64
+    assert ours.weight.is_contiguous(memory_format=torch.channels_last)
+    single.place(theirs.half(), ours=False)
+    assert theirs.weight.dtype == torch.float16
+    assert theirs.weight.is_contiguous()
+    double.place(theirs, ours=False)
+    assert theirs.weight.dtype == torch.float64
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    with Interrupt() as interrupt:
+        assert not interrupt.asked(torch.device("cpu"))
+        interrupt._ask(signal.SIGTERM)
+        assert interrupt.asked(torch.device("cpu"))
+        interrupt._ask(signal.SIGTERM)
+        assert interrupt.number == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            interrupt._ask(signal.SIGINT)
+    with Interrupt() as interrupt:
+        interrupt._ask(signal.SIGINT)
+        assert interrupt.asked(torch.device("cpu"))
+
+
+def test_batches_of_a_sampler_are_taken_as_they_are_and_images_in_a_drawn_order(run: StageRun) -> None:
+    run.chosen_rows = torch.tensor([[5, 3], [2, 4]])
+    assert [batch.tolist() for batch in run._order(0)] == [[5, 3], [2, 4]]
+    run.chosen_rows = torch.arange(300, 900)
+    first, again, other = (torch.cat(run._order(epoch)).tolist() for epoch in (0, 0, 1))
+    assert first == again != other
+    assert [len(batch) for batch in run._order(0)] == [256, 256]
+    assert set(first) <= set(range(300, 900))
+    run.chosen_rows = None
+    assert len(torch.cat(run._order(0)).unique()) == run.images.samples // 256 * 256
+
+
+@pytest.mark.parametrize(("epoch", "within", "chosen"), [
+    (0, 0, False), (2, 0, True), (3, 0, False), (4, 0, False), (5, 0, True), (5, 1, False),
+])  # fmt: skip
+def test_a_sampler_chooses_from_its_epoch_on_and_so_often(
+    run: StageRun, epoch: int, within: int, chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def select(survey: Any, now: int) -> torch.Tensor:
+        seen.append((now, survey.rng.key))
+        return torch.tensor([now])
+
+    part: Any = SimpleNamespace(plugin=SimpleNamespace(select=select), move_to=lambda progress: None)
+    plan = replace(run.plan, sampler=SamplerPlan(part, every=3, after=2))
+    monkeypatch.setattr(run, "plan", plan)
+    run.epoch, run.within = epoch, within
+    run._sample()
+    assert seen == ([(epoch, run.rng.child("survey", epoch).key)] if chosen else [])
+    assert (run.chosen_rows is not None) == chosen
+
+
+def test_labels_may_be_clusters(run: StageRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run._labels() is run.images.labels
+    monkeypatch.setattr(run, "plan", replace(run.plan, labels=1))
+    with pytest.raises(CheckpointError, match="stage robust takes its labels from clusters, but has none"):
+        run._labels()
+    run.clusters = ClusterState(CLUSTERS)
+    assert run._labels().tolist() == [1, 0]
+
+
+def test_a_plan_knows_its_parts_routes_and_layers(composition: Any) -> None:
+    pretrain, robust = composition.stages
+    assert routes_until([pretrain]) == ("clean",)
+    assert routes_until([robust]) == routes_until([pretrain, robust]) == ("clean", "adv")
+    assert routes_until([replace(robust, targets=replace(robust.targets, route="third"))])[-1] == "third"
+    assert robust.route_of("w", "main") == "clean"
+    assert robust.route_of("other", "main") == "main"
+    names = [part.name for part in robust.parts()]
+    assert names == ["weak", "ncp", "deacl", "deacl", "spherical-kmeans", "adam"]
+    term = robust.terms[0]
+    assert [str(ref) for ref in term.refs] == ["w@online", "w_adv@online", "w@teacher"]
+    assert [str(ref) for ref in replace(term, support=(term.refs[2],)).refs][-1] == "w@teacher"
+    assert term.layers == frozenset({"h"})
+    assert term.taps == frozenset()
+    assert layers_of(frozenset()) == frozenset()
+    assert {part.name for part in pretrain.parts()} >= {"weak", "info-nce", "all", "sgd"}
+
+
+def test_views_are_followed_to_where_they_come_from() -> None:
+    of = {"a": None, "b": "a", "c": "b", "r": "s", "s": "r"}
+    assert line_of(of, "c") == ["c", "b", "a"]
+    assert line_of(of, "r") == ["r", "s"]
+    assert line_of(of, "written") == ["written"]
+    assert looked_through({"d": "x"}, ["x", "y"], ["d", "d", "y", "z"]) == {"x": "d", "y": "y"}
+    assert looked_through({}, ["x"], []) == {"x": "x"}
+    with pytest.raises(ValueError, match=r"^d and e, all of 'x'$"):
+        looked_through({"d": "x", "e": "x"}, ["x"], ["d", "e"])
+
+
+def test_followers_move_by_their_momentum_at_their_turn(run: StageRun) -> None:
+    from robustcl.duration import Progress
+
+    slow, online = run.encoders.ema["slow"], run.encoders.online
+    with torch.no_grad():
+        for parameter in online.parameters():
+            parameter.add_(1.0)
+    before = [parameter.clone() for parameter in slow.parameters()]
+    now, plan = Progress(0, 10, 0.0, 3.0), run.encoders.plans["slow"]
+    run.encoders.follow(now, before_optimiser=not plan.before_optimiser)
+    assert all(torch.equal(parameter, old) for parameter, old in zip(slow.parameters(), before, strict=True))
+    run.encoders.follow(now, before_optimiser=plan.before_optimiser)
+    for mine, old, leader in zip(slow.parameters(), before, online.parameters(), strict=True):
+        torch.testing.assert_close(mine, 0.9 * old + 0.1 * leader)
+    assert not any(parameter.requires_grad for parameter in slow.parameters())
+    assert not any(parameter.requires_grad for parameter in run.encoders.frozen["teacher"].parameters())
+
+
+def test_each_plugin_is_built_from_a_stream_of_its_own(composition: Any, tmp_path: Path) -> None:
+    drawn: list[float] = []
+    part: Any = SimpleNamespace(
+        name="it", plugin=SimpleNamespace(build=lambda dims: drawn.append(float(torch.rand(()))))
+    )
+    run = stage_run(composition, composition.stages[1], tmp_path)
+    before = torch.get_rng_state()
+    plan: Any = SimpleNamespace(targets=None, parts=lambda: [part, part])
+    for rng in (Rng(0, "stage"), Rng(0, "stage"), Rng(1, "stage")):
+        run.plan, run.rng = plan, rng
+        run._build_heads()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert drawn[:2] == drawn[2:4]
+    assert len(set(drawn)) == 4
