@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robustcl import registry
 from robustcl.audit import budgets, chance, gradients, hygiene, record, rivals, runner, slopes, strength
-from robustcl.audit.attacks import CHEAP, Arm, Effort
+from robustcl.audit.attacks import CHEAP, DEEP, Arm, Effort
 from robustcl.audit.bench import Bench, count, percent, reported
 from robustcl.audit.shown import headline, lines
 from robustcl.audit.slopes import Slopes
@@ -443,3 +443,53 @@ def test_a_deep_audit_takes_the_deep_attacks_and_nobody_elses_beside(monkeypatch
     assert ask(effort=deep).find("C3").samples == (0, 1, 2)
     with pytest.raises(UsageError, match="deep = True or attacks of its own"):
         ask(deep=True, effort=deep)
+
+
+def specs(effort: Effort) -> dict[str, Any]:
+    ball = Ball("Linf", 0.4)
+    arms = {name: getattr(effort, name) for name in Effort.__slots__ if isinstance(getattr(effort, name), Arm)}
+    arms |= {f"second {number}": arm for number, arm in enumerate(effort.second)}
+    return {name: (arm.label, arm.use, arm.spec(ball), arm.stream, arm.white) for name, arm in arms.items()}
+
+
+def pgd(steps: int, restarts: int = 1) -> dict[str, Any]:
+    return {"steps": steps, "step_size": 0.1, **({"restarts": restarts} if restarts > 1 else {})}
+
+
+def test_an_audits_attacks_are_those_of_the_manual() -> None:
+    """Verdicts of two audits may be compared as long as these stand; docs/audit.md lists them."""
+    assert specs(CHEAP) == {
+        "single": ("FGSM", "fgsm", {}, None, True),
+        "iterative": ("PGD-20", "pgd", pgd(20), "pgd", True),
+        "longer": ("PGD-40", "pgd", pgd(40), "pgd", True),
+        "restarts": ("PGD-20 with 2 restarts", "pgd", pgd(20, 2), "pgd", True),
+        "unbounded": ("PGD-40", "pgd", pgd(40), "pgd", True),
+        "targeted": ("APGD-T", "apgd-targeted", {"steps": 20, "targets": 3}, None, True),
+        "black_box": ("Square", "square", {"queries": 200}, None, False),
+        "second 0": ("PGD-60 with 4 restarts", "pgd", pgd(60, 4), "pgd", True),
+        "second 1": ("APGD-T", "apgd-targeted", {"steps": 40, "targets": 5}, None, True),
+    }
+    assert specs(DEEP) == {
+        **specs(CHEAP),
+        "longer": ("PGD-100", "pgd", pgd(100), "pgd", True),
+        "restarts": ("PGD-20 with 10 restarts", "pgd", pgd(20, 10), "pgd", True),
+        "unbounded": ("PGD-200", "pgd", pgd(200), "pgd", True),
+        "targeted": ("APGD-T", "apgd-t", {}, None, True),
+        "black_box": ("Square", "square", {"queries": 5000}, None, False),
+        "hard_label": ("RayS", "rays", {}, None, False),
+        "second 0": ("PGD-200 with 10 restarts", "pgd", pgd(200, 10), "pgd", True),
+        "second 1": ("APGD-T", "apgd-targeted", {"steps": 100, "targets": 9, "restarts": 3}, None, True),
+    }
+    assert (CHEAP.noise, DEEP.noise) == (50, 10_000)
+    assert CHEAP.sweep == DEEP.sweep == (0.25, 0.5, 1.0, 2.0)
+
+
+def test_an_arm_is_aimed_at_as_many_classes_as_are_wrong() -> None:
+    arm = Arm("it", "apgd-targeted", {"steps": 2, "targets": 5})
+    for classes, targets in ((2, 1), (3, 2), (6, 5), (10, 5)):
+        ((_, member),) = arm.members(classes, Ball("Linf", 0.1))
+        assert member.targets == targets  # type: ignore[attr-defined]
+    assert Arm("none", "no-such-attack").missing(3, Ball("Linf", 0.1)) is not None
+    assert arm.missing(3, Ball("Linf", 0.1)) is None
+    ((stream, _),) = replace(arm, stream="shared").members(3, Ball("Linf", 0.1))
+    assert stream == "shared"
