@@ -79,9 +79,9 @@ def _slope(bench: Bench, rows: Tensor) -> str:
         curve.append(float(loss.detach().mean()))
         return loss
 
-    size, rng = float(bench.ball.eps) / 4, bench.rng.child("slope").for_rows(bench.index[places])
+    size = float(bench.ball.eps) / 4
     with bench.classifier.attacked():
-        search.ascend(x, objective, bench.ball, steps=_STEPS + 1, step_size=size, rng=rng, start="none")
+        search.ascend(x, objective, bench.ball, steps=_STEPS + 1, step_size=size, rng=bench.rng, start="none")
     rise = curve[_STEPS] - curve[0]
     late = (curve[_STEPS] - curve[_STEPS - 10]) / rise if rise > 0 else 0.0
     return f"where it failed, the last 10 of {_STEPS} steps brought {percent(late)} of the loss's rise"
