@@ -169,14 +169,12 @@ def test_the_best_batch_is_kept_where_rows_look_at_each_other() -> None:
         return adv.sum(1)
 
     found = search.ascend(x, together, ball, rng=Rng(0, "r"), restarts=6, separable=False, **plain)  # type: ignore[arg-type]
-    rng, starts = Rng(0, "r"), []
-    for _ in range(6):
-        starts.append(ball.sample(x, rng))
+    rng = Rng(0, "r")
+    starts = [ball.sample(x, rng) for _ in range(6)]
     assert torch.equal(found, max(starts, key=lambda start: float(start.sum())))
     rows = search.ascend(x, together, ball, rng=Rng(0, "r"), restarts=6, **plain)  # type: ignore[arg-type]
-    assert torch.equal(
-        rows, torch.stack([max((s[i] for s in starts), key=lambda row: float(row.sum())) for i in range(4)])
-    )
+    best = [max((start[row] for start in starts), key=lambda one: float(one.sum())) for row in range(4)]
+    assert torch.equal(rows, torch.stack(best))
 
 
 def test_a_gaussian_start_has_its_deviation_and_is_projected() -> None:
