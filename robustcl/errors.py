@@ -96,7 +96,7 @@ _LONGEST = 300
 """Characters of a stranger's error that are passed on."""
 
 
-def words(error: Exception) -> str:
+def words(error: BaseException) -> str:
     """Return the class of somebody else's error and what it says, in one line; of a traceback in it the last one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[-1:] if any("Traceback" in line for line in lines) else lines)

@@ -22,7 +22,7 @@ from pydantic.errors import PydanticUserError
 
 from robustcl import signature, wording
 from robustcl.duration import Progress
-from robustcl.errors import NotAPlugin, OptionError, near
+from robustcl.errors import NotAPlugin, OptionError, RobustclError, near, words
 from robustcl.ratio import plain, ratio
 from robustcl.schedule import Constant, Piecewise, Ramp, Schedule, is_schedule, parse
 
@@ -94,6 +94,10 @@ def build(cls: type, given: Mapping[str, Any], where: str) -> Built:
         instance = cls(**values)
     except ValueError as error:
         raise OptionError(f"{where}: {cls.__name__} refuses these options: {error}") from error
+    except (RobustclError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise OptionError(f"{where}: {cls.__name__} cannot be made, {words(error)}: a mistake in the plugin") from error
     return Built(instance, MappingProxyType(schedules))
 
 

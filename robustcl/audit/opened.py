@@ -23,6 +23,7 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
 from robustcl.composition.stages import Say, Stages
 from robustcl.data.held import keep, opened
+from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import Classifier, of_encoder
@@ -92,7 +93,7 @@ def of_outside(asked: Model, device: str = "auto", say: Say = lambda sentence: N
     engine, ball = Engine(device, 1), ball_of(asked.norm, asked.eps, "--eps")
     options = {"path": asked.data_dir} if asked.data_dir else {}
     dataset = Parts().make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
-    images, classes = keep(opened(dataset, "test"), engine.device), len(dataset.classes())
+    images, classes = keep(opened(dataset, "test"), engine.device), len(class_names(dataset))
     others: tuple[Surrogate, ...] = ()
     if asked.surrogate is not None:
         weights = asked.surrogate_weights
@@ -125,7 +126,7 @@ def of_run(
     engine = Engine(options["device"], 1, "32-true")
     others: list[Surrogate] = []
     if surrogate is not None:
-        task = judged.recipe.data.use, len(judged.dataset.plugin.classes())
+        task = judged.recipe.data.use, len(class_names(judged.dataset.plugin))
         others.append(surrogates.opened(surrogate, surrogate_weights, *task, engine, say, audited=folder))
     with only_one(folder):
         splits = contents.open_again(judged, folder, engine.device)

@@ -22,6 +22,7 @@ from robustcl.composition.results import Results, environment
 from robustcl.composition.run import Run, check_device
 from robustcl.composition.stages import Say
 from robustcl.data.held import opened
+from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
@@ -159,7 +160,7 @@ class _Subject:
             "threat": {"norm": self.ball.norm, "eps": self.asked.eps, "eps_value": float(self.ball.eps)},
             "data": {
                 "use": self.asked.dataset,
-                "classes": list(self.dataset.classes()),
+                "classes": list(class_names(self.dataset)),
                 "test": max(row["n"] for row in rows),
                 "item": list(self.images.item),
             },
@@ -209,7 +210,7 @@ def _open(asked: Asked, engine: Engine, say: Say) -> _Subject:
     found = [attack_of(table, parts, "--attack") for table in tables]
     source = opened(dataset, "test")
     images = keep_looked_through(source, engine.device)
-    model = outside.build(asked.model, asked.weights, len(dataset.classes()), say=say)
+    model = outside.build(asked.model, asked.weights, len(class_names(dataset)), say=say)
     engine.place(model, ours=False)
     classifier = of_model(model)
     first = images.fetch(torch.arange(min(images.samples, asked.block), device=images.device))

@@ -10,8 +10,9 @@ import torch
 
 from robustcl.data.held import keep, opened
 from robustcl.data.labelled import Labelled, chosen
+from robustcl.data.promises import asked, class_names, statistics
 from robustcl.data.split import holdout
-from robustcl.data.streamed import Streamed
+from robustcl.data.streamed import Streamed, checked
 from robustcl.data.subset import Images, Subset
 from robustcl.errors import UsageError
 from robustcl.protocols import Need, Source
@@ -88,15 +89,15 @@ def open_splits(composition: Composition, device: torch.device, *, test: bool = 
     test_source = opened(dataset, "test") if test else None
     if test_source is not None:
         whole["test"] = keep_looked_through(test_source, device)
-    mean, std = dataset.statistics()
+    mean, std = statistics(dataset, int(train_source.item[0]))
     sources = (train_source, *(() if same else (pretrain_source,)), *(() if test_source is None else (test_source,)))
     return Splits(
         pretrain=rest if same else whole["pretrain"],
         train=rest,
         validation=validation,
-        classes=tuple(dataset.classes()),
-        mean=tuple(mean),
-        std=tuple(std),
+        classes=class_names(dataset),
+        mean=mean,
+        std=std,
         seed=composition.recipe.seed,
         test=whole.get("test"),
         whole=whole,
@@ -114,7 +115,8 @@ def keep_looked_through(source: Source, device: torch.device) -> Images:
     images = keep(source, device)
     check = getattr(source, "check", None)
     if isinstance(images, Streamed) and check is not None:
-        check()
+        with asked(f"the data source {type(source).__name__} fails to look through its images"):
+            check()
     return images
 
 
@@ -124,7 +126,7 @@ def same_images(first: Source, second: Source) -> bool:
     if not torch.equal(first.labels, second.labels):
         return False
     index = torch.arange(min(n, _LOOKED_AT)) * n // max(min(n, _LOOKED_AT), 1)
-    return tuple(first.item) == tuple(second.item) and torch.equal(first.fetch(index), second.fetch(index))
+    return tuple(first.item) == tuple(second.item) and torch.equal(checked(first, index), checked(second, index))
 
 
 _LOOKED_AT = 16

@@ -19,6 +19,7 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.run import Run
 from robustcl.composition.stages import Stages
+from robustcl.data.promises import class_names
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import scaled
@@ -89,7 +90,7 @@ def under(
         ball_of(ball.norm, budget, "--curve")
     times = float(ball.eps) / float(composition.ball.eps)
     plans = [_scaled(plan, composition.parts, ball, times, wanted) for plan in composition.evaluations]
-    classes = len(composition.dataset.plugin.classes())
+    classes = len(class_names(composition.dataset.plugin))
     for attack in (attack for plan in plans for attack in plan.attacks):
         scaled.members(attack.plugin, classes, ball)  # an attack that does not know the norm says so before any work
     return replace(composition, ball=ball, evaluations=tuple(plans))

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from robustcl.data.arrays import ArraySource
 from robustcl.data.held import Held
+from robustcl.data.promises import asked
 from robustcl.data.rows import Array
-from robustcl.data.streamed import Streamed
+from robustcl.data.streamed import Streamed, checked
 from robustcl.data.subset import Images
 from robustcl.protocols import Source
 
@@ -57,7 +58,8 @@ def of_split(images: Images, digests: Array | None) -> str:
         whole.update(digests.tobytes())
         return whole.hexdigest()
     identity = getattr(getattr(images, "source", None), "identity", None)
-    whole.update(identity().encode("utf-8", "surrogateescape") if identity is not None else b"")
+    with asked("a data source fails to say what tells its images from others (identity)"):
+        whole.update(identity().encode("utf-8", "surrogateescape") if identity is not None else b"")
     index = torch.arange(min(images.samples, _SAMPLE)) * images.samples // max(min(images.samples, _SAMPLE), 1)
     whole.update(images.fetch(index).cpu().numpy().tobytes())
     return whole.hexdigest()
@@ -71,4 +73,4 @@ def _blocks(images: Images) -> Iterator[Array]:
 def _raw(images: Images, index: Tensor) -> Tensor:
     if isinstance(images, Held):
         return images.images[index.to(images.device)]
-    return images.source.fetch(index) if isinstance(images, Streamed) else images.fetch(index)
+    return checked(images.source, index) if isinstance(images, Streamed) else images.fetch(index)

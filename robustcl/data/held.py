@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustcl.data.arrays import ArraySource
+from robustcl.data.promises import open_split
 from robustcl.data.streamed import Streamed, as_pixels, checked, decoded
 from robustcl.errors import RobustclError
 from robustcl.protocols import DatasetPlugin, Source
@@ -28,7 +29,7 @@ class Held:
     """
 
     def __init__(self, source: Source, device: torch.device | str = "cpu") -> None:
-        self.item = tuple(source.item)
+        self.item = tuple(map(int, source.item))
         self.labels = source.labels.to(device)
         self.samples = len(source.labels)
         self.device = torch.device(device)
@@ -38,7 +39,7 @@ class Held:
                 checked(source, torch.arange(start, min(start + _CHUNK, self.samples)))
             self.images = source.images
             return
-        first = source.fetch(torch.zeros(min(self.samples, 1), dtype=torch.int64))
+        first = checked(source, torch.zeros(min(self.samples, 1), dtype=torch.int64))
         dtype = torch.uint8 if first.dtype == torch.uint8 else torch.float32
         self.images = torch.empty((self.samples, *self.item), dtype=dtype, device=device)
         rows = torch.arange(self.samples)
@@ -66,21 +67,25 @@ def keep(source: Source, device: torch.device | str = "cpu", *, limit: int = LIM
         return Streamed(source, device, workers=0)
     if torch.device(device).type == "cpu" and isinstance(source, ArraySource):
         return Held(source, device)
-    probe = source.fetch(torch.zeros(min(len(source.labels), 1), dtype=torch.int64))
+    probe = checked(source, torch.zeros(min(len(source.labels), 1), dtype=torch.int64))
     width = 1 if probe.dtype == torch.uint8 else 4
     size = len(source.labels) * math.prod(source.item) * width
     return Held(source, device) if size <= limit else Streamed(source, device)
 
 
 def opened(dataset: DatasetPlugin, split: str) -> Source:
-    """Open a split on rank 0 before the others, so that one process downloads; all raise the same error."""
+    """Open a split on rank 0 before the others, so that one process downloads; all raise the same error.
+
+    Raises:
+        DataError: the plugin fails, or what it gives is no source.
+    """
     source, error = None, None
     if rank() == 0:
         try:
-            source = dataset.open(split)
+            source = open_split(dataset, split)
         except RobustclError as caught:
             error = caught
     error = from_first(error)
     if error is not None:
         raise error
-    return source if source is not None else dataset.open(split)
+    return source if source is not None else open_split(dataset, split)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from robustcl.data.promises import asked
 from robustcl.errors import DataError, ProcessLost
 from robustcl.lost import WORKER
 from robustcl.lost import lost as process_lost
@@ -26,7 +27,7 @@ class Streamed:
 
     def __init__(self, source: Source, device: torch.device | str = "cpu", *, workers: int = WORKERS) -> None:
         self.source = source
-        self.item = tuple(source.item)
+        self.item = tuple(map(int, source.item))
         self.labels = source.labels.to(device)
         self.samples = len(source.labels)
         self.device = torch.device(device)
@@ -77,6 +78,8 @@ def read_all(source: Source, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, 
         single = [(number, batches.read(number)) for number in index[:, None]]
         kept = [(number, images) for number, images in single if isinstance(images, Tensor)]
         lost = {int(number): images for number, images in single if isinstance(images, str)}
+        if not lost:  # one by one they can be read, and not as a run asks for them
+            kept, lost = [], dict.fromkeys(index.tolist(), found)
         images = torch.cat([images for _, images in kept]) if kept else torch.empty(0, *source.item)
         yield torch.cat([number for number, _ in kept] or [index[:0]]), images, lost
 
@@ -95,9 +98,14 @@ def _loaded(batches: _Batches, workers: int, *, pin: bool = False) -> Iterator[t
 
 def checked(source: Source, index: Tensor) -> Tensor:
     """Fetch raw images, uint8 or float in [0, 1] of the source's shape; DataError for anything else."""
-    images = source.fetch(index)
     where = f"the data source {type(source).__name__}"
-    if tuple(images.shape) != (len(index), *source.item):
+    with asked(f"{where} fails to give {_images(index)}"):
+        images: Tensor = source.fetch(index)
+    if not isinstance(images, Tensor):
+        raise DataError(f"{where} gave a {type(images).__name__} where a tensor of images is due: mend its fetch")
+    if images.dim() and len(images) != len(index):
+        raise DataError(f"{where} gave {len(images)} images where it was asked for {len(index)}: mend its fetch")
+    if tuple(images.shape[1:]) != tuple(source.item):
         raise DataError(
             f"{where} gave images of shape {tuple(images.shape[1:])} where it promised {tuple(source.item)}: "
             "make its item say what fetch gives"
@@ -111,6 +119,13 @@ def checked(source: Source, index: Tensor) -> Tensor:
                 "give floats in [0, 1], or uint8"
             )
     return images
+
+
+def _images(index: Tensor) -> str:
+    """Name the images of an index (B,) in a few words."""
+    if len(index) == 1:
+        return f"image {int(index[0])}"
+    return f"{len(index)} images from {int(index.min())} to {int(index.max())}" if len(index) else "no image"
 
 
 class _Batches(Dataset[tuple[Tensor, Tensor | str]]):

@@ -13,7 +13,9 @@ from robustcl.composition.data import same_images
 from robustcl.composition.parts import Parts
 from robustcl.data import agreement
 from robustcl.data.moments import Statistics
+from robustcl.data.promises import class_names, open_split, statistics
 from robustcl.data.split import holdout
+from robustcl.data.streamed import checked
 from robustcl.errors import DataError, RobustclError, UsageError
 from robustcl.inspection import findings
 from robustcl.inspection.splits import SplitFacts, Told, look
@@ -131,9 +133,9 @@ def check_data(
     sources = {name: source for name, source in sources.items() if name != "pretrain" or not same}
     kinds = {_kind(source) for source in sources.values()}
     facts = {name: look(name, source, told, as_floats=len(kinds) > 1) for name, source in sources.items()}
-    classes = _asked(plugin.classes, faults, default=())
+    classes = _asked(lambda: class_names(plugin), faults, default=())
     readable = "train" in facts and not facts["train"].unreadable
-    statistics = _asked(plugin.statistics, faults, default=None) if readable else None
+    moments = _asked(lambda: statistics(plugin, facts["train"].item[0]), faults, default=None) if readable else None
     twins = {name: repeats(split) for name, split in facts.items()}
     names = list(facts)
     shares = tuple(
@@ -144,9 +146,9 @@ def check_data(
         validation = _validation(facts["train"], data.validation, seed, len(classes), faults)
     faults += [said for said in findings.stopping(facts, classes) if said not in faults]
     remarks = [remark for source in sources.values() for remark in getattr(source, "remarks", ())]
-    remarks += findings.notable(facts, classes, twins, shares, statistics)
+    remarks += findings.notable(facts, classes, twins, shares, moments)
     return Inspection(
-        dataset, facts, tuple(classes), statistics, twins, shares, data.validation, seed, validation, tuple(faults),
+        dataset, facts, tuple(classes), moments, twins, shares, data.validation, seed, validation, tuple(faults),
         tuple(remarks), same,
     )  # fmt: skip
 
@@ -175,13 +177,11 @@ def _opened(plugin: DatasetPlugin, names: Sequence[str]) -> tuple[dict[str, Sour
     faults: list[str] = []
     for name in names:
         try:
-            source = plugin.open(name)
+            source = open_split(plugin, name)
         except RobustclError as error:
             faults += [str(error)] if str(error) not in faults else []
             continue
-        if len(source.labels) == 0:
-            faults.append(f"{name}: there is no image")
-        elif name == "pretrain" and "train" in sources and _same(source, sources["train"]):
+        if name == "pretrain" and "train" in sources and _same(source, sources["train"]):
             sources[name] = sources["train"]
         else:
             sources[name] = source
@@ -198,7 +198,7 @@ def _same(first: Source, second: Source) -> bool:
 def _kind(source: Source) -> bool | None:
     """Return whether the pixels of a source are floats; ``None`` where its first image cannot be read."""
     try:
-        return source.fetch(torch.zeros(1, dtype=torch.int64)).is_floating_point()
+        return checked(source, torch.zeros(1, dtype=torch.int64)).is_floating_point()
     except DataError:
         return None
 
@@ -215,7 +215,7 @@ def _validation(train: SplitFacts, fraction: float, seed: int, classes: int, fau
     """Return how many images of each class are held out, and at the end how many without a label."""
     _, held = holdout(train.labels, fraction, Rng(seed, "validation"))
     labels = train.labels[held]
-    known = labels[labels != UNLABELED]
+    known = labels[labels > UNLABELED]  # others are a fault by themselves
     try:
         agreement.require_validation(train.labels, len(known), fraction)
     except UsageError as error:

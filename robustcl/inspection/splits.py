@@ -13,6 +13,7 @@ from torch import Tensor
 
 from robustcl.data import digest
 from robustcl.data.moments import Moments
+from robustcl.data.promises import asked
 from robustcl.data.rows import BLOCK, Array
 from robustcl.data.streamed import as_pixels, read_all
 from robustcl.protocols import Source
@@ -53,7 +54,7 @@ class SplitFacts:
     @property
     def item(self) -> tuple[int, ...]:
         """Return the shape of one image."""
-        return tuple(self.source.item)
+        return tuple(map(int, self.source.item))
 
     @property
     def unlabelled(self) -> int:
@@ -68,7 +69,8 @@ class SplitFacts:
     def named(self, index: int) -> str:
         """Return an image as a person finds it: its file, or "train image 7"."""
         name = getattr(self.source, "name", None)
-        return str(name(index)) if name is not None else f"{self.name} image {index}"
+        with asked(f"the data source {type(self.source).__name__} fails to name image {index}"):
+            return str(name(index)) if name is not None else f"{self.name} image {index}"
 
     def readable(self) -> Array:
         """Return which images could be read, (n,) bool."""
@@ -110,5 +112,5 @@ def look(name: str, source: Source, told: Told, *, as_floats: bool = False) -> S
 
 
 def _blocks(n: int, source: Source) -> list[Tensor]:
-    width = 4 * max(math.prod(source.item), 1)
+    width = 4 * max(int(math.prod(source.item)), 1)
     return list(torch.split(torch.arange(n), max(BLOCK // width, 1)))

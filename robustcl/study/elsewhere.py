@@ -17,6 +17,7 @@ from robustcl.composition.other_data import judged_on, slug
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import resume
 from robustcl.data.held import opened
+from robustcl.data.promises import class_names
 from robustcl.errors import UsageError
 from robustcl.protocols import DatasetPlugin, Need
 from robustcl.recipe import Use
@@ -80,7 +81,7 @@ def check(planned: Elsewhere, composition: Composition, splits: Splits, where: s
         UsageError: other channels, too few classes, or a protocol that keeps a classifier of other ones.
     """
     dataset = made(planned.dataset, where)
-    item, classes, known = opened(dataset, "train").item, len(dataset.classes()), len(splits.classes)
+    item, classes, known = opened(dataset, "train").item, len(class_names(dataset)), len(splits.classes)
     name, mine = planned.dataset.use, splits.train.item
     if (len(item), item[0]) != (len(mine), mine[0]):
         raise UsageError(f"{where}: the images of {name} have the shape {tuple(item)}, and the encoder is trained on "

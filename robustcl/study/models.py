@@ -14,6 +14,7 @@ from robustcl import override
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.data.held import keep, opened
+from robustcl.data.promises import class_names
 from robustcl.disk import make_folder
 from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
 from robustcl.evaluate import soundness
@@ -62,7 +63,7 @@ class Bench:
         """
         plugin = Parts().make("dataset", self.dataset, "--dataset").plugin
         test = keep(opened(plugin, "test"), self.engine.device)
-        module = outside.build(model.spec, model.weights, len(plugin.classes()), say=say)
+        module = outside.build(model.spec, model.weights, len(class_names(plugin)), say=say)
         self.engine.place(module, ours=False)
         classifier = of_model(module)
         first = torch.arange(min(test.samples, _BLOCK), device=test.device)
