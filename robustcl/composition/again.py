@@ -13,6 +13,7 @@ from robustcl.composition.added import added
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.folder import reopen
 from robustcl.composition.lock import digest
+from robustcl.composition.owners import Owners
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
@@ -94,14 +95,15 @@ class Wanted:
         if self.protocol is not None:
             entries = [entry for entry in entries if entry["use"] == self.protocol] or [added(tables, self.protocol)]
         own = {table.use: table.model_dump() for entry in composition.recipe.evaluate for table in entry.attacks}
-        tables["evaluate"] = [entry | self._changes(own) for entry in entries]
+        tables["evaluate"] = [entry | self._changes(own, composition.parts.owners) for entry in entries]
         return tables, options
 
-    def _changes(self, own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def _changes(self, own: Mapping[str, Mapping[str, Any]], whose: Owners) -> dict[str, Any]:
         asked: dict[str, Any] = {
             "route": list(self.routes),
             "attacks": [
-                checked(own.get(attack, attack) if isinstance(attack, str) else attack) for attack in self.attacks
+                checked(own.get(attack, attack) if isinstance(attack, str) else attack, whose)
+                for attack in self.attacks
             ],
             "samples": self.samples,
             "corruptions": {"path": self.corruptions} if isinstance(self.corruptions, str) else self.corruptions,
@@ -112,8 +114,8 @@ class Wanted:
         return changes | ({} if self.audit is None else {"audit": self.audit})
 
 
-def checked(attack: str | Mapping[str, Any]) -> dict[str, Any]:
+def checked(attack: str | Mapping[str, Any], whose: Owners) -> dict[str, Any]:
     """Return an attack's table; what is wrong with it is said of the flag, and not of a recipe that nobody wrote."""
     table = attack_table(attack, "--attack")
-    attack_of(table, Parts(), "--attack")
+    attack_of(table, Parts(whose), "--attack")
     return table.model_dump()

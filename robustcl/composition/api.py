@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustcl import inherit, reading
 from robustcl.arrays import whole
-from robustcl.composition import classifier, judging, lineage, naming, needs, remarks
+from robustcl.composition import classifier, judging, lineage, naming, needs, owners, remarks
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import SMALL, Flags, choose
 from robustcl.composition.parts import Parts
@@ -153,8 +153,7 @@ def from_file(
 def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> Composition:
     """Compose from a recipe's tables."""
     recipe = reading.parse(tables, where)
-    owners = recipe.lock.get("plugins")
-    parts = Parts(owners if isinstance(owners, Mapping) else None)
+    parts = Parts(owners.of_lock(recipe.lock))
     ball = judging.ball_of(recipe.threat.norm, recipe.threat.eps, "threat")
     kept = duration(recipe.run.checkpoint, "run.checkpoint")
     if kept.unit == "fraction" or kept.amount <= 0:

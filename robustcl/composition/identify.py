@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from robustcl import reading
+from robustcl.composition import owners
 from robustcl.composition.build import build_stage
 from robustcl.composition.parts import Parts
 from robustcl.evaluate.identity import JUDGED, Identity, identity
@@ -24,7 +25,7 @@ def identify(protocol: Part, ball: Ball, recipe: Recipe, where: str) -> Identity
     Raises:
         UsageError: a stage that is no stage; ``where`` is its place.
     """
-    parts, tables = Parts(), []
+    parts, tables = Parts(owners.of_lock(recipe.lock)), []
     for entry in protocol.plugin.stages(JUDGED):
         stage = reading.parse({"name": "protocol", "stage": [entry]}, where).stage[0]
         build_stage(stage, parts, ball, recipe.data.batch, where)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from robustcl import options, registry
-from robustcl.errors import AmbiguousPlugin, NotAPlugin, UsageError
+from robustcl.composition import owners
+from robustcl.composition.owners import Owners
+from robustcl.errors import NotAPlugin, UsageError
 from robustcl.recipe import Use
 from robustcl.registry import Origin
 from robustcl.train.plan import Part
@@ -15,9 +16,9 @@ from robustcl.train.plan import Part
 class Parts:
     """Makes plugin instances for a composition and keeps who brought them and with which options."""
 
-    def __init__(self, owners: Mapping[str, object] | None = None) -> None:
-        """``owners`` is a lock's table of plugins: "kind name" -> distribution and version."""
-        self._owners = owners or {}
+    def __init__(self, whose: Owners | None = None) -> None:
+        """``whose`` says whose plugins are meant, as a lock does."""
+        self.owners: Owners = whose or {}
         self.origins: dict[str, Origin] = {}
         self._resolved: dict[int, dict[str, Any]] = {}
         self._alive: list[Use] = []
@@ -42,14 +43,8 @@ class Parts:
         return Part(table.use, built.instance, dict(built.schedules))
 
     def find(self, kind: str, name: str, where: str) -> registry.Found:
-        """Return a plugin's class; where several share its name by now, the one that the lock names is meant."""
-        try:
-            return registry.find(kind, name, where)
-        except AmbiguousPlugin:
-            owner, *_ = str(self._owners.get(f"{kind} {name}", "")).split() or [""]
-            if not owner:
-                raise
-            return registry.find(kind, f"{owner}/{name}", where)
+        """Return a plugin's class: that of the distribution which the lock names, where there is a lock."""
+        return owners.find(kind, name, self.owners, where)
 
     def resolved(self, table: Use) -> dict[str, Any]:
         """Return all options of a table's plugin, defaults filled in; what was written where it was never made."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robustcl import options, registry
+from robustcl import options
+from robustcl.composition import owners
 from robustcl.disk import read_json, write_atomically
 from robustcl.errors import CheckpointError, UsageError, WeightsError
 from robustcl.nn import weights
@@ -141,7 +142,7 @@ def load(folder: Path) -> Encoder:
     config = weights.read_config(folder)
     try:
         table = dict(config["encoder"])
-        plugin = options.build(registry.get("encoder", table.pop("use")), table, f"{folder}/config.json").instance
+        plugin = options.build(_encoder(table.pop("use"), folder), table, f"{folder}/config.json").instance
         _check_size(plugin, tuple(config["item"]), config, folder)
         encoder = build_encoder(
             plugin,
@@ -159,6 +160,11 @@ def load(folder: Path) -> Encoder:
         raise WeightsError(f"{folder}/config.json does not describe an encoder of robustcl: {said}") from None
     weights.load(encoder, folder)
     return encoder
+
+
+def _encoder(name: str, folder: Path) -> type:
+    """Return the class of an encoder's plugin, that of the run in which it lies."""
+    return owners.find("encoder", name, owners.of_folder(folder), f"{folder}/config.json").cls
 
 
 def _check_size(plugin: EncoderPlugin, item: tuple[int, ...], config: Mapping[str, Any], folder: Path) -> None:

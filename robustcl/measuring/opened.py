@@ -99,7 +99,8 @@ def opened(folder: Path, asked: Asked, say: Callable[[str], None]) -> Iterator[S
     plan = judged.evaluations[0]
     if not plan.attacks:
         raise UsageError(f"the recipe of {folder} attacks nothing under {plan.table.use}: name an attack by --attack")
-    check_attack(plan.table.attacks[0], f"evaluate.{plan.table.use}" if asked.attack is None else "--attack")
+    where = f"evaluate.{plan.table.use}" if asked.attack is None else "--attack"
+    check_attack(plan.table.attacks[0], where, whose=judged.parts.owners)
     splits = contents.open_again(judged, folder, engine.device, test=asked.split == "test")
     images = splits.test or _validation(splits)
     index = _sample(images, asked, judged.recipe.seed)

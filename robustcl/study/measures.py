@@ -17,6 +17,7 @@ from robustcl.composition.api import Composition
 from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
 from robustcl.composition.judging import EvaluationPlan, ball_of
+from robustcl.composition.owners import Owners
 from robustcl.composition.parts import Parts
 from robustcl.data.subset import Images
 from robustcl.errors import NeedNotMet
@@ -54,9 +55,9 @@ def check(column: Moved, composition: Composition, judged: tuple[EvaluationPlan,
         needs.check_clusters(plugin, _targets(column.targets, judged[1], composition, Parts()), f"{where}.attack")
 
 
-def check_attack(table: Use, where: str, more: frozenset[Need] = frozenset()) -> Part:
+def check_attack(table: Use, where: str, more: frozenset[Need] = frozenset(), whose: Owners | None = None) -> Part:
     """Return an attack; refuse one that reads what test images and their classifier, with ``more``, cannot offer."""
-    part = attack_of(table, Parts(), f"{where}.attack")
+    part = attack_of(table, Parts(whose), f"{where}.attack")
     for need in sorted(needs_of(part) - _GIVEN - more, key=str):
         raise NeedNotMet(f"{where}: {part.name} reads {need.value}, which no test image has")
     return part
