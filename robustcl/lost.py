@@ -25,7 +25,9 @@ def lost(error: BaseException, ranks: int) -> str | None:
     backward pass, their end looks like a fault of the model.
     """
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:  # an error kept and raised again may be its own cause
+        seen.add(id(cause))
         if isinstance(cause, RuntimeError | ConnectionError):
             text = str(cause)
             if _WORKER.search(text):

@@ -63,3 +63,9 @@ def test_a_rank_that_is_lost_in_the_pass_of_a_model_is_no_fault_of_the_model() -
         features_of(Exchanges(), torch.zeros(4, 1, 8, 8), 3, "mine")
     assert lost(blamed.value, 2) == RANK
     assert lost(blamed.value, 1) is None
+
+
+def test_an_error_that_is_its_own_cause_is_looked_at_once() -> None:
+    first, second = UsageError("one"), UsageError("two")
+    first.__cause__, second.__cause__ = second, first
+    assert lost(first, 2) is None
