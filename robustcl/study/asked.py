@@ -1,34 +1,89 @@
-"""What each accuracy of a study asks: attack, protocol, route, split and number of images, in words."""
+"""What each column of a study asks: attack, radius, protocol, route, split and number of images, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from robustcl.study.grammar import Accuracy, Study
+from robustcl.recipe import Use
+from robustcl.study.grammar import (
+    COLUMN,
+    Accuracy,
+    AnyColumn,
+    Clusters,
+    Corrupted,
+    Metric,
+    Moved,
+    Representation,
+    Study,
+    Transferred,
+    merged,
+    spread,
+)
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation
 from robustcl.study.table import Line
 
 
 def questions(study: Study, planned: Sequence[Planned], lines: Sequence[Line]) -> list[str]:
-    """Return a sentence for each column that is an accuracy; what differs between rows stands with "or"."""
+    """Return a sentence for each column, one for all values of a swept one; what differs stands with "or"."""
     said = []
-    names = dict.fromkeys(column.name for run in planned for column in study.columns_of(run.row))
-    for name in names:
-        words = [word for run in planned if (word := _words(study, run, name))]
+    for column in study.column:
+        asked = [
+            (made, run) for run in planned for made in map(COLUMN.validate_python, spread(merged(column, run.row)))
+        ]
+        words = [found for made, run in asked if (found := tuple(_words(made, run)))]
         if not words:
             continue
-        parts = [" or ".join(dict.fromkeys(column)) for column in zip(*words, strict=True)]
-        cells = [cell for line in lines for cell in line.cells if cell.column == name]
+        parts = [" or ".join(filter(None, dict.fromkeys(part))) for part in zip(*words, strict=True)]
+        names = {made.name for made, _ in asked}
+        cells = [cell for line in lines for cell in line.cells if cell.column in names]
         n = " or ".join(str(n) for n in dict.fromkeys(cell.n for cell in cells if cell.n is not None))
-        said.append(f"{name}: {', '.join([*parts, *([f'n = {n}'] if n else [])])}")
+        said.append(f"{_title(column.name)}: {', '.join([*filter(None, parts), *([f'n = {n}'] if n else [])])}")
     return said
 
 
-def _words(study: Study, run: Planned, name: str) -> tuple[str, ...] | None:
-    column = next((column for column in study.columns_of(run.row) if column.name == name), None)
-    if not isinstance(column, Accuracy):
-        return None
+def _words(column: AnyColumn, run: Planned) -> Iterator[str]:
+    """Yield what a column asks of a run; the columns of a use yield equally many, "" for what goes without saying."""
+    if isinstance(column, Metric):
+        yield from (f"{column.metric} of metrics.jsonl", f"stage {column.stage}" if column.stage else "", column.over)
+        return
+    if isinstance(column, Clusters):
+        return
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
-    attack = plan.attacks[0].name if column.attack == "first" else column.attack
-    return attack or "clean images", f"protocol {plan.table.use}", f"route {route}", f"{column.split} split"
+    if isinstance(column, Accuracy):
+        attack = plan.attacks[0].name if column.attack == "first" else column.attack
+        yield attack or "clean images"
+    elif isinstance(column, Corrupted):
+        yield "all corruptions" if column.corruption == "mean" else column.corruption
+    elif isinstance(column, Transferred):
+        yield from (f"{_attack(column.attack)} against {column.source}", _radius(column.times))
+    else:
+        yield from _moved(column)
+    yield from (f"protocol {plan.table.use}", f"route {route}")
+    if isinstance(column, Accuracy):
+        yield f"{column.split} split"
+
+
+def _moved(column: Any) -> Iterator[str]:
+    assert isinstance(column, Moved)
+    still = isinstance(column, Representation) and column.attack.use == "none"
+    yield str(getattr(column, "value", "")).replace("-", " ")
+    yield "clean images" if still else _attack(column.attack)
+    ball = column.threat
+    yield f"{ball.norm} {ball.eps}" if ball is not None and not still else ""
+    yield "" if still else _radius(column.times)
+
+
+def _attack(table: Use) -> str:
+    given = ", ".join(f"{name} {value}" for name, value in table.options.items())
+    return f"{table.use} ({given})" if given else table.use
+
+
+def _radius(times: float) -> str:
+    return f"{times:g} eps"
+
+
+def _title(name: str) -> str:
+    """Return a column's name with a mark where the values of a swept one stand."""
+    return name.replace("{}", "...")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,12 @@ class Drawn:
 
     svg: Markup
     caption: str
+
+    @property
+    def width(self) -> float:
+        """The width of its own, in points: letters are of 8 points then."""
+        box = re.search(r'viewBox="[\d.-]+ [\d.-]+ ([\d.]+)', self.svg)
+        return float(box[1]) if box else 400.0
 
 
 def drawn(study: Study, lines: Sequence[Line], runs: Sequence[tuple[Planned, Path]], data: str) -> list[Drawn]:
