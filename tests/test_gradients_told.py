@@ -114,7 +114,7 @@ def test_errors_of_a_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_published_starts_touch_the_ball_in_the_inputs_precision(norm: str, dtype: torch.dtype) -> None:
     x = torch.zeros(3, 2, 5, dtype=dtype)
-    for eps in (0.3, torch.tensor([0.1, 0.2, 0.3])):
+    for eps in (0.3, 0.7, torch.tensor([0.1, 0.2, 0.3])):
         ball = Ball(norm, eps, None)
         found = auto_step.start(x, ball, Rng(0, "start"))
         wanted = torch.as_tensor(eps, dtype=dtype).expand(3)
@@ -194,3 +194,39 @@ def test_a_step_that_is_left_out_is_told() -> None:
     assert search.step_default(None, Ball("L2", 2.0)) == {"step_size": 0.5}
     assert search.step_default(0.25, Ball("L2", 2.0)) == {}
     assert search.step_default(None, Ball("L2", torch.tensor([1.0, 2.0]))) == {}
+
+
+def test_sparse_steps_go_along_the_largest_entries_of_either_sign_and_count_those_of_one_row() -> None:
+    x, gradient = torch.zeros(3, 10), torch.tensor([1.0, -9.0, 2.0, 8.0, -3.0, 4.0, 5.0, -6.0, 7.0, 0.5]).repeat(3, 1)
+    moved = auto_step.schedule(x, Ball("L1", 1.0, None), steps=50).move(x, gradient)
+    assert moved.tolist() == [[0.0, -0.5, 0.0, 0.5, *[0.0] * 6]] * 3
+
+
+def test_who_is_left_in_a_search_has_its_own_label_and_number() -> None:
+    """Rows 0 and 2 are fooled from the start and leave; the others climb away from their own labels."""
+    from robustcl.types import Attack, Embedding
+
+    x, label = torch.full((4, 3), 0.5), torch.tensor([2, 0, 2, 1])
+    x[[0, 2], 0] = 0.6
+    rows, asked = torch.arange(4), []
+
+    def encode(candidates: Tensor, places: Tensor) -> Embedding:
+        asked.append(places.tolist())
+        return Embedding(logits=candidates)
+
+    attack = Attack(
+        encoder=encode,
+        ball=Ball("Linf", torch.tensor([0.1, 0.1, 0.1, 0.2])),
+        rng=Rng(0),
+        label=label,
+        index=rows,
+        places=rows,
+        separable=True,
+        loss=lambda embedding, places: -embedding.logits.gather(1, label[places][:, None])[:, 0],
+        verdict=lambda embedding, places: embedding.logits.argmax(1) == 3 - label[places] - 1,
+    )
+    moved = search.pursue(x, attack, steps=2, step_size=None, start="none")
+    assert torch.equal(moved[[0, 2]], x[[0, 2]])
+    expected = torch.tensor([[0.45, 0.5, 0.5], [0.5, 0.4, 0.5]])
+    torch.testing.assert_close(moved[[1, 3]], expected)
+    assert asked == [[0, 1, 2, 3], [1, 3]]

@@ -78,3 +78,59 @@ def test_without_a_label_an_image_is_compared_by_its_own_number() -> None:
     fnc.remember(make_scene({"v": same}, index=torch.tensor([0, 9])))
     pairs = fnc.select(make_scene({"v": Embedding(z=torch.tensor([[1.0, 0.0]]))}, index=torch.tensor([0])))
     assert pairs.positive.tolist() == [[False, False, True]]
+
+
+def test_a_bank_stands_behind_the_columns_and_names_nobody() -> None:
+    fnc = built(FNC(bank=3))
+    z = torch.eye(2, DIMS.projection)
+    fnc.remember(make_scene({"v": Embedding(z=z)}, index=torch.tensor([7, 4])))
+    assert fnc.memory_index.tolist() == [7, 4, -1]
+    columns = fnc.select(make_scene({"v": Embedding(z=z)}, label=torch.tensor([3, 1]))).columns
+    assert columns.index.tolist() == [0, 1, 7, 4, -1]
+    assert columns.label.tolist() == [3, 1, -1, -1, -1]
+    assert columns.view.tolist() == [0, 0, -1, -1, -1]
+    assert columns.sample[:2].tolist() == [0, 1]
+    assert bool((columns.sample[2:] < 0).all())
+    assert torch.equal(columns.z, torch.cat([z, z, torch.zeros(1, DIMS.projection)]))
+
+
+def test_a_bank_is_filled_view_by_view_whatever_the_order_of_the_rows() -> None:
+    """Ranks bring their rows one behind the other: both views of some images, then both of others."""
+    scene = make_scene({name: Embedding(z=torch.randn(3, DIMS.projection)) for name in "ab"})
+    ordered, mixed = built(FNC(bank=4)), built(FNC(bank=4))
+    ordered.remember(scene)
+    assert torch.equal(ordered.memory, scene.columns.z[:4])
+    assert ordered.memory_index.tolist() == [0, 1, 2, 0]
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+    columns = scene.columns
+    shuffled = type(columns)(
+        **{name: getattr(columns, name)[order] for name in ("sample", "view", "label", "index", "z")}
+    )
+    mixed.remember(scene.but(columns=shuffled))
+    assert torch.equal(mixed.memory, ordered.memory)
+    assert mixed.memory_index.tolist() == [0, 1, 2, 0]
+
+
+def test_a_bank_that_is_older_is_pushed_back() -> None:
+    fnc = built(FNC(bank=3))
+    for first in (10, 20):
+        fnc.remember(make_scene({"v": Embedding(z=torch.eye(2, DIMS.projection))}, index=torch.tensor([first, first + 1])))
+    assert fnc.memory_index.tolist() == [20, 21, 10]
+
+
+@pytest.mark.parametrize(("rule", "top", "found"), [
+    ("and", 2, [[1], [0]]), ("and", 1, [[1], [0]]), ("or", 2, [[1, 2], [0, 2]]), ("threshold", 2, [[1], [0]]),
+    ("top", 2, [[1, 2], [0, 2]]), ("top", 1, [[1], [0]]), ("top", 99, [[1, 2, 3], [0, 2, 3]]), ("or", 1, [[1], [0]]),
+])  # fmt: skip
+def test_rules_of_cancellation(rule: Any, top: int, found: list[list[int]]) -> None:
+    """Cosines of the first two images: 0.8 to each other, 0.6 or less to the third, 0 or less to the fourth."""
+    z = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.6, 0.0, 0.8], [0.0, 0.0, -1.0]], dtype=torch.float64)
+    pairs = built(FNC(threshold=0.7, top=top, rule=rule)).select(make_scene({"v": Embedding(z=z)}))
+    assert [row.nonzero()[:, 0].tolist() for row in pairs.positive[:2]] == found
+    eliminated = built(FNC(threshold=0.7, top=top, rule=rule, detected="eliminate")).select(
+        make_scene({"v": Embedding(z=z)})
+    )
+    assert [row.nonzero()[:, 0].tolist() for row in eliminated.negative[:2]] == [
+        [column for column in range(4) if column != anchor and column not in found[anchor]] for anchor in (0, 1)
+    ]
+    assert not eliminated.positive.any()

@@ -164,7 +164,8 @@ def _arguments(node: ast.Call, name: str) -> Iterator[Change]:
         yield "order", ast.unparse(ast.Call(node.func, swapped, node.keywords))
     if name in _KEYED:
         for place, argument in enumerate(node.args):
-            if not isinstance(argument, ast.Starred) and (len(node.args) > 1 or name != "Rng"):
+            nothing = isinstance(argument, ast.Constant) and argument.value == 0
+            if not isinstance(argument, ast.Starred) and not nothing and (len(node.args) > 1 or name != "Rng"):
                 left = [*node.args[:place], ast.Constant(0), *node.args[place + 1 :]]
                 yield "stream", ast.unparse(ast.Call(node.func, left, node.keywords))
     if name == "range" and isinstance(node.func, ast.Name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -69,10 +70,13 @@ def enter(place: Path) -> None:
     os.chdir(place)
 
 
-def fork(work: Callable[[], int], seconds: float, log: Path, *, echo: bool = False) -> int | None:
+def fork(
+    work: Callable[[], int], seconds: float, log: Path, *, busy: int | None = None, echo: bool = False
+) -> int | None:
     """Return the exit code of ``work`` in a fork, or None where it took more than ``seconds``.
 
-    What the fork prints goes to ``log``; with ``echo`` its standard error stays where it is.
+    ``busy``: of the processor's time, which others on the machine do not lengthen. What the fork prints goes to
+    ``log``; with ``echo`` its standard error stays where it is.
     """
     sys.stdout.flush()
     child = os.fork()
@@ -80,6 +84,8 @@ def fork(work: Callable[[], int], seconds: float, log: Path, *, echo: bool = Fal
         code = 70
         try:
             os.setsid()
+            if busy is not None:
+                resource.setrlimit(resource.RLIMIT_CPU, (busy, busy + 5))
             opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(opened, 1)
             if not echo:
@@ -94,7 +100,8 @@ def fork(work: Callable[[], int], seconds: float, log: Path, *, echo: bool = Fal
     while time.monotonic() < ends:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            return None if busy is not None and code == -signal.SIGXCPU else code
         time.sleep(0.02)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -22,6 +22,7 @@ from mutants.warm import Collected, Unpatchable, patch
 _PER_FILE = 4.0  # seconds of expected tests of one file, before the other files have been asked
 _IN_ALL = 8.0
 _UNPATCHABLE = 75
+_SIGNATURES = ["tests/test_defaults.py"]  # which reads every default, and executes no line of the function
 _seconds = itertools.count(int(time.time()) - 500_000_000)
 
 
@@ -40,9 +41,11 @@ def attempt(edit: Edit, reach: Reach, *, collected: Collected | None, thorough: 
     With ``collected`` the change is put into the functions that are there, and Unpatchable is raised where it cannot.
     """
     tests = reach.tests(edit.path, edit.line)
-    if not tests:
+    readers = reach.beside(_SIGNATURES) if edit.imported else {}
+    if not tests and not readers:
         return Outcome("unreached", "", 0.0)
     groups = _groups(reach, reach.beside(list(tests)) if thorough else tests, thorough)
+    groups = [readers, *groups] if readers else groups
     expected = sum(seconds for group in groups for seconds in group.values())
     path, log, started = reach.place / edit.path, tree.KEPT / "trial.log", time.monotonic()
     original, stamp = path.read_bytes(), path.stat()
@@ -57,7 +60,7 @@ def attempt(edit: Edit, reach: Reach, *, collected: Collected | None, thorough: 
     else:
         work = functools.partial(_run_patched, collected, groups, answer, edit, original.decode())
     try:
-        code = tree.fork(work, 60 + 6 * expected, log)
+        code = tree.fork(work, 60 + 6 * expected, log, busy=int(15 + 4 * expected))
     finally:
         path.write_bytes(original)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
