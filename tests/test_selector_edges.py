@@ -114,7 +114,9 @@ def test_a_bank_is_filled_view_by_view_whatever_the_order_of_the_rows() -> None:
 def test_a_bank_that_is_older_is_pushed_back() -> None:
     fnc = built(FNC(bank=3))
     for first in (10, 20):
-        fnc.remember(make_scene({"v": Embedding(z=torch.eye(2, DIMS.projection))}, index=torch.tensor([first, first + 1])))
+        fnc.remember(
+            make_scene({"v": Embedding(z=torch.eye(2, DIMS.projection))}, index=torch.tensor([first, first + 1]))
+        )
     assert fnc.memory_index.tolist() == [20, 21, 10]
 
 
