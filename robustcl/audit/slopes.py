@@ -40,7 +40,7 @@ def slopes(bench: Bench, rows: Tensor) -> Slopes:
 def local_error(bench: Bench, at: Slopes) -> Tensor:
     """Return |finite difference - gradient| / the larger of both, (R,), along the steepest direction.
 
-    Of three step sizes the one that agrees best in the median counts: small ones suffer from rounding, large ones
+    1 where the function is not finite on the way. Of three step sizes the one that agrees best in the median counts: small ones suffer from rounding, large ones
     from curvature and kinks.
     """
     errors = []
@@ -50,7 +50,7 @@ def local_error(bench: Bench, at: Slopes) -> Tensor:
         promised = ((up - down).flatten(1) * at.margin).sum(1)
         found = margin(bench, up, at) - margin(bench, down, at)
         scale = torch.maximum(promised.abs(), found.abs())
-        errors.append(torch.where(scale > 0, (found - promised).abs() / scale, 0.0).nan_to_num(nan=1.0))
+        errors.append(torch.where(scale == 0, 0.0, (found - promised).abs() / scale).nan_to_num(nan=1.0))
     return min(errors, key=lambda error: float(error.median()))
 
 
@@ -72,12 +72,12 @@ def jumps(bench: Bench, at: Slopes) -> Tensor:
     """Return the largest change of the margin over 1/32 of the way across the ball / that over 1/8, (R,).
 
     About 1/4 for a continuous function, whatever its kinks; 1 for one that jumps, because a jump stays as large as
-    it is on the shorter way. 0 where the margin does not change at all.
+    it is on the shorter way, and for one that is not finite there. 0 where the margin does not change at all.
     """
     x, away = bench.x[at.rows], _across(bench, at)
     way = torch.stack([margin(bench, x + (away - x) * (k / _PIECES), at) for k in range(_PIECES + 1)])
     fine, coarse = way.diff(dim=0).abs().amax(0), way[::4].diff(dim=0).abs().amax(0)
-    return torch.where(fine > 0, fine / torch.maximum(coarse, fine), 0.0).nan_to_num(nan=1.0)
+    return torch.where(fine == 0, 0.0, fine / torch.maximum(coarse, fine)).nan_to_num(nan=1.0)
 
 
 def reach(bench: Bench, at: Slopes) -> Tensor:
