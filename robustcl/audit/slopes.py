@@ -40,8 +40,8 @@ def slopes(bench: Bench, rows: Tensor) -> Slopes:
 def local_error(bench: Bench, at: Slopes) -> Tensor:
     """Return |finite difference - gradient| / the larger of both, (R,), along the steepest direction.
 
-    1 where the function is not finite on the way. Of three step sizes the one that agrees best in the median counts: small ones suffer from rounding, large ones
-    from curvature and kinks.
+    1 where the function is not finite on the way. Of three step sizes the one that agrees best in the median counts:
+    small ones suffer from rounding, large ones from curvature and kinks.
     """
     errors = []
     for share in (1 / 64, 1 / 16, 1 / 4):
