@@ -385,7 +385,7 @@ class Fixed(nn.Module):
         self.answer = answer
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.answer
+        return self.answer[: len(x)]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,14 @@ def build():
 
 def probabilities():
     return nn.Sequential(Linear(), nn.Softmax(1))
+
+class Drawing(Linear):
+    def forward(self, x):
+        return super().forward(x) + torch.rand(len(x), 2)
+
+class Mingling(Linear):
+    def forward(self, x):
+        return super().forward(x) - super().forward(x).mean(0)
 '''
 
 
@@ -149,6 +157,8 @@ def test_models_that_cannot_be(place: Path, changes: dict[str, Any], said: str) 
     [
         ("others_models:none", UsageError, "row 'second': --model others_models:none: others_models has no 'none'"),
         ("others_models:probabilities", UsageError, "row 'second': the model returns probabilities"),
+        ("others_models:Drawing", UsageError, "draws at random"),
+        ("others_models:Mingling", UsageError, "row 'second': rows of a batch change each other's logits"),
     ],
 )
 def test_models_are_opened_before_anything_is_measured(

@@ -215,7 +215,6 @@ def _open(asked: Asked, engine: Engine, say: Say) -> _Subject:
     classifier = of_model(model)
     first = images.fetch(torch.arange(min(images.samples, asked.block), device=images.device))
     outputs = soundness.check(classifier, first, images.labels)
-    soundness.check_steady(classifier, first[:8])
     attacks = [
         (attack.name, scaled.members(attack.plugin, outputs, ball), parts.resolved(table))
         for attack, table in zip(found, tables, strict=True)

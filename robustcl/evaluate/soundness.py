@@ -20,9 +20,12 @@ def check(classifier: Classifier, x: Tensor, labels: Tensor) -> int:
 
     Raises:
         DataError: logits that are not finite, or labels outside 0 .. L - 1.
-        UsageError: probabilities instead of logits, one output only, or what ``look`` refuses.
+        UsageError: probabilities instead of logits, one output only, what ``look`` refuses, or verdicts that would
+            not stay.
     """
-    return check_logits(look(classifier, x), labels)
+    outputs = check_logits(look(classifier, x), labels)
+    check_steady(classifier, x[:_STEADY])
+    return outputs
 
 
 @torch.no_grad()
@@ -147,6 +150,9 @@ _RANDOM = (
 
 MINGLED = "rows of a batch change each other's logits in eval mode, as batch norms without running statistics do"
 UNMINGLE = "let each row stand for itself, for example with track_running_stats = True"
+
+_STEADY = 8
+"""Inputs that are asked twice, and one of them alone: a model that draws or mingles shows it in few."""
 
 _MINGLED = 0.05
 """Up to this share of a row's own logits' spread its neighbours may move them: sums in another order do."""
