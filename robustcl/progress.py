@@ -37,7 +37,7 @@ class Progress:
         self._last: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
+        if self.console.is_terminal and _moves_back(self.console.file):
             self._bars = Bars(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),
                 TimeRemainingColumn(), console=self.console,
@@ -84,6 +84,15 @@ class Progress:
         """Say whether a stage has begun anew, as the attack of each point of a curve does under one name."""
         before, self._last[stage] = self._last.get(stage, step - 1), step
         return step <= before
+
+
+def _moves_back(file: object) -> bool:
+    """Say whether a stream is a terminal; FORCE_COLOR, which kernels of notebooks and CI set, is of colours alone."""
+    asks = getattr(file, "isatty", None)
+    try:
+        return asks is not None and bool(asks())
+    except ValueError:  # closed
+        return False
 
 
 @contextlib.contextmanager

@@ -307,23 +307,30 @@ def test_a_file_that_changes_while_it_is_read_is_a_sentence(
         source.fetch(torch.arange(6))
 
 
+_IN_FLIGHT = 32 * 1024**2
+"""What blocks of 4 MiB take at most while they are looked at in double precision; the arrays are of 72 MiB."""
 _PEAK = """
-import resource, sys, torch
+import sys, torch
 from robustcl.data import keep
 from robustcl_plugins.datasets.npz import Npz
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-Npz(path=sys.argv[1]).open("train")
-before, data = peak(), Npz(path=sys.argv[2])
-train = keep(data.open("train")); pretrain = data.open("pretrain"); test = keep(data.open("test"))
-data.statistics(); data.classes()
-for images in (train, test):
-    for _ in images.batches(torch.randperm(images.samples).split(256)):
-        pass
+    with open("/proc/self/status") as lines:  # ru_maxrss would begin at what the process that started this one took
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+def through(path):
+    data = Npz(path=path)
+    train = keep(data.open("train")); pretrain = data.open("pretrain"); test = keep(data.open("test"))
+    data.statistics(); data.classes()
+    for images in (train, test):
+        for _ in images.batches(torch.randperm(images.samples).split(256)):
+            pass
+through(sys.argv[1])
+before = peak()
+through(sys.argv[2])
 print(peak() - before)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.parametrize(
     ("kind", "write"), [("uint8", np.savez), ("float32", np.savez), ("uint8", np.savez_compressed)]
 )
@@ -336,8 +343,10 @@ def test_all_splits_together_take_little_more_than_the_file(tmp_path: Path, kind
     write(tmp_path / "large.npz", x_train=x, y_train=np.arange(n) % 3, x_test=x[:500], y_test=np.arange(500) % 3)
     size = (tmp_path / "large.npz").stat().st_size if write is np.savez else x.nbytes
     command = [sys.executable, "-c", _PEAK, str(tmp_path / "small.npz"), str(tmp_path / "large.npz")]
-    taken = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert taken < 1.3 * size
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc gives back at once what is free
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    taken = int(done.stdout)
+    assert 0 < taken < 1.3 * size + _IN_FLIGHT
 
 
 @pytest.mark.parametrize("transparent", [0, 7])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from robustcl import progress
@@ -22,3 +25,22 @@ def test_an_estimate_needs_two_points_and_begins_anew(monkeypatch: pytest.Monkey
         "pgd-20 test 10/40",
         "pgd-20 test 20/40 about 10 s left",
     ]
+
+
+@pytest.mark.parametrize(("terminal", "bars"), [(True, True), (False, False)])
+def test_bars_are_drawn_on_terminals_alone(terminal: bool, bars: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook's kernel sets FORCE_COLOR, and shows every refresh of a bar below the one before."""
+
+    class Stream(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream := Stream())
+    with progress.Progress() as shown:
+        for step in range(1, 41):
+            shown.watch("pretrain", step, 40, {"loss": 1.0})
+    told = stream.getvalue()
+    assert ("\x1b[" in told) is bars
+    assert told.count("pretrain") == 10 or bars

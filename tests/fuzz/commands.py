@@ -63,6 +63,11 @@ COMMANDS: Sequence[Command] = (
     Command(("transfer", "a", "b", "--samples", "8", "--out", "t"), _ALL, 2, costly=True,
             writes=("transfers", "report.html", ".lock", "artifacts", "stages/evaluate-", "checkpoints/evaluate-"),
             beside=("t", "b/transfers", "b/report.html", "b/.lock")),
+    Command(("study", "study.toml", "--budget", "paper", "--seeds", "2", "--out", "s", "--device", "cpu"),
+            rf"^{_TOLD}|^recipe\.lock|^measures\.json$|^metrics|^data\.json$|^run\.json$", 8, costly=True,
+            writes=(*_WORK, "measures.json"), beside=("s", "b/measures.json", "b/.lock", "b/stages")),
+    Command(("audit", "b", "--surrogate", "a", "--samples", "2", "--route", "clean"), _ALL, 1, costly=True,
+            writes=_WORK, beside=tuple(f"b/{name}" for name in _WORK)),
     Command(("run", "init.toml", "--out", "out", "--device", "cpu"), r"^stages/robust|safetensors$|config\.json$", 1,
             costly=True, beside=("out",)),
 )  # fmt: skip

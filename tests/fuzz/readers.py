@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +17,9 @@ from robustcl.errors import WeightsError
 from robustcl.nn.files import check_whole
 from robustcl.report import blackbox, threats
 from robustcl.report.measured import measured
-from robustcl.study import finished
+from robustcl.study import api, columns, finished
+from robustcl.study import run as running
+from robustcl.study.grid import Setting
 from robustcl.train import checkpoint
 
 Reader = Callable[[Path, Path], object]
@@ -80,6 +83,22 @@ def words(run: Path, file: Path) -> object:
     return finished.known(run, {"what": "alignment"})
 
 
+def cells(run: Path, file: Path) -> object:
+    """Read the numbers that a study tells of a run which is there already."""
+    (planned,) = _study().planned
+    return running._there(planned, run), [columns.read(column, planned, run) for column in _study().study.column[:2]]
+
+
+def curve(run: Path, file: Path) -> object:
+    """Read what a study tells of a stage's metrics."""
+    return columns.epochs(_study().planned[0], run, "robust", "loss")
+
+
+@functools.cache
+def _study() -> api.Composed:
+    return api.compose("study.toml", Setting(budget="paper"))
+
+
 READERS: Mapping[Reader, tuple[str, int]] = {
     checkpoints: (r"^checkpoints/", 2),
     clusters: (r"^stages/robust/clusters/", 2),
@@ -92,6 +111,8 @@ READERS: Mapping[Reader, tuple[str, int]] = {
     beside: (r"^transfers/|^threat-", 4),
     figures: (r"^representation|^artifacts/measures", 1),
     words: (r"^measures\.json$", 1),
+    cells: (r"^results\.json$|^recipe\.lock|journal\.jsonl$", 1),
+    curve: (r"^metrics", 2),
 }
 """Reader -> which files it reads, and how often it is drawn among those of a file."""
 

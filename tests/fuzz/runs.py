@@ -17,6 +17,30 @@ INIT = RECIPE.replace('init = "stage:pretrain"', 'init = "run:a"').replace('"sta
 """A recipe whose encoders come from the run a; its first stage is taken out."""
 
 
+STUDY = """
+name = "fuzzed"
+[[row]]
+name = "a"
+recipe = "tiny.toml"
+[[column]]
+name = "SA"
+[[column]]
+name = "RA"
+attack = "first"
+[[column]]
+name = "even"
+use = "representation"
+value = "alignment"
+attack = { use = "fgsm" }
+[[column]]
+name = "loss"
+use = "metric"
+metric = "loss"
+stage = "robust"
+"""
+"""A study of the tiny recipe; its runs of the seeds 0 and 1 are a and b."""
+
+
 def enter(place: Path) -> Path:
     """Make the runs below ``place``, where they are not there yet, and a copy of them the working folder."""
     if not (place / "whole/made").is_file():
@@ -32,13 +56,17 @@ def enter(place: Path) -> Path:
 def build(place: Path) -> None:
     """Make the workspace in ``place``, which becomes the working folder: the runs a and b, and what surrounds them.
 
-    a: the run that is mutated; b: another seed; c: one that was cut into shares; t: their transfer matrix.
+    a: the run that is mutated; b: another seed; t: their transfer matrix; s: a study whose runs they are.
     """
     place.mkdir(parents=True, exist_ok=True)
     os.chdir(place)
     Path("tiny.toml").write_text(RECIPE, encoding="utf-8")
     Path("init.toml").write_text(INIT, encoding="utf-8")
+    Path("study.toml").write_text(STUDY, encoding="utf-8")
     Path("outside").mkdir()
+    Path("s/runs").mkdir(parents=True)
+    for seed, run in enumerate("ab"):
+        Path(f"s/runs/a-seed{seed}").symlink_to(f"../../{run}", target_is_directory=True)
     Path("outside/file.txt").write_text("nobody writes here\n", encoding="utf-8")
     steps = [
         ("run", "tiny.toml", "--device", "cpu", "--out", "a"),
@@ -52,6 +80,7 @@ def build(place: Path) -> None:
         ("evaluate", "a", "--eps", "4/255", "--no-audit"),
         ("evaluate", "a", "--shard", "1/2"),
         ("evaluate", "a", "--shard", "2/2"),
+        ("study", "study.toml", "--budget", "paper", "--seeds", "2", "--out", "s", "--device", "cpu"),
     ]  # fmt: skip
     for step in steps:
         ended = call(step)
