@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import robustcl
+from robustcl.cli.measure import _lines
 from robustcl.errors import DataError, OptionError, UsageError
+from robustcl.evaluate import aim
 from robustcl.evaluate.journal import CLEAN
+from robustcl.report.measured import _about
 
 CLASSES, ROWS = 5, 16
 EPS = {"Linf": 0.05, "L2": 0.6, "L1": 6.0}
@@ -231,3 +234,25 @@ def test_fab_takes_a_target_or_a_number_of_them(net: nn.Module, x: Tensor, y: Te
         robustcl.attacks.FAB(net, eps=0.05, targets=2, target=1)
     with pytest.raises(UsageError, match="leave one out"):
         robustcl.attacks.FAB(net, eps=0.05, targets=2)(x, y, target=1)
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ({"use": "pgd", "steps": 5, "target": 3}, "pgd-target-3"),
+        ({"use": "pgd", "target": 0}, "pgd-target-0"),
+        ({"use": "pgd", "target": None}, "pgd"),
+        ({"use": "pgd", "target": True}, "pgd"),
+        ({"use": "fgsm"}, "fgsm"),
+        ({}, "an attack"),
+    ],
+)
+def test_a_table_is_called_by_the_class_it_aims_at(table: dict[str, object], name: str) -> None:
+    assert aim.of_table(table) == name
+
+
+def test_measures_say_at_which_class_they_aimed() -> None:
+    about = {"samples": 9, "split": "test", "protocol": "slf", "route": "clean", "norm": "Linf", "eps": 0.1}
+    question = {**about, "attack": {"use": "pgd", "target": 3}}
+    assert "pgd-target-3 within Linf 0.1" in next(_lines({"question": question}, ()))
+    assert "under pgd-target-3 (Linf, eps 0.1)" in _about(question)

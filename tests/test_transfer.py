@@ -96,17 +96,32 @@ def logits(encoder: Encoder, x: Tensor) -> Tensor:
     return found
 
 
-def iterates(run: Path, seed: int, steps: int) -> list[Tensor]:
+def iterates(run: Path, seed: int, steps: int, target: int | None = None) -> list[Tensor]:
     """PGD in a loop, as in the paper: the random start and what each step makes of it. Nobody leaves early."""
     encoder, (x, y) = judged(run), digits()
     rng = Rng(seed, "evaluate", "slf", "clean").child("attack", "pgd", "pgd").for_rows(torch.arange(SAMPLES))
     found = [Ball.checked("Linf", EPS).sample(x, rng)]
     for _ in range(steps):
         leaf = found[-1].clone().requires_grad_()
-        loss = nn.functional.cross_entropy(logits(encoder, leaf), y, reduction="sum")
+        toward = y if target is None else torch.full_like(y, target)
+        loss = nn.functional.cross_entropy(logits(encoder, leaf), toward, reduction="sum")
+        loss = loss if target is None else -loss
         step = found[-1] + STEP * torch.autograd.grad(loss, leaf)[0].sign()
         found.append(torch.minimum(torch.maximum(step, x - EPS), x + EPS).clamp(0, 1))
     return found
+
+
+def test_a_matrix_of_adversaries_toward_a_class(runs: list[Path], tmp_path: Path) -> None:
+    """Images of that class are shown as they are; accuracy is still that of the true labels."""
+    made = transfer.matrix(runs, attack={**PGD, "target": 3}, samples=SAMPLES, out=tmp_path / "m", device="cpu").tables
+    x, y = digits()
+    ends = [iterates(run, seed, 4, target=3)[-1] for seed, run in enumerate(runs)]
+    ends = [torch.where((y == 3)[:, None, None, None], x, end) for end in ends]
+    assert made["accuracy"] == [[float(right(judge, end).double().mean()) for judge in runs] for end in ends]
+    assert made["attack"]["name"] == "pgd-target-3"
+    assert made["attack"]["spec"]["target"] == 3
+    plain = [iterates(run, seed, 4)[-1] for seed, run in enumerate(runs)]
+    assert made["accuracy"][0][0] > float(right(runs[0], plain[0]).double().mean()), "a class is harder than any other"
 
 
 def right(run: Path, x: Tensor) -> Tensor:

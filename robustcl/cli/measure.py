@@ -67,10 +67,12 @@ def _page(run: Path) -> Path | None:
 
 def _lines(entry: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[str]:
     """Return the numbers as a table for a terminal."""
+    from robustcl.evaluate import aim  # brings torch
+
     about = entry["question"]
     yield (
         f"{about['samples']} {about['split']} images, {about['protocol']} on route {about['route']}, "
-        f"{about['attack']['use']} within {about['norm']} {about['eps']:.4g}"
+        f"{aim.of_table(about['attack'])} within {about['norm']} {about['eps']:.4g}"
     )
     width = max(len(number.label) for numbers in NUMBERS.values() for number in numbers)
     yield f"{'':{width}}  {'clean':>9}  {'attacked':>9}  range"

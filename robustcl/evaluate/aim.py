@@ -8,7 +8,7 @@ class is misclassified, and its target is not reached. A row whose target is its
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -55,6 +55,12 @@ def named(attack: str, target: int | Tensor | None) -> str:
     if target is None:
         return attack
     return f"{attack}-target-{target}" if isinstance(target, int) else f"{attack}-target-each"
+
+
+def of_table(table: Mapping[str, Any]) -> str:
+    """Return what the attack of a table, a name under "use" and options, is called."""
+    target = table.get("target")
+    return named(str(table.get("use", "an attack")), target if type(target) is int else None)
 
 
 def parted(name: str) -> tuple[str, str | None]:

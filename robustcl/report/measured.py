@@ -12,6 +12,7 @@ from markupsafe import Markup
 from robustcl.data.artifacts import read_arrays
 from robustcl.disk import read_json
 from robustcl.errors import DataError
+from robustcl.evaluate import aim
 from robustcl.measuring.catalogue import NUMBERS
 from robustcl.report import measured_arrays, measured_figures
 from robustcl.report.canvas import Drawing
@@ -96,7 +97,7 @@ def _entry(run: FinishedRun, entry: Mapping[str, Any], place: int, classes: Sequ
 
 
 def _about(question: Mapping[str, Any]) -> str:
-    attack = _table(question.get("attack")).get("use", "an attack")
+    attack = aim.of_table(_table(question.get("attack")))
     eps = question.get("eps")
     size = f", eps {eps:.4g}" if is_number(eps) else ""
     return (
