@@ -16,7 +16,7 @@ def rows(run: Path) -> dict[tuple[str, str, str | None], dict[str, Any]]:
 
 
 def test_shares_that_were_killed_add_their_rows(tmp_path: Path) -> None:
-    recipe = tiny.RECIPE.replace('route = ["clean", "adv"]', 'route = ["clean"]\naudit = 0')
+    recipe = tiny.RECIPE.replace('route = ["clean", "adv"]', 'route = ["clean"]')
     (tmp_path / "tiny.toml").write_text(recipe, encoding="utf-8")
     (made,) = tiny.run_legs(tmp_path, [tiny.Leg(["run", "tiny.toml", "--device", "cpu", "--out", "shared"])])
     assert made.code == 0, made.said

@@ -17,6 +17,8 @@ from robustcl.errors import DataError, UsageError
 
 N = 40
 SET = ["data.batch=16", "stage.pretrain.batch=16", "evaluate.slf.batch=16", "run.checkpoint=1 steps"]
+SET += ["encoder.use=resnet-small", "encoder.width=2", "evaluate.slf.epochs=1", "evaluate.slf.samples=8"]
+SET += ["evaluate.slf.audit=0"]
 
 
 def arrays(**changes: Any) -> dict[str, Any]:

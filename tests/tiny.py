@@ -62,11 +62,15 @@ route = ["clean", "adv"]
 attacks = ["fgsm"]
 epochs = 1
 samples = 16
+audit = 0
 [run]
 checkpoint = "2 steps"
 log_every = 1
 """
 """Two stages, clusters, a frozen teacher, an EMA, two batch-norm branches, an attack, linear evaluation of both."""
+
+AUDITED = RECIPE.replace("audit = 0\n", "")
+"""The same with an audit of each branch, which takes as long as half of the rest."""
 
 STEPS = 20
 """Optimiser steps of the two stages together."""

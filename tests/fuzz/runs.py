@@ -11,7 +11,7 @@ import tiny
 from fuzz.call import call
 from robustcl.study import finished
 
-RECIPE = tiny.RECIPE.replace("epochs = 2\nbatch", "epochs = 1\nbatch").replace("log_every = 1", "log_every = 2")
+RECIPE = tiny.AUDITED.replace("epochs = 2\nbatch", "epochs = 1\nbatch").replace("log_every = 1", "log_every = 2")
 
 INIT = RECIPE.replace('init = "stage:pretrain"', 'init = "run:a"').replace('"stage:pretrain"', '"run:a"')
 """A recipe whose encoders come from the run a; its first stage is taken out."""

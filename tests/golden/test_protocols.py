@@ -64,11 +64,11 @@ def test_the_encoder_stays_and_the_classifier_fits(tmp_path: Path) -> None:
     """Plain images, no augmentation: SLF must come near the loss of a multinomial regression on the same features."""
     from sklearn.linear_model import LogisticRegression
 
-    tables = tiny.tables()
-    options = {"epochs": 30, "batch": 64, "lr": 0.5, "decay_at": [20], "view": "none", "weight_decay": 0.0}
+    tables = tiny.tables(run={"checkpoint": "1000 steps", "log_every": 100})
+    options = {"epochs": 15, "batch": 64, "lr": 0.5, "decay_at": [10], "view": "none", "weight_decay": 0.0, "audit": 0}
     tables["evaluate"] = [
         {"use": "slf", "route": ["clean"], "attacks": ["fgsm"], **options},
-        {"use": "alf", "route": ["clean"], "attacks": ["fgsm"], **options, "epochs": 2},
+        {"use": "alf", "route": ["clean"], "attacks": ["fgsm"], **options, "epochs": 1, "batch": 512, "samples": 16},
     ]
     composition = from_tables(tables, "tiny")
     run = composition.train(tmp_path / "run", device="cpu", report=False)
@@ -152,7 +152,7 @@ def test_the_labelled_images_and_no_others_are_gone_through() -> None:
 @pytest.mark.golden("protocol", "semi-supervised")
 def test_full_tuning_moves_its_own_branches_and_few_labels_take_few_steps(tmp_path: Path) -> None:
     tables = tiny.tables()
-    common = {"epochs": 1, "decay_at": [], "view": "none", "attacks": ["fgsm"], "samples": 16}
+    common = {"epochs": 1, "decay_at": [], "view": "none", "attacks": ["fgsm"], "samples": 16, "audit": 0}
     tables["evaluate"] = [
         {"use": "aff", "route": ["clean", "adv"], "clean_route": "clean", "steps": 1, "batch": 400, **common},
         {"use": "fsf", "route": ["clean"], "batch": 400, **common},

@@ -23,7 +23,7 @@ def test_stopped_runs_end_like_undisturbed_ones(tmp_path: Path) -> None:
 
     Ctrl-C while training is cut into more moments by tests/test_resume.py.
     """
-    (tmp_path / "tiny.toml").write_text(tiny.RECIPE, encoding="utf-8")
+    (tmp_path / "tiny.toml").write_text(tiny.AUDITED, encoding="utf-8")
     draw = random.Random(0)
     sent = SIGNALS[1:]
     moments = [(f"{name} while training", draw.randint(1, 4)) for name in sent]
@@ -43,8 +43,10 @@ def test_stopped_runs_end_like_undisturbed_ones(tmp_path: Path) -> None:
     for path in [*kept, Path("journal.jsonl")]:
         assert (run / path).read_bytes() == (whole / path).read_bytes(), path
     assert tiny.lines(run / "metrics.jsonl", "seconds") == tiny.lines(whole / "metrics.jsonl", "seconds")
-    rows = [json.loads((folder / "results.json").read_text(encoding="utf-8"))["rows"] for folder in (run, whole)]
-    assert rows[0] == rows[1]
+    results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (run, whole)]
+    for key in ("rows", "audit"):
+        assert results[0][key] == results[1][key]
+    assert len(results[0]["audit"]) == 2
 
 
 @pytest.mark.parametrize("name", SIGNALS)
