@@ -15,8 +15,8 @@ import pytest
 import tiny
 import tiny_ranks
 import torch
+from forks import Asked, fork, fork_all
 
-SCRIPT = Path(tiny_ranks.__file__)
 CASES = [f"{name}, {mode}" for name in tiny_ranks.cases() for mode in ("eval", "train")]
 TOLERANCE = 1e-9
 
@@ -29,13 +29,11 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     asked = [found.params["case"] for found in parameters if found is not None and "case" in found.params]
     (folder / tiny_ranks.ASKED).write_text(json.dumps(asked), encoding="utf-8")
     places = [(0, 1), (0, 2), (1, 2)]
-    processes = [
-        subprocess.Popen([sys.executable, str(SCRIPT), str(rank), str(world), str(folder)], env=tiny.environment(),
-                         stderr=subprocess.PIPE, text=True)
+    ends = fork_all([
+        Asked([str(rank), str(world), str(folder)], folder, tiny.environment(), "tiny_ranks:script")
         for rank, world in places
-    ]  # fmt: skip
-    said = [process.communicate()[1] for process in processes]
-    codes = [process.returncode for process in processes]
+    ])  # fmt: skip
+    said, codes = [done.stderr for done in ends], [done.returncode for done in ends]
     if tiny_ranks.NO_GLOO in codes:
         without_gloo(" ".join(said))
     assert codes == [0, 0, 0], said
@@ -98,15 +96,15 @@ def test_a_run_that_loses_a_process_ends_with_a_sentence_and_resumes_to_the_loss
         "encoder.width=2", "encoder.projector.widths=[8,4]", "run.log_every=1", "data.validation=0.5",
         "stage.pretrain.epochs=1", "stage.robust.targets.clusters=5", "stage.robust.generator.steps=2",
         "evaluate.slf.epochs=1", "evaluate.slf.samples=8", "evaluate.slf.route=[\"clean\"]",
-        "evaluate.slf.attacks=[\"fgsm\"]", "evaluate.slf.curve=[]",
+        "evaluate.slf.attacks=[\"fgsm\"]", "evaluate.slf.curve=[]", "evaluate.slf.audit=0",
     )  # fmt: skip
-    common = [sys.executable, "-m", "robustcl", "compose", "--objective", "deacl", "--generator", "ncp"]
+    common = ["compose", "--objective", "deacl", "--generator", "ncp"]
     common += ["--encoder", "resnet-small", "--budget", "smoke", "--device", "cpu", "--precision", "64-true"]
     common += [flag for setting in settings for flag in ("--set", setting)]
     one, two = ([*common, "--devices", devices, "--out", f"run-{devices}"] for devices in "12")
-    done = subprocess.run(one, cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True, timeout=300)
+    done = fork(one, tmp_path, tiny.environment())
     assert done.returncode == 0, done.stderr
-    code, said = lose_a_rank(two, tmp_path)
+    code, said = lose_a_rank([sys.executable, "-m", "robustcl", *two], tmp_path)
     if "gloo" in said and code != 1:
         without_gloo(said[-2000:])
     assert (code, "another process of this run has ended" in said, "Traceback" in said) == (1, True, False), said

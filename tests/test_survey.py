@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import tiny
 import torch
 import torch.distributed as dist
+from forks import Asked, fork_all
 from one_step import one_step
 from torch import Tensor
 
@@ -137,17 +137,13 @@ def _gradients(run: StageRun) -> dict[str, list[Tensor]]:
 
 
 def test_two_ranks_share_the_images_and_have_the_gradient_of_one(tmp_path: Path) -> None:
-    legs = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(tmp_path)],
-            env=tiny.environment(), stderr=subprocess.PIPE, text=True,
-        ) for rank in range(2)
-    ]  # fmt: skip
+    ranks = [Asked([str(rank)], tmp_path, tiny.environment(), "test_survey:one_rank") for rank in range(2)]
+    ends = fork_all(ranks)
     alone = _gradients(_run())
-    said = [leg.communicate(timeout=300)[1] for leg in legs]
-    if NO_GLOO in {leg.returncode for leg in legs}:
+    said = [ended.stderr for ended in ends]
+    if NO_GLOO in {ended.returncode for ended in ends}:
         pytest.skip(f"gloo does not start: {said}")
-    assert [leg.returncode for leg in legs] == [0, 0], said
+    assert [ended.returncode for ended in ends] == [0, 0], said
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert "which 2 processes cannot share equally" in found.pop("odd")
@@ -196,15 +192,16 @@ def test_a_coreset_survives_a_resume(tmp_path: Path) -> None:
     assert [line["step"] for line in whole] == list(range(1, 9)), "four steps on all images, then two on half of them"
 
 
-def _main(rank: int, folder: Path) -> int:
-    torch.set_num_threads(1)
+def one_rank() -> None:
+    """Be one of two processes, whose number is the argument, and keep what it found in the working folder."""
+    rank, folder = int(sys.argv[1]), Path.cwd()
     run = _run()
     try:
         meeting, limit = f"file://{folder}/meeting", datetime.timedelta(seconds=120)
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=limit)
     except (RuntimeError, ValueError, OSError) as error:
         print(f"gloo does not start: {error}", file=sys.stderr)
-        return NO_GLOO
+        sys.exit(NO_GLOO)
     found: dict[str, object] = dict(_gradients(run))
     try:
         _survey(run).gradient(ROWS[:7], "projector")
@@ -212,8 +209,3 @@ def _main(rank: int, folder: Path) -> int:
         found["odd"] = str(error)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main(int(sys.argv[1]), Path(sys.argv[2])))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from forks import fork
+from forks import Asked, fork_all
 
 RECIPE = """
 name = "tiny"
@@ -103,7 +103,7 @@ def run_legs(folder: Path, legs: Sequence[Leg]) -> list[Ended]:
     found = []
     for leg in legs:
         moment = None if leg.at is None else (leg.at, leg.call)
-        done = fork(leg.arguments, folder, environment(), moment=moment, together=True)
+        (done,) = fork_all([Asked(leg.arguments, folder, environment(), moment=moment, together=True)])
         found.append(Ended(done.returncode, done.stdout))
     return found
 

@@ -1,6 +1,6 @@
 """One training step, computed by one process or shared by two: the cases, and the process that computes them.
 
-``python tests/tiny_ranks.py RANK WORLD FOLDER`` takes its slice of each batch through ``StageRun`` and ``Step`` in
+``script`` with the arguments RANK WORLD FOLDER takes its slice of each batch through ``StageRun`` and ``Step`` in
 float64, averages the gradients over the ranks by hand, and keeps what came out in ``FOLDER/WORLD-RANK.pt``.
 """
 
@@ -13,7 +13,7 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -271,5 +271,7 @@ def main(rank: int, world: int, folder: Path) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
+def script() -> NoReturn:
+    """Be one process of a few: rank, number of processes and folder are its arguments."""
+    rank, world, folder = sys.argv[1:]
+    sys.exit(main(int(rank), int(world), Path(folder)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import tiny
+from forks import Asked, fork_all
 
 from robustcl.composition import api, folder, occupation
 from robustcl.composition.lock import digest
@@ -30,16 +30,11 @@ def test_of_two_starts_with_different_recipes_one_is_refused_and_changes_nothing
             "[[evaluate]]", "[[evaluate]]\nblock = 8"
         )
         (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "robustcl", "run"]
-    both = {
-        name: subprocess.Popen(
-            [*command, f"{name}.toml", "--device", "cpu", "--out", "run"],
-            cwd=tmp_path, env=tiny.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for name in ("one", "two")
-    }  # fmt: skip
-    said = {name: process.communicate(timeout=120)[0] for name, process in both.items()}
-    codes = {name: process.returncode for name, process in both.items()}
+    names = ("one", "two")
+    commands = [["run", f"{name}.toml", "--device", "cpu", "--out", "run"] for name in names]
+    ends = fork_all([Asked(command, tmp_path, tiny.environment(), together=True) for command in commands])
+    said = {name: ended.stdout for name, ended in zip(names, ends, strict=True)}
+    codes = {name: ended.returncode for name, ended in zip(names, ends, strict=True)}
     assert sorted(codes.values()) == [0, 2], said
     (winner,) = [name for name, code in codes.items() if code == 0]
     (loser,) = set(codes) - {winner}

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import short
 import tiny
+from forks import Asked, fork_all
 
 from robustcl.errors import Interrupted
 from robustcl.train import companions
@@ -43,18 +43,12 @@ def test_processes_of_torchrun_are_changed_once_and_all_go_on_by_it(tmp_path: Pa
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     shared |= {"TORCHELASTIC_RUN_ID": "none", "GROUP_RANK": "0"}
-    processes = []
-    for rank in "10":
-        command = [sys.executable, "-m", "robustcl", "resume", "run", "--set", "stage.it.epochs=3"]
-        own = {**tiny.environment(), **shared, "RANK": rank, "LOCAL_RANK": rank}
-        processes.append(subprocess.Popen(command, cwd=tmp_path, env=own, stderr=subprocess.PIPE, text=True))
-        time.sleep(5 if rank == "1" else 0)
-    try:
-        said = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], said
+    command = ["resume", "run", "--set", "stage.it.epochs=3"]
+    ends = fork_all([
+        Asked(command, tmp_path, {**tiny.environment(), **shared, "RANK": rank, "LOCAL_RANK": rank}, after=after)
+        for rank, after in (("1", 0.0), ("0", 2.0))
+    ])  # fmt: skip
+    assert [ended.returncode for ended in ends] == [0, 0], [ended.stderr for ended in ends]
     (entry,) = tomllib.loads((tmp_path / "run/recipe.lock.toml").read_text(encoding="utf-8"))["lock"]["history"]
     assert entry["set"] == ["stage.it.epochs=3"]
     lines = tiny.lines(tmp_path / "run/metrics.jsonl")
