@@ -15,9 +15,25 @@ from robustcl import compose, inherit, registry, report
 NAMES = sorted(registry.recipes())
 
 
+def judged(name: str) -> tuple[tuple[str, ...], ...]:
+    """Return what an audit sees of a recipe: by which protocols which weights are judged, and on which routes."""
+    tables = inherit.installed(name)["evaluate"]
+    return tuple(
+        (table.get("use", table.get("protocol")), table.get("encoder", "online"), *table.get("route", ["clean"]))
+        for table in tables
+    )
+
+
+AUDITED = {judged(name): name for name in reversed(NAMES)}
+"""A recipe for each kind of evaluation."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains_and_is_judged_and_reported(name: str, tmp_path: Path) -> None:
-    run = compose(recipe=name, budget="smoke").train(out=tmp_path / "run", device="cpu", report=False)
+    protocols = [protocol for protocol, *_ in judged(name)]
+    less = [] if name in AUDITED.values() else [f"evaluate.{protocol}.audit=0" for protocol in protocols]
+    run = compose(recipe=name, budget="smoke", overrides=less).train(tmp_path / "run", device="cpu", report=False)
+    assert bool(run.results.tables["audit"]) == (less == [])
     lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert all(math.isfinite(value) for line in lines for key, value in json.loads(line).items() if key != "stage")
     rows = run.results.tables["rows"]

@@ -477,16 +477,16 @@ def test_a_run_without_the_entry_has_an_empty_cell(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "pictures", "some"),
     [
-        ("gupta-figure-2", (), 1, {"class ratio", "uniformity", "silhouette"}),
+        ("gupta-figure-2", ("evaluate.0.audit=0",), 1, {"class ratio", "uniformity", "silhouette"}),
         (
             "ascl-bui-figure-4",
-            ("evaluate.own.samples=32", "data.validation=0.8"),
+            ("evaluate.own.samples=32", "evaluate.own.audit=0", "data.validation=0.8"),
             1,
             {"R-DIV, 0.5 eps", "R-DIV, 1 eps", "RA, 1 eps"},
         ),
         (
             "gupta-table-1",
-            ("evaluate.0.samples=24", "data.validation=0.8"),
+            ("evaluate.0.samples=24", "evaluate.0.audit=0", "data.validation=0.8"),
             1,
             {"PGD L2, drop", "PGD L1", "AA, eps/8, drop"},
         ),

@@ -9,22 +9,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from forks import fork
 
 ROOT = Path(__file__).parent.parent
 HELLO = ROOT / "plugins" / "robustcl-hello"
 
 
-def run(*words: str, cwd: Path, path: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python with the installed template beside what is installed anyway."""
+def environment(path: Path) -> dict[str, str]:
+    """Return the environment in which the installed template lies beside what is installed anyway."""
     paths = os.pathsep.join([str(path), str(ROOT), str(ROOT / "plugins")])
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+
+
+def run(*words: str, cwd: Path, path: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python with the installed template."""
+    command = [sys.executable, *words]
     return subprocess.run(
-        [sys.executable, *words],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        timeout=900,
-        check=False,
+        command, capture_output=True, text=True, cwd=cwd, env=environment(path), timeout=900, check=False
     )
 
 
@@ -60,7 +61,7 @@ def test_it_is_listed_beside_the_others(site: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_shown(site: Path, tmp_path: Path) -> None:
-    done = run("-m", "robustcl", "plugins", "show", "hello", "--kind", "objective", cwd=tmp_path, path=site)
+    done = fork(["plugins", "show", "hello", "--kind", "objective"], tmp_path, environment(site))
     assert done.returncode == 0, done.stderr
     for part in (
         "objective of robustcl-hello",
@@ -73,7 +74,7 @@ def test_it_is_shown(site: Path, tmp_path: Path) -> None:
 
 
 def test_it_passes_the_conformance_suite(site: Path, tmp_path: Path) -> None:
-    done = run("-m", "robustcl", "plugins", "check", "robustcl-hello", cwd=tmp_path, path=site)
+    done = fork(["plugins", "check", "robustcl-hello"], tmp_path, environment(site))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 failed" in done.stdout
 
@@ -98,7 +99,7 @@ def test_it_trains_and_is_judged(site: Path, tmp_path: Path) -> None:
         "--device",
         "cpu",
     )
-    done = run("-m", "robustcl", *words, "--out", str(tmp_path / "out"), cwd=tmp_path, path=site)
+    done = fork([*words, "--out", str(tmp_path / "out")], tmp_path, environment(site))
     assert done.returncode == 0, done.stdout + done.stderr
     (lock,) = (tmp_path / "out").rglob("recipe.lock.toml")
     assert "robustcl-hello" in lock.read_text()

@@ -75,8 +75,11 @@ def _under_any(objective: str, selector: str, generators: Sequence[str]) -> Comb
 
 
 def _of_any(generator: str, target: str, objectives: Sequence[str]) -> Combination:
-    found = [tried(generator, objective, None, target) for objective in objectives]
-    return next((combination for combination in found if combination.refused is None), found[0])
+    first = tried(generator, objectives[0], None, target)
+    if first.refused is None:
+        return first
+    found = (tried(generator, objective, None, target) for objective in objectives[1:])
+    return next((combination for combination in found if combination.refused is None), first)
 
 
 def everything(
