@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,20 @@ def test_the_working_folder_is_searched_last_and_named_once(tmp_path: Path, monk
     finally:
         for name in ("a_model_of_here", "beside"):
             sys.modules.pop(name, None)
+
+
+def test_who_interrupts_is_a_person_or_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(KeyboardInterrupt):
+        pass
+
+    handlers = {"now": signal.default_int_handler}
+    monkeypatch.setattr(signal, "getsignal", lambda number: handlers["now"])
+    for handler, error, ours in (
+        (signal.default_int_handler, KeyboardInterrupt(), True), (signal.SIG_IGN, KeyboardInterrupt(), False),
+        (signal.default_int_handler, Own(), False), (signal.default_int_handler, SystemExit(0), False),
+    ):  # fmt: skip
+        handlers["now"] = handler  # type: ignore[assignment]
+        assert outside._is_ours(error) == ours
 
 
 def test_a_published_normalisation_is_asked_about_where_the_weights_are_others() -> None:

@@ -313,3 +313,18 @@ def test_momentum_is_a_quarter_of_the_last_move() -> None:
     second = steps.move(at, torch.tensor([[-1.0, 1.0]]))
     # From (1, 1) twenty to the left ends at the ball's -10: 1 + 0.75 * (-11) + 0.25 * 1.
     assert second.tolist() == [[1 - 8.25 + 0.25, 1 + 6.75 + 0.25]]
+
+
+@pytest.mark.parametrize("norm", ["L2", "L1"])
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e-3])
+def test_what_was_projected_stays_where_it_is_whatever_the_size_of_the_inputs(norm: str, size: float) -> None:
+    """Entries of 1,000 are rounded to 1e-13: so far a point of the sphere may seem to be outside of it."""
+    x = size * (2 * Rng(0, "x").uniform((500, 12), dtype=torch.float64) - 1)
+    adv = x + size * Rng(0, "move").normal((500, 12), dtype=torch.float64)
+    ball = Ball(norm, 0.5 * size, None)
+    once = ball.project(adv, x)
+    # In L2 the move is added once more, which may round otherwise: by one unit of the largest entry.
+    unit = 0.0 if norm == "L1" else 2.0 * size * torch.finfo(torch.float64).eps
+    assert float((ball.project(once, x) - once).abs().max()) <= unit
+    lengths = ball.distance(once, x)
+    assert float((lengths / (0.5 * size) - 1).abs().max()) < 1e-12
