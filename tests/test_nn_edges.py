@@ -25,7 +25,7 @@ from robustcl.nn.projector import Projector
 from robustcl.nn.routing import Norm
 from robustcl_plugins.encoders.blocks import PadShortcut, SmallResNet, identity_or
 from robustcl_plugins.encoders.cnn_4 import CNN4
-from robustcl_plugins.encoders.resnet_small import _strides
+from robustcl_plugins.encoders.resnet_small import ResNetSmall, _strides
 
 
 class Told(nn.Module):
@@ -224,16 +224,25 @@ def test_small_networks_by_their_shapes() -> None:
     assert [type(b.shortcut).__name__ for b in blocks] == ["Identity", "Identity", "Sequential", "Identity"]
     assert type(identity_or("pad", 3, 3, 2)).__name__ == "PadShortcut"
     assert type(identity_or("pad", 3, 4, 1)).__name__ == "PadShortcut"
+    assert all(part.bias is None for part in net.modules() if isinstance(part, nn.Conv2d))
+    image = torch.rand(2, 2, 8, 8)
+    y = net.eval().layer2(net.layer1(net.relu(net.bn1(net.conv1(image)))))  # type: ignore[operator]
+    torch.testing.assert_close(net(image), y.mean((2, 3)))
+    backbone, features = ResNetSmall(width=3).backbone((1, 8, 6))
+    assert (features, backbone(torch.rand(2, 1, 8, 6)).shape) == (12, (2, 12))
+    assert [backbone.get_submodule(f"layer{i}")[0].conv1.out_channels for i in (1, 2, 3)] == [3, 6, 12]  # type: ignore[index]
     x = torch.rand(2, 3, 4, 4)
     padded = PadShortcut(3, 6, 2)(x)
     assert torch.equal(padded[:, 1:4], x[:, :, ::2, ::2])
     assert not padded[:, [0, 4, 5]].any()
 
 
-@pytest.mark.parametrize(("sides", "padding", "last"), [((16, 20), 0, 2 * 1 * 2), ((7, 4), 1, 2 * 1 * 1)])
+@pytest.mark.parametrize(("sides", "padding", "last"), [((16, 20), 0, 4 * 1 * 2), ((7, 4), 1, 4 * 1 * 1)])
 def test_cnn_4_keeps_what_its_poolings_leave(sides: tuple[int, int], padding: Any, last: int) -> None:
-    net, features = CNN4(width=1, hidden=3, padding=padding).backbone((1, *sides))
+    net, features = CNN4(width=2, hidden=3, padding=padding).backbone((1, *sides))
     assert features == 3
+    widths = [part.out_channels for part in net.modules() if isinstance(part, nn.Conv2d)]
+    assert widths == [2, 2, 4, 4]
     assert net(torch.rand(2, 1, *sides)).shape == (2, 3)
     (first, _) = [part for part in net.modules() if isinstance(part, nn.Linear)]
     assert first.in_features == last

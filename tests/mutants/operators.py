@@ -158,7 +158,9 @@ def _call(node: ast.Call) -> Iterator[Change]:
 
 def _arguments(node: ast.Call, name: str) -> Iterator[Change]:
     plain = [a for a in node.args if isinstance(a, ast.Name | ast.Attribute | ast.Subscript | ast.Constant)]
-    fixed = name in {"isinstance", "getattr", "hasattr"} or any(_is_text(a) for a in node.args[:2])
+    fixed = name in {"isinstance", "getattr", "hasattr", "min", "max", "minimum", "maximum"} or any(
+        _is_text(a) for a in node.args[:2]
+    )
     if len(node.args) >= 2 and len(plain) == len(node.args) and not fixed:
         swapped = [node.args[1], node.args[0], *node.args[2:]]
         yield "order", ast.unparse(ast.Call(node.func, swapped, node.keywords))
