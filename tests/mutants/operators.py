@@ -66,6 +66,9 @@ _FIRST_NAMES = "project minimum maximum clamp normalize abs sqrt exp log sign ro
 _FIRST = {*_FIRST_NAMES.split()}
 """Functions that a hand may leave away: their first argument is of the same kind."""
 
+_FIXED = {"isinstance", "getattr", "hasattr", "min", "max", "minimum", "maximum"}
+"""Whose arguments are not exchanged: nobody would, or nothing changes."""
+
 _KEYED = {"child", "Rng", "for_rows", "stream"}
 _SMALL = 1e-6  # constants below guard a division; ten times one is as good
 
