@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ from one_step import stage_run
 
 from robustcl.composition import api
 from robustcl.errors import CheckpointError, UsageError
+from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.train import engine
 from robustcl.train.derived import line_of, looked_through
 from robustcl.train.falling import LossCurve
 from robustcl.train.interrupt import Interrupt
+from robustcl.train.log import Log
 from robustcl.train.loop import StageRun
 from robustcl.train.pairs import EpochMeans
 from robustcl.train.plan import SamplerPlan, layers_of, routes_until
@@ -231,3 +234,90 @@ def test_each_plugin_is_built_from_a_stream_of_its_own(composition: Any, tmp_pat
     assert torch.equal(torch.get_rng_state(), before)
     assert drawn[:2] == drawn[2:4]
     assert len(set(drawn)) == 4
+
+
+def test_a_loss_of_rows_alone_says_so_and_is_of_one_view() -> None:
+    from robustcl.train.attack import _is_separable
+
+    batch: Any = SimpleNamespace(label=torch.tensor([0, 1]))
+    unlabelled: Any = SimpleNamespace(label=torch.tensor([0, -1]))
+    for plugin, writes, needs, of, found in (
+        (SimpleNamespace(separable=True), 1, (), unlabelled, True), (SimpleNamespace(), 1, (), batch, False),
+        (SimpleNamespace(separable=False), 1, (), batch, False), (SimpleNamespace(separable=True), 2, (), batch, False),
+        (SimpleNamespace(separable=True), 1, (Need.LABELS,), batch, True),
+        (SimpleNamespace(separable=True), 1, (Need.LABELS,), unlabelled, False),
+    ):  # fmt: skip
+        term: Any = SimpleNamespace(objective=SimpleNamespace(plugin=plugin, needs=frozenset(needs)))
+        generator: Any = SimpleNamespace(writes=("w",) * writes)
+        assert _is_separable(term, generator, of) is found
+
+
+@pytest.mark.parametrize(
+    ("world", "value", "slope"), [(1, 2 * 6.0 + 3 * 4.0, 3.0), (2, 2 * (2 * 6.0 + 3 * 4.0 / 2), 1.5)]
+)
+def test_a_value_of_the_batch_is_shared_by_the_ranks_and_rows_are_added(
+    world: int, value: float, slope: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ranks with the same rows: the whole is twice what is here, and a batch's own value counts once."""
+    from robustcl.train import attack
+
+    monkeypatch.setattr(attack.ranks, "world", lambda: world)
+    monkeypatch.setattr(attack.ranks, "total", lambda here: world * here)
+    rows, whole = torch.tensor([1.0, 2.0, 3.0], requires_grad=True), torch.tensor(4.0, requires_grad=True)
+    found = attack._over_ranks({"a": rows, "b": whole}, {"a": 2.0, "b": 3.0})
+    assert float(found.detach()) == pytest.approx(value)
+    found.backward()
+    assert rows.grad is not None
+    assert rows.grad.tolist() == [2.0] * 3
+    assert float(whole.grad) == slope  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_mean_over_ranks_is_of_all_rows(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustcl.train import step
+
+    monkeypatch.setattr(step.ranks, "world", lambda: world)
+    monkeypatch.setattr(step.ranks, "total", lambda here: world * here)
+    rows = torch.tensor([1.0, 2.0, 6.0], requires_grad=True)
+    found = step._mean_over_ranks(rows)
+    assert float(found.detach()) == pytest.approx(3.0)
+    found.backward()
+    assert rows.grad is not None
+    assert rows.grad.tolist() == pytest.approx([1 / 3] * 3), "DDP divides by the ranks"
+    assert float(step._mean_over_ranks(torch.zeros(0))) == 0.0
+
+
+def test_pairs_of_an_epoch_are_told_at_its_end(composition: Any, tmp_path: Path) -> None:
+    """Two views of 128 images: one other view of its own, and 254 of others."""
+    plan = replace(composition.stages[0], epochs=2)
+    run = stage_run(composition, plan, tmp_path)
+    run.train()
+    lines = tiny.lines(tmp_path / "metrics.jsonl")
+    whole = [line for line in lines if any(name.startswith("pairs-of-epoch/") for name in line)]
+    assert [line["step"] for line in whole] == [run.done // 2, run.done]
+    for line in whole:
+        told = {name.rpartition("/")[2]: value for name, value in line.items() if name.startswith("pairs-of-epoch/")}
+        assert told == {"positive": 1.0, "negative": 254.0}
+    assert [line["epoch"] for line in whole] == [1.0, 2.0]
+    assert len(run.curve.losses) == 2
+
+
+def test_a_stage_that_starts_anew_drops_its_own_lines_and_a_torn_one(tmp_path: Path) -> None:
+    lines = ['{"stage": "a", "step": 1}', '{"stage": "b", "step": 1}', '{"stage": "a", "step": 2}']
+    for text, stage, kept in (
+        ("\n".join(lines) + "\n", "b", 1), ("\n".join(lines) + "\n", "a", 0), ("\n".join(lines) + "\n", "c", 3),
+        ("\n".join(lines), "c", 2),
+    ):  # fmt: skip
+        (tmp_path / "metrics.jsonl").write_text(text)
+        log = Log(tmp_path, stage)
+        log.open(None, 0)
+        log.close()
+        assert (tmp_path / "metrics.jsonl").read_text().splitlines() == lines[:kept]
+
+
+def test_whether_a_process_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustcl.train import companions
+
+    alive = {number: companions._lives(number) for number in (str(os.getpid()), "", "x", "-1", "9" * 30, "1")}
+    assert alive == dict.fromkeys(alive, True)
+    assert not companions._lives(str(2**22 + 7)), "beyond the largest number that Linux gives"

@@ -177,7 +177,7 @@ def _mean_over_ranks(value: Tensor) -> Tensor:
     The gradient is this rank's share times the number of ranks, because DDP averages over them.
     """
     world = ranks.world()
-    count = ranks.total(torch.tensor(float(max(value.numel(), 0)), device=value.device, dtype=torch.float64))
+    count = ranks.total(torch.tensor(value.numel(), device=value.device, dtype=torch.float64))
     here = value.sum() / count.clamp(min=1).to(value.dtype)
     return here * world + (ranks.total(here.detach()) - (here * world).detach())
 
