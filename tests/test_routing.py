@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-import socket
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
-import torch.multiprocessing as mp
+from forks import Asked, fork_all
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
@@ -186,20 +188,21 @@ def _run(rows: slice, momentum: float | None, mode: str) -> dict[str, Tensor]:
     return found | {f"state {name}": value for name, value in network.state_dict().items()}
 
 
-def _worker(rank: int, port: int, folder: str, momentum: float | None, mode: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def one_rank() -> None:
+    """Be one of two processes: rank, momentum and mode are its arguments, as JSON."""
+    rank, momentum, mode = map(json.loads, sys.argv[1:])
+    torch.distributed.init_process_group("gloo", init_method=f"file://{Path.cwd()}/meeting", rank=rank, world_size=2)
     rows = slice(0, FIRST) if rank == 0 else slice(FIRST, ROWS)
-    torch.save(_run(rows, momentum, mode), Path(folder) / f"{rank}.pt")
+    torch.save(_run(rows, momentum, mode), f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(("momentum", "mode"), [(0.1, "train"), (None, "train"), (0.1, "batch")])
 def test_two_ranks_equal_one(tmp_path: Path, momentum: float | None, mode: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     whole = _run(slice(None), momentum, mode)
-    mp.spawn(_worker, (port, str(tmp_path), momentum, mode), nprocs=2)
+    asked = [list(map(json.dumps, (rank, momentum, mode))) for rank in range(2)]
+    ends = fork_all([Asked(each, tmp_path, tiny.environment(), "test_routing:one_rank") for each in asked])
+    assert [ended.returncode for ended in ends] == [0, 0], [ended.stderr for ended in ends]
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for name, value in whole.items():
         if name in ("y", "x.grad"):

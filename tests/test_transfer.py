@@ -46,7 +46,9 @@ def recipe(seed: int, **changes: Any) -> dict[str, Any]:
             "name": "pretrain", "epochs": 2, "split": "train", "views": {"w": "none"},
             "objective": "cross-entropy", "optimizer": {"use": "adam", "lr": 0.01},
         }],
-        "evaluate": [{"use": "slf", "epochs": 4, "batch": 32, "view": "none", "attacks": [PGD], "samples": SAMPLES}],
+        "evaluate": [{
+            "use": "slf", "epochs": 4, "batch": 32, "view": "none", "attacks": [PGD], "samples": SAMPLES, "audit": 0,
+        }],
     } | changes  # fmt: skip
 
 

@@ -29,11 +29,12 @@ class Tree:
     def look(self) -> dict[str, Entry]:
         """Return path -> entry of everything there now."""
         marks: dict[str, _Mark] = {}
-        pending = [self.root]
+        below = len(os.path.join(self.root, ""))
+        pending = [os.fspath(self.root)]
         while pending:
             with os.scandir(pending.pop()) as found:
                 for each in found:
-                    name = os.path.relpath(each.path, self.root)
+                    name = each.path[below:]
                     if name in self.skip:
                         continue
                     about = each.stat(follow_symlinks=False)
@@ -42,13 +43,15 @@ class Tree:
                     same = known is not None and known.stamp == stamp
                     marks[name] = known if same and known is not None else _Mark(_entry(each.path, about), stamp)
                     if stat.S_ISDIR(about.st_mode):
-                        pending.append(Path(each.path))
+                        pending.append(each.path)
         self._marks = marks
         return {name: mark.entry for name, mark in marks.items()}
 
     def restore(self, kept: dict[str, Entry]) -> None:
         """Make the folder what it was."""
         now = self.look()
+        if now == kept:
+            return
         for name in sorted(now, reverse=True):
             if name in kept and now[name] == kept[name]:
                 continue
@@ -59,6 +62,8 @@ class Tree:
             elif os.path.lexists(path):
                 path.unlink()
         for name, (kind, mode, content) in sorted(kept.items()):
+            if now.get(name) == kept[name]:
+                continue
             path = self.root / name
             if kind == "folder":
                 path.mkdir(exist_ok=True)
