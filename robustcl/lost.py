@@ -10,6 +10,12 @@ RANK = (
 )
 """What a run of several processes says when it loses one."""
 
+STUCK = (
+    "stopped while it waited for another process of this run, which does not answer; the last checkpoint is kept, go "
+    "on from there with robustcl resume RUN"
+)
+"""What a run of several processes says when it is asked to end, and another process keeps it from the next border."""
+
 WORKER = (
     "a process that reads images has died, most often because the memory is used up; what was finished is kept: free "
     "some memory, then go on with robustcl resume RUN, or give the same command again"

@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning_fabric.strategies.launchers import subprocess_script
 
-from robustcl.lost import RANK
+from robustcl.errors import Interrupted
+from robustcl.lost import RANK, STUCK
 
 GRACE = 10.0
 """Seconds in which a process that has lost another one may end by itself."""
@@ -25,6 +26,7 @@ GRACE = 10.0
 _LAUNCHER = "ROBUSTCL_LAUNCHER"
 """The variable by which a process that was started knows the number of the one that started it."""
 _at_work = threading.Event()
+_started: list[subprocess.Popen[Any]] = []
 
 
 def look_after() -> None:
@@ -60,16 +62,23 @@ def _lives(number: str) -> bool:
     return True
 
 
+def abandon() -> NoReturn:
+    """End this process, which was asked to end and waits for another one, and those that it has started; code 130."""
+    _end_started()
+    sys.stderr.write(f"robustcl: {STUCK}\n")
+    sys.stderr.flush()
+    os._exit(Interrupted.exit_code)
+
+
 def _children(child_processes: list[subprocess.Popen[Any]]) -> None:
-    def end() -> None:
-        for process in child_processes:
-            if process.poll() is None:
-                process.kill()
+    _started[:] = child_processes
+    _in_background(lambda: any(process.poll() for process in child_processes), _end_started)
 
-    def failed() -> bool:
-        return any(process.poll() for process in child_processes)
 
-    _in_background(failed, end)
+def _end_started() -> None:
+    for process in _started:
+        if process.poll() is None:
+            process.kill()
 
 
 def _in_background(happened: Callable[[], bool], end: Callable[[], None]) -> None:
