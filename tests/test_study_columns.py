@@ -19,6 +19,7 @@ from robustcl.composition import store
 from robustcl.composition.data import open_test
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_encoder
+from robustcl.evaluate.journal import Journal
 from robustcl.study import api, columns, figure, finished, grid, measures, representation, table
 from robustcl.study.grammar import COLUMN, Representation, Study, spread
 from robustcl.study.grid import Setting
@@ -326,6 +327,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.O
 
 def cells(outcome: api.Outcome, row: int) -> dict[str, float | None]:
     return {cell.column: cell.mean for cell in outcome.lines[row].cells}
+
+
+def test_a_journal_is_parsed_once_for_all_columns_of_a_run(
+    whole: tuple[api.Composed, api.Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed, outcome = whole
+    run = composed.planned[0]
+    asked = [column for column in composed.study.columns_of(run.row) if column.use in ("accuracy", "corrupted")]
+    asked = asked * 3
+    read: list[Path] = []
+    real = Journal._read
+
+    def counted(journal: Journal) -> None:
+        read.append(journal.path)
+        real(journal)
+
+    monkeypatch.setattr(Journal, "_read", counted)
+    folder = outcome.path / "runs" / run.folder
+    found = columns.row(asked, run, folder, [])
+    assert read == [folder / "journal.jsonl"]
+    assert found == [columns.read(column, run, folder) for column in asked]
+    assert any(reading is not None for reading in found)
 
 
 def test_corruptions_come_from_the_results(whole: tuple[api.Composed, api.Outcome]) -> None:

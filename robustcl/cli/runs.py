@@ -49,7 +49,7 @@ def conclude(run: Run, as_json: bool) -> None:
         tables = run.results.tables
         said = headline(str(tables.get("name")), tables.get("seed"), of_results(tables))
         click.echo("\n".join(map(printable, said)))
-        click.echo(printable(report.table([run.path])))
+        click.echo(printable(report.table({str(tables.get("name")): tables})))
     click.echo(printable(f"run     {run.path}"))
     click.echo(f"report  {page or 'none: the recipe evaluates nothing'}")
     sys.stdout.flush()

@@ -37,10 +37,13 @@ def write(run: Path, *, out: Path | None = None, projection: Projection = "t-sne
     return written
 
 
-def table(runs: Sequence[Path] | Mapping[str, pd.DataFrame]) -> str:
-    """Return a Markdown table of runs, or of frames by label; it is aligned, for a terminal."""
+def table(runs: Sequence[Path] | Mapping[str, pd.DataFrame | Mapping[str, Any]]) -> str:
+    """Return a Markdown table of runs, or of frames or results by label; it is aligned, for a terminal."""
     if isinstance(runs, Mapping):
-        named = {label: {"rows": tables.records(data)} for label, data in runs.items()}
+        named = {
+            label: {"rows": tables.records(data)} if isinstance(data, pd.DataFrame) else data
+            for label, data in runs.items()
+        }
         return tables.markdown(named)
     return tables.markdown(_read(runs))
 

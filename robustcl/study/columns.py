@@ -34,17 +34,34 @@ class Curve:
     paper: tuple[tuple[float, float], ...] = ()
 
 
+Results = Mapping[str, Any]
+"""What a run's results.json states, held against its journal."""
+
+
+def row(asked: Sequence[AnyColumn], run: Planned, folder: Path, runs: transfer.Runs) -> list[Reading | None]:
+    """Return the numbers of a row's columns in a finished run; ``runs``: all finished ones, and their folders."""
+    told = _results(folder)
+    return [read(column, run, folder, beside=asked, runs=runs, told=told) for column in asked]
+
+
 def read(
-    column: AnyColumn, run: Planned, folder: Path, *, beside: Sequence[AnyColumn] = (), runs: transfer.Runs = ()
+    column: AnyColumn,
+    run: Planned,
+    folder: Path,
+    *,
+    beside: Sequence[AnyColumn] = (),
+    runs: transfer.Runs = (),
+    told: Results | None = None,
 ) -> Reading | None:
     """Return a column's number in a finished run; ``None`` where there is none.
 
-    ``beside``: all columns of the row. ``runs``: all finished ones, and their folders.
+    ``beside``: all columns of the row. ``runs``: all finished ones, and their folders. ``told``: the run's results,
+    where they were read already.
     """
     if isinstance(column, Accuracy):
-        return _accuracy(column, run, folder)
+        return _accuracy(column, run, folder, told)
     if isinstance(column, Corrupted):
-        return _corrupted(column, run, folder)
+        return _corrupted(column, run, told if told is not None else _results(folder))
     if isinstance(column, Metric):
         curve = _by_epoch(folder, stage(run.composition, column.stage, "").name, column.metric)
         if not curve.y:
@@ -73,19 +90,19 @@ def silhouettes(folder: Path) -> list[Curve]:
     ]
 
 
-def _results(folder: Path) -> Mapping[str, Any]:
+def _results(folder: Path) -> Results:
     """Return a run's results.json, held against its journal; without rows where its evaluation was given up."""
     there = os.path.lexists(folder / "results.json")
     return load_results(folder, unjudged=True) if there else {"rows": []}
 
 
-def _accuracy(column: Accuracy, run: Planned, folder: Path) -> Reading | None:
+def _accuracy(column: Accuracy, run: Planned, folder: Path, told: Results | None) -> Reading | None:
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
     attack = plan.attacks[0].name if column.attack == "first" else column.attack
     wanted = {"protocol": plan.table.use, "route": route, "split": column.split, "attack": attack}
     stage, encoder = plan.table.stage or "", plan.table.encoder
     if column.on == "other" and run.elsewhere is not None:
-        folder = folder / run.elsewhere.folder
+        folder, told = folder / run.elsewhere.folder, None
         stage, encoder = stage_name(stage or run.composition.stages[-1].name, encoder), ONLINE
     parts = run.composition.parts
     asked = {"protocol": parts.resolved(plan.table)}
@@ -93,7 +110,7 @@ def _accuracy(column: Accuracy, run: Planned, folder: Path) -> Reading | None:
               if made.name == attack]  # fmt: skip
     asked |= {"attack": tables[0]} if tables else {}
     found = []
-    for row in _results(folder)["rows"]:
+    for row in (told if told is not None else _results(folder))["rows"]:
         spec: Mapping[str, Any] = row.get("spec") or {}
         same = spec.get("stage", "") == stage and spec.get("encoder", ONLINE) == encoder
         if same and all(row.get(key) == value for key, value in wanted.items()):
@@ -115,9 +132,9 @@ def _fitness(row: Mapping[str, Any], asked: Mapping[str, Any], samples: int | No
     return same, not row.get("partial"), samples is not None and n == samples, n
 
 
-def _corrupted(column: Corrupted, run: Planned, folder: Path) -> Reading | None:
+def _corrupted(column: Corrupted, run: Planned, told: Results) -> Reading | None:
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
-    for entry in _results(folder).get("corruptions") or ():
+    for entry in told.get("corruptions") or ():
         if (entry["protocol"], entry["route"]) == (plan.table.use, route):
             found = [entry["mean"]] if column.corruption == "mean" else entry["accuracy"][column.corruption]
             return Reading(sum(found) / len(found))
