@@ -328,3 +328,10 @@ def test_what_was_projected_stays_where_it_is_whatever_the_size_of_the_inputs(no
     assert float((ball.project(once, x) - once).abs().max()) <= unit
     lengths = ball.distance(once, x)
     assert float((lengths / (0.5 * size) - 1).abs().max()) < 1e-12
+
+
+def test_who_may_give_a_radius_for_each_row_is_told_of_it() -> None:
+    with pytest.raises(UsageError, match="write one number for all rows, or a ratio"):
+        Ball.checked("L2", [0.1, 0.2])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"write one number for all rows or a tensor \(R,\) of floats, or a ratio"):
+        Ball("L2", [0.1, 0.2])  # type: ignore[arg-type]

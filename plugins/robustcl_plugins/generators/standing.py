@@ -77,7 +77,7 @@ def climb(
         best, best_gradient = _choose(better, adv, best), _choose(better, gradient, best_gradient)
         best_loss = torch.where(better, value, best_loss)
         gone = search.confirmed(attack, adv, fooled) if watch else fooled
-        if watch and bool(gone.any()):
+        if bool(gone.any()):  # never without the watch
             _settle(result, rows[gone], adv[gone], value[gone])
             result.fooled[rows[gone]] = True
             keep = (~gone).nonzero()[:, 0]
