@@ -93,13 +93,17 @@ def test_blocks_are_refused_where_they_would_change_the_outcome(net: nn.Module, 
         attack(x, y, bs=4)
 
 
-def test_members_alone_meet_every_input_that_is_right(net: nn.Module, x: Tensor, y: Tensor, tmp_path: Any) -> None:
-    names = ["apgd-ce", "square"]
-    adversary = robustcl.AutoAttack(net, eps=0.02, attacks_to_run=names)
+@pytest.mark.parametrize(("second", "eps", "standing"), [("square", 0.2, False), ("apgd-t", 0.02, True)])
+def test_members_alone_meet_every_input_that_is_right(
+    net: nn.Module, x: Tensor, y: Tensor, tmp_path: Any, second: str, eps: float, standing: bool
+) -> None:
+    names = ["apgd-ce", second]
+    adversary = robustcl.AutoAttack(net, eps=eps, attacks_to_run=names)
     found = adversary.run_standard_evaluation_individual(x, y, bs=6, return_labels=True, journal=tmp_path / "j.jsonl")
     assert list(found) == names
+    assert all(bool((labels == y).any()) is standing for _, labels in found.values())
     for name, (adversarial, labels) in found.items():
-        alone = robustcl.AutoAttack(net, eps=0.02, attacks_to_run=[name])
+        alone = robustcl.AutoAttack(net, eps=eps, attacks_to_run=[name])
         theirs, classes = alone.run_standard_evaluation(x, y, return_labels=True)
         torch.testing.assert_close(adversarial, theirs, rtol=0, atol=1e-5)
         assert torch.equal(labels, classes)
