@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Mapping
 from typing import Protocol
 
 from robustcl.protocols import KINDS, Need
@@ -26,7 +28,8 @@ def faults(kind: str, found: object) -> list[str]:
     return wrong or _wrong_values(found)
 
 
-def members(kind: str) -> dict[str, bool]:
+@functools.cache
+def members(kind: str) -> Mapping[str, bool]:
     """Return the members that a kind requires, each with whether it is a method."""
     found: dict[str, bool] = {}
     for base in KINDS[kind].__mro__:

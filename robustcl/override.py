@@ -7,7 +7,6 @@ with everything else.
 
 from __future__ import annotations
 
-import copy
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -46,9 +45,12 @@ def put(tables: dict[str, Any], path: str, value: Any, where: str) -> None:
 def get(tables: Mapping[str, Any], path: str) -> Any:
     """Return what stands at a dotted path, ``None`` where there is nothing; the tables stay as they are."""
     *way, last = path.split(".")
-    node: Any = copy.deepcopy(dict(tables))  # going down turns bare names into tables
+    node: Any = dict(tables)
     try:
         for key in way:
+            if isinstance(node, dict):
+                node = _only(node, path, "") if _is_plural(node) and key not in node else node
+                node = dict(node)  # going down turns bare names into tables
             node = _descend(node, key, path, "")
         if isinstance(node, dict) and _is_plural(node) and last not in node:
             node = _only(node, path, "")
