@@ -138,11 +138,15 @@ TRIED = re.compile(
 )
 
 
-@pytest.mark.parametrize("line", [line for line in [*lines(), *mentions()] if TRIED.match(line)])
+LEFT_OPEN = re.compile(r"\b[A-Z]{3,}\b|^robustcl (plugins show|recipes)$")
+"""It leaves something to the reader."""
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in [*lines(), *mentions()] if TRIED.match(line) and not LEFT_OPEN.search(line)]
+)
 def test_what_costs_nothing_is_done_as_written(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compositions are made and explained, and not trained."""
-    if re.search(r"\b[A-Z]{3,}\b", line) or line in ("robustcl plugins show", "robustcl recipes"):
-        pytest.skip("it leaves something to the reader")
     monkeypatch.chdir(tmp_path)
     words = shlex.split(line)[1:]
     words += ["--dry-run"] if words[0] == "compose" and "--dry-run" not in words else []

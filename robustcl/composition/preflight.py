@@ -14,6 +14,7 @@ from robustcl.errors import UsageError, WeightsError
 from robustcl.nn.encoder import options_of
 from robustcl.protocols import Need
 from robustcl.recipe import Stage
+from robustcl.rng import Rng
 from robustcl.train.plan import StagePlan, routes_until
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _check_encoder(composition: Composition, splits: Splits) -> None:
     """Build the encoder once, if a stage starts from a new one: one that cannot be trained leaves no run behind."""
     for stage, plan in zip(composition.recipe.stage, composition.stages, strict=True):
         if stage.init is None:
-            origins.fresh(composition, splits, stage.name, routes_until([plan]))
+            origins.fresh(composition, splits, routes_until([plan]), Rng(composition.recipe.seed, "preflight"))
             return
 
 
