@@ -134,3 +134,55 @@ def test_options_of_libraries_are_numbers_and_rows_that_leave_stay() -> None:
     assert within(adv, x, Ball("Linf", 0.5, None))[:, 0].tolist() == [0.5, 0.5004, 0.0, 0.0]
     each: Sequence[float] = within(adv, x, Ball("Linf", torch.tensor([0.1, 1.0, 1.0, 9.0]), None))[:, 0].tolist()
     assert each == [0.0, 0.5004, 0.5006, 9.0]
+
+
+def test_blocks_of_a_ray_are_gone_through_level_by_level() -> None:
+    """Of four values: the whole, two halves, then the four one by one, again and again; of three the last is short."""
+    from robustcl_plugins.generators.rays import _Rays
+
+    for width, wanted in (
+        (4, [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (2, 3), (2, 0)]),
+        (3, [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (2, 0)]), (1, [(0, 0), (0, 0)]),
+    ):  # fmt: skip
+        rays, seen = _Rays.begun(torch.full((1, width), 0.5), 1.0), []
+        for _ in wanted:
+            seen.append((int(rays.level), int(rays.block)))
+            rays.learn(torch.tensor([False]), 0.001)
+        assert seen == wanted
+
+
+def test_a_ray_is_bisected_until_it_is_known_to_a_thousandth() -> None:
+    """The wrong decision begins at 0.3 on the first ray: checked at the width, then halved ten times."""
+    from robustcl_plugins.generators.rays import _Rays
+
+    rays, ball, radii = _Rays.begun(torch.full((1, 1), 0.5), 1.0), Ball("Linf", 0.1), []
+    for _ in range(11):
+        _, radius = rays.candidates(ball)
+        radii.append(float(radius))
+        rays.learn(radius >= 0.3, 0.001)
+    assert radii[:4] == [1.0, 0.5, 0.25, 0.375]
+    assert 0.3 <= float(rays.radius) <= 0.301
+    assert not bool(rays.bisecting)
+    assert rays.ray.tolist() == [[-1.0]], "the first block is the whole ray, turned round"
+    assert float(rays.nearest(ball)) == pytest.approx(0.4)
+    assert float(_Rays.begun(torch.full((1, 1), 0.5), 1.0).nearest(ball)) == 0.5
+
+
+def test_rows_without_a_verdict_are_left_alone_from_the_start() -> None:
+    asked: list[int] = []
+
+    def encode(x: Tensor, places: Tensor) -> Any:
+        from robustcl.types import Embedding
+
+        asked.append(len(x))
+        logits = torch.stack([x.flatten(1).sum(1), 1 + 0 * x.flatten(1).sum(1)], 1)
+        return Embedding(logits=torch.where((places == 0)[:, None], torch.tensor([torch.nan, 1.0]), logits))
+
+    x = torch.full((2, 1, 2, 2), 0.5)
+    attack = make_attack(x, label=torch.tensor([0, 0]), ball=Ball("Linf", 0.4)).but(
+        encoder=encode, verdict=None, confirmation=None, unperturbed=lambda places: encode(x[places], places)
+    )
+    moved = FAB(steps=3).perturb(x, attack)
+    assert torch.equal(moved[0], x[0])
+    assert float(moved[1].sum()) == pytest.approx(1.0, abs=0.1)
+    assert set(asked[1:]) == {1}

@@ -230,3 +230,12 @@ def test_who_is_left_in_a_search_has_its_own_label_and_number() -> None:
     expected = torch.tensor([[0.45, 0.5, 0.5], [0.5, 0.4, 0.5]])
     torch.testing.assert_close(moved[[1, 3]], expected)
     assert asked == [[0, 1, 2, 3], [1, 3]]
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+def test_a_row_without_a_slope_stays_and_the_others_move(norm: str) -> None:
+    x, gradient = torch.zeros(2, 10), torch.zeros(2, 10)
+    gradient[1, 3] = 2.0
+    moved = auto_step.schedule(x, Ball(norm, 0.5, None), steps=50).move(x, gradient)
+    assert moved[0].tolist() == [0.0] * 10
+    assert moved[1].nonzero().tolist() == [[3]]
