@@ -181,9 +181,15 @@ def test_a_few_rows_at_a_time_are_all_rows(
     monkeypatch.setattr(arrays, "BLOCK", block)
     x = np.arange(15).reshape(5, 3)
     np.savez(tmp_path / "a.npz", a=np.array(x, dtype=kind, order=order))
+    asked, plain = [], archive._fill
+    monkeypatch.setattr(
+        archive, "_fill", lambda stream, size, target: (asked.append(size), plain(stream, size, target))
+    )
     found = read(tmp_path / "a.npz")
     assert found.tolist() == x.tolist()
     assert found.dtype.isnative
+    row = np.dtype(kind).itemsize * (3 if order == "C" else 5)
+    assert max(asked[1:]) == min(max(block // row, 1) * row, x.size * np.dtype(kind).itemsize), "behind the header"
     with open_archive(tmp_path / "a.npz", "give one") as opened:
         there = opened.rows("a")
     assert (there is None) == (order == "F")

@@ -180,7 +180,7 @@ def test_what_a_forward_pass_changes_is_named_and_counted(buffers: int, more: st
 @pytest.mark.parametrize(("logits", "verdict", "words"), [
     ([[1.0], [2.0]], "fail", "it has one output"),
     ([[0.25, 0.75], [1.0, 0.0]], "fail", "its outputs are probabilities"),
-    ([[0.0, 2.0], [3.0, 1.0]], "pass", "2 finite outputs, spread over 3"),
+    ([[-1.0, 2.0], [3.0, 1.0]], "pass", "2 finite outputs, spread over 4"),
     ([[0.0, torch.nan], [3.0, 1.0]], "fail", "1 of 2 samples have logits that are NaN or infinite"),
 ])  # fmt: skip
 def test_what_logits_are(logits: list[list[float]], verdict: str, words: str) -> None:

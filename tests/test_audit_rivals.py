@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl import registry
-from robustcl.audit import gradients, record, rivals, runner
+from robustcl.audit import gradients, record, rivals, runner, strength
 from robustcl.audit.attacks import CHEAP, Arm, Effort
 from robustcl.audit.bench import Bench
 from robustcl.errors import DataError
@@ -174,3 +174,13 @@ def test_of_several_faults_the_failing_one_is_told_and_else_the_first_warning(mo
     assert gradients.gradients(bench(3, level=0.3)).verdict == "pass"
     nobody = bench(3, level=0.9)
     assert gradients.gradients(nobody).evidence == "no sample is classified rightly"
+
+
+def test_the_rise_is_told_of_those_that_the_shorter_attack_left() -> None:
+    """The longer one breaks all that stood: the loss of those is looked at, and not of nobody."""
+    held = bench(6, replace(IDLE, iterative=breaking(0, 2), longer=breaking(0, 6)))
+    strength.iterative(held)
+    found = strength.steps(held)
+    assert found.samples == (2, 3, 4, 5)
+    assert "of the loss's rise" in found.evidence
+    assert held.white.tolist() == [True] * 6

@@ -84,6 +84,16 @@ def test_images_that_lost_their_labels_are_the_same_images() -> None:
     assert images.labels.tolist() == Source.labels.tolist()
 
 
+def test_all_images_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustcl.data import held as module
+
+    for chunk in (5, 12, 100):
+        monkeypatch.setattr(module, "_CHUNK", chunk)
+        found = held()
+        assert found.fetch(torch.arange(12)).flatten().tolist() == pytest.approx([i / 12 for i in range(12)])
+        assert (found.samples, found.item, found.labels.tolist()) == (12, (1, 1, 1), Source.labels.tolist())
+
+
 def test_a_part_of_a_split_is_numbered_anew() -> None:
     part = Subset(held(), torch.tensor([9, 2, 5]))
     assert (part.samples, part.labels.tolist()) == (3, [0, 2, 2])

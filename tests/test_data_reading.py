@@ -162,3 +162,38 @@ def test_each_chosen_batch_moves_the_head_before_the_next_is_chosen() -> None:
     assert len(set(taken.tolist())) == 4
     heads = [list(map(float, each)) for each in dict.fromkeys(tuple(head) for head in survey.heads)]
     assert heads == [[1.0, 2.0], [0.75, 1.875]]
+
+
+def test_a_palette_shows_through_and_a_large_picture_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from robustcl_plugins.datasets import pictures
+
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 90, 90, 90])
+    palette.paste(0, (0, 0, 8, 4))
+    palette.save(tmp_path / "a.png", transparency=0)
+    assert decode(tmp_path / "a.png", 8)[0].unique().tolist() == [90, 255]
+    for most, fits in ((64, True), (63, False)):
+        monkeypatch.setattr(pictures, "LARGEST", most)
+        if fits:
+            pictures.read_header(tmp_path / "a.png")
+        else:
+            with pytest.raises(DataError, match="has 8 x 8 pixels, more than 63: save it smaller, or remove it"):
+                pictures.read_header(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 256])
+def test_the_divergence_is_a_mean_over_what_is_held_out(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustcl_plugins.samplers import rcs
+
+    monkeypatch.setattr(rcs, "_CHUNK", chunk)
+    survey: Any = LineSurvey()
+    survey.ball = Ball("Linf", 0.0)  # nothing moves
+    head = survey.parameters("projector")
+    sampler = RCS(distance="softmax-kl", steps=1)
+    held = torch.tensor([0, 4])
+    (found,) = sampler.divergence_gradient(survey, held, head, 0)
+    x, w = survey.originals(held), head["w"]
+    loss = DISTANCES["softmax-kl"](x * w * torch.tensor([1.0, 2.0]), x * w).mean()
+    torch.testing.assert_close(found, torch.autograd.grad(loss, w)[0])

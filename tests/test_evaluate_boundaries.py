@@ -212,6 +212,7 @@ def test_a_model_is_its_weights_and_its_code() -> None:
     model, other = Linear(), Otherwise()
     other.load_state_dict(model.state_dict())
     assert likeness(model) != likeness(other)
+    assert len(likeness(model)) == len(model_hash(model.state_dict())) == 16
     before = likeness(model)
     with torch.no_grad():
         model.linear.bias[1] += 1e-6

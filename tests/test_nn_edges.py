@@ -131,6 +131,16 @@ def test_one_number_normalises_every_channel_and_is_loaded_into_each() -> None:
     assert model.mean.shape == (1, 2, 1, 1)
 
 
+def test_a_backbone_that_draws_is_found_out_before_it_was_ever_called() -> None:
+    class Drawing(Flat):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + torch.rand(1)
+
+    Encoder(Flat(), 8, item=(2, 2, 2)).require_steady()
+    with pytest.raises(UsageError, match="the encoder 'Drawing' does not hold still in eval mode"):
+        Encoder(Drawing(), 8, item=(2, 2, 2)).require_steady()
+
+
 def test_a_deep_head_has_norms_and_biases_where_they_are_said() -> None:
     for norm, last in ((True, True), (True, False), (False, True), (False, False)):
         head, width = Projector(widths=(5, 4, 3), norm=norm, last_norm=last).make(6)
@@ -322,7 +332,8 @@ def test_a_published_normalisation_is_asked_about_where_the_weights_are_others()
     ((100_000_001).to_bytes(8, "little") + b"{", "no safetensors file"), (b" <html>" + bytes(9), "an HTML page"),
     ((100_000_000).to_bytes(8, "little") + b"{", "truncated within its header"),
     (b"\x1f\x8b" + bytes(9), "a gzip archive"),
-    (b"{}", "it is JSON"), (b"\x80\x02" + bytes(9), "pickle"),
+    (bytes([2, 0, 0, 0, 0, 0, 0, 1]) + b"{}", "no safetensors file"), (b"{}", "it is JSON"),
+    (b"\x80\x02" + bytes(9), "pickle"),
     (b"\x80\x06" + bytes(9), "begins like no file of weights"),
     (b"version https://git-lfs", "Git LFS pointer"), (b"\x02\0\0\0\0\0\0\0[]", "begins like no file of weights"),
 ])  # fmt: skip

@@ -136,3 +136,23 @@ def test_rules_of_cancellation(rule: Any, top: int, found: list[list[int]]) -> N
         [column for column in range(4) if column != anchor and column not in found[anchor]] for anchor in (0, 1)
     ]
     assert not eliminated.positive.any()
+
+
+def test_a_clean_copys_prediction_is_that_of_the_anchors_own_image() -> None:
+    """Clean copies are predicted 0 and 1, adversarial ones 1 and 0; both images are of classes of their own."""
+    from robustcl_plugins.selectors.local import SoftLS
+
+    clean, adversarial = torch.eye(2), torch.eye(2).flip(0)
+    scene = make_scene(
+        {"c": Embedding(z=torch.eye(2), logits=clean), "a": Embedding(z=torch.eye(2), logits=adversarial)},
+        label=torch.tensor([0, 1]),
+    )
+    # Columns are c0, c1, a0, a1, predicted 0, 1, 1, 0; an anchor's negatives are of the other image.
+    assert SoftLS(prediction="clean").select(scene).negative.tolist() == [
+        [False, False, False, True], [False, False, True, False], [False, False, False, True],
+        [False, False, True, False],
+    ]  # fmt: skip
+    assert SoftLS().select(scene).negative.tolist() == [
+        [False, False, False, True], [False, False, True, False], [False, True, False, False],
+        [True, False, False, False],
+    ]  # fmt: skip

@@ -227,3 +227,16 @@ def test_a_stream_of_each_name_is_one_of_its_own() -> None:
     assert names(lambda: rng.child("a", 1).for_rows(torch.arange(2)).uniform((2,))) == ["5 a 1 rows"]
     assert names(lambda: rng.permutation(3)) == ["5 permutation 1"]
     assert names(lambda: rng.permutation(3)) == ["5 permutation 2"]
+
+
+def test_an_audit_as_the_command_runs_it() -> None:
+    from robustcl.audit.opened import Opened
+
+    images: Any = SimpleNamespace(
+        fetch=lambda index: torch.full((len(index), 1, 6, 6), 0.5), labels=torch.zeros(3, dtype=torch.int64),
+        device=torch.device("cpu"), samples=3,
+    )  # fmt: skip
+    opened = Opened("it", of_model(Firm().eval()), images, Ball("Linf", 0.01), 5)
+    found = names(lambda: opened.audit(1, deep=False, told=lambda what, done, total: None))
+    assert found
+    assert all(name.startswith("5 audit ") for name in found)
