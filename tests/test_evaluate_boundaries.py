@@ -12,6 +12,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
+from robustcl import registry
 from robustcl.errors import DataError, NotAPlugin, UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.head import embedded, put
@@ -478,3 +479,22 @@ def test_a_fit_is_the_point_of_the_least_gradient_and_not_the_last_one(monkeypat
     assert fit.passes == len(lengths)
     assert fit.gradient == pytest.approx(min(lengths), rel=1e-12)
     assert lengths[-1] > 3 * fit.gradient
+
+
+@pytest.mark.parametrize(("protocol", "options"), [("linear", {}), ("knn", {"k": 2})])
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_head_is_asked_in_single_precision_whatever_the_encoder_runs_in(
+    protocol: str, options: dict[str, Any], kind: torch.dtype
+) -> None:
+    encoder, images = Encoder(Features(), 2, item=(1, 1, 2)), Images([0, 1, 0, 1, 0, 1])
+    made = registry.find("protocol", protocol).cls(**options)
+    assert put(encoder, "main", made, images, 2)  # type: ignore[arg-type]
+    x = images.x.requires_grad_()
+    before = encoder(x, "main", frozenset({"logits"})).logits
+    encoder.backbone.to(kind)
+    encoder.mean, encoder.std = encoder.mean.to(kind), encoder.std.to(kind)
+    after = encoder(x.to(kind), "main", frozenset({"logits"})).logits
+    assert after.dtype == torch.float32
+    assert torch.allclose(after, before, rtol=0.05, atol=0.05 * float(before.detach().abs().max()))
+    (slope,) = torch.autograd.grad(after.sum(), x)
+    assert slope.isfinite().all()

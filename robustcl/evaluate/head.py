@@ -32,7 +32,7 @@ def put(
     """Put the head of a protocol that makes one (optional ``head``) in place of the encoder's classifier.
 
     It sees every labelled image once, as it is, in eval mode through ``route``; images without a label are left out.
-    The encoder stays where it is and is otherwise unchanged.
+    Its features are float32 then and whenever it is asked. The encoder stays where it is and is otherwise unchanged.
 
     Args:
         encoder: its classifier, if it has one, is replaced.
@@ -55,6 +55,8 @@ def put(
         return False
     features, label = embedded(encoder, route, images)
     head = make(features, label, classes, **_more(make, encoder, route, validation, rng))
+    if isinstance(head, nn.Module):
+        head.register_forward_pre_hook(_in_single_precision)
     _check(head, features[:2], classes, type(protocol).__name__)
     # The encoder asks of its classifier no more than any module offers, and the width below.
     head.out_features = classes
@@ -86,6 +88,11 @@ def _more(
     if "rng" in asked:
         more["rng"] = rng or Rng(0, "head")
     return more
+
+
+def _in_single_precision(head: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Let a head see features of the precision that it was made of, whatever the encoder runs in."""
+    return tuple(h.float() for h in given)
 
 
 def _check(head: object, h: Tensor, classes: int, name: str) -> None:
