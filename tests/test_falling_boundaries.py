@@ -67,3 +67,10 @@ def test_epochs_without_a_rate_count_alike() -> None:
     said = still_falling(9.0, [6.0, 5.0, 3.0], [1.0, 0.0, 0.0])
     assert said is not None
     assert "from 9 (the first batch) to 6 (the last 3 of 3 epochs)" in said
+
+
+def test_epochs_before_the_first_rate_count_alike_too() -> None:
+    """All time passes in the last epoch: what stands before it is the mean of one epoch without a weight."""
+    said = still_falling(9.0, [6.0, 5.0, 3.0], [0.0, 0.0, 1.0])
+    assert said is not None
+    assert "from 5 (the epoch before) to 3 (the last 1 of 3 epochs), 33% of the whole fall" in said

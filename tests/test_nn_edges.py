@@ -408,3 +408,23 @@ def test_inputs_take_the_weights_type_only_where_they_must() -> None:
     own = Casting()
     Caller()(own, x)
     assert own.seen == {torch.float32}, "it casts by itself"
+
+
+def test_a_batch_norm_in_torchscript_takes_no_branches() -> None:
+    class Scripted(torch.jit.ScriptModule):
+        """What torch.jit.script makes of a norm, as far as anybody can see: its buffers and its flag."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("running_mean", torch.zeros(2))
+            self.register_buffer("running_var", torch.ones(2))
+
+    with pytest.raises(UsageError, match="its backbone is a batch norm in TorchScript"):
+        require_trainable(Scripted(), "it")
+
+
+def test_a_missing_file_of_weights_is_named(tmp_path: Path) -> None:
+    from robustcl.errors import WeightsError
+
+    with pytest.raises(WeightsError, match=r"--weights .*none\.safetensors does not exist"):
+        outside._tensors(tmp_path / "none.safetensors", "--weights")

@@ -321,3 +321,14 @@ def test_whether_a_process_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     alive = {number: companions._lives(number) for number in (str(os.getpid()), "", "x", "-1", "9" * 30, "1")}
     assert alive == dict.fromkeys(alive, True)
     assert not companions._lives(str(2**22 + 7)), "beyond the largest number that Linux gives"
+
+
+@pytest.mark.parametrize(("clip", "moved"), [(1e-12, False), (None, True)])
+def test_a_clip_holds_every_step_back(tmp_path: Path, clip: float | None, moved: bool) -> None:
+    stage = {**tiny.tables()["stage"][0], "optimizer": {"use": "sgd", "lr": 0.1, "weight_decay": 0.0}}
+    composition = api.from_tables(tiny.tables(stage=[stage], evaluate=[]), "the test")
+    run = stage_run(composition, replace(composition.stages[0], epochs=1, clip=clip), tmp_path)
+    before = [parameter.detach().clone() for parameter in run.parameters]
+    run.train()
+    most = max(float((new.detach() - old).abs().max()) for new, old in zip(run.parameters, before, strict=True))
+    assert (most > 1e-6) == moved

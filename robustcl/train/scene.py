@@ -45,11 +45,6 @@ def compose_scene(
     return scene
 
 
-def mixed(values: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
-    """Return the weighted sum over terms of their sums over rows, on this rank."""
-    return torch.stack([weights[name] * value.sum() for name, value in values.items()]).sum()
-
-
 def _wants_rows(term: TermPlan) -> bool:
     """Rows cost a gather: they are made where pairs are read, or where the objective asks (``rows = True``)."""
     return Need.PAIRS in term.objective.needs or bool(getattr(term.objective.plugin, "rows", False))
