@@ -175,3 +175,20 @@ def test_an_aimed_attack_climbs_toward_its_classes_and_succeeds_there() -> None:
     bare = aim.aimed(plain.but(verdict=None, confirmation=None), target, lambda x: x.argmax(1))
     assert not bare.has("verdict")
     assert not bare.has("confirmation")
+
+
+@pytest.mark.parametrize(("changes", "wrong"), [
+    ({}, False), ({"mean": 0.5 + 1e-12}, False), ({"mean": 0.5 + 1e-6}, True), ({"mean": None}, False),
+    ({"mean": "x"}, True), ({"accuracy": {"fog": 0.5}, "mean": 0.9}, False), ({"accuracy": [0.5], "mean": 0.9}, False),
+    ({"accuracy": {"fog": [0.5, "x"]}, "mean": 0.9}, False), ({"accuracy": {}, "mean": 0.9}, False),
+    ({"accuracy": {"fog": [True]}, "mean": 0.9}, False), ({"accuracy": {"fog": [0.25]}, "mean": 0.25}, False),
+])  # fmt: skip
+def test_the_mean_of_corruptions_is_that_of_all_numbers(
+    changes: dict[str, Any], wrong: bool, evidence: Evidence
+) -> None:
+    entry = {"protocol": "slf", "accuracy": {"fog": [0.25, 0.5], "snow": [0.75]}, "mean": 0.5, **changes}
+    if wrong:
+        with pytest.raises(Contradiction, match=r"for the mean of slf corruptions, and the numbers beside it 50.00%"):
+            evidence._check_mean(entry)
+    else:
+        evidence._check_mean(entry)
