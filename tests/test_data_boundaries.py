@@ -281,3 +281,18 @@ def test_bytes_in_words() -> None:
     assert [memory.said(size) for size in sizes] == [
         "0 bytes", "1.02e+03 bytes", "1 KiB", "1.5 KiB", "1 MiB", "1 GiB", "1 TiB", "1 PiB", "1.02e+03 PiB",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [0, 4, 5, 11])
+def test_an_array_in_memory_is_looked_at_from_its_first_image_to_its_last(
+    wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from robustcl.data import held as module
+    from robustcl.data.arrays import ArraySource
+
+    monkeypatch.setattr(module, "_CHUNK", 5)
+    images = torch.zeros(12, 1, 1, 1)
+    Held(ArraySource(images, Source.labels))
+    images[wrong] = 2.0
+    with pytest.raises(DataError):
+        Held(ArraySource(images, Source.labels))
