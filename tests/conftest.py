@@ -19,6 +19,8 @@ hypothesis.settings.load_profile("robustcl")
 # The tensors here are tiny: threads cost more than they bring.
 torch.set_num_threads(1)
 
-# A shell's background job ignores Ctrl-C, and so would every process that a test starts and interrupts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background job ignores Ctrl-C, and what nohup starts a lost terminal: so would every process that a test
+# starts and stops.
+for each, standard in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, standard)
