@@ -123,7 +123,7 @@ def test_benchmark_measures_the_first_test_images_and_resumes(digits, tmp_path):
     arguments: dict[str, Any] = {"dataset": "digits", "eps": "128/255", "batch_size": 15, "aa_state_path": path}
     clean, robust = benchmark(model, n_examples=40, **arguments)
     assert (clean, robust) == (pytest.approx(right), 0.0)
-    assert 0.5 < right < 1.0, "the case must show both"
+    assert 0.2 < right < 1.0, "the case must show both"
     lines = path.read_text()
     assert benchmark(model, n_examples=40, **arguments) == (clean, robust)
     assert path.read_text() == lines
