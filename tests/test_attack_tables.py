@@ -175,7 +175,7 @@ def test_in_training_a_target_is_refused() -> None:
 def test_what_is_wrong_with_an_attack_is_said_of_the_flag() -> None:
     for attack, said in (("pgd-02", "there is no attack 'pgd-02'"), ({"use": "pgd", "stps": 3}, "'steps'")):
         with pytest.raises(UsageError, match=rf"^--attack.*{said}"):
-            again.checked(attack, {})
+            again.read_attack(attack, {})
 
 
 def test_an_audit_takes_attacks_of_a_run_alone() -> None:

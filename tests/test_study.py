@@ -464,7 +464,7 @@ def test_metrics_are_averaged_within_their_epoch(tmp_path: Path) -> None:
     found = {}
     for over in ("first epoch", "last epoch", "all epochs"):
         column = study(column=[{"name": "x", "use": "metric", "metric": "loss", "over": over}]).column[0]
-        reading = columns.read(column, run, tmp_path)
+        (reading,) = columns.read([column], run, tmp_path)
         assert reading is not None
         found[over] = reading.value
     assert found == {"first epoch": 6.0, "last epoch": 2.0, "all epochs": 3.0}

@@ -286,7 +286,7 @@ def test_only_what_counts_the_fooled_shows_the_attack_a_verdict(
     monkeypatch.setattr(measures, "observe", watching)
     for value in ("accuracy", "relative-drop", "fooled", "drop"):
         column = COLUMN.validate_python({"name": "x", "use": "perturbed", "value": value, "attack": {"use": "pgd"}})
-        assert columns.read(column, run, outcome.path / "runs" / run.folder) is None
+        assert columns.read([column], run, outcome.path / "runs" / run.folder) == [None]
         (outcome.path / "runs" / run.folder / f"{tmp_path.name}.json").unlink()
     assert seen_by == [True, True, False, False]
 
@@ -345,9 +345,9 @@ def test_a_journal_is_parsed_once_for_all_columns_of_a_run(
 
     monkeypatch.setattr(Journal, "_read", counted)
     folder = outcome.path / "runs" / run.folder
-    found = columns.row(asked, run, folder, [])
+    found = columns.read(asked, run, folder)
     assert read == [folder / "journal.jsonl"]
-    assert found == [columns.read(column, run, folder) for column in asked]
+    assert found == [reading for column in asked for reading in columns.read([column], run, folder)]
     assert any(reading is not None for reading in found)
 
 
@@ -480,9 +480,8 @@ def test_a_corruption_is_the_mean_over_its_severities(tmp_path: Path) -> None:
     )
     found = {}
     for name in ("fog", "snow", "mean"):
-        reading = columns.read(
-            COLUMN.validate_python({"name": "x", "use": "corrupted", "corruption": name}), run, tmp_path
-        )
+        column = COLUMN.validate_python({"name": "x", "use": "corrupted", "corruption": name})
+        (reading,) = columns.read([column], run, tmp_path)
         assert reading is not None
         found[name] = reading.value
     assert found == pytest.approx({"fog": 0.35, "snow": 0.85, "mean": 0.6})
@@ -491,7 +490,7 @@ def test_a_corruption_is_the_mean_over_its_severities(tmp_path: Path) -> None:
 def test_a_run_without_the_entry_has_an_empty_cell(tmp_path: Path) -> None:
     run = composed(tmp_path).planned[0]
     (tmp_path / "results.json").write_text(json.dumps({"schema": 1, "rows": []}), encoding="utf-8")
-    assert columns.read(COLUMN.validate_python({"name": "x", "use": "corrupted"}), run, tmp_path) is None
+    assert columns.read([COLUMN.validate_python({"name": "x", "use": "corrupted"})], run, tmp_path) == [None]
 
 
 # Studies that ship, run for real --------------------------------------------------------------------------------------

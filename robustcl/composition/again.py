@@ -102,7 +102,7 @@ class Wanted:
         asked: dict[str, Any] = {
             "route": list(self.routes),
             "attacks": [
-                checked(own.get(attack, attack) if isinstance(attack, str) else attack, whose)
+                read_attack(own.get(attack, attack) if isinstance(attack, str) else attack, whose)
                 for attack in self.attacks
             ],
             "samples": self.samples,
@@ -114,7 +114,7 @@ class Wanted:
         return changes | ({} if self.audit is None else {"audit": self.audit})
 
 
-def checked(attack: str | Mapping[str, Any], whose: Owners) -> dict[str, Any]:
+def read_attack(attack: str | Mapping[str, Any], whose: Owners) -> dict[str, Any]:
     """Return an attack's table; what is wrong with it is said of the flag, and not of a recipe that nobody wrote."""
     table = attack_table(attack, "--attack")
     attack_of(table, Parts(whose), "--attack")

@@ -10,7 +10,7 @@ import torch
 
 from robustcl.data.held import keep, opened
 from robustcl.data.labelled import Labelled, chosen
-from robustcl.data.promises import asked, class_names, statistics
+from robustcl.data.promises import blame, class_names, statistics
 from robustcl.data.split import holdout
 from robustcl.data.streamed import Streamed, checked
 from robustcl.data.subset import Images, Subset
@@ -115,7 +115,7 @@ def keep_looked_through(source: Source, device: torch.device) -> Images:
     images = keep(source, device)
     check = getattr(source, "check", None)
     if isinstance(images, Streamed) and check is not None:
-        with asked(f"the data source {type(source).__name__} fails to look through its images"):
+        with blame(f"the data source {type(source).__name__} fails to look through its images"):
             check()
     return images
 

@@ -65,10 +65,10 @@ def _initial(run: Stages, stage: Stage, plan: StagePlan) -> Encoder:
         main = loaded.routes[0]
         # A branch that the earlier stage never trained starts as a copy of its main one.
         return loaded.rerouted({route: route if route in loaded.routes else main for route in wanted})
-    return fresh(run.composition, run.splits, routes, Rng(run.composition.recipe.seed, "init", stage.name))
+    return build_untrained(run.composition, run.splits, routes, Rng(run.composition.recipe.seed, "init", stage.name))
 
 
-def fresh(composition: Composition, splits: Splits, routes: Sequence[str], rng: Rng) -> Encoder:
+def build_untrained(composition: Composition, splits: Splits, routes: Sequence[str], rng: Rng) -> Encoder:
     """Return the recipe's encoder as a stage without ``init`` starts from it, without a classifier.
 
     Raises:

@@ -98,7 +98,9 @@ def _check_encoder(composition: Composition, splits: Splits) -> None:
     """Build the encoder once, if a stage starts from a new one: one that cannot be trained leaves no run behind."""
     for stage, plan in zip(composition.recipe.stage, composition.stages, strict=True):
         if stage.init is None:
-            origins.fresh(composition, splits, routes_until([plan]), Rng(composition.recipe.seed, "preflight"))
+            origins.build_untrained(
+                composition, splits, routes_until([plan]), Rng(composition.recipe.seed, "preflight")
+            )
             return
 
 

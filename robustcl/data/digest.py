@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustcl.data.arrays import ArraySource
 from robustcl.data.held import Held
-from robustcl.data.promises import asked
+from robustcl.data.promises import blame
 from robustcl.data.rows import Array
 from robustcl.data.streamed import Streamed, checked
 from robustcl.data.subset import Images
@@ -58,7 +58,7 @@ def of_split(images: Images, digests: Array | None) -> str:
         whole.update(digests.tobytes())
         return whole.hexdigest()
     identity = getattr(getattr(images, "source", None), "identity", None)
-    with asked("a data source fails to say what tells its images from others (identity)"):
+    with blame("a data source fails to say what tells its images from others (identity)"):
         whole.update(identity().encode("utf-8", "surrogateescape") if identity is not None else b"")
     index = torch.arange(min(images.samples, _SAMPLE)) * images.samples // max(min(images.samples, _SAMPLE), 1)
     whole.update(images.fetch(index).cpu().numpy().tobytes())

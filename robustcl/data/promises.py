@@ -26,9 +26,9 @@ def open_split(dataset: DatasetPlugin, split: str) -> Source:
         UsageError: whatever it says by itself.
     """
     who = f"the data set {type(dataset).__name__}"
-    with asked(f"{who} fails to open the split {split!r}"):
+    with blame(f"{who} fails to open the split {split!r}"):
         source = dataset.open(split)
-    with asked(f"{who} fails to say what is in the split {split!r}"):
+    with blame(f"{who} fails to say what is in the split {split!r}"):
         lacking = [member for member in ("item", "labels", "fetch") if not hasattr(source, member)]
         if lacking:
             returned = "None" if source is None else f"a {type(source).__name__} without {', '.join(lacking)}"
@@ -48,7 +48,7 @@ def class_names(dataset: DatasetPlugin) -> tuple[str, ...]:
         UsageError: whatever it says by itself.
     """
     who = f"the data set {type(dataset).__name__}"
-    with asked(f"{who} fails to name its classes"):
+    with blame(f"{who} fails to name its classes"):
         given: Any = dataset.classes()
         names = () if given is None or isinstance(given, str) else tuple(given)
     if not names or not all(isinstance(name, str) and name for name in names):
@@ -66,7 +66,7 @@ def statistics(dataset: DatasetPlugin, channels: int) -> Statistics:
         UsageError: whatever it says by itself.
     """
     who = f"the data set {type(dataset).__name__}"
-    with asked(f"{who} fails to tell its mean and deviation"):
+    with blame(f"{who} fails to tell its mean and deviation"):
         given: Any = dataset.statistics()
         fits = isinstance(given, tuple | list) and len(given) == 2 and all(hasattr(part, "__len__") for part in given)
         mean, std = (tuple(part) for part in given) if fits else ((), ())
@@ -80,7 +80,7 @@ def statistics(dataset: DatasetPlugin, channels: int) -> Statistics:
 
 
 @contextlib.contextmanager
-def asked(fails: str) -> Iterator[None]:
+def blame(fails: str) -> Iterator[None]:
     """Turn whatever somebody else's code raises in this block into a DataError that begins with ``fails``."""
     try:
         yield

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from robustcl.data.promises import asked
+from robustcl.data.promises import blame
 from robustcl.errors import DataError, ProcessLost
 from robustcl.lost import WORKER
 from robustcl.lost import lost as process_lost
@@ -99,7 +99,7 @@ def _loaded(batches: _Batches, workers: int, *, pin: bool = False) -> Iterator[t
 def checked(source: Source, index: Tensor) -> Tensor:
     """Fetch raw images, uint8 or float in [0, 1] of the source's shape; DataError for anything else."""
     where = f"the data source {type(source).__name__}"
-    with asked(f"{where} fails to give {_images(index)}"):
+    with blame(f"{where} fails to give {_images(index)}"):
         images: Tensor = source.fetch(index)
     if not isinstance(images, Tensor):
         raise DataError(f"{where} gave a {type(images).__name__} where a tensor of images is due: mend its fetch")

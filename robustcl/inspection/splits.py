@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustcl.data import digest
 from robustcl.data.moments import Moments
-from robustcl.data.promises import asked
+from robustcl.data.promises import blame
 from robustcl.data.rows import BLOCK, Array
 from robustcl.data.streamed import as_pixels, read_all
 from robustcl.protocols import Source
@@ -69,7 +69,7 @@ class SplitFacts:
     def named(self, index: int) -> str:
         """Return an image as a person finds it: its file, or "train image 7"."""
         name = getattr(self.source, "name", None)
-        with asked(f"the data source {type(self.source).__name__} fails to name image {index}"):
+        with blame(f"the data source {type(self.source).__name__} fails to name image {index}"):
             return str(name(index)) if name is not None else f"{self.name} image {index}"
 
     def readable(self) -> Array:

@@ -181,7 +181,7 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], foun
     for spot in grid.points(study):
         mine = [(run, place) for run, place in done if run.label == spot.label]
         beside = study.columns_of(spot.row)
-        readings = found.get(spot.row.name) or [columns.row(beside, run, place, done) for run, place in mine]
+        readings = found.get(spot.row.name) or [columns.read(beside, run, place, done) for run, place in mine]
         data = table.published(study, spot.other or composed.dataset)
         lines.append(table.line(study, spot, readings, data))
     data = ", ".join(dict.fromkeys(line.data for line in lines))

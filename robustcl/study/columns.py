@@ -38,30 +38,27 @@ Results = Mapping[str, Any]
 """What a run's results.json states, held against its journal."""
 
 
-def row(asked: Sequence[AnyColumn], run: Planned, folder: Path, runs: transfer.Runs) -> list[Reading | None]:
-    """Return the numbers of a row's columns in a finished run; ``runs``: all finished ones, and their folders."""
+def read(columns: Sequence[AnyColumn], run: Planned, folder: Path, runs: transfer.Runs = ()) -> list[Reading | None]:
+    """Return the numbers of a row's columns in a finished run, ``None`` where there is none.
+
+    ``runs``: all finished ones, and their folders.
+    """
     told = _results(folder)
-    return [read(column, run, folder, beside=asked, runs=runs, told=told) for column in asked]
+    return [_number(column, run, folder, told, columns, runs) for column in columns]
 
 
-def read(
+def _number(
     column: AnyColumn,
     run: Planned,
     folder: Path,
-    *,
-    beside: Sequence[AnyColumn] = (),
-    runs: transfer.Runs = (),
-    told: Results | None = None,
+    told: Results,
+    beside: Sequence[AnyColumn],
+    runs: transfer.Runs,
 ) -> Reading | None:
-    """Return a column's number in a finished run; ``None`` where there is none.
-
-    ``beside``: all columns of the row. ``runs``: all finished ones, and their folders. ``told``: the run's results,
-    where they were read already.
-    """
     if isinstance(column, Accuracy):
         return _accuracy(column, run, folder, told)
     if isinstance(column, Corrupted):
-        return _corrupted(column, run, told if told is not None else _results(folder))
+        return _corrupted(column, run, told)
     if isinstance(column, Metric):
         curve = _by_epoch(folder, stage(run.composition, column.stage, "").name, column.metric)
         if not curve.y:
@@ -96,13 +93,13 @@ def _results(folder: Path) -> Results:
     return load_results(folder, unjudged=True) if there else {"rows": []}
 
 
-def _accuracy(column: Accuracy, run: Planned, folder: Path, told: Results | None) -> Reading | None:
+def _accuracy(column: Accuracy, run: Planned, folder: Path, told: Results) -> Reading | None:
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
     attack = plan.attacks[0].name if column.attack == "first" else column.attack
     wanted = {"protocol": plan.table.use, "route": route, "split": column.split, "attack": attack}
     stage, encoder = plan.table.stage or "", plan.table.encoder
     if column.on == "other" and run.elsewhere is not None:
-        folder, told = folder / run.elsewhere.folder, None
+        told = _results(folder / run.elsewhere.folder)
         stage, encoder = stage_name(stage or run.composition.stages[-1].name, encoder), ONLINE
     parts = run.composition.parts
     asked = {"protocol": parts.resolved(plan.table)}
@@ -110,7 +107,7 @@ def _accuracy(column: Accuracy, run: Planned, folder: Path, told: Results | None
               if made.name == attack]  # fmt: skip
     asked |= {"attack": tables[0]} if tables else {}
     found = []
-    for row in (told if told is not None else _results(folder))["rows"]:
+    for row in told["rows"]:
         spec: Mapping[str, Any] = row.get("spec") or {}
         same = spec.get("stage", "") == stage and spec.get("encoder", ONLINE) == encoder
         if same and all(row.get(key) == value for key, value in wanted.items()):

@@ -86,7 +86,7 @@ def words(run: Path, file: Path) -> object:
 def cells(run: Path, file: Path) -> object:
     """Read the numbers that a study tells of a run which is there already."""
     (planned,) = _study().planned
-    return running._there(planned, run), [columns.read(column, planned, run) for column in _study().study.column[:2]]
+    return running._there(planned, run), columns.read(_study().study.column[:2], planned, run)
 
 
 def curve(run: Path, file: Path) -> object:
