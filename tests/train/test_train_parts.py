@@ -20,37 +20,12 @@ from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.train import engine
 from robustcl.train.derived import line_of, looked_through
-from robustcl.train.falling import LossCurve
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.log import Log
 from robustcl.train.loop import StageRun
-from robustcl.train.pairs import EpochMeans
 from robustcl.train.plan import SamplerPlan, layers_of, routes_until
 from robustcl.train.refresh import ClusterState
 from robustcl.types import Clustering
-
-
-@pytest.fixture(scope="module")
-def composition() -> Any:
-    return api.from_tables(tiny.tables(evaluate=[]), "the test")
-
-
-@pytest.fixture(scope="module")
-def built(composition: Any, tmp_path_factory: pytest.TempPathFactory) -> StageRun:
-    """Return a stage that nobody trains; what stands in it is written over by each test."""
-    plan = replace(composition.stages[1], epochs=3)
-    return stage_run(composition, plan, tmp_path_factory.mktemp("stage"))
-
-
-@pytest.fixture
-def run(built: StageRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageRun:
-    """Return that stage with a folder, and as if it had not begun."""
-    monkeypatch.setattr(built, "keeping", replace(built.keeping, folder=tmp_path / "checkpoints"))
-    monkeypatch.setattr(built, "plan", built.plan)
-    built.done, built.epoch, built.within, built.seconds, built.chosen_rows = 0, 0, 0, 0.0, None
-    built.clusters, built.pairs, built.curve, built.say = ClusterState(), EpochMeans(), LossCurve(), print
-    return built
-
 
 CLUSTERS = Clustering(
     (torch.eye(3), torch.eye(2)), torch.tensor([[0, 2], [1, 0]]), torch.tensor([[0.5, 0.25], [1.0, 0.0]]), (0.5, 1.5),

@@ -12,37 +12,13 @@ import tiny
 import torch
 from one_step import stage_run
 
-from robustcl.composition import api
 from robustcl.errors import CheckpointError
 from robustcl.train import checkpoint, log, state
-from robustcl.train.falling import LossCurve
 from robustcl.train.log import Log
 from robustcl.train.loop import StageRun
 from robustcl.train.pairs import EpochMeans
 from robustcl.train.refresh import ClusterState
 from robustcl.types import Clustering
-
-
-@pytest.fixture(scope="module")
-def composition() -> Any:
-    return api.from_tables(tiny.tables(evaluate=[]), "the test")
-
-
-@pytest.fixture(scope="module")
-def built(composition: Any, tmp_path_factory: pytest.TempPathFactory) -> StageRun:
-    """Return a stage that nobody trains; what stands in it is written over by each test."""
-    plan = replace(composition.stages[1], epochs=3)
-    return stage_run(composition, plan, tmp_path_factory.mktemp("stage"))
-
-
-@pytest.fixture
-def run(built: StageRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageRun:
-    """Return that stage with a folder, and as if it had not begun."""
-    monkeypatch.setattr(built, "keeping", replace(built.keeping, folder=tmp_path / "checkpoints"))
-    monkeypatch.setattr(built, "plan", built.plan)
-    built.done, built.epoch, built.within, built.seconds, built.chosen_rows = 0, 0, 0, 0.0, None
-    built.clusters, built.pairs, built.curve, built.say = ClusterState(), EpochMeans(), LossCurve(), print
-    return built
 
 
 def begun(run: StageRun) -> torch.optim.Optimizer:
