@@ -8,8 +8,10 @@ of loops, hand numbers or a library. Every plugin of this distribution needs one
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import hypothesis
+import pytest
 import torch
 
 # A deadline is a timing, and a slow machine is no failure.
@@ -24,3 +26,12 @@ torch.set_num_threads(1)
 for each, standard in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(each) is signal.SIG_IGN:
         signal.signal(each, standard)
+
+
+@pytest.fixture(autouse=True)
+def _gradients() -> Iterator[None]:
+    """Let a test that leaves gradients off fail itself, not fifty others after it."""
+    yield
+    left = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    torch.set_grad_enabled(True)
+    assert left, "the test left torch's gradients off"

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import click
+import torch
 from click.testing import CliRunner
 
 from robustcl.cli.console import said
@@ -62,7 +63,7 @@ _HANGS = Ended(-1, None, "", f"hangs for {LONGEST} s")
 @contextlib.contextmanager
 def _bell() -> Iterator[None]:
     """Leave the block where it takes too long."""
-    before = signal.signal(signal.SIGALRM, _ring)
+    before, grad = signal.signal(signal.SIGALRM, _ring), torch.is_grad_enabled()
     signal.alarm(LONGEST)
     try:
         yield
@@ -71,6 +72,8 @@ def _bell() -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+        # A signal that falls into torch.no_grad's own exit leaves gradients off: a command's process ends with it.
+        torch.set_grad_enabled(grad)
 
 
 def _of(error: BaseException, output: str) -> Ended:
