@@ -9,6 +9,9 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 METADATA := pyproject.toml setup.py
 ARGS ?=
 
+# Containers like to set it; each of the hundreds of processes in the tests would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test format lint types check resolve bench docs clean
 .DELETE_ON_ERROR:

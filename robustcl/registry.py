@@ -145,20 +145,29 @@ def refresh() -> None:
 def load(entry: Entry) -> type:
     """Import the class of one entry and check it; ``BrokenPlugin`` or ``NotAPlugin`` names the owner."""
     cls = entry.source
-    if isinstance(cls, EntryPoint):
+    if installed := isinstance(cls, EntryPoint):
         try:
             cls = cls.load()
         except (Exception, SystemExit) as error:  # a stranger's import may raise anything
             raise _broken(entry, error) from error
-    from robustcl.members import faults  # brings torch, as the plugin just did
-
-    if wrong := faults(entry.kind, cls):
+    judge = _faults_once if installed and isinstance(cls, type) else _faults
+    if wrong := judge(entry.kind, cls):
         raise NotAPlugin(
             f"the {entry.kind} {entry.name!r} of {entry.origin} ({entry.origin.target}) "
             f"{' and '.join(wrong)}; robustcl.protocols says what a {entry.kind} must offer"
         )
     checked: type = cls
     return checked
+
+
+def _faults(kind: str, cls: type) -> list[str]:
+    from robustcl.members import faults  # brings torch, as the plugin just did
+
+    return faults(kind, cls)
+
+
+_faults_once = functools.cache(_faults)
+"""An installed class is looked up thousands of times while parts are composed, and stays what it is."""
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Every installed recipe from its first stage to its report page, at the smallest budget."""
+"""Every installed recipe from its first stage to its results, at the smallest budget."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def judged(name: str) -> tuple[tuple[str, ...], ...]:
 
 
 AUDITED = {judged(name): name for name in reversed(NAMES)}
-"""A recipe for each kind of evaluation."""
+"""A recipe for each kind of evaluation: it is audited too, and has its page drawn."""
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_trains_and_is_judged_and_reported(name: str, tmp_path: Path) -> None:
+def test_a_recipe_trains_and_is_judged(name: str, tmp_path: Path) -> None:
     protocols = [protocol for protocol, *_ in judged(name)]
     less = [] if name in AUDITED.values() else [f"evaluate.{protocol}.audit=0" for protocol in protocols]
     run = compose(recipe=name, budget="smoke", overrides=less).train(tmp_path / "run", device="cpu", report=False)
@@ -39,8 +39,8 @@ def test_a_recipe_trains_and_is_judged_and_reported(name: str, tmp_path: Path) -
     rows = run.results.tables["rows"]
     assert {row["attack"] for row in rows} > {None}, "clean and attacked"
     assert all(0 <= row["value"] <= 1 for row in rows)
-    page = Path(report.write(run.path)).read_text(encoding="utf-8")
-    assert compose(recipe=name).recipe.name in page
+    if less == []:
+        assert compose(recipe=name).recipe.name in Path(report.write(run.path)).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -64,6 +64,8 @@ def enter(place: Path) -> None:
     """Make this process (a fork) take the project from ``place``, as what it starts will."""
     places = [str(place), str(place / "plugins")]
     os.environ["PYTHONPATH"] = os.pathsep.join(places)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # a mutant may be as long as the original, and of the same second
+    sys.dont_write_bytecode = True
     sys.path[:0] = places
     for name in [n for n in sys.modules if n.split(".")[0] in {"tests", "robustcl", "robustcl_plugins"}]:
         del sys.modules[name]
