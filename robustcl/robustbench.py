@@ -54,6 +54,9 @@ class ModelInfo:
     footnote: str | None = None
 
 
+_LONGEST = 200
+"""Bytes of a part of a path: file systems take 255, and the card's ending and its passing name want some."""
+
 _MEASURED = ("clean_acc", "autoattack_acc", "corruptions_acc", "corruptions_acc_3d")
 """The fields that are metrics of results.json, all shares of images."""
 
@@ -211,4 +214,7 @@ def _part(what: str, name: object, where: str) -> str:
     """Return one part of a path, refused where it is not a plain name."""
     if not isinstance(name, str) or not re.fullmatch(r"[\w+-][\w.+-]*", name):
         raise UsageError(f"the {what} {name!r} is no plain name of a file: give one with {where}")
+    if len(name.encode()) > _LONGEST:
+        said = f"{name[:40]}... has {len(name.encode())} bytes"
+        raise UsageError(f"the {what} {said}, too long for a file's name: give one of at most {_LONGEST} with {where}")
     return name

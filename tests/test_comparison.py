@@ -398,7 +398,9 @@ class TestDifferences:
         paths = [finished(tmp_path / str(k), {None: first(k, 100)}, name=f"m{k}") for k in (10, 90)]
         for path in paths:
             stated = json.loads((path / "results.json").read_text())
-            stated["rows"][0] |= {"partial": True, "samples": 1000}
+            row = stated["rows"][0]
+            upper = 1 - (row["n"] - row["correct"]) / 1000
+            row |= {"partial": True, "samples": 1000, "upper": upper, "metric": "partial clean_acc"}
             (path / "results.json").write_text(json.dumps(stated))
             (path / "journal.jsonl").unlink()
         made = compare(paths)

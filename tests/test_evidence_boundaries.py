@@ -102,16 +102,31 @@ def test_a_row_without_counts_is_all_that_is_known(evidence: Evidence) -> None:
 
 def test_rows_against_themselves_and_reasons(evidence: Evidence) -> None:
     mean = {"protocol": "slf", "route": "main", "split": "test", "attack": None, "metric": "silhouette", "value": 0.5}
-    rows = [row_of(RIGHT), row_of(RIGHT, attack="other"), row_of(RIGHT, n=None, correct=None), mean]
+    other = {"attack": "other", "metric": "other_acc"}
+    rows = [row_of(RIGHT), row_of(RIGHT, **other), row_of(RIGHT, n=None, correct=None), mean]
     reasons = evidence.hold({"rows": rows})
     assert sorted(reasons) == [1, 2]
     assert reasons[2] == "it does not say of how many images it is"
     for changes in ({"correct": 7}, {"correct": -1}, {"value": 0.9}):
         with pytest.raises(Contradiction, match="its own count"):
-            evidence.hold({"rows": [row_of(RIGHT, attack="other", **changes)]})
+            evidence.hold({"rows": [row_of(RIGHT, **other, **changes)]})
     sifted, told = evidence.sift({"rows": [rows[0], row_of(RIGHT, correct=5)], "silhouette": [1]})
     assert sifted == {"rows": [rows[0]], "silhouette": [1]}
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"metric": "pgd-20_acc"}, "its own attack is of it_acc"),
+    ({"metric": "clean_acc"}, "its own attack is of it_acc"),
+    ({"partial": True, "samples": 8}, "its own attack is of partial it_acc"),
+    ({"metric": "partial it_acc", "partial": True, "samples": 8, "upper": 0.5}, "leaves 75.00% at most"),
+    ({"metric": "partial it_acc", "partial": True, "samples": 8}, "leaves 75.00% at most"),
+    ({"attack": None}, "its own attack is of clean_acc"),
+])  # fmt: skip
+def test_a_number_bears_the_name_of_its_attack(changes: dict[str, Any], words: str, evidence: Evidence) -> None:
+    evidence.hold({"rows": [row_of(RIGHT)]})
+    with pytest.raises(Contradiction, match=words):
+        evidence.hold({"rows": [row_of(RIGHT, **changes)]})
 
 
 def test_clean_images_are_named_by_their_hashes(tmp_path: Path) -> None:

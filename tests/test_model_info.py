@@ -83,6 +83,15 @@ def test_an_id_is_a_file_name(run: Path, tmp_path: Path, id: str) -> None:
         write_model_info(run, tmp_path, id=id)
 
 
+@pytest.mark.parametrize("fact", ["id", "dataset"])
+def test_a_file_s_name_has_an_end(run: Path, tmp_path: Path, fact: str) -> None:
+    write_model_info(run, tmp_path, **{"id": "a", fact: "x" * 200})
+    with pytest.raises(
+        UsageError, match=f"201 bytes, too long for a file's name: give one of at most 200 with --{fact}"
+    ):
+        write_model_info(run, tmp_path, **{"id": "a", fact: "x" * 201})
+
+
 def test_a_card_is_not_replaced_unasked(run: Path, tmp_path: Path) -> None:
     write_model_info(run, tmp_path, id="a")
     with pytest.raises(UsageError, match="exists already"):

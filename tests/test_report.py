@@ -195,7 +195,15 @@ class TestPage:
             name=HOSTILE,
             data={**made["data"], "classes": classes},
             composition={"stages": [stage]},
-            rows=[{**made["rows"][0], "protocol": HOSTILE, "metric": HOSTILE, "spec": {HOSTILE: HOSTILE}}],
+            rows=[
+                {
+                    **made["rows"][0],
+                    "protocol": HOSTILE,
+                    "attack": HOSTILE,
+                    "metric": f"{HOSTILE}_acc",
+                    "spec": {HOSTILE: HOSTILE},
+                }
+            ],
             security=[curve, {**curve, "attack": '"quoted" & <b>'}],
             silhouette=[{**made["silhouette"][0], "stage": HOSTILE}],
             environment={HOSTILE: HOSTILE},

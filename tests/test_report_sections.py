@@ -332,7 +332,7 @@ class TestStanding:
 
 class TestPartial:
     def row(self, **changes: Any) -> dict[str, Any]:
-        more = {"partial": True, "samples": 360, "upper": 0.7, "metric": "partial autoattack_acc"}
+        more = {"partial": True, "samples": 80, "upper": 0.75, "metric": "partial autoattack_acc"}
         return accuracy_row("clean", "autoattack", 40, 60, **more, **changes)
 
     def test_a_finished_attack_makes_the_headline_and_the_other_is_named(self) -> None:
@@ -344,15 +344,15 @@ class TestPartial:
     def test_bounds_end_where_the_rest_cannot_reach(self) -> None:
         low, high = bounds(self.row())
         assert low == report.wilson(40, 60)[0]
-        assert high == 0.7 < report.wilson(40, 60)[1]
+        assert high == 0.75 < report.wilson(40, 60)[1]
 
     def test_the_page_gives_bounds_in_words_and_no_number(self, tmp_path: Path) -> None:
         rows = [accuracy_row("clean", None, 341, 360), self.row()]
         text, page = written(write_run(tmp_path / "run", images=20, rows=rows))
         said = plain(page)
-        assert "54.06 to 70.00 %" in said
-        assert "between 54.06 and 70.00 % (95 % interval) remain so under autoattack" in said
-        assert "cut off after 60 of 360 images; of all of them at most 70.00 % are right" in said
+        assert "54.06 to 75.00 %" in said
+        assert "between 54.06 and 75.00 % (95 % interval) remain so under autoattack" in said
+        assert "cut off after 60 of 80 images; of all of them at most 75.00 % are right" in said
         assert "66.67" not in page.text
         cells = [attrs["data-value"] for _, attrs in page.tags if attrs.get("data-field") == "value"]
         assert cells == [json.dumps(341 / 360), ""]

@@ -14,7 +14,7 @@ from robustcl.evaluate import aim, audits
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
 from robustcl.evaluate.points import Outcomes, Point, entries, order, points, shares
-from robustcl.evaluate.rows import per_member
+from robustcl.evaluate.rows import metric, per_member, upper
 from robustcl.evaluate.shards import WHOLE
 
 _CLOSE = 1e-9
@@ -138,12 +138,17 @@ class Evidence:
                 raise self._contradiction(row, f"of its members {_said(shares)}")
 
     def _check_itself(self, row: Mapping[str, Any]) -> None:
-        """Hold a row against itself: what it counts, its share, and the interval around that."""
+        """Hold a row against itself: its share and bound against what it counts, its name against its attack."""
         n, correct, value = (row.get(name) for name in ("n", "correct", "value"))
         if not isinstance(n, int) or not isinstance(correct, int):
             return
         if not 0 <= correct <= n or (n and value is not None and not _close(value, correct / n)):
             raise self._contradiction(row, f"{correct} of {n} images", "its own count")
+        partial, samples = bool(row.get("partial")), row.get("samples")
+        if "attack" in row and row["metric"] != (named := metric(row["attack"], partial=partial)):
+            raise self._contradiction(row, f"is of {named}", "its own attack")
+        if partial and isinstance(samples, int) and not _close(row.get("upper"), most := upper(n, correct, samples)):
+            raise self._contradiction(row, f"leaves {most:.2%} at most", "its own count")
 
     def _check_point(self, point: Point) -> None:
         """Hold one point of a curve, or one corruption, against whatever question of the journal it may answer."""

@@ -17,17 +17,27 @@ def row(key: Key, outcomes: Sequence[Outcome], samples: int, **more: Any) -> dic
     """
     correct, n = sum(outcome.correct for outcome in outcomes), len(outcomes)
     low, high = wilson(correct, n)
-    metric = "clean_acc" if key.attack is None else f"{key.attack}_acc"
     found: dict[str, Any] = {
-        "protocol": key.protocol, "route": key.route, "split": key.split, "attack": key.attack, "metric": metric,
-        "n": n, "correct": correct, "value": correct / n if n else None, "low": low, "high": high,
+        "protocol": key.protocol, "route": key.route, "split": key.split, "attack": key.attack,
+        "metric": metric(key.attack), "n": n, "correct": correct, "value": correct / n if n else None,
+        "low": low, "high": high,
     }  # fmt: skip
     if n < samples:
         found |= {
-            "metric": f"partial {metric}", "partial": True, "samples": samples,
-            "upper": 1.0 - (n - correct) / samples if samples else 1.0,
+            "metric": metric(key.attack, partial=True), "partial": True, "samples": samples,
+            "upper": upper(n, correct, samples),
         }  # fmt: skip
     return found | more
+
+
+def metric(attack: str | None, *, partial: bool = False) -> str:
+    """Return what an accuracy is called: that under ``attack``, or that of images which are left alone."""
+    return f"{'partial ' if partial else ''}{'clean' if attack is None else attack}_acc"
+
+
+def upper(n: int, correct: int, samples: int) -> float:
+    """Return how many of ``samples`` may still be right at most, as a share, where ``correct`` of ``n`` are."""
+    return 1.0 - (n - correct) / samples if samples else 1.0
 
 
 def per_member(journal: Journal, key: Key, outcomes: Sequence[Outcome], members: Sequence[str]) -> Mapping[str, float]:

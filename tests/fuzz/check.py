@@ -125,9 +125,8 @@ class Fuzz:
 def _numbers(ended: Ended) -> dict[tuple[str, ...], float | None]:
     assert ended.fault is None, ended.fault
     rows = json.loads(ended.output)["rows"]
-    names = ("protocol", "stage", "encoder", "route", "split", "metric", "settings")
-    places = [tuple(str(row[name]) for name in names) for row in rows]
-    return {(str(place % 2), *where): row["mean"] for place, (where, row) in enumerate(zip(places, rows, strict=True))}
+    names = ("method", "protocol", "stage", "encoder", "route", "split", "metric", "settings")
+    return {tuple(str(row[name]) for name in names): row["mean"] for row in rows}
 
 
 def _said(ended: Ended) -> Iterator[str]:
