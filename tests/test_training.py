@@ -18,7 +18,7 @@ import robustcl
 from robustcl import registry
 from robustcl.composition import store
 from robustcl.composition.run import Run
-from robustcl.errors import NonFiniteLoss, PluginMisbehaved
+from robustcl.errors import NonFiniteLoss, PluginMisbehaved, WeightsError
 from robustcl.protocols import Need, Survey
 from robustcl.rng import Rng
 from robustcl.train import checkpoint
@@ -212,6 +212,16 @@ def test_labels_from_clusters(tmp_path: Path) -> None:
         assert torch.equal(scene.batch.label, scene.clusters.assignment[0][scene.batch.index])
         assert int(scene.batch.label.max()) < 4
     assert store.load(run.path / "stages/it").classes == 4
+
+
+@pytest.mark.parametrize("item", ["x" * 1000, [], [1, "8", 8], [1, 0, 8], None])
+def test_a_description_of_no_image_is_refused_in_few_words(tmp_path: Path, item: object) -> None:
+    folder = train(tmp_path / "a", stage()).path / "stages/it"
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**told, "item": item}))
+    with pytest.raises(WeightsError, match=r"an encoder .*: item is .*, not a list of sizes") as said:
+        store.load(folder)
+    assert len(str(said.value)) < 400
 
 
 class Counted:

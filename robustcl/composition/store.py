@@ -141,17 +141,17 @@ def load(folder: Path) -> Encoder:
     """
     config = weights.read_config(folder)
     try:
-        table = dict(config["encoder"])
+        table, item = dict(config["encoder"]), _item(config["item"])
         plugin = options.build(_encoder(table.pop("use"), folder), table, f"{folder}/config.json").instance
-        _check_size(plugin, tuple(config["item"]), config, folder)
+        _check_size(plugin, item, config, folder)
         encoder = build_encoder(
             plugin,
             name=config["encoder"]["use"],
-            item=tuple(config["item"]),
+            item=item,
             classes=config["classes"],
             projector=options.build(Projector, config["projector"], f"{folder}/config.json").instance,
-            mean=(0.0,) * config["item"][0],
-            std=(1.0,) * config["item"][0],
+            mean=(0.0,) * item[0],
+            std=(1.0,) * item[0],
             routes=config["routes"],
             rng=Rng(0, "load"),
         )
@@ -160,6 +160,13 @@ def load(folder: Path) -> Encoder:
         raise WeightsError(f"{folder}/config.json does not describe an encoder of robustcl: {said}") from None
     weights.load(encoder, folder)
     return encoder
+
+
+def _item(value: object) -> tuple[int, ...]:
+    """Return the shape of an item; ValueError where it is none."""
+    if not isinstance(value, list) or not value or not all(isinstance(size, int) and size > 0 for size in value):
+        raise ValueError(f"item is {json.dumps(value)[:60]}, not a list of sizes")
+    return tuple(value)
 
 
 def _encoder(name: str, folder: Path) -> type:
