@@ -26,8 +26,9 @@ from robustcl.schedule import Progress
 from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log
-from robustcl.train.loop import Keeping, StageRun
+from robustcl.train.loop import StageRun
 from robustcl.train.refresh import refresh
+from robustcl.train.stage import Keeping
 from robustcl.train.step import Moment
 
 BATCH = 64

@@ -24,9 +24,10 @@ from robustcl.schedule import Progress
 from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log
-from robustcl.train.loop import Keeping, StageRun
+from robustcl.train.loop import StageRun
 from robustcl.train.plan import StagePlan, routes_until
 from robustcl.train.refresh import refresh
+from robustcl.train.stage import Keeping
 from robustcl.train.step import Moment
 from robustcl.types import Batch, Scene
 

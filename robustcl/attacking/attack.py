@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustcl.attacking import elsewhere, evaluation, given, words
+from robustcl.attacking import evaluation, given
+from robustcl.attacking.bound import BoundAttack, Target
 from robustcl.attacking.moving import Mover
-from robustcl.attacking.names import Made
-from robustcl.attacking.subject import JUDGING, Subject
-from robustcl.errors import NeedNotMet, NotOffered, UsageError
+from robustcl.attacking.subject import JUDGING
+from robustcl.errors import UsageError
 from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.journal import Outcome
-from robustcl.evaluate.judge import Members
-from robustcl.protocols import Need
-from robustcl.ratio import plain
-from robustcl.rng import Rng
-from robustcl.threat import Ball
-
-Target = int | Tensor | Sequence[int] | None
-"""A class to reach, one for each input (R,), or any wrong one; arrays and numbers of NumPy are taken as well."""
-_PRECISIONS = ("32-true", "bf16-mixed")
-_MET = frozenset({Need.OBJECTIVE, Need.PREDICTIONS, Need.LABELS, Need.INDEX})
 
 
-class ModelAttack:
+class ModelAttack(BoundAttack):
     """``attack(x, y)`` returns adversarial inputs; ``run_standard_evaluation(x, y)`` judges as well.
 
     A generator perturbs every input and maximises the cross-entropy where it borrows a loss, as in training; with
@@ -40,36 +28,6 @@ class ModelAttack:
     random generators stay as they were. The same sample gets the same adversary in any batch, unless the mode is not
     "eval" or the model draws at random.
     """
-
-    def __init__(
-        self,
-        made: Made,
-        model: nn.Module,
-        ball: Ball,
-        *,
-        seed: int,
-        mode: str | None,
-        precision: str,
-        stop_early: bool,
-        verbose: bool,
-        target: Target = None,
-    ) -> None:
-        self.stream: Rng
-        self.subject: Subject
-        self.made, self.ball, self.verbose, self.target = made, ball, verbose, target
-        self.model, self.mode = model, mode
-        self.seed = seed
-        if precision not in _PRECISIONS:
-            raise UsageError(f"precision = {precision!r} is unknown: write {' or '.join(map(repr, _PRECISIONS))}")
-        self.precision = precision
-        self.judged = stop_early or made.kind == "attack"
-        if self.judged and self.subject.mode != JUDGING:
-            raise UsageError(
-                f'{made.name}: mode = "{mode}" makes each verdict depend on the rest of the batch: evaluate in "eval", '
-                "or take a generator without stop_early"
-            )
-        self._refuse_needs(made.plugin, made.name)
-        self._made = True
 
     def __call__(
         self, x: Tensor, y: Tensor, index: Tensor | None = None, *, target: Target = None, bs: int | None = None
@@ -180,67 +138,6 @@ class ModelAttack:
         """Return what became of each sample, as ``run_standard_evaluation`` but without the inputs."""
         return evaluation.run(self, x, y, bs, journal, target).outcomes
 
-    def __getattr__(self, name: str) -> Any:
-        """Say what other libraries' methods are called here."""
-        if (instead := elsewhere.INSTEAD.get(name)) is not None:
-            raise NotOffered(f"robustcl.attacks: {name} is not offered: {instead}")
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set ``seed`` and ``verbose``; anything else is settled when the attack is made, and would be ignored."""
-        if name == "seed":
-            self._draw_from(value)
-        elif name == "verbose" or not self.__dict__.get("_made", False):
-            object.__setattr__(self, name, value)
-        else:
-            what = elsewhere.INSTEAD.get(name, f"give {name} when it is made")
-            raise NotOffered(f"robustcl.attacks: {name} of a made attack cannot be changed: {what}")
-
-    def _draw_from(self, seed: object) -> None:
-        number = plain(seed)
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise UsageError(f"seed = {seed!r}: give a whole number, by which the attack can be repeated")
-        # The path of the command line's evaluation of a model: the same seed gives the same adversaries there.
-        stream = Rng(number, "evaluate", "as-is")
-        self.__dict__.update(seed=number, stream=stream, subject=Subject(self.model, self.mode, stream))
-
-    def toward(self, target: Target, y: Tensor, classes: int) -> int | Tensor | None:
-        """Return the class to reach, or one for each row of y (R,): of a call, else what the attack was made with."""
-        who = f"robustcl.attacks {self.made.name}"
-        if target is not None:
-            words.check_aim(type(self.made.plugin), self.made.name, who)
-        own = aim.of(self.made.plugin) if self.target is None else self.target
-        return given.targets(own if target is None else target, y, classes, who)
-
-    def members(self, classes: int) -> Members:
-        """Return the generators that each sample meets, with their names, for a model of so many classes."""
-        if self.made.kind != "attack":
-            return [(aim.named(self.made.name, aim.of(self.made.plugin)), self.made.plugin)]
-        members: Members = self.made.plugin.members(classes, self.ball)
-        for name, generator in members:
-            self._refuse_needs(generator, name)
-        return members
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Return the context in which the model is attacked; verdicts are taken outside of it."""
-        if self.precision == "32-true":
-            return contextlib.nullcontext()
-        device = given.device_of(self.subject.model) or torch.device("cpu")
-        return torch.autocast(device.type, torch.bfloat16)
-
-    def __repr__(self) -> str:
-        said = "".join(f", {name}={value!r}" for name, value in self.made.options.items())
-        model = type(self.subject.model).__name__
-        return f"{self.made.name}({model}, eps={self.ball.eps:.6g}, norm={self.ball.norm!r}, seed={self.seed}{said})"
-
     def _refuse_blocks(self) -> None:
         if self.subject.mode != JUDGING:
             raise UsageError(f'bs: in mode = "{self.subject.mode}" an outcome depends on its batch: leave bs out')
-
-    def _refuse_needs(self, plugin: Any, name: str) -> None:
-        met = _MET | ({Need.FEATURES} if "h" in self.subject.layers else frozenset())
-        missing = sorted(need.value for need in plugin.needs - met)
-        constants = ", ".join(getattr(plugin, "constants", ()))
-        if missing or constants:
-            what = " and ".join([*missing, *([f"the recipe's constants {constants}"] if constants else [])])
-            raise NeedNotMet(f"{name} needs {what}, which a bare model does not bring: use it in a recipe")

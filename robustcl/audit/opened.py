@@ -14,12 +14,14 @@ from robustcl.audit import surrogates
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
 from robustcl.audit.values import Audit
-from robustcl.composition import api, audited, contents, other_threat
+from robustcl.composition import audited, contents, other_threat
 from robustcl.composition.again import Wanted
+from robustcl.composition.assembly import assemble
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import only_one
-from robustcl.composition.judging import EvaluationPlan, ball_of
+from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.composition.run import check_device
 from robustcl.composition.stages import Say, Stages
 from robustcl.data.held import keep, opened
@@ -119,7 +121,7 @@ def of_run(
             or a surrogate of another task.
     """
     tables, options = Wanted(protocol, routes, attacks).tables(folder, say)
-    judged, home = api.from_tables(tables, str(folder)), folder
+    judged, home = assemble(tables, str(folder)), folder
     if eps is not None:
         judged = other_threat.under(judged, folder, eps, norm)
         home = other_threat.place(folder, judged.ball, eps)
@@ -146,9 +148,7 @@ def of_run(
         yield [replace(each, surrogates=(*others, *_beside(each, found))) for each in found]
 
 
-def _of_route(
-    judged: api.Composition, evaluation: Evaluation, plan: EvaluationPlan, route: str, test: Images
-) -> Opened:
+def _of_route(judged: RecipePlan, evaluation: Evaluation, plan: EvaluationPlan, route: str, test: Images) -> Opened:
     encoder = evaluation.prepared(plan, route)
     question = evaluation.question(plan, route, encoder, test)
     assert evaluation.journal is not None  # one process, so this is the first rank

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from robustcl import reading
-from robustcl.composition import api, store
+from robustcl.composition import store
 from robustcl.composition.added import added
 from robustcl.composition.asked import attack_of, attack_table
+from robustcl.composition.assembly import assemble
 from robustcl.composition.folder import reopen
 from robustcl.composition.lock import digest
 from robustcl.composition.owners import Owners
@@ -49,7 +50,7 @@ def evaluate_again(
     """
     wanted = Wanted(protocol, routes, attacks, samples, corruptions, curve, convergence, audit)
     tables, options = wanted.tables(folder, say)
-    judged = api.from_tables(tables, str(folder))
+    judged = assemble(tables, str(folder))
     engine = Engine(options["device"], 1, options["precision"])
     own = digest(judged) == digest(reopen(folder)[0])
     return execute(judged, folder, engine, watcher, say, None, work, own)

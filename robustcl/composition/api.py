@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustcl import inherit, reading
+from robustcl import inherit
 from robustcl.arrays import whole
-from robustcl.composition import classifier, judging, lineage, naming, needs, owners, remarks
-from robustcl.composition.build import build_stage
+from robustcl.composition import naming
+from robustcl.composition.assembly import assemble, read_plan
 from robustcl.composition.choose import SMALL, Flags, choose
-from robustcl.composition.parts import Parts
-from robustcl.duration import duration
-from robustcl.errors import UsageError
-from robustcl.nn.projector import Projector
+from robustcl.composition.plan import RecipePlan
 from robustcl.ratio import plain
-from robustcl.recipe import EncoderTable, Recipe
-from robustcl.threat import Ball
 from robustcl.train.log import Watcher
-from robustcl.train.plan import Part, StagePlan
 
 if TYPE_CHECKING:
     from robustcl.composition.run import Run
@@ -28,21 +22,10 @@ if TYPE_CHECKING:
 DEFAULT_BUDGET = SMALL
 
 
-@dataclass(frozen=True, slots=True)
-class Composition:
-    """A recipe whose plugins are found, whose options are valid and whose needs are met; nothing is trained yet."""
+class Composition(RecipePlan):
+    """The plan of a recipe with what people do with it: explain, lock, train. Nothing is trained yet."""
 
-    recipe: Recipe
-    tables: Mapping[str, Any]
-    how: tuple[str, ...]
-    parts: Parts
-    dataset: Part
-    encoder: Part
-    projector: Projector
-    ball: Ball
-    stages: tuple[StagePlan, ...]
-    evaluations: tuple[judging.EvaluationPlan, ...]
-    met: Mapping[str, str] = field(default_factory=dict)
+    __slots__ = ()
 
     def __repr__(self) -> str:
         """Return what it is in a line; ``explain`` says the rest."""
@@ -146,45 +129,13 @@ def from_file(
     if name is not None:
         naming.check(name)
     flags = Flags(seed=plain(seed), overrides=overrides, budget=budget, name=name)
-    tables, how = choose(flags, inherit.whole(reading.read(path), str(path)))
-    return from_tables(tables, str(path), [f"recipe file {path}", *how])
+    return _open(read_plan(path, flags))
 
 
 def from_tables(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> Composition:
-    """Compose from a recipe's tables."""
-    recipe = reading.parse(tables, where)
-    parts = Parts(owners.of_lock(recipe.lock))
-    ball = judging.ball_of(recipe.threat.norm, recipe.threat.eps, "threat")
-    kept = duration(recipe.run.checkpoint, "run.checkpoint")
-    if kept.unit == "fraction" or kept.amount <= 0:
-        raise UsageError(f'run.checkpoint = {recipe.run.checkpoint!r}: write "1 epoch" or "50 steps"')
-    dataset = parts.make("dataset", recipe.data, "data")
-    table = recipe.encoder or EncoderTable()
-    if not table.use:
-        recipe = recipe.model_copy(update={"encoder": table.model_copy(update={"use": dataset.plugin.encoder})})
-    assert recipe.encoder is not None
-    encoder = parts.make("encoder", recipe.encoder, "encoder")
-    projector = Projector(
-        widths=tuple(recipe.encoder.projector.widths),
-        norm=recipe.encoder.projector.norm,
-        last_norm=recipe.encoder.projector.last_norm,
-    )
-    met: dict[str, str] = {}
-    plans: list[StagePlan] = []
-    for number, stage in enumerate(recipe.stage):
-        plan = build_stage(stage, parts, ball, recipe.data.batch)
-        plans.append(plan)
-        untaught = frozenset(
-            part
-            for part in ("backbone", "projector", "classifier")
-            if classifier.taught_by(recipe.stage[: number + 1], plans, part) is None
-        )
-        met |= needs.check(stage, plan, untaught=untaught)
-        lineage.check(stage, recipe.stage[:number])
-    judging.refuse_twins(recipe.evaluate)
-    judging.check_branch(recipe, plans)
-    evaluations = tuple(judging.evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
-    how = [*how, *remarks.unreached(plans), *remarks.short(plans)]
-    return Composition(
-        recipe, dict(tables), tuple(how), parts, dataset, encoder, projector, ball, tuple(plans), evaluations, met
-    )
+    """Compose from a recipe's tables; errors as in ``assembly.assemble``."""
+    return _open(assemble(tables, where, how))
+
+
+def _open(plan: RecipePlan) -> Composition:
+    return Composition(**{field.name: getattr(plan, field.name) for field in fields(plan)})

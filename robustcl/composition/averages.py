@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from robustcl.composition.plan import RecipePlan
 from robustcl.duration import Progress
 from robustcl.schedule import Schedule
 from robustcl.train.plan import Number, StagePlan, at
-
-if TYPE_CHECKING:
-    from robustcl.composition.api import Composition
 
 _SHARE = 0.1
 """The share of the initial weights from which on an average is remarked on."""
@@ -39,7 +35,7 @@ def stale(plan: StagePlan, encoder: str, steps: int) -> str | None:
     )
 
 
-def taken(composition: Composition, stage: str) -> list[str]:
+def taken(composition: RecipePlan, stage: str) -> list[str]:
     """Return the averaged encoders of a stage that are judged, or that a later stage goes on with."""
     stages = composition.recipe.stage
     plan = next(plan for plan in composition.stages if plan.name == stage)

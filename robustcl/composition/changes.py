@@ -11,9 +11,11 @@ from typing import Any
 import tomli_w
 
 from robustcl import override, reading
-from robustcl.composition import api, store
+from robustcl.composition import store
+from robustcl.composition.assembly import assemble
 from robustcl.composition.folder import only_one, reopen
 from robustcl.composition.lock import digest
+from robustcl.composition.plan import RecipePlan
 from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.train import checkpoint
@@ -46,7 +48,7 @@ def change(folder: Path, overrides: Sequence[str]) -> list[str]:
             override.apply(tables, assignment)
         if tables == old:
             return []
-        after = api.from_tables(tables, f"{path}, with {' and '.join(f'--set {text}' for text in overrides)}")
+        after = assemble(tables, f"{path}, with {' and '.join(f'--set {text}' for text in overrides)}")
         stage = next((each.name for each in after.recipe.stage if store.facts(folder, each.name) is None), None)
         if stage is not None:
             _check_epochs(folder, stage, after.recipe.find(stage).epochs)
@@ -70,7 +72,7 @@ def digests(lock: dict[str, Any]) -> frozenset[str]:
     return frozenset(str(entry.get("before")) for entry in earlier(lock))
 
 
-def _check(folder: Path, composition: api.Composition, assignment: str) -> None:
+def _check(folder: Path, composition: RecipePlan, assignment: str) -> None:
     key = assignment.partition("=")[0].strip()
     if _RUN.fullmatch(key):
         return

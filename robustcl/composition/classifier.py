@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from robustcl.composition import store
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.errors import UsageError
 from robustcl.nn import weights
 from robustcl.protocols import Need
 from robustcl.recipe import Evaluate, Stage
 from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Part, StagePlan, TermPlan
-
-if TYPE_CHECKING:
-    from robustcl.composition.api import Composition
-    from robustcl.composition.judging import EvaluationPlan
 
 
 def check(table: Evaluate, protocol: Part, stages: Sequence[Stage], plans: Sequence[StagePlan]) -> None:
@@ -43,7 +39,7 @@ def check(table: Evaluate, protocol: Part, stages: Sequence[Stage], plans: Seque
         raise UsageError(f"{where} a classifier, because {origin} has none; {advice}")
 
 
-def check_classes(composition: Composition, evaluation: EvaluationPlan, classes: int) -> None:
+def check_classes(composition: RecipePlan, evaluation: EvaluationPlan, classes: int) -> None:
     """Refuse a classifier from outside that tells other than the data set's classes apart.
 
     Raises:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robustcl.composition import store
 from robustcl.composition.lock import digest
+from robustcl.composition.plan import RecipePlan
 from robustcl.disk import read_json
 from robustcl.errors import Contradiction, DataError
 from robustcl.evaluate.evidence import Evidence
 
-if TYPE_CHECKING:
-    from robustcl.composition.api import Composition
 
-
-def results(composition: Composition, folder: Path) -> dict[str, Any] | None:
+def results(composition: RecipePlan, folder: Path) -> dict[str, Any] | None:
     """Return the results.json of a run that lacks nothing, ``None`` where there is something left to do.
 
     Results of another recipe, damaged ones, and such as the journal contradicts are to be made anew.
@@ -33,7 +31,7 @@ def results(composition: Composition, folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def _asked(composition: Composition) -> set[tuple[str, str, str | None]]:
+def _asked(composition: RecipePlan) -> set[tuple[str, str, str | None]]:
     """Return protocol, route and attack of every number that the recipe asks for; ``None`` is no attack."""
     return {
         (plan.table.use, route, attack)

@@ -5,29 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from robustcl import corruption, disk, ranks
 from robustcl.composition import corrupt
-from robustcl.composition.data import open_splits
+from robustcl.composition.data import Splits, open_splits
+from robustcl.composition.plan import RecipePlan
+from robustcl.composition.stages import Say
 from robustcl.data import agreement, digest
 from robustcl.data.rows import Array
 from robustcl.data.subset import Images
 from robustcl.errors import DataError, RobustclError
 
-if TYPE_CHECKING:
-    from robustcl.composition.api import Composition
-    from robustcl.composition.data import Splits
-    from robustcl.composition.stages import Say
-
 FILE = "data.json"
 """The file of a run that keeps the digests of its splits."""
 
 
-def check(composition: Composition, splits: Splits) -> None:
+def check(composition: RecipePlan, splits: Splits) -> None:
     """Hold the splits against each other.
 
     Raises:
@@ -70,7 +67,7 @@ def keep_or_compare(folder: Path, splits: Splits, say: Say) -> None:
         raise error
 
 
-def open_again(composition: Composition, folder: Path, device: torch.device, *, test: bool = True) -> Splits:
+def open_again(composition: RecipePlan, folder: Path, device: torch.device, *, test: bool = True) -> Splits:
     """Return the splits of a run that is to be judged further, its test images too: those with which it began.
 
     Raises:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 
+from robustcl.composition.plan import RecipePlan
 from robustcl.data.held import keep, opened
 from robustcl.data.labelled import Labelled, chosen
 from robustcl.data.promises import blame, class_names, statistics
@@ -17,11 +17,8 @@ from robustcl.data.subset import Images, Subset
 from robustcl.errors import UsageError
 from robustcl.protocols import Need, Source
 from robustcl.rng import Rng
+from robustcl.train.plan import StagePlan
 from robustcl.types import UNLABELED
-
-if TYPE_CHECKING:
-    from robustcl.composition.api import Composition
-    from robustcl.train.plan import StagePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ class Splits:
             raise UsageError(f"{where}.labelled: {error}") from None
 
 
-def open_splits(composition: Composition, device: torch.device, *, test: bool = False) -> Splits:
+def open_splits(composition: RecipePlan, device: torch.device, *, test: bool = False) -> Splits:
     """Open the training images and hold a validation part out of them; the same part for the same seed.
 
     ``test``: open the test images too.
@@ -105,7 +102,7 @@ def open_splits(composition: Composition, device: torch.device, *, test: bool = 
     )
 
 
-def open_test(composition: Composition, device: torch.device) -> Images:
+def open_test(composition: RecipePlan, device: torch.device) -> Images:
     """Open the test images; called by evaluation alone."""
     return keep(opened(composition.dataset.plugin, "test"), device)
 

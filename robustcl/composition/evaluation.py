@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robustcl import ranks
 from robustcl.composition import audited, averages, convergence, corrupt, curve, store
 from robustcl.composition.data import open_test
 from robustcl.composition.identify import settings_of
+from robustcl.composition.plan import EvaluationPlan
 from robustcl.composition.question import Question
 from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
@@ -26,9 +27,6 @@ from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.train.falling import still_falling
 from robustcl.train.plan import Part
-
-if TYPE_CHECKING:
-    from robustcl.composition.judging import EvaluationPlan
 
 
 class Evaluation:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import tomli_w
 
 from robustcl.composition.lock import lock
+from robustcl.composition.plan import RecipePlan
 from robustcl.made import headline
 from robustcl.recipe import MAIN_ROUTE, Recipe, Stage
 from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Number, StagePlan
-
-if TYPE_CHECKING:
-    from robustcl.composition.api import Composition
 
 _MODES = {
     "eval": "running statistics, none updated",
@@ -23,12 +20,12 @@ _MODES = {
 }
 
 
-def explain(composition: Composition) -> str:
+def explain(composition: RecipePlan) -> str:
     """Return the whole composition as text, the resolved recipe at its end."""
     return "\n".join(_lines(composition))
 
 
-def _lines(composition: Composition) -> Iterator[str]:
+def _lines(composition: RecipePlan) -> Iterator[str]:
     recipe = composition.recipe
     yield from headline(recipe.name, recipe.seed, recipe.made)
     yield from (f"  {line}" for line in composition.how)
@@ -69,7 +66,7 @@ def _source(recipe: Recipe) -> Iterator[str]:
         yield from (f"  {line}" for line in said.deviations)
 
 
-def _stage(composition: Composition, stage: Stage, plan: StagePlan) -> Iterator[str]:
+def _stage(composition: RecipePlan, stage: Stage, plan: StagePlan) -> Iterator[str]:
     branch = f", branch {stage.init_route} alone" if stage.init_route else ""
     yield f"stage {stage.name}: {stage.epochs} epochs, batch {plan.batch}, from {stage.init or 'fresh weights'}{branch}"
     for name, origin in stage.encoders.items():
@@ -97,7 +94,7 @@ def _stage(composition: Composition, stage: Stage, plan: StagePlan) -> Iterator[
     yield f"  optimizer {_named(composition, 'optimizer', plan.optimizer.name)}, lr {_number(plan.lr)}"
 
 
-def _data(composition: Composition, plan: StagePlan) -> Iterator[str]:
+def _data(composition: RecipePlan, plan: StagePlan) -> Iterator[str]:
     """Say which images, labels and clusters the stage learns from."""
     if plan.targets is not None:
         targets = plan.targets
@@ -118,7 +115,7 @@ def _data(composition: Composition, plan: StagePlan) -> Iterator[str]:
         yield f"  learns    {', '.join(plan.trainable)}" + (f" but not {', '.join(plan.freeze)}" if plan.freeze else "")
 
 
-def _named(composition: Composition, kind: str, name: str) -> str:
+def _named(composition: RecipePlan, kind: str, name: str) -> str:
     origin = composition.parts.origins.get(f"{kind} {name}")
     return f"{name} [{origin}]" if origin else name
 

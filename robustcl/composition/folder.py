@@ -11,13 +11,15 @@ from typing import Any
 
 import tomli_w
 
-from robustcl.composition import api
+from robustcl.composition.assembly import read_plan
+from robustcl.composition.lock import lock
 from robustcl.composition.occupation import only_one as only_one
+from robustcl.composition.plan import RecipePlan
 from robustcl.disk import as_usage, make_folder, read_json, told, write_atomically
 from robustcl.errors import DataError, UsageError
 
 
-def free(composition: api.Composition, out: str | Path | None) -> Path:
+def free(composition: RecipePlan, out: str | Path | None) -> Path:
     """Return the run directory's path, which is free to be made; by default one that nobody else was given.
 
     What a start was killed in before it wrote the lock is free as well.
@@ -64,7 +66,7 @@ def _fresh(name: str) -> Path:
     raise AssertionError("counting has no end")
 
 
-def create(composition: api.Composition, folder: Path, options: dict[str, Any]) -> None:
+def create(composition: RecipePlan, folder: Path, options: dict[str, Any]) -> None:
     """Make the directory with the recipe, its lock, and the device options."""
     with as_usage(f"--out {folder}", "choose another directory"):
         make_folder(folder, within=folder)
@@ -73,16 +75,16 @@ def create(composition: api.Composition, folder: Path, options: dict[str, Any]) 
                 aside.unlink(missing_ok=True)
         write_atomically(folder / "recipe.toml", tomli_w.dumps(dict(composition.tables)), within=folder)
         write_atomically(folder / "run.json", json.dumps(options), within=folder)
-        write_atomically(folder / "recipe.lock.toml", tomli_w.dumps(composition.lock()), within=folder)
+        write_atomically(folder / "recipe.lock.toml", tomli_w.dumps(lock(composition)), within=folder)
 
 
-def reopen(folder: Path) -> tuple[api.Composition, dict[str, Any]]:
+def reopen(folder: Path) -> tuple[RecipePlan, dict[str, Any]]:
     """Return a run's composition, from its lock, and the device options it was started with."""
     if not folder.is_dir():
         raise UsageError(f"there is no run directory {folder}")
     if not (folder / "recipe.lock.toml").is_file():
         raise UsageError(f"{folder} holds no run: recipe.lock.toml is missing; start one with robustcl compose")
-    composition = api.from_file(folder / "recipe.lock.toml")
+    composition = read_plan(folder / "recipe.lock.toml")
     return composition, _options(folder / "run.json")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,12 @@ from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
 from robustcl.composition.identify import identify
 from robustcl.composition.parts import Parts
+from robustcl.composition.plan import EvaluationPlan
 from robustcl.errors import UsageError, near
-from robustcl.evaluate.identity import Identity
 from robustcl.nn import weights
 from robustcl.recipe import Evaluate, Recipe, Stage
 from robustcl.threat import Ball, parse_norm
-from robustcl.train.plan import Part, StagePlan, routes_until
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationPlan:
-    """One protocol: its training stages per route, and its attacks."""
-
-    table: Evaluate
-    protocol: Part
-    stages: Mapping[str, tuple[tuple[Stage, StagePlan], ...]]
-    attacks: tuple[Part, ...]
-    identity: Identity
+from robustcl.train.plan import StagePlan, routes_until
 
 
 def evaluation(table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans: Sequence[StagePlan]) -> EvaluationPlan:

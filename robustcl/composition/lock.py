@@ -8,20 +8,18 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import BaseModel
 
+from robustcl.composition.parts import Parts
+from robustcl.composition.plan import RecipePlan
 from robustcl.disk import read_toml
 from robustcl.recipe import Use
 
-if TYPE_CHECKING:
-    from robustcl.composition.api import Composition
-    from robustcl.composition.parts import Parts
 
-
-def lock(composition: Composition) -> dict[str, Any]:
+def lock(composition: RecipePlan) -> dict[str, Any]:
     """Return the resolved recipe as tables, with a ``lock`` table of plugins, versions and threads."""
     resolved: dict[str, Any] = _plain(composition.recipe, composition.parts)
     resolved["lock"] = {
@@ -33,7 +31,7 @@ def lock(composition: Composition) -> dict[str, Any]:
     return resolved
 
 
-def digest(composition: Composition) -> str:
+def digest(composition: RecipePlan) -> str:
     """Return a hash of everything that decides what is learnt and measured (not how often it is logged)."""
     resolved = _plain(composition.recipe, composition.parts)
     for key in ("run", "lock", "deviations", "cite", "about", "made", "judged"):

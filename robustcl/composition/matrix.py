@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from robustcl import registry
-from robustcl.composition.api import from_tables
+from robustcl.composition.assembly import assemble
 from robustcl.composition.choose import Flags, choose
 from robustcl.errors import RobustclError
 from robustcl.options import describe
@@ -99,7 +99,7 @@ def tried(generator: str | None, objective: str, selector: str | None = None, ta
     try:
         tables, _ = choose(flags)
         tables.pop("evaluate", None)  # how a result is judged does not depend on these parts
-        from_tables(tables, "the recipe")
+        assemble(tables, "the recipe")
     except RobustclError as error:
         return Combination(generator, objective, selector, target, str(error))
     return Combination(generator, objective, selector, target)

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustcl.composition import api, contents
+from robustcl.composition import contents
 from robustcl.composition.again import Wanted
+from robustcl.composition.assembly import assemble
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import only_one
 from robustcl.composition.judging import ball_of
@@ -79,7 +80,7 @@ def opened(
         UsageError: no finished run, or a protocol or route that it does not have.
     """
     wanted = Wanted(protocol, (route,) if route is not None else ())
-    judged = api.from_tables(wanted.tables(folder, say)[0], str(folder))
+    judged = assemble(wanted.tables(folder, say)[0], str(folder))
     plan = judged.evaluations[0]
     taken = plan.table.route[0]
     with only_one(folder):

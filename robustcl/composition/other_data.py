@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
-from robustcl.composition import api, preflight, store
 from robustcl.composition import folder as folder_of
+from robustcl.composition import preflight, store
 from robustcl.composition.again import Wanted
+from robustcl.composition.assembly import assemble
 from robustcl.composition.data import Splits, open_splits
+from robustcl.composition.plan import RecipePlan
 from robustcl.composition.run import Run, execute
 from robustcl.disk import as_usage, make_folder
 from robustcl.errors import UsageError
@@ -65,7 +67,7 @@ def judged_on(
 
     tables: the run's recipe with the evaluations that are asked for. options: where it computes, as ``run.json``.
     """
-    judged = api.from_tables(recipe(tables, folder, dataset), f"{folder} on {dataset.use}")
+    judged = assemble(recipe(tables, folder, dataset), f"{folder} on {dataset.use}")
     target = folder_of.free(judged, target)
     engine = Engine(options["device"], 1, options["precision"])
     splits = open_splits(judged, engine.device, test=bool(judged.evaluations))
@@ -110,7 +112,7 @@ def stage_name(stage: str, encoder: str) -> str:
     return stage if encoder == ONLINE else f"{stage}-{encoder}"
 
 
-def _check_size(composition: api.Composition, splits: Splits, dataset: str) -> None:
+def _check_size(composition: RecipePlan, splits: Splits, dataset: str) -> None:
     """Send two images of another size through each encoder, before a folder is made."""
     for stage in composition.recipe.stage:
         assert stage.init is not None

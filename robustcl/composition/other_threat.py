@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import answers, api, contents
+from robustcl.composition import answers, contents
 from robustcl.composition.again import Wanted
 from robustcl.composition.asked import attack_of
+from robustcl.composition.assembly import assemble
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import made, only_one
-from robustcl.composition.judging import EvaluationPlan, ball_of
+from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.run import Run
 from robustcl.composition.stages import Stages
@@ -55,7 +57,7 @@ def evaluate_under(
     """
     asked = replace(wanted, curve=(), corruptions=False)
     tables, options = asked.tables(folder, say)
-    judged = under(api.from_tables(tables, str(folder)), folder, eps, norm, wanted)
+    judged = under(assemble(tables, str(folder)), folder, eps, norm, wanted)
     if bare := [plan.table.use for plan in judged.evaluations if not plan.attacks]:
         raise UsageError(f"evaluate.{bare[0]}: there is no attack to judge with; name one with --attack")
     ball = judged.ball
@@ -75,8 +77,8 @@ def evaluate_under(
 
 
 def under(
-    composition: api.Composition, folder: Path, eps: str, norm: str | None, wanted: Wanted | None = None
-) -> api.Composition:
+    composition: RecipePlan, folder: Path, eps: str, norm: str | None, wanted: Wanted | None = None
+) -> RecipePlan:
     """Return a run's composition with another ball to judge in; whatever is trained keeps the ball it was built with.
 
     Raises:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from robustcl import ranks
-from robustcl.composition import classifier, contents, origins, store
+from robustcl.composition import classifier, contents, store
 from robustcl.composition.data import Splits
+from robustcl.composition.plan import RecipePlan
+from robustcl.composition.stages import build_untrained
 from robustcl.data.order import epoch_batches
 from robustcl.errors import UsageError, WeightsError
 from robustcl.nn.encoder import options_of
@@ -17,13 +20,8 @@ from robustcl.recipe import Stage
 from robustcl.rng import Rng
 from robustcl.train.plan import StagePlan, routes_until
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-    from robustcl.composition.api import Composition
-
-
-def check(composition: Composition, splits: Splits) -> None:
+def check(composition: RecipePlan, splits: Splits) -> None:
     """Hold every stage against the images that it will see and the weights that it starts from.
 
     Raises:
@@ -52,7 +50,7 @@ def check(composition: Composition, splits: Splits) -> None:
         _check_weights(composition, stage, splits.train.item)
 
 
-def _stages(composition: Composition) -> Iterator[tuple[str, Stage, StagePlan]]:
+def _stages(composition: RecipePlan) -> Iterator[tuple[str, Stage, StagePlan]]:
     for stage, plan in zip(composition.recipe.stage, composition.stages, strict=True):
         yield f"stage.{stage.name}", stage, plan
     for evaluation in composition.evaluations:
@@ -94,17 +92,15 @@ def _check_clusters(plan: StagePlan, samples: int, where: str) -> None:
         )
 
 
-def _check_encoder(composition: Composition, splits: Splits) -> None:
+def _check_encoder(composition: RecipePlan, splits: Splits) -> None:
     """Build the encoder once, if a stage starts from a new one: one that cannot be trained leaves no run behind."""
     for stage, plan in zip(composition.recipe.stage, composition.stages, strict=True):
         if stage.init is None:
-            origins.build_untrained(
-                composition, splits, routes_until([plan]), Rng(composition.recipe.seed, "preflight")
-            )
+            build_untrained(composition, splits, routes_until([plan]), Rng(composition.recipe.seed, "preflight"))
             return
 
 
-def _check_weights(composition: Composition, stage: Stage, item: tuple[int, ...]) -> None:
+def _check_weights(composition: RecipePlan, stage: Stage, item: tuple[int, ...]) -> None:
     origins = {"init": stage.init} if stage.init else {}
     origins |= {f"encoders.{name}": origin for name, origin in stage.encoders.items() if isinstance(origin, str)}
     for key, origin in origins.items():
@@ -125,7 +121,7 @@ def _check_weights(composition: Composition, stage: Stage, item: tuple[int, ...]
             _check_same(composition, dict(encoder.config["encoder"]), where)
 
 
-def _check_same(composition: Composition, theirs: dict[str, object], where: str) -> None:
+def _check_same(composition: RecipePlan, theirs: dict[str, object], where: str) -> None:
     table = composition.recipe.encoder
     assert table is not None
     ours = {"use": table.use, **options_of(composition.encoder.plugin)}

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.evaluate.journal import Key
 from robustcl.threat import Ball
-
-if TYPE_CHECKING:
-    from robustcl.composition.api import Composition
-    from robustcl.composition.judging import EvaluationPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,7 @@ class Question:
     model: the hash of the judged weights. contents: split -> digest of its images.
     """
 
-    composition: Composition
+    composition: RecipePlan
     plan: EvaluationPlan
     route: str
     model: str

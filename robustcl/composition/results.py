@@ -15,13 +15,12 @@ from robustcl.composition import store
 from robustcl.composition.data import Splits
 from robustcl.composition.lock import digest, own_version
 from robustcl.composition.parts import Parts
+from robustcl.composition.plan import RecipePlan
 from robustcl.recipe import Recipe
 from robustcl.train.engine import Engine
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from robustcl.composition.api import Composition
 
 _COLUMNS = ("protocol", "route", "split", "attack", "metric", "n", "correct", "value", "low", "high")
 
@@ -44,7 +43,7 @@ class Results:
 
 
 def describe_run(
-    composition: Composition,
+    composition: RecipePlan,
     folder: Path,
     splits: Splits,
     measured: Mapping[str, Any],
@@ -111,7 +110,7 @@ def _silhouettes(facts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     ]
 
 
-def composition_of(composition: Composition) -> dict[str, Any]:
+def composition_of(composition: RecipePlan) -> dict[str, Any]:
     """Return the stages as the report draws them."""
     stages = []
     for stage, plan in zip(composition.recipe.stage, composition.stages, strict=True):

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 
 from robustcl import ranks
-from robustcl.composition import answers, api, changes, complete, contents, preflight, store
+from robustcl.composition import answers, changes, complete, contents, preflight, store
 from robustcl.composition import folder as folder_of
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.lock import digest_until
+from robustcl.composition.plan import RecipePlan
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.stages import Say, Stages
 from robustcl.disk import as_usage, make_folder
@@ -35,7 +36,7 @@ class Run:
 
 
 def start(
-    composition: api.Composition,
+    composition: RecipePlan,
     out: str | Path | None,
     *,
     device: str,
@@ -89,7 +90,7 @@ def resume(
     """Continue a run where it was cut off; one that lacks nothing stays as it is, to the byte.
 
     ``overrides`` are of what may change in a run that has begun, "stage.robust.optimizer.lr=0.01": see ``changes``. The
-    others are as ``Composition.train`` has them.
+    others are as ``RecipePlan.train`` has them.
 
     Raises:
         UsageError: the directory holds no run, or its recipe can no longer be composed as it was.
@@ -126,7 +127,7 @@ def _change(folder: Path, overrides: Sequence[str], engine: Engine) -> list[str]
 
 
 def execute(
-    composition: api.Composition,
+    composition: RecipePlan,
     folder: Path,
     engine: Engine,
     watcher: Watcher,

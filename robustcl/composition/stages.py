@@ -1,28 +1,27 @@
-"""One stage of a run: its images, its encoders, its training, and what it leaves in the store."""
+"""One stage of a run: its images, the encoders it starts from, its training, and what it leaves in the store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from robustcl import ranks
-from robustcl.composition import averages, changes, origins, store
+from robustcl.composition import averages, changes, store
+from robustcl.composition.data import Splits
 from robustcl.composition.lock import digest, digest_until
+from robustcl.composition.plan import RecipePlan
 from robustcl.duration import duration
 from robustcl.errors import UsageError
-from robustcl.nn.encoder import Encoder
-from robustcl.recipe import Stage
+from robustcl.nn.encoder import Encoder, build_encoder
+from robustcl.recipe import MAIN_ROUTE, Stage
 from robustcl.rng import Rng
+from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log, Watcher
-from robustcl.train.loop import Keeping, StageRun
-from robustcl.train.plan import StagePlan
-
-if TYPE_CHECKING:
-    from robustcl.composition.api import Composition
-    from robustcl.composition.data import Splits
+from robustcl.train.loop import StageRun
+from robustcl.train.plan import StagePlan, routes_until
+from robustcl.train.stage import Keeping
 
 Say = Callable[[str], None]
 
@@ -31,7 +30,7 @@ Say = Callable[[str], None]
 class Stages:
     """Trains stages of one composition in one run directory."""
 
-    composition: Composition
+    composition: RecipePlan
     folder: Path
     engine: Engine
     watcher: Watcher
@@ -56,7 +55,7 @@ class Stages:
         name = name or stage.name
         rng = Rng(self.composition.recipe.seed, "stage", name)
         images = self.splits.of(stage.split, plan)
-        encoders = origins.encoders(self, stage, plan, rng, online)
+        encoders = _encoders(self, stage, plan, rng, online)
         per_epoch = max(images.samples // plan.batch, 1)
         run = StageRun(
             plan,
@@ -93,3 +92,73 @@ class Stages:
         earlier = changes.digests(self.composition.recipe.lock)
         folder = self.folder / "checkpoints" / name
         return Keeping(folder, digest(self.composition), every, settings.log_every, earlier)
+
+
+def build_untrained(composition: RecipePlan, splits: Splits, routes: Sequence[str], rng: Rng) -> Encoder:
+    """Return the recipe's encoder as a stage without ``init`` starts from it, without a classifier.
+
+    Raises:
+        UsageError: its backbone cannot be trained.
+    """
+    table = composition.recipe.encoder
+    assert table is not None
+    return build_encoder(
+        composition.encoder.plugin,
+        name=table.use,
+        item=splits.train.item,
+        classes=0,
+        projector=composition.projector,
+        mean=splits.mean,
+        std=splits.std,
+        routes=routes,
+        rng=rng,
+    )
+
+
+def _encoders(run: Stages, stage: Stage, plan: StagePlan, rng: Rng, online: Encoder | None) -> Encoders:
+    """Return a stage's encoders: the online one (from ``online`` where that is given), followers, frozen ones."""
+    if online is None:
+        online = _initial(run, stage, plan)
+    needs_classifier = any("logits" in term.layers for term in plan.terms)
+    classes = len(run.splits.classes) if plan.labels is None else _pseudo_classes(run, plan)
+    if stage.classifier != "keep":
+        online.reset_classifier(classes, init=stage.classifier, rng=rng.child("classifier"))
+    elif needs_classifier and online.classes == 0:
+        online.reset_classifier(classes, init="default", rng=rng.child("classifier"))
+    elif needs_classifier and online.classes != classes:
+        raise UsageError(
+            f"stage.{stage.name}: the classifier has {online.classes} outputs and the labels {classes} classes; "
+            'set classifier = "zero" or "default" to start a new one'
+        )
+    frozen = {
+        name: store.load(store.resolve(origin, run.folder))
+        for name, origin in stage.encoders.items()
+        if isinstance(origin, str)
+    }
+    return Encoders(online, frozen, plan.ema)
+
+
+def _pseudo_classes(run: Stages, plan: StagePlan) -> int:
+    clusters = plan.targets.clusters if plan.targets is not None else None
+    if plan.targets is not None and plan.targets.init is not None:
+        clusters = store.clusters(run.folder, plan.targets.init, run.engine.device).chosen
+    if clusters is None or plan.labels is None or plan.labels >= len(clusters):
+        raise UsageError(
+            f"stage.{plan.name}.labels: a classifier of pseudo-labels needs a fixed number of clusters; "
+            "set targets.clusters to a number"
+        )
+    return clusters[plan.labels]
+
+
+def _initial(run: Stages, stage: Stage, plan: StagePlan) -> Encoder:
+    """Return the online encoder that a stage starts from, with all routes that the stage uses."""
+    routes = routes_until([plan])
+    if stage.init is not None:
+        loaded = store.load(store.resolve(stage.init, run.folder))
+        if stage.init_route is not None:
+            loaded = loaded.rerouted({MAIN_ROUTE: stage.init_route})
+        wanted = tuple(dict.fromkeys([*loaded.routes, *routes]))
+        main = loaded.routes[0]
+        # A branch that the earlier stage never trained starts as a copy of its main one.
+        return loaded.rerouted({route: route if route in loaded.routes else main for route in wanted})
+    return build_untrained(run.composition, run.splits, routes, Rng(run.composition.recipe.seed, "init", stage.name))

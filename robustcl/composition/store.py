@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -19,11 +19,8 @@ from robustcl.nn.projector import Projector
 from robustcl.protocols import EncoderPlugin
 from robustcl.rng import Rng
 from robustcl.train import checkpoint
-from robustcl.train.encoders import ONLINE
+from robustcl.train.encoders import ONLINE, Encoders
 from robustcl.train.refresh import ClusterState
-
-if TYPE_CHECKING:
-    from robustcl.train.encoders import Encoders
 
 _MARK = "finished.json"
 

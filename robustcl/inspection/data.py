@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,14 +11,14 @@ from robustcl import override, reading
 from robustcl.composition.data import same_images
 from robustcl.composition.parts import Parts
 from robustcl.data import agreement
-from robustcl.data.moments import Statistics
 from robustcl.data.promises import class_names, open_split, statistics
 from robustcl.data.split import holdout
 from robustcl.data.streamed import checked
 from robustcl.errors import DataError, RobustclError, UsageError
-from robustcl.inspection import findings
+from robustcl.inspection import findings, words
+from robustcl.inspection.facts import DataFacts
 from robustcl.inspection.splits import SplitFacts, Told, look
-from robustcl.inspection.twins import Repeats, Shared, repeats, shared
+from robustcl.inspection.twins import repeats, shared
 from robustcl.protocols import DatasetPlugin, Source
 from robustcl.ratio import plain
 from robustcl.recipe import Data
@@ -32,39 +31,13 @@ if TYPE_CHECKING:
 SPLITS = ("train", "pretrain", "test")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Inspection:
-    """What a data set holds; printed, it says it in words.
+class Inspection(DataFacts):
+    """What a data set holds; printed, it says it in words."""
 
-    splits: by name, those that could be opened; ``pretrain`` only where it holds other images than ``train``.
-    classes: names by label; empty where the data set cannot say them. repeats: of each split; shared: of each two.
-    validation: how many images of each class a run would hold out, the last entry of those without a label; ``None``
-    where it holds none out. faults: what a run that trains and judges could not start with. remarks: what it could
-    start with, and its reader should know.
-    """
-
-    dataset: str
-    splits: Mapping[str, SplitFacts]
-    classes: tuple[str, ...]
-    statistics: Statistics | None
-    repeats: Mapping[str, Repeats]
-    shared: tuple[Shared, ...]
-    fraction: float
-    seed: int
-    validation: tuple[int, ...] | None
-    faults: tuple[str, ...]
-    remarks: tuple[str, ...]
-    pretrain_is_train: bool
-
-    @property
-    def ok(self) -> bool:
-        """Whether a run could start."""
-        return not self.faults
+    __slots__ = ()
 
     def __str__(self) -> str:
-        from robustcl.inspection.words import told
-
-        return told(self)
+        return words.told(self)
 
     def __repr__(self) -> str:
         """Return what it is in a line; ``print`` says the rest."""
@@ -76,23 +49,17 @@ class Inspection:
         """Return one row per split: images, shape, dtype, range, mean, std, labels, copies, what cannot be read."""
         import pandas as pd
 
-        from robustcl.inspection.words import records
-
-        return pd.DataFrame(records(self), index=pd.Index(list(self.splits), name="split", dtype=object))
+        return pd.DataFrame(words.records(self), index=pd.Index(list(self.splits), name="split", dtype=object))
 
     def classes_to_frame(self) -> pd.DataFrame:
         """Return one row per class: its label, its name, and its images in each split and in the validation part."""
         import pandas as pd
 
-        from robustcl.inspection.words import classes_records
-
-        return pd.DataFrame(classes_records(self))
+        return pd.DataFrame(words.classes_records(self))
 
     def tables(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
-        from robustcl.inspection.words import tables
-
-        return tables(self)
+        return words.tables(self)
 
 
 def check_data(

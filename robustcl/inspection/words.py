@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from robustcl.inspection.facts import DataFacts
 from robustcl.inspection.findings import numbers
 from robustcl.terminal import aligned
-
-if TYPE_CHECKING:
-    from robustcl.inspection.data import Inspection
 
 _LISTED = 30
 """Classes up to which each has its line; of more, the smallest ones and the largest are said."""
 
 
-def told(found: Inspection) -> str:
+def told(found: DataFacts) -> str:
     """Return what a terminal shows."""
     parts = [[_headline(found)]]
     if found.splits:
@@ -25,7 +23,7 @@ def told(found: Inspection) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
-def records(found: Inspection) -> list[dict[str, Any]]:
+def records(found: DataFacts) -> list[dict[str, Any]]:
     """Return one record per split."""
     return [
         {
@@ -40,7 +38,7 @@ def records(found: Inspection) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def classes_records(found: Inspection) -> list[dict[str, Any]]:
+def classes_records(found: DataFacts) -> list[dict[str, Any]]:
     """Return one record per class."""
     counts = {name: split.counts(len(found.classes)) for name, split in found.splits.items()}
     if found.validation is not None:
@@ -51,7 +49,7 @@ def classes_records(found: Inspection) -> list[dict[str, Any]]:
     ]
 
 
-def tables(found: Inspection) -> dict[str, Any]:
+def tables(found: DataFacts) -> dict[str, Any]:
     """Return everything as JSON can hold it."""
     details = {
         name: {
@@ -93,14 +91,14 @@ def tables(found: Inspection) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _headline(found: Inspection) -> str:
+def _headline(found: DataFacts) -> str:
     items = sorted({split.item for split in found.splits.values()})
     count = len(found.classes)
     classes = f"{count} {'class' if count == 1 else 'classes'}" if count else "classes unknown"
     return f"{found.dataset}: {classes}, images {' and '.join(map(str, items))}" if items else found.dataset
 
 
-def _splits(found: Inspection) -> str:
+def _splits(found: DataFacts) -> str:
     rows = []
     for name, split in found.splits.items():
         span = "-" if split.low is None else f"{split.low:.4g} .. {split.high:.4g}"
@@ -113,7 +111,7 @@ def _splits(found: Inspection) -> str:
     return table + ("\nthe images of train are those of pretrain too" if found.pretrain_is_train else "")
 
 
-def _validation(found: Inspection) -> list[str]:
+def _validation(found: DataFacts) -> list[str]:
     train = found.splits.get("train")
     if train is None:
         return []
@@ -129,7 +127,7 @@ def _validation(found: Inspection) -> list[str]:
     ]
 
 
-def _classes(found: Inspection) -> list[str]:
+def _classes(found: DataFacts) -> list[str]:
     rows = classes_records(found)
     if not rows:
         return []
@@ -147,7 +145,7 @@ def _classes(found: Inspection) -> list[str]:
     return [*lines, "--json has them all"]
 
 
-def _verdict(found: Inspection) -> str:
+def _verdict(found: DataFacts) -> str:
     if not found.ok:
         return f"a run could not start: {len(found.faults)} {'fault' if len(found.faults) == 1 else 'faults'}"
     return "a run can start" + (f", {len(found.remarks)} to know" if found.remarks else "")

@@ -10,12 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from robustcl.composition import api, contents, store
+from robustcl.composition import contents, store
 from robustcl.composition.again import Wanted
+from robustcl.composition.assembly import assemble
 from robustcl.composition.data import Splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import only_one, reopen
-from robustcl.composition.judging import EvaluationPlan
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
@@ -133,7 +134,7 @@ def _check(asked: Asked) -> None:
         raise UsageError(f"--split {asked.split}: write one of {', '.join(SPLITS)}")
 
 
-def _composed(folder: Path, asked: Asked, say: Callable[[str], None]) -> tuple[api.Composition, Engine]:
+def _composed(folder: Path, asked: Asked, say: Callable[[str], None]) -> tuple[RecipePlan, Engine]:
     """Return the run's recipe with the evaluation that is asked for."""
     if asked.protocol is None and not reopen(folder)[0].evaluations:
         raise UsageError(f"the recipe of {folder} has no [[evaluate]] table: say by which --protocol it is judged")
@@ -144,7 +145,7 @@ def _composed(folder: Path, asked: Asked, say: Callable[[str], None]) -> tuple[a
     )
     tables, options = wanted.tables(folder, say)
     tables["evaluate"] = tables["evaluate"][:1]
-    return api.from_tables(tables, str(folder)), Engine(options["device"], 1, options["precision"])
+    return assemble(tables, str(folder)), Engine(options["device"], 1, options["precision"])
 
 
 def _validation(splits: Splits) -> Images:
@@ -173,7 +174,7 @@ def _sample(images: Images, asked: Asked, seed: int) -> Tensor:
 
 
 def _question(
-    judged: api.Composition, plan: EvaluationPlan, route: str, asked: Asked, samples: int, encoder: Encoder,
+    judged: RecipePlan, plan: EvaluationPlan, route: str, asked: Asked, samples: int, encoder: Encoder,
     folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
     stage = plan.table.stage or judged.stages[-1].name

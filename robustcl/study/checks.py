@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustcl.composition import corrupt
-from robustcl.composition.api import Composition
+from robustcl.composition.plan import RecipePlan
 from robustcl.errors import UsageError, near
 from robustcl.study import measures, transfer
 from robustcl.study.drawings import Epochs, Landscape, Lines, Map, Silhouettes
@@ -38,7 +38,7 @@ def check(study: Study, planned: Sequence[Planned]) -> None:
                 _check_numbers(study, figure.axis)
 
 
-def _check_column(column: AnyColumn, composition: Composition, planned: Sequence[Planned], where: str) -> None:
+def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[Planned], where: str) -> None:
     if isinstance(column, Accuracy):
         plan, _ = evaluation(composition, column.protocol, column.route, where)
         names = [part.name for part in plan.attacks]
@@ -80,7 +80,7 @@ def _check_metric(plan: StagePlan, metric: str, where: str) -> None:
         )
 
 
-def _check_silhouette(composition: Composition, where: str) -> None:
+def _check_silhouette(composition: RecipePlan, where: str) -> None:
     if not any(plan.targets is not None and plan.targets.clusters is None for plan in composition.stages):
         raise UsageError(f'{where}: no stage chooses its clusters; set stage.NAME.targets.clusters = "silhouette"')
 

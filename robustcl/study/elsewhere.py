@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from robustcl import override, reading
-from robustcl.composition.api import Composition
 from robustcl.composition.data import Splits
 from robustcl.composition.folder import reopen
+from robustcl.composition.lock import lock
 from robustcl.composition.other_data import judged_on, slug
 from robustcl.composition.parts import Parts
+from robustcl.composition.plan import RecipePlan
 from robustcl.composition.run import resume
 from robustcl.data.held import opened
 from robustcl.data.promises import class_names
@@ -57,7 +58,7 @@ def made(dataset: Use, where: str) -> DatasetPlugin:
     return plugin
 
 
-def planned(dataset: Use, composition: Composition, columns: Sequence[AnyColumn], where: str) -> Elsewhere | None:
+def planned(dataset: Use, composition: RecipePlan, columns: Sequence[AnyColumn], where: str) -> Elsewhere | None:
     """Return what the columns of a row ask of its run on another data set; ``None`` where they ask nothing.
 
     Raises:
@@ -68,13 +69,13 @@ def planned(dataset: Use, composition: Composition, columns: Sequence[AnyColumn]
     if not asked:
         return None
     places = tuple(number for number, plan in enumerate(composition.evaluations) if plan in asked)
-    entries = composition.lock()["evaluate"]
+    entries = lock(composition)["evaluate"]
     question = [dataset.use, dataset.options, [entries[place] for place in places]]
     digest = hashlib.blake2b(json.dumps(question, sort_keys=True).encode(), digest_size=4).hexdigest()
     return Elsewhere(dataset, places, f"transfer-{slug(dataset.use)}-{digest}")
 
 
-def check(planned: Elsewhere, composition: Composition, splits: Splits, where: str) -> None:
+def check(planned: Elsewhere, composition: RecipePlan, splits: Splits, where: str) -> None:
     """Hold a data set against the images that the encoder is trained on, before it is.
 
     Raises:

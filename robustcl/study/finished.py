@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from robustcl.composition import contents
-from robustcl.composition.api import Composition
 from robustcl.composition.data import Splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import reopen
-from robustcl.composition.judging import EvaluationPlan
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
 from robustcl.disk import read_json, write_atomically
@@ -59,7 +58,7 @@ class Judged:
 class Finished(Judged):
     """The classifier that a finished run was judged by, with the run's encoder and its training images."""
 
-    composition: Composition
+    composition: RecipePlan
     splits: Splits
     encoder: Encoder
     route: str

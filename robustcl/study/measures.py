@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from robustcl.composition import needs
-from robustcl.composition.api import Composition
 from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
-from robustcl.composition.judging import EvaluationPlan, ball_of
+from robustcl.composition.judging import ball_of
 from robustcl.composition.owners import Owners
 from robustcl.composition.parts import Parts
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.data.subset import Images
 from robustcl.errors import NeedNotMet
 from robustcl.evaluate import scaled
@@ -44,7 +44,7 @@ _COUNTED = frozenset({"accuracy", "relative-drop"})
 """Values that count the fooled: the attack sees the verdict, as in evaluation, and leaves a fooled image alone."""
 
 
-def check(column: Moved, composition: Composition, judged: tuple[EvaluationPlan, str], where: str) -> None:
+def check(column: Moved, composition: RecipePlan, judged: tuple[EvaluationPlan, str], where: str) -> None:
     """Refuse what could not be measured: an unknown attack, or one that needs what test images cannot offer."""
     part = check_attack(column.attack, where, frozenset({Need.CLUSTERS}))
     plugin = part.plugin.generator if isinstance(part.plugin, Solo) else part.plugin
@@ -158,7 +158,7 @@ def _ball(column: Moved, own: Ball, where: str) -> Ball:
     return Ball.checked(ball.norm, float(ball.eps) * column.times)
 
 
-def _targets(table: Targets, route: str, composition: Composition, parts: Parts) -> TargetPlan:
+def _targets(table: Targets, route: str, composition: RecipePlan, parts: Parts) -> TargetPlan:
     table = table.model_copy(update={"of": table.of.model_copy(update={"encoder": "online", "route": route})})
     stage = Stage(name="study", epochs=0, targets=table)
     plan = build_stage(stage, parts, composition.ball, composition.recipe.data.batch, "targets")

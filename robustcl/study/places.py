@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from robustcl.composition.api import Composition
-from robustcl.composition.judging import EvaluationPlan
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.errors import UsageError, near
 from robustcl.train.plan import StagePlan
 
 
 def evaluation(
-    composition: Composition, protocol: str | None, route: str | None, where: str
+    composition: RecipePlan, protocol: str | None, route: str | None, where: str
 ) -> tuple[EvaluationPlan, str]:
     """Return a composition's evaluation by its protocol and the route to read; the first ones where none is named."""
     plans = composition.evaluations
@@ -26,7 +25,7 @@ def evaluation(
     raise UsageError(f"{where}: the route {route!r} is not judged{near(route, routes)}; {', '.join(routes)} are")
 
 
-def stage(composition: Composition, name: str | None, where: str, *, targets: bool = False) -> StagePlan:
+def stage(composition: RecipePlan, name: str | None, where: str, *, targets: bool = False) -> StagePlan:
     """Return a stage by its name, or the last one (with targets)."""
     names = [plan.name for plan in composition.stages]
     if name is None:

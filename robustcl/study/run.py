@@ -12,7 +12,7 @@ from typing import Any
 from robustcl.composition import folder as folder_of
 from robustcl.composition import preflight, store
 from robustcl.composition.data import Splits, open_splits
-from robustcl.composition.lock import digest
+from robustcl.composition.lock import digest, lock
 from robustcl.composition.run import check_device, resume
 from robustcl.disk import Appender, read_json, read_lines
 from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageError
@@ -49,7 +49,7 @@ def preflight_all(planned: Sequence[Planned], machine: Machine, out: Path) -> No
         try:
             _there(run, out / RUNS / run.folder)
             if run.label not in seen:  # the seeds of a row differ in nothing that could be refused
-                data = repr((run.composition.lock()["data"], bool(run.composition.evaluations)))
+                data = repr((lock(run.composition)["data"], bool(run.composition.evaluations)))
                 opened[data] = opened.get(data) or open_splits(
                     run.composition, engine.device, test=bool(run.composition.evaluations)
                 )
@@ -76,20 +76,20 @@ def execute(
     donors: list[tuple[Planned, Mapping[str, Any]]] = []
     for number, run in enumerate(unique, 1):
         folder = out / RUNS / run.folder
-        lock = run.composition.lock()
+        locked = lock(run.composition)
         said = f"[{number}/{len(unique)}] {run.label}, seed {run.seed}"
         if _there(run, folder) == "finished":
             say(f"{said}: finished already")
         else:
             say(said)
             try:
-                _one(run, folder, lock, donors, out, machine, watcher, say)
+                _one(run, folder, locked, donors, out, machine, watcher, say)
             except NonFiniteLoss as error:
                 say(f"{said}: {error}")
                 failed[run.folder] = str(error)
             except Interrupted as error:
                 raise Interrupted(f"row {run.label!r}: {error} by giving the same command again") from None
-        donors.append((run, lock))
+        donors.append((run, locked))
     for run in (one for one in planned if one.elsewhere is not None and one.folder not in failed):
         _judge_elsewhere(run, out / RUNS / run.folder, failed, watcher, say)
     return failed
@@ -108,7 +108,7 @@ def _judge_elsewhere(run: Planned, folder: Path, failed: dict[str, str], watcher
 def _one(
     run: Planned,
     folder: Path,
-    lock: Mapping[str, Any],
+    locked: Mapping[str, Any],
     donors: Sequence[tuple[Planned, Mapping[str, Any]]],
     out: Path,
     machine: Machine,
@@ -119,7 +119,7 @@ def _one(
         options = {"device": machine.device, "devices": 1, "precision": machine.precision}
         folder_of.create(run.composition, folder, options)
         for donor, theirs in donors:
-            for stage in shared_stages(lock, theirs):
+            for stage in shared_stages(locked, theirs):
                 if _lend(out / RUNS / donor.folder, folder, stage):
                     say(f"stage {stage}: the same as in {donor.folder}, taken from there")
     resume(folder, watcher=watcher, say=say, report=False)

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from robustcl.composition.api import Composition
 from robustcl.composition.asked import attack_of
-from robustcl.composition.judging import EvaluationPlan
 from robustcl.composition.parts import Parts
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
 from robustcl.evaluate.unstopped import Unstopped, adversaries
@@ -27,7 +26,7 @@ from robustcl.threat import Ball
 Runs = Sequence[tuple[Planned, Path]]
 
 
-def check(column: Transferred, composition: Composition, planned: Sequence[Planned], where: str) -> None:
+def check(column: Transferred, composition: RecipePlan, planned: Sequence[Planned], where: str) -> None:
     """Refuse an attack that test images cannot feed, and a source that looks at other images."""
     check_attack(column.attack, where)
     Ball.checked(composition.ball.norm, float(composition.ball.eps) * column.times)

@@ -3,82 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustcl import protocols, ranks
-from robustcl.data.draw import draw_views, drawable
 from robustcl.data.order import epoch_batches
-from robustcl.data.subset import Images
 from robustcl.duration import Progress
-from robustcl.errors import CheckpointError, Interrupted, NonFiniteLoss, UsageError
-from robustcl.recipe import MAIN_ROUTE
-from robustcl.rng import Rng
+from robustcl.errors import Interrupted, NonFiniteLoss, UsageError
 from robustcl.train import checkpoint, pairs, state
-from robustcl.train.encoders import Encoders, freeze_idle
-from robustcl.train.engine import Engine
-from robustcl.train.falling import LossCurve
 from robustcl.train.interrupt import Interrupt
-from robustcl.train.log import Log
-from robustcl.train.plan import StagePlan, at
-from robustcl.train.refresh import ClusterState, refresh
-from robustcl.train.step import Moment, Step
+from robustcl.train.plan import at
+from robustcl.train.refresh import refresh
+from robustcl.train.stage import StageState
+from robustcl.train.step import Moment
 from robustcl.train.survey import RunSurvey
-from robustcl.types import Dims
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """Where a stage keeps its state, and how often."""
-
-    folder: Path
-    recipe_hash: str
-    every_steps: int | None
-    """Steps between checkpoints; ``None``: at the end of each epoch."""
-    log_every: int = 10
-    earlier: frozenset[str] = frozenset()
-    """Hashes of the recipe before it was changed on resume, which older checkpoints carry."""
-
 
 _LARGEST = 1e12
 """No network that learns has a weight or a statistic of this size."""
 
 
-class StageRun:
-    """One stage in progress: everything that a checkpoint must hold.
-
-    ``train`` starts anew or continues from the newest valid checkpoint; both give the same weights to the bit.
-    """
-
-    def __init__(
-        self,
-        plan: StagePlan,
-        encoders: Encoders,
-        images: Images,
-        engine: Engine,
-        rng: Rng,
-        keeping: Keeping,
-        log: Log,
-        say: Callable[[str], None],
-    ) -> None:
-        self.plan, self.encoders, self.images, self.engine = plan, encoders, images, engine
-        self.rng, self.keeping, self.log, self.say = rng, keeping, log, say
-        self.clusters = ClusterState()
-        self.chosen_rows: Tensor | None = None
-        self.done = 0
-        self.epoch, self.within = 0, 0  # finished epochs, and batches of the one in progress
-        self.seconds = 0.0
-        self.pairs = pairs.EpochMeans()
-        self.curve = LossCurve()
-        self._build_heads()
-        freeze_idle(plan, encoders.online, MAIN_ROUTE)
-        self.step = Step(plan, encoders)
-        self.parameters = [p for p in self.step.parameters() if p.requires_grad]
+class StageRun(StageState):
+    """A stage that runs: anew, or from the newest valid checkpoint; both give the same weights to the bit."""
 
     def train(self) -> None:
         """Run the stage to its end.
@@ -176,25 +123,6 @@ class StageRun:
         terms = {f"term/{name}": float(value.detach()) for name, value in losses.items() if name != "total"}
         return {"loss": float(losses["total"].detach()), "lr": lr, **terms, **counted}
 
-    def inputs(self, rows: Tensor, x: Tensor, rng: Rng) -> dict[str, Any]:
-        """Return the step's arguments for some images: drawn views, indices, labels, pretext targets, positions."""
-        early, _ = drawable(self.plan.specs)
-        drawn = draw_views(x.to(self.engine.dtype), rows, early, rng)
-        return {
-            "views": drawn.views,
-            "index": rows,
-            "label": self._labels()[rows],
-            "target": drawn.target,
-            "position": torch.arange(len(rows), device=x.device) + ranks.rank() * len(rows),
-        }
-
-    def _labels(self) -> Tensor:
-        if self.plan.labels is None:
-            return self.images.labels
-        if self.clusters.clustering is None:
-            raise CheckpointError(f"stage {self.plan.name} takes its labels from clusters, but has none")
-        return self.clusters.clustering.assignment[self.plan.labels]
-
     def _order(self, epoch: int) -> list[Tensor]:
         rows = self.chosen_rows if self.chosen_rows is not None else torch.arange(self.images.samples)
         if rows.dim() == 2:
@@ -227,22 +155,6 @@ class StageRun:
             return
         survey = RunSurvey(self, self.rng.child("survey", epoch))
         self.chosen_rows = ranks.from_first(plan.part.plugin.select(survey, epoch).cpu())
-
-    def _build_heads(self) -> None:
-        online = self.encoders.online
-        clusters = self.plan.targets.clusters if self.plan.targets is not None else None
-        dims = Dims(
-            features=online.features,
-            projection=online.projection,
-            classes=online.classes,
-            clusters=clusters or (),
-            item=self.images.item,
-            samples=self.images.samples,
-        )
-        for number, part in enumerate(self.plan.parts()):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.rng.child("build", number).seed())
-                protocols.build(part.plugin, dims)
 
     def _is_due(self) -> bool:
         every = self.keeping.every_steps

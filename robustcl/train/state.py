@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -13,12 +13,10 @@ from robustcl.train import checkpoint
 from robustcl.train.falling import LossCurve
 from robustcl.train.pairs import EpochMeans
 from robustcl.train.refresh import ClusterState
-
-if TYPE_CHECKING:
-    from robustcl.train.loop import StageRun
+from robustcl.train.stage import StageState
 
 
-def snapshot(run: StageRun, optimizer: torch.optim.Optimizer | None, mark: int) -> dict[str, Any]:
+def snapshot(run: StageState, optimizer: torch.optim.Optimizer | None, mark: int) -> dict[str, Any]:
     """Return the state of a stage; ``mark`` is how many bytes of the metrics belong to it."""
     return {
         "recipe": run.keeping.recipe_hash,
@@ -39,7 +37,7 @@ def snapshot(run: StageRun, optimizer: torch.optim.Optimizer | None, mark: int) 
     }
 
 
-def restore(run: StageRun, optimizer: torch.optim.Optimizer | None) -> int | None:
+def restore(run: StageState, optimizer: torch.optim.Optimizer | None) -> int | None:
     """Load the newest valid checkpoint into a stage, if there is one; return its mark in the metrics.
 
     Raises:
@@ -64,7 +62,7 @@ def restore(run: StageRun, optimizer: torch.optim.Optimizer | None) -> int | Non
         ) from None
 
 
-def _put(run: StageRun, optimizer: torch.optim.Optimizer | None, state: dict[str, Any]) -> int:
+def _put(run: StageState, optimizer: torch.optim.Optimizer | None, state: dict[str, Any]) -> int:
     """Load a state; return its mark."""
     run.encoders.online.load_state_dict(state["online"])
     for name, encoder in run.encoders.ema.items():

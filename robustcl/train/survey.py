@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +18,15 @@ from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.train.encoders import at_least_float32
 from robustcl.train.plan import StagePlan
+from robustcl.train.stage import StageState
 from robustcl.train.step import Moment
 from robustcl.types import Batch
-
-if TYPE_CHECKING:
-    from robustcl.train.loop import StageRun
 
 
 class RunSurvey:
     """A ``Survey`` of a stage in progress; scheduled numbers are those of the epoch that begins."""
 
-    def __init__(self, run: StageRun, rng: Rng) -> None:
+    def __init__(self, run: StageState, rng: Rng) -> None:
         self._run = run
         self.rng = rng
         self.lasting = run.rng.child("survey")
@@ -114,7 +111,7 @@ class RunSurvey:
             raise UsageError(f"the sampler asks for the part {name!r}, which the encoder lacks: {error}") from None
 
 
-def _now(run: StageRun) -> Progress:
+def _now(run: StageState) -> Progress:
     """Return where the stage stands; the number of its steps is an estimate, as the sampler is about to choose."""
     rows = run.chosen_rows
     batches = len(rows) if rows is not None and rows.dim() == 2 else _images(run) // run.plan.batch
@@ -122,7 +119,7 @@ def _now(run: StageRun) -> Progress:
     return Progress(run.done, run.done + left, float(run.epoch), float(run.plan.epochs))
 
 
-def _images(run: StageRun) -> int:
+def _images(run: StageState) -> int:
     return run.images.samples if run.chosen_rows is None else len(run.chosen_rows)
 
 
