@@ -26,8 +26,8 @@ from robustcl import measures, report
 from robustcl.composition import api, store
 from robustcl.data.held import keep, opened
 from robustcl.errors import UsageError
+from robustcl.measures.catalogue import NUMBERS, chosen
 from robustcl.measuring import kept, run
-from robustcl.measuring.catalogue import NUMBERS, chosen
 from robustcl.measuring.numbers import Found
 from robustcl.measuring.opened import Asked
 from robustcl.measuring.run import MEASURES, measure

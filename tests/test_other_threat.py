@@ -11,8 +11,8 @@ import torch
 from click.testing import CliRunner
 
 from robustcl import report
-from robustcl.audit import surrogates
-from robustcl.audit.opened import of_run
+from robustcl.analysis import surrogates
+from robustcl.analysis.audit import of_run
 from robustcl.cli.audit import command as audit
 from robustcl.cli.evaluate import command as evaluate
 from robustcl.cli.transfer import command as transfer

@@ -230,7 +230,7 @@ def test_a_stream_of_each_name_is_one_of_its_own() -> None:
 
 
 def test_an_audit_as_the_command_runs_it() -> None:
-    from robustcl.audit.opened import Opened
+    from robustcl.analysis.audit import Opened
 
     images: Any = SimpleNamespace(
         fetch=lambda index: torch.full((len(index), 1, 6, 6), 0.5), labels=torch.zeros(3, dtype=torch.int64),

@@ -20,13 +20,13 @@ from robustcl.composition import store
 from robustcl.composition.asked import attack_of
 from robustcl.errors import NeedNotMet, NonFiniteLoss, UnknownPlugin, UsageError
 from robustcl.evaluate import scaled
+from robustcl.evaluate.observer import Observer, Reading, nearest, observe
 from robustcl.protocols import Need
 from robustcl.recipe import Use
 from robustcl.study import api, columns, figure, grid, measures, source, table
 from robustcl.study import run as running
 from robustcl.study.grammar import Study
 from robustcl.study.grid import Setting
-from robustcl.study.observer import Observer, Reading, nearest, observe
 from robustcl.study.parsing import parse
 from robustcl.threat import Ball
 from robustcl.types import Attack, Clustering

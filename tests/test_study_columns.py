@@ -20,10 +20,10 @@ from robustcl.composition.data import open_test
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import Journal
+from robustcl.evaluate.observer import Observer, Reading, Seen, observe
 from robustcl.study import api, columns, figure, finished, grid, measures, representation, table
 from robustcl.study.grammar import COLUMN, Representation, Study, spread
 from robustcl.study.grid import Setting
-from robustcl.study.observer import Observer, Reading, Seen, observe
 from robustcl.study.parsing import parse
 from robustcl.types import Embedding
 

@@ -12,8 +12,8 @@ from robustcl.cli.parts import as_json, refuse_others
 from robustcl.errors import UsageError
 
 if TYPE_CHECKING:
+    from robustcl.analysis.audit import Opened
     from robustcl.audit import Audit
-    from robustcl.audit.opened import Opened
     from robustcl.cli.runs import Progress
 
 FAILED = 3
@@ -57,7 +57,7 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
 
     Exit code 3 where a check fails.
     """
-    from robustcl.audit.opened import of_outside, of_run
+    from robustcl.analysis.audit import of_outside, of_run
     from robustcl.cli.runs import Progress
 
     if (run is None) == (given["model"] is None):
@@ -121,7 +121,7 @@ def _tell(audits: list[tuple[str, Audit]], as_json: bool, out: Path | None) -> i
 
 
 def _asked(given: dict[str, Any]) -> Any:
-    from robustcl.audit.opened import Model
+    from robustcl.analysis.audit import Model
 
     if given["dataset"] is None:
         raise UsageError("--model needs --dataset as well")

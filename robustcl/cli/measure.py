@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from robustcl.cli.parts import as_json
-from robustcl.measuring.catalogue import NUMBERS, chosen
+from robustcl.measures.catalogue import NUMBERS, chosen
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,16 +7,20 @@ from typing import Any
 
 from robustcl import registry
 from robustcl.attacking import names, words
+from robustcl.composition.owners import Owners
 from robustcl.composition.parts import Parts
 from robustcl.disk import parse_toml
-from robustcl.errors import UnknownPlugin, UsageError, near
+from robustcl.errors import NeedNotMet, UnknownPlugin, UsageError, near
 from robustcl.evaluate import aim
 from robustcl.evaluate.solo import Solo
+from robustcl.protocols import Need
 from robustcl.ratio import plain
 from robustcl.recipe import Use
 from robustcl.train.plan import Part
 
 _REMEDY = 'write a name, pgd-20, or a table, { use = "pgd", steps = 50 }'
+_GIVEN = frozenset({Need.FEATURES, Need.PREDICTIONS, Need.LABELS, Need.INDEX, Need.OBJECTIVE})
+"""What test images and their classifier can offer an attack."""
 _THREAT = {
     "eps": 'give it by --eps, or by eps in [threat] of the recipe, "8/255"',
     "norm": 'give it by --norm, or by norm in [threat] of the recipe, "L2"',
@@ -61,6 +65,20 @@ def attack_of(table: Use, parts: Parts, where: str) -> Part:
         raise UsageError(f"{where}.{min(part.schedules)}: an evaluation has no epochs to schedule by; give one number")
     name = aim.named(table.use, aim.of(part.plugin))
     return Part(name, part.plugin if kind == "attack" else Solo(name=name, generator=part.plugin))
+
+
+def check_attack(table: Use, where: str, more: frozenset[Need] = frozenset(), whose: Owners | None = None) -> Part:
+    """Return an attack; refuse one that reads what test images and their classifier, with ``more``, cannot offer."""
+    part = attack_of(table, Parts(whose), f"{where}.attack")
+    for need in sorted(needs_of(part) - _GIVEN - more, key=str):
+        raise NeedNotMet(f"{where}: {part.name} reads {need.value}, which no test image has")
+    return part
+
+
+def needs_of(attack: Part) -> frozenset[Need]:
+    """Return what an attack reads, that of its generator where it is made of one."""
+    needed: frozenset[Need] = attack.plugin.generator.needs if isinstance(attack.plugin, Solo) else attack.needs
+    return needed
 
 
 def _kind(use: str, where: str) -> str:

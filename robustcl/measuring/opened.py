@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustcl.composition import contents, store
 from robustcl.composition.again import Wanted
+from robustcl.composition.asked import check_attack
 from robustcl.composition.assembly import assemble
 from robustcl.composition.data import Splits
 from robustcl.composition.evaluation import Evaluation
@@ -24,13 +25,12 @@ from robustcl.evaluate import scaled
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import model_hash
 from robustcl.evaluate.judge import Members
+from robustcl.evaluate.observer import Observer
 from robustcl.evaluate.work import WHOLE
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.modes import locked
 from robustcl.nn.weights import read_config
 from robustcl.rng import Rng
-from robustcl.study.measures import check_attack
-from robustcl.study.observer import Observer
 from robustcl.train.engine import Engine
 from robustcl.train.log import watch_nothing
 

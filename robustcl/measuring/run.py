@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from robustcl.errors import UsageError
+from robustcl.measures.catalogue import chosen
 from robustcl.measuring import kept, numbers, pictures
-from robustcl.measuring.catalogue import chosen
 from robustcl.measuring.numbers import Found
 from robustcl.measuring.opened import Asked, Subject, opened
 from robustcl.measuring.views import Told, Views, seen

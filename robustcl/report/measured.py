@@ -13,7 +13,7 @@ from robustcl.data.artifacts import read_arrays
 from robustcl.disk import read_json
 from robustcl.errors import DataError
 from robustcl.evaluate import aim
-from robustcl.measuring.catalogue import NUMBERS
+from robustcl.measures.catalogue import NUMBERS
 from robustcl.report import measured_arrays, measured_figures
 from robustcl.report.canvas import Drawing
 from robustcl.report.entries import is_number, of

@@ -14,11 +14,11 @@ from robustcl.composition import store
 from robustcl.composition.other_data import stage_name
 from robustcl.disk import parse_json, read_lines
 from robustcl.errors import DataError
+from robustcl.evaluate.observer import Reading
 from robustcl.report.load import load_results
 from robustcl.study import measures, transfer
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Transferred
 from robustcl.study.grid import Planned
-from robustcl.study.observer import Reading
 from robustcl.study.places import evaluation, stage
 from robustcl.train.encoders import ONLINE
 

@@ -22,10 +22,10 @@ from robustcl.data.subset import Images
 from robustcl.disk import read_json, write_atomically
 from robustcl.errors import DataError
 from robustcl.evaluate.classifier import Classifier, of_encoder
+from robustcl.evaluate.observer import Observer
 from robustcl.evaluate.work import WHOLE
 from robustcl.nn.encoder import Encoder
 from robustcl.rng import Rng
-from robustcl.study.observer import Observer
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 from robustcl.train.log import watch_nothing

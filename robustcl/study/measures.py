@@ -13,33 +13,30 @@ import torch
 from torch import Tensor
 
 from robustcl.composition import needs
-from robustcl.composition.asked import attack_of
+from robustcl.composition.asked import attack_of, check_attack, needs_of
 from robustcl.composition.build import build_stage
 from robustcl.composition.judging import ball_of
-from robustcl.composition.owners import Owners
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.data.subset import Images
 from robustcl.errors import NeedNotMet
 from robustcl.evaluate import scaled
+from robustcl.evaluate.observer import Observer, Reading, Seen, nearest, observe
 from robustcl.evaluate.solo import Solo
 from robustcl.nn.encoder import Encoder
 from robustcl.protocols import Need
-from robustcl.recipe import Section, Stage, Targets, Use
+from robustcl.recipe import Section, Stage, Targets
 from robustcl.rng import Rng
 from robustcl.study import finished, representation
 from robustcl.study.finished import Finished, Judged
 from robustcl.study.grammar import Moved
-from robustcl.study.observer import Observer, Reading, Seen, nearest, observe
 from robustcl.study.representation import Views
 from robustcl.threat import Ball
 from robustcl.train.encoders import Encoders
-from robustcl.train.plan import Part, TargetPlan
+from robustcl.train.plan import TargetPlan
 from robustcl.train.refresh import ClusterState, refresh
 from robustcl.types import Clustering
 
-_GIVEN = frozenset({Need.FEATURES, Need.PREDICTIONS, Need.LABELS, Need.INDEX, Need.OBJECTIVE})
-"""What test images and their classifier can offer an attack."""
 _COUNTED = frozenset({"accuracy", "relative-drop"})
 """Values that count the fooled: the attack sees the verdict, as in evaluation, and leaves a fooled image alone."""
 
@@ -53,20 +50,6 @@ def check(column: Moved, composition: RecipePlan, judged: tuple[EvaluationPlan, 
     _ball(column, composition.ball, where)
     if column.targets is not None:
         needs.check_clusters(plugin, _targets(column.targets, judged[1], composition, Parts()), f"{where}.attack")
-
-
-def check_attack(table: Use, where: str, more: frozenset[Need] = frozenset(), whose: Owners | None = None) -> Part:
-    """Return an attack; refuse one that reads what test images and their classifier, with ``more``, cannot offer."""
-    part = attack_of(table, Parts(whose), f"{where}.attack")
-    for need in sorted(needs_of(part) - _GIVEN - more, key=str):
-        raise NeedNotMet(f"{where}: {part.name} reads {need.value}, which no test image has")
-    return part
-
-
-def needs_of(attack: Part) -> frozenset[Need]:
-    """Return what an attack reads, that of its generator where it is made of one."""
-    needed: frozenset[Need] = attack.plugin.generator.needs if isinstance(attack.plugin, Solo) else attack.needs
-    return needed
 
 
 def measured(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from robustcl import override
+from robustcl.composition.asked import check_attack, needs_of
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.data.held import keep, opened
@@ -20,6 +21,7 @@ from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
 from robustcl.evaluate import soundness
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.likeness import likeness
+from robustcl.evaluate.observer import Reading
 from robustcl.nn import outside
 from robustcl.protocols import Need
 from robustcl.recipe import Threat, Use
@@ -28,7 +30,6 @@ from robustcl.study import measures
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
 from robustcl.study.finished import Judged
 from robustcl.study.grammar import AnyColumn, Perturbed, Study
-from robustcl.study.observer import Reading
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 
@@ -159,8 +160,8 @@ def _check_column(column: AnyColumn, where: str) -> None:
         raise UsageError(
             f'{where}: of a model there are only columns with use = "perturbed" and without clusters; leave --model out'
         )
-    part = measures.check_attack(column.attack, where)
-    if Need.FEATURES in measures.needs_of(part):
+    part = check_attack(column.attack, where)
+    if Need.FEATURES in needs_of(part):
         raise NeedNotMet(f"{where}: {part.name} reads features, and a model from outside has logits alone")
     if column.threat is not None:
         ball_of(column.threat.norm, column.threat.eps, f"{where}.threat")

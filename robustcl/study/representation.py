@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustcl import measures
 from robustcl.errors import UsageError
-from robustcl.study.observer import Reading, Seen
+from robustcl.evaluate.observer import Reading, Seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustcl.evaluate.observer import Reading
 from robustcl.recipe import Use
 from robustcl.report.tables import MISSING
 from robustcl.study.grammar import (
@@ -20,7 +21,6 @@ from robustcl.study.grammar import (
     Transferred,
 )
 from robustcl.study.grid import Spot
-from robustcl.study.observer import Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,17 @@ from typing import Any
 
 import torch
 
-from robustcl.composition.asked import attack_of
+from robustcl.composition.asked import attack_of, check_attack
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
+from robustcl.evaluate.observer import Reading, share
 from robustcl.evaluate.unstopped import Unstopped, adversaries
 from robustcl.study import finished
 from robustcl.study.finished import Finished
 from robustcl.study.grammar import Transferred
 from robustcl.study.grid import Planned
-from robustcl.study.measures import check_attack
-from robustcl.study.observer import Reading, share
 from robustcl.threat import Ball
 
 Runs = Sequence[tuple[Planned, Path]]

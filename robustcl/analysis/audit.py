@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from robustcl.audit import surrogates
+from robustcl.analysis import surrogates
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
 from robustcl.audit.values import Audit
