@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from robustcl.composition import api
 from robustcl.data.held import Held
 from robustcl.nn.encoder import Encoder, build_encoder
+from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log

@@ -8,9 +8,10 @@ from typing import Any
 
 import tomli_w
 
-from robustcl import inherit, registry
+from robustcl import registry
 from robustcl.composition import compose, matrix
 from robustcl.composition.api import Composition
+from robustcl.recipe import inherit
 from robustcl.train.plan import Part, StagePlan
 
 FOLDER = Path(__file__).parent / "methods"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from robustcl.attacks import AutoAttack
     from robustcl.composition import Composition, compose
     from robustcl.composition.run import Run, resume
-    from robustcl.guarding import GuardWarning, guard
     from robustcl.inspection import check_data
+    from robustcl.interop.guarding import GuardWarning, guard
     from robustcl.rng import Rng
     from robustcl.threat import Ball
 
@@ -38,12 +38,12 @@ _HOMES = {
     "AutoAttack": "robustcl.attacks",
     "Ball": "robustcl.threat",
     "Composition": "robustcl.composition",
-    "GuardWarning": "robustcl.guarding",
+    "GuardWarning": "robustcl.interop.guarding",
     "Rng": "robustcl.rng",
     "Run": "robustcl.composition.run",
     "check_data": "robustcl.inspection",
     "compose": "robustcl.composition",
-    "guard": "robustcl.guarding",
+    "guard": "robustcl.interop.guarding",
     "resume": "robustcl.composition.run",
 }
 _ROOMS = {name: f"robustcl.{name}" for name in ("attacks", "registry", "robustbench", "testing", "zoo")}

@@ -10,14 +10,15 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from robustcl import registry, signature
-from robustcl.attacking import names
+from robustcl import registry
 from robustcl.errors import OptionError, UsageError
+from robustcl.interop import names
+from robustcl.options import signature
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from robustcl.attacking.attack import ModelAttack
+    from robustcl.interop.attack import ModelAttack
     from robustcl.threat import Range
 
 __all__ = ["AutoAttack", "make"]
@@ -152,7 +153,7 @@ def _is_home(device: Any, model: nn.Module) -> bool:
     """Say whether a device is the one where the model is; a word that names none is not."""
     import torch
 
-    from robustcl.attacking.given import device_of
+    from robustcl.interop.given import device_of
 
     try:
         asked, home = torch.device(device), device_of(model)
@@ -204,7 +205,7 @@ def _factory(kind: str, name: str, where: str) -> Factory:
         verbose: bool = False,
         **options: Any,
     ) -> ModelAttack:
-        from robustcl.attacking.attack import ModelAttack
+        from robustcl.interop.attack import ModelAttack
         from robustcl.threat import Ball
 
         if positional:

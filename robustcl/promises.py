@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import DataError, NeedNotMet, PluginMisbehaved
+from robustcl.nn.traces import Traces
 from robustcl.protocols import (
     ClusterTarget,
     ContrastiveObjective,
@@ -22,7 +23,6 @@ from robustcl.protocols import (
 )
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.traces import Traces
 from robustcl.types import UNPROVIDED, Attack, Clustering, Pairs, Rows, Scene
 
 

@@ -27,15 +27,31 @@ The file is long because it is the whole contract, which whoever writes a plugin
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from robustcl.need import Need as Need
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Batch, Clustering, Dims, Pairs, Scene
+
+
+class Need(enum.Enum):
+    """What a plugin reads and the composition must provide; the value says it in words."""
+
+    FEATURES = "the encoder's features h"
+    PROJECTION = "the projector's output z"
+    PREDICTIONS = "a classifier's logits"
+    LABELS = "labels"
+    INDEX = "each image's position in the data set"
+    TEACHER = "a frozen teacher encoder"
+    CLUSTERS = "cluster targets"
+    PAIRS = "a sample selector"
+    OBJECTIVE = "a term to maximise"
+    TARGET = "a view that makes a pretext target"
+    VALUES = "the values of the stage's earlier terms"
 
 
 @runtime_checkable

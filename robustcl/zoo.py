@@ -15,13 +15,13 @@ import torch
 from torch import nn
 
 from robustcl import attacks, options, registry
-from robustcl.attacking import given
 from robustcl.composition import store
 from robustcl.composition.folder import reopen
 from robustcl.data.held import opened
 from robustcl.data.streamed import as_pixels, checked
 from robustcl.errors import DataError, UsageError, WeightsError, near
 from robustcl.evaluate.journal import CLEAN
+from robustcl.interop import given
 from robustcl.nn.logits import Logits
 from robustcl.nn.weights import CONFIG, MODEL
 from robustcl.protocols import Source

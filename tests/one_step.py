@@ -18,9 +18,9 @@ from robustcl import compose
 from robustcl.composition import api
 from robustcl.composition.data import Splits, open_splits
 from robustcl.nn.encoder import Encoder, build_encoder
+from robustcl.options.schedule import Progress
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log

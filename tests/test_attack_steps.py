@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcl import auto_step
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge
 from robustcl.rng import Rng
 from robustcl.testing.builders import make_attack
 from robustcl.threat import Ball
+from robustcl_plugins.generators import auto_step
 from robustcl_plugins.generators.apgd import APGD, phased
 from robustcl_plugins.generators.fab import FAB, _Walk
 from robustcl_plugins.generators.foreign import grown, numbers, radius, within

@@ -20,8 +20,8 @@ from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.logits import Logits
+from robustcl.nn.traces import Traces
 from robustcl.protocols import Need
-from robustcl.traces import Traces
 from robustcl.types import Attack
 from robustcl_plugins.generators.pgd import PGD as PGDGenerator
 

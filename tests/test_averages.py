@@ -11,7 +11,7 @@ import tiny
 
 from robustcl.composition import averages, compose
 from robustcl.composition.api import from_tables
-from robustcl.schedule import parse
+from robustcl.options.schedule import parse
 
 
 def with_average(momentum: Any, encoder: str = "slow") -> dict[str, Any]:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from robustcl.errors import UsageError
-from robustcl.newton import scaled_to_length, thresholded, thresholded_to_length
 from robustcl.rng import Rng
-from robustcl.shrink import shrink_l2
 from robustcl.threat import Ball, excess
+from robustcl.threat.newton import scaled_to_length, thresholded, thresholded_to_length
+from robustcl.threat.shrink import shrink_l2
 
 NORMS = ("Linf", "L2", "L1")
 RADIUS = {"Linf": 0.1, "L2": 0.5, "L1": 2.0}

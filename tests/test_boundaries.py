@@ -12,21 +12,21 @@ from robustcl.audit import gradients, hygiene
 from robustcl.audit.attacks import CHEAP
 from robustcl.audit.bench import Bench
 from robustcl.audit.slopes import Slopes
-from robustcl.auto_step import checkpoints, schedule
 from robustcl.data.labelled import chosen
 from robustcl.data.split import holdout
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.soundness import probabilities
 from robustcl.evaluate.work import Work
 from robustcl.options import Whole
+from robustcl.options.schedule import Progress, parse
 from robustcl.rng import Rng
-from robustcl.schedule import Progress, parse
 from robustcl.search import ascend, pursue
 from robustcl.testing import TinySurvey, make_attack, make_scene
 from robustcl.threat import Ball
 from robustcl.train.plan import Part, TargetPlan
 from robustcl.train.refresh import ClusterState
 from robustcl.types import Clustering, Dims, Embedding, Scene
+from robustcl_plugins.generators.auto_step import checkpoints, schedule
 from robustcl_plugins.generators.verdicts import claimed
 from robustcl_plugins.samplers.rcs import RCS
 from robustcl_plugins.selectors.adaptive import AdaptiveFNC

@@ -12,12 +12,13 @@ import tiny
 import torch
 from torch import Tensor
 
-from robustcl import override, registry
+from robustcl import registry
 from robustcl.composition.api import Composition, compose, from_tables
 from robustcl.composition.lock import digest
 from robustcl.errors import NeedNotMet, RobustclError, UnknownPlugin, UsageError
+from robustcl.options.schedule import Ramp
 from robustcl.protocols import Need
-from robustcl.schedule import Ramp
+from robustcl.recipe import override
 from robustcl.types import Attack, Pairs, Scene
 
 STAGE = """

@@ -8,9 +8,9 @@ from torch import nn
 
 from robustcl import search
 from robustcl.nn.fast import frozen_for_attack
+from robustcl.nn.traces import Traces
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.traces import Traces
 
 
 def net() -> nn.Sequential:

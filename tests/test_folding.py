@@ -15,9 +15,9 @@ from robustcl.evaluate.classifier import of_encoder, of_model
 from robustcl.evaluate.judge import Judge
 from robustcl.nn.folding import folded
 from robustcl.nn.projector import Projector
+from robustcl.nn.traces import Traces
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.traces import Traces
 from robustcl_plugins.encoders.resnet_small import ResNetSmall
 from robustcl_plugins.generators.pgd import PGD
 

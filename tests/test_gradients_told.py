@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustcl import auto_step, gradients, search
+from robustcl import gradients, search
 from robustcl.errors import UsageError
 from robustcl.gradients import Tally
 from robustcl.rng import Rng
 from robustcl.threat import Ball
+from robustcl_plugins.generators import auto_step
 
 
 def bools(*rows: int, of: int) -> Tensor:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import robustcl
-from robustcl import GuardWarning, guarding
+from robustcl import GuardWarning
 from robustcl.errors import DataError, UsageError
+from robustcl.interop import guarding
 
 
 def probed() -> nn.Module:

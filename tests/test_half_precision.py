@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import robustcl
-from robustcl import auto_step
 from robustcl.rng import Rng
 from robustcl.threat import Ball
+from robustcl_plugins.generators import auto_step
 
 HALVES, NORMS = (torch.float16, torch.bfloat16), ("Linf", "L2", "L1")
 FLOAT32 = [0.6466363668441772, 0.11655652523040771, 0.13791722059249878]

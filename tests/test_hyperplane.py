@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, lsq_linear
 from torch import Tensor
 
-from robustcl.hyperplane import shortest_move
 from robustcl.rng import Rng
 from robustcl.threat import Range
+from robustcl_plugins.generators.hyperplane import shortest_move
 
 NORMS = ("Linf", "L2", "L1")
 ORDER = {"Linf": float("inf"), "L2": 2, "L1": 1}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from robustcl import inherit, reading, registry
+from robustcl import registry
 from robustcl.errors import UsageError
+from robustcl.recipe import inherit, reading
 
 PARENT = """
 name = "parent"

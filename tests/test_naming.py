@@ -15,8 +15,8 @@ from robustcl import registry
 from robustcl.composition.api import Composition, compose, from_file
 from robustcl.composition.lock import digest
 from robustcl.errors import UsageError
-from robustcl.made import differences, headline, of_results
 from robustcl.protocols import Need
+from robustcl.recipe.made import differences, headline, of_results
 from robustcl.search import ascend
 from robustcl.study import api as studies
 from robustcl.types import Attack

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import tiny
 
-from robustcl import progress
 from robustcl.composition.api import Composition, from_tables
 from robustcl.composition.run import resume
-from robustcl.progress import shown, waits
+from robustcl.terminal import progress
+from robustcl.terminal.progress import shown, waits
 
 
 def one_stage() -> Composition:

@@ -27,7 +27,7 @@ from robustcl.options import (
     model_of,
     resolve,
 )
-from robustcl.schedule import Progress
+from robustcl.options.schedule import Progress
 
 if TYPE_CHECKING:
     from decimal import Decimal

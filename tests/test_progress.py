@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from robustcl import progress
+from robustcl.terminal import progress
 
 
 def test_an_estimate_needs_two_points_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:

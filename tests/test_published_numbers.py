@@ -19,9 +19,9 @@ import pytest
 
 from robustcl import compose, registry
 from robustcl.composition.api import Composition
-from robustcl.duration import Progress
+from robustcl.options.duration import Progress
+from robustcl.options.schedule import Schedule
 from robustcl.ratio import ratio
-from robustcl.schedule import Schedule
 from robustcl.train.plan import GeneratorPlan, Part, StagePlan, TermPlan
 
 TABLE = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))

@@ -10,10 +10,10 @@ import pytest
 import tiny
 import tomli_w
 
-from robustcl import override, reading
 from robustcl.composition.api import Composition, compose, from_file, from_tables
 from robustcl.composition.lock import digest
 from robustcl.errors import UsageError
+from robustcl.recipe import override, reading
 
 
 def composed(*overrides: str, text: str = tiny.RECIPE) -> Composition:

@@ -10,9 +10,10 @@ import pytest
 import tiny
 from forks import fork
 
-from robustcl import compose, inherit, registry, report
+from robustcl import compose, registry, report
 from robustcl.composition import api
 from robustcl.composition.choose import Flags, choose
+from robustcl.recipe import inherit
 
 NAMES = sorted(registry.recipes())
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from robustcl.errors import OptionError
-from robustcl.schedule import Progress, Schedule, is_schedule, parse
+from robustcl.options.schedule import Progress, Schedule, is_schedule, parse
 
 
 def _at(table: dict[str, Any], epoch: float, epochs: float = 100.0, steps_per_epoch: int = 10) -> float:

@@ -17,12 +17,12 @@ from zoo.images import Tensors
 
 import robustcl
 from robustcl import attacks, compose, registry
-from robustcl.attacking.subject import Subject
 from robustcl.audit import audit
 from robustcl.audit.attacks import CHEAP
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge
+from robustcl.interop.subject import Subject
 from robustcl.nn.fast import frozen_for_attack
 from robustcl.nn.modes import MODES, locked
 from robustcl.protocols import Need

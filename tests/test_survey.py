@@ -15,9 +15,9 @@ from one_step import one_step
 from torch import Tensor
 
 from robustcl.errors import NeedNotMet, UsageError
+from robustcl.nn.traces import Traces
+from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
-from robustcl.traces import Traces
 from robustcl.train.loop import StageRun
 from robustcl.train.step import Moment
 from robustcl.train.survey import RunSurvey

@@ -7,14 +7,15 @@ import math
 import pytest
 import torch
 
-from robustcl import auto_step, gradients
+from robustcl import gradients
 from robustcl.errors import UsageError
-from robustcl.hyperplane import shortest_move
-from robustcl.newton import scaled_to_length, thresholded_to_length
 from robustcl.rng import Rng
 from robustcl.search import ascend, step_length
-from robustcl.shrink import shrink_l1, shrink_l2
 from robustcl.threat import Ball
+from robustcl.threat.newton import scaled_to_length, thresholded_to_length
+from robustcl.threat.shrink import shrink_l1, shrink_l2
+from robustcl_plugins.generators import auto_step
+from robustcl_plugins.generators.hyperplane import shortest_move
 
 TINY = torch.finfo(torch.float32).tiny
 

@@ -15,8 +15,8 @@ import torch
 from one_step import stage_run
 
 from robustcl.composition import api
-from robustcl.duration import Progress
 from robustcl.errors import NonFiniteLoss, UsageError
+from robustcl.options.duration import Progress
 from robustcl.testing import make_scene
 from robustcl.train.encoders import at_least_float32
 from robustcl.train.loop import StageRun

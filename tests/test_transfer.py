@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from forks import fork
 from torch import Tensor, nn
 
-from robustcl import reading
 from robustcl.cli.evaluate import command as evaluate
 from robustcl.composition import api, store, transfer
 from robustcl.composition.again import Wanted, evaluate_again
@@ -27,7 +26,7 @@ from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.judge import Judge
 from robustcl.nn.encoder import Encoder
 from robustcl.protocols import Need
-from robustcl.recipe import Use
+from robustcl.recipe import Use, reading
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 

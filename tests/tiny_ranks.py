@@ -24,9 +24,9 @@ from robustcl import registry
 from robustcl.composition import api
 from robustcl.errors import RobustclError
 from robustcl.options import describe
+from robustcl.options.schedule import Progress
 from robustcl.protocols import Need
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.train.refresh import refresh
 from robustcl.train.step import Moment
 

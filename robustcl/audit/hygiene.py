@@ -8,7 +8,7 @@ from torch import Tensor
 from robustcl.audit.bench import Bench, count
 from robustcl.audit.values import Finding
 from robustcl.evaluate.soundness import probabilities
-from robustcl.traces import Traces
+from robustcl.nn.traces import Traces
 
 _SAME = 1e-3
 """Rows of another batch agree up to this share of the logits' spread: sums in another order, TF32."""

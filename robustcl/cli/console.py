@@ -13,11 +13,11 @@ from typing import NoReturn
 
 import click
 
-from robustcl import signals
 from robustcl.cli.main import robustcl
 from robustcl.disk import told
 from robustcl.errors import ProcessLost, RobustclError
-from robustcl.lost import lost
+from robustcl.processes import signals
+from robustcl.processes.lost import lost
 from robustcl.terminal import sentence
 
 DEBUG = "ROBUSTCL_DEBUG"

@@ -11,7 +11,7 @@ import click
 
 from robustcl import registry
 from robustcl.errors import RobustclError
-from robustcl.installed import KINDS, Entry, version
+from robustcl.registry.installed import KINDS, Entry, version
 
 EXTRAS = {"art": "art", "torchattacks": "torchattacks", "cuml": "cuml"}
 """What may be installed beside the distribution -> the module that it brings."""

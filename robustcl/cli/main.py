@@ -110,7 +110,7 @@ def _refuse_swallowed(command: click.Command, words: Sequence[str]) -> None:
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
-        from robustcl.installed import version  # brings importlib.metadata
+        from robustcl.registry.installed import version  # brings importlib.metadata
 
         click.echo(f"robustcl {version()}")
         ctx.exit()

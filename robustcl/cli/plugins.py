@@ -10,7 +10,7 @@ import click
 
 from robustcl import registry
 from robustcl.errors import AmbiguousPlugin, UnknownPlugin, near
-from robustcl.installed import KINDS, normal
+from robustcl.registry.installed import KINDS, normal
 from robustcl.terminal import aligned
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only this kind of plugin.")

@@ -7,9 +7,10 @@ import json
 import click
 import tomli_w
 
-from robustcl import inherit, registry
+from robustcl import registry
 from robustcl.errors import UsageError
-from robustcl.inherit import summary
+from robustcl.recipe import inherit
+from robustcl.recipe.inherit import summary
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

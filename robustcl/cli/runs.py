@@ -14,9 +14,9 @@ from robustcl.composition import Composition
 from robustcl.composition.run import Run
 from robustcl.disk import as_usage, write_atomically
 from robustcl.errors import UsageError
-from robustcl.made import headline, of_results
-from robustcl.progress import Progress as Progress
+from robustcl.recipe.made import headline, of_results
 from robustcl.terminal import printable
+from robustcl.terminal.progress import Progress as Progress
 
 
 def train(

@@ -9,7 +9,7 @@ import click
 
 from robustcl import registry
 from robustcl.cli.parts import as_json, device, precision
-from robustcl.inherit import summary
+from robustcl.recipe.inherit import summary
 
 
 class RunByDefault(click.Group):

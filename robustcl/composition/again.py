@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl import reading
 from robustcl.composition import store
 from robustcl.composition.added import added
 from robustcl.composition.asked import attack_of, attack_table
@@ -19,6 +18,7 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
+from robustcl.recipe import reading
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 

@@ -7,13 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustcl import inherit
 from robustcl.arrays import whole
 from robustcl.composition import naming
 from robustcl.composition.assembly import assemble, read_plan
 from robustcl.composition.choose import SMALL, Flags, choose
 from robustcl.composition.plan import RecipePlan
 from robustcl.ratio import plain
+from robustcl.recipe import inherit
 from robustcl.train.log import Watcher
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Composition(RecipePlan):
             NonFiniteLoss, Interrupted: the run stopped; ``robustcl.resume`` continues it.
         """
         from robustcl.composition.run import reported, start
-        from robustcl.progress import shown
+        from robustcl.terminal.progress import shown
 
         with shown(watcher, say) as (watch, tell):
             count = whole(devices, "devices")

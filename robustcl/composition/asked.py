@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustcl import registry
-from robustcl.attacking import names, words
 from robustcl.composition.owners import Owners
 from robustcl.composition.parts import Parts
 from robustcl.disk import parse_toml
 from robustcl.errors import NeedNotMet, UnknownPlugin, UsageError, near
 from robustcl.evaluate import aim
 from robustcl.evaluate.solo import Solo
+from robustcl.interop import names, words
 from robustcl.protocols import Need
 from robustcl.ratio import plain
 from robustcl.recipe import Use

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl import inherit, reading
 from robustcl.composition import classifier, judging, lineage, needs, owners, remarks
 from robustcl.composition.build import build_stage
 from robustcl.composition.choose import Flags, choose
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
-from robustcl.duration import duration
 from robustcl.errors import UsageError
 from robustcl.nn.projector import Projector
-from robustcl.recipe import EncoderTable
+from robustcl.options.duration import duration
+from robustcl.recipe import EncoderTable, inherit, reading
 from robustcl.train.plan import StagePlan
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from robustcl.composition.plan import RecipePlan
-from robustcl.duration import Progress
-from robustcl.schedule import Schedule
+from robustcl.options.duration import Progress
+from robustcl.options.schedule import Schedule
 from robustcl.train.plan import Number, StagePlan, at
 
 _SHARE = 0.1

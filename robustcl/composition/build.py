@@ -6,9 +6,9 @@ from robustcl import options
 from robustcl.composition.attacks import Attacks
 from robustcl.composition.parts import Parts
 from robustcl.composition.terms import make_term
-from robustcl.duration import duration
 from robustcl.errors import UsageError, near
 from robustcl.options import Fraction
+from robustcl.options.duration import duration
 from robustcl.recipe import Ema, Stage, Targets, Use
 from robustcl.threat import Ball
 from robustcl.train.plan import (

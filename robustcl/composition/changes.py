@@ -10,7 +10,6 @@ from typing import Any
 
 import tomli_w
 
-from robustcl import override, reading
 from robustcl.composition import store
 from robustcl.composition.assembly import assemble
 from robustcl.composition.folder import only_one, reopen
@@ -18,6 +17,7 @@ from robustcl.composition.lock import digest
 from robustcl.composition.plan import RecipePlan
 from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
+from robustcl.recipe import override, reading
 from robustcl.train import checkpoint
 
 _STAGE = re.compile(r"stage\.([^.]+)\.(optimizer\..+|clip|epochs)")

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from robustcl import inherit, override, reading, registry
+from robustcl import registry
 from robustcl.composition import exchange, naming, settings
 from robustcl.composition.settings import Settings
 from robustcl.errors import UsageError
+from robustcl.recipe import inherit, override, reading
 
 SMALL = "small"
 """The budget that is meant where none is named."""

@@ -8,8 +8,8 @@ import tomli_w
 
 from robustcl.composition.lock import lock
 from robustcl.composition.plan import RecipePlan
-from robustcl.made import headline
 from robustcl.recipe import MAIN_ROUTE, Recipe, Stage
+from robustcl.recipe.made import headline
 from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Number, StagePlan
 

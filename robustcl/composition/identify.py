@@ -9,12 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from robustcl import reading
 from robustcl.composition import owners
 from robustcl.composition.build import build_stage
 from robustcl.composition.parts import Parts
 from robustcl.evaluate.identity import JUDGED, Identity, identity
-from robustcl.recipe import Recipe, Stage, Use
+from robustcl.recipe import Recipe, Stage, Use, reading
 from robustcl.threat import Ball
 from robustcl.train.plan import Part
 

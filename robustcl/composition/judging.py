@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl import reading
 from robustcl.composition import classifier, convergence, corrupt, lineage, needs, store
 from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
@@ -15,7 +14,7 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan
 from robustcl.errors import UsageError, near
 from robustcl.nn import weights
-from robustcl.recipe import Evaluate, Recipe, Stage
+from robustcl.recipe import Evaluate, Recipe, Stage, reading
 from robustcl.threat import Ball, parse_norm
 from robustcl.train.plan import StagePlan, routes_until
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from robustcl.composition.exchange import used
 from robustcl.errors import UsageError
-from robustcl.made import Made
+from robustcl.recipe.made import Made
 
 KINDS = ("generator", "objective", "selector", "target", "sampler")
 """The kinds that make a method; data set, backbone, views and optimiser are where and how long it is tried."""

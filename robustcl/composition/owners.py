@@ -9,7 +9,7 @@ from pathlib import Path
 from robustcl import registry
 from robustcl.disk import read_toml
 from robustcl.errors import AmbiguousPlugin, RobustclError, UnknownPlugin, UsageError
-from robustcl.installed import normal
+from robustcl.registry.installed import normal
 
 LOCK = "recipe.lock.toml"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from robustcl.duration import Duration
-from robustcl.schedule import Piecewise, Ramp
+from robustcl.options.duration import Duration
+from robustcl.options.schedule import Piecewise, Ramp
 from robustcl.train.plan import Number, StagePlan
 
 

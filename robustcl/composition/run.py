@@ -22,7 +22,7 @@ from robustcl.composition.stages import Say, Stages
 from robustcl.disk import as_usage, make_folder
 from robustcl.errors import RobustclError, UsageError
 from robustcl.evaluate.work import WHOLE, Work
-from robustcl.progress import shown
+from robustcl.terminal.progress import shown
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher
 

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from robustcl import override
 from robustcl.composition import exchange
 from robustcl.errors import UsageError, near
+from robustcl.recipe import override
 
 Settings = Mapping[str, Mapping[str, Any]]
 """``adapt.NAME`` and ``budget.NAME`` -> the paths that it has set, and their values."""

@@ -11,9 +11,9 @@ from robustcl.composition import averages, changes, store
 from robustcl.composition.data import Splits
 from robustcl.composition.lock import digest, digest_until
 from robustcl.composition.plan import RecipePlan
-from robustcl.duration import duration
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder, build_encoder
+from robustcl.options.duration import duration
 from robustcl.recipe import MAIN_ROUTE, Stage
 from robustcl.rng import Rng
 from robustcl.train.encoders import Encoders

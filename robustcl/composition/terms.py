@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from robustcl import schedule
 from robustcl.composition.parts import Parts
 from robustcl.composition.roles import bind, ref_to
 from robustcl.errors import UsageError, near
+from robustcl.options import schedule
 from robustcl.protocols import Need
 from robustcl.recipe import Stage, Term, Use
 from robustcl.train.plan import Number, Ref, TermPlan

@@ -17,7 +17,7 @@ from robustcl import gradients
 from robustcl.errors import RobustclError, UsageError, words
 from robustcl.evaluate.output import failure, logits_of
 from robustcl.nn.layout import bears_channels_last, channels_last
-from robustcl.snapshot import Snapshot
+from robustcl.nn.snapshot import Snapshot
 from robustcl.types import Embedding
 
 _ROWS = 8

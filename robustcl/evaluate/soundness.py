@@ -11,8 +11,8 @@ from torch import Tensor
 from robustcl.errors import DataError, RobustclError, UsageError
 from robustcl.evaluate.classifier import LOGITS, Classifier
 from robustcl.evaluate.output import failure
-from robustcl.snapshot import differ, random_states, set_random_states
-from robustcl.traces import Traces
+from robustcl.nn.snapshot import differ, random_states, set_random_states
+from robustcl.nn.traces import Traces
 
 
 def check(classifier: Classifier, x: Tensor, labels: Tensor) -> int:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robustcl import override, reading
 from robustcl.composition.data import same_images
 from robustcl.composition.parts import Parts
 from robustcl.data import agreement
@@ -21,7 +20,7 @@ from robustcl.inspection.splits import SplitFacts, Told, look
 from robustcl.inspection.twins import repeats, shared
 from robustcl.protocols import DatasetPlugin, Source
 from robustcl.ratio import plain
-from robustcl.recipe import Data
+from robustcl.recipe import Data, override, reading
 from robustcl.rng import Rng
 from robustcl.types import UNLABELED
 

@@ -18,9 +18,9 @@ from robustcl.nn.layout import bears_channels_last, channels_last, lay_out_conti
 from robustcl.nn.modes import locked
 from robustcl.nn.projector import Projector
 from robustcl.nn.routing import Router, convert, reroute
+from robustcl.nn.snapshot import Snapshot
 from robustcl.protocols import EncoderPlugin
 from robustcl.rng import Rng
-from robustcl.snapshot import Snapshot
 from robustcl.types import Embedding
 
 LAYERS = ("h", "z", "logits")

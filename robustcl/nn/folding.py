@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from robustcl.nn.layout import lay_out_channels_last
 from robustcl.nn.modes import is_training
-from robustcl.snapshot import random_states, set_random_states
+from robustcl.nn.snapshot import random_states, set_random_states
 
 Forward: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
 """(module, inputs (R, *item)) -> logits (R, L)."""

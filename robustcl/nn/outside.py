@@ -20,13 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import nn
 
-from robustcl import signals
 from robustcl.disk import Limits, read_bytes
 from robustcl.errors import UsageError, WeightsError, near
 from robustcl.nn.files import check_whole
 from robustcl.nn.modes import put_in_eval
 from robustcl.nn.normalised import Normalised, published
 from robustcl.nn.strict import fill
+from robustcl.processes import signals
 
 TORCHVISION = "torchvision"
 

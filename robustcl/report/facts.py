@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robustcl.made import of_results
+from robustcl.recipe.made import of_results
 
 
 def facts(results: Mapping[str, Any]) -> dict[str, str]:

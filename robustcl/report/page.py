@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from robustcl.made import headline, of_results
+from robustcl.recipe.made import headline, of_results
 from robustcl.report import blackbox, composition, curves, figures, picture, tables
 from robustcl.report.audits import audits, badge
 from robustcl.report.canvas import Drawing

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl import override, reading
 from robustcl.composition.data import Splits
 from robustcl.composition.folder import reopen
 from robustcl.composition.lock import lock
@@ -21,7 +20,7 @@ from robustcl.data.held import opened
 from robustcl.data.promises import class_names
 from robustcl.errors import UsageError
 from robustcl.protocols import DatasetPlugin, Need
-from robustcl.recipe import Use
+from robustcl.recipe import Use, override, reading
 from robustcl.study.grammar import Accuracy, AnyColumn
 from robustcl.study.places import evaluation
 from robustcl.train.log import Watcher

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from robustcl import override
-from robustcl.recipe import PluginTable, Section, Targets, Threat, Use
+from robustcl.recipe import PluginTable, Section, Targets, Threat, Use, override
 from robustcl.study.drawings import Figure
 
 Place = Literal["data", "other"]

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from robustcl import inherit, override
 from robustcl.arrays import whole
 from robustcl.composition import choose, naming, settings
 from robustcl.composition.assembly import assemble
@@ -18,7 +17,7 @@ from robustcl.composition.lock import digest
 from robustcl.composition.other_data import slug
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import RobustclError, UsageError
-from robustcl.recipe import Use
+from robustcl.recipe import Use, inherit, override
 from robustcl.study import elsewhere, source
 from robustcl.study.elsewhere import Elsewhere
 from robustcl.study.grammar import Row, Study

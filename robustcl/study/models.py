@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from robustcl import override
 from robustcl.composition.asked import check_attack, needs_of
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
@@ -24,7 +23,7 @@ from robustcl.evaluate.likeness import likeness
 from robustcl.evaluate.observer import Reading
 from robustcl.nn import outside
 from robustcl.protocols import Need
-from robustcl.recipe import Threat, Use
+from robustcl.recipe import Threat, Use, override
 from robustcl.rng import Rng
 from robustcl.study import measures
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps

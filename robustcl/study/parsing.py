@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from robustcl.errors import UsageError, near
-from robustcl.reading import sentence
+from robustcl.recipe.reading import sentence
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
 from robustcl.study.grammar import COLUMN, Accuracy, AnyColumn, Study, Transferred, merged, spread
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robustcl import inherit, override, reading, registry
+from robustcl import registry
 from robustcl.composition import exchange
 from robustcl.errors import UsageError
+from robustcl.recipe import inherit, override, reading
 from robustcl.study.grammar import Study
 from robustcl.study.parsing import parse
 

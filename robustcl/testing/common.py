@@ -6,8 +6,8 @@ import inspect
 import re
 from typing import Any
 
-from robustcl.members import faults
 from robustcl.protocols import Need
+from robustcl.registry.members import faults
 from robustcl.testing.subject import Check, Subject
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustcl import options, protocols, registry
+from robustcl.nn.traces import Traces
 from robustcl.protocols import Need
 from robustcl.testing.builders import DIMS
-from robustcl.traces import Traces
 
 
 class Skip(Exception):

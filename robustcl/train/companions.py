@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from lightning_fabric.strategies.launchers import subprocess_script
 
 from robustcl.errors import Interrupted
-from robustcl.lost import RANK, STUCK
+from robustcl.processes.lost import RANK, STUCK
 
 GRACE = 10.0
 """Seconds in which a process that has lost another one may end by itself."""

@@ -12,11 +12,11 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from robustcl.duration import Progress
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.modes import locked
 from robustcl.nn.routing import RoutedNorm
+from robustcl.options.duration import Progress
 from robustcl.train.plan import EmaPlan, StagePlan, at
 from robustcl.types import Embedding
 

@@ -13,7 +13,8 @@ from typing import Self
 
 import torch
 
-from robustcl import ranks, signals
+from robustcl import ranks
+from robustcl.processes import signals
 from robustcl.train import companions
 
 PATIENCE = 120.0

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from robustcl import protocols, ranks
 from robustcl.data.order import epoch_batches
-from robustcl.duration import Progress
 from robustcl.errors import Interrupted, NonFiniteLoss, UsageError
+from robustcl.options.duration import Progress
 from robustcl.train import checkpoint, pairs, state
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.plan import at

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from robustcl.data.draw import ViewSpec
-from robustcl.duration import Progress
-from robustcl.need import Need
+from robustcl.options.duration import Progress
+from robustcl.options.schedule import Schedule
+from robustcl.protocols import Need
 from robustcl.recipe import MAIN_ROUTE
-from robustcl.schedule import Schedule
 from robustcl.threat import Ball
 
 Number: TypeAlias = float | Schedule

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from robustcl import promises, ranks
 from robustcl.data.draw import draw_views, drawable
-from robustcl.duration import Progress
 from robustcl.errors import NonFiniteLoss
+from robustcl.options.duration import Progress
 from robustcl.protocols import Need
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng

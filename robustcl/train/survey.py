@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustcl import ranks
-from robustcl.duration import Progress
 from robustcl.errors import NeedNotMet, UsageError
 from robustcl.nn.modes import locked
+from robustcl.options.duration import Progress
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
 from robustcl.threat import Ball

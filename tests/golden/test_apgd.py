@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustcl import auto_step, promises
+from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding
 from robustcl_plugins.attacks.apgd import APGDCrossEntropy, APGDLogitsRatio, APGDTargets
+from robustcl_plugins.generators import auto_step
 from robustcl_plugins.generators.apgd import APGD
 from robustcl_plugins.generators.apgd_targeted import APGDTargeted
 from robustcl_plugins.generators.margin import dlr, likely_targets, margin, target_count, targeted_dlr

@@ -12,13 +12,14 @@ import tiny
 import torch
 from torch import nn
 
-from robustcl import compose, reading
+from robustcl import compose
 from robustcl.composition.api import from_tables
 from robustcl.composition.store import facts, load, stage_folder
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.routing import RoutedNorm
-from robustcl.schedule import Progress, Schedule, parse
+from robustcl.options.schedule import Progress, Schedule, parse
+from robustcl.recipe import reading
 from robustcl.testing.survey import TinySurvey
 from robustcl_plugins.protocols.aff import AdversarialFull
 from robustcl_plugins.protocols.frozen import AdversarialLinear, StandardLinear

@@ -11,8 +11,8 @@ import torch
 
 from robustcl.data.streamed import read_ahead
 from robustcl.errors import RobustclError, UsageError
-from robustcl.lost import RANK, WORKER, lost
 from robustcl.nn.backbone import features_of
+from robustcl.processes.lost import RANK, WORKER, lost
 
 
 class Endless:

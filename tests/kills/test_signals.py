@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from robustcl import signals
+from robustcl.processes import signals
 from robustcl.train.interrupt import Interrupt
 
 START = ("run", "tiny.toml", "--device", "cpu", "--out", "run")

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from robustcl import signals
 from robustcl.errors import UsageError, WeightsError
 from robustcl.nn import outside
 from robustcl.nn.files import check_whole
+from robustcl.processes import signals
 
 GOOD = "from torch import nn\n\ndef build():\n    return nn.Linear(2, 2)\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from robustcl.lost import STUCK
+from robustcl.processes.lost import STUCK
 from robustcl.train.interrupt import Interrupt
 
 PATIENCE = 0.6

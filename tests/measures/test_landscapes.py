@@ -17,8 +17,8 @@ from robustcl.measures import (
     input_landscape,
     weight_landscape,
 )
+from robustcl.nn.traces import Traces
 from robustcl.rng import Rng
-from robustcl.traces import Traces
 
 LABEL = torch.tensor([0, 2, 1, 0])
 

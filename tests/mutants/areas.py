@@ -8,13 +8,11 @@ AREAS = {
     "train": ["robustcl/train/*.py"],
     "selectors": ["plugins/robustcl_plugins/selectors/*.py"],
     "generators": ["plugins/robustcl_plugins/generators/*.py"],
-    "search": ["robustcl/search.py", "robustcl/auto_step.py", "robustcl/gradients.py"],
+    "search": ["robustcl/search.py", "plugins/robustcl_plugins/generators/auto_step.py", "robustcl/gradients.py"],
     "threat": [
-        "robustcl/threat.py",
-        "robustcl/shrink.py",
-        "robustcl/newton.py",
+        "robustcl/threat/*.py",
         "robustcl/rng.py",
-        "robustcl/hyperplane.py",
+        "plugins/robustcl_plugins/generators/hyperplane.py",
     ],
     "evaluate": ["robustcl/evaluate/*.py", "plugins/robustcl_plugins/protocols/*.py"],
     "audit": ["robustcl/audit/*.py"],
@@ -25,8 +23,8 @@ AREAS = {
     ],
     "nn": ["robustcl/nn/*.py", "plugins/robustcl_plugins/encoders/*.py"],
     "objectives": ["plugins/robustcl_plugins/objectives/*.py"],
-    "optimizers": ["plugins/robustcl_plugins/optimizers/*.py", "robustcl/schedule.py"],
-    "attacks": ["robustcl/attacks.py", "robustcl/attacking/*.py", "plugins/robustcl_plugins/attacks/*.py"],
+    "optimizers": ["plugins/robustcl_plugins/optimizers/*.py", "robustcl/options/schedule.py"],
+    "attacks": ["robustcl/attacks.py", "robustcl/interop/*.py", "plugins/robustcl_plugins/attacks/*.py"],
     "recipes": ["plugins/robustcl_plugins/recipes/*.toml"],
 }
 

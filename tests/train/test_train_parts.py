@@ -178,7 +178,7 @@ def test_views_are_followed_to_where_they_come_from() -> None:
 
 
 def test_followers_move_by_their_momentum_at_their_turn(run: StageRun) -> None:
-    from robustcl.duration import Progress
+    from robustcl.options.duration import Progress
 
     slow, online = run.encoders.ema["slow"], run.encoders.online
     with torch.no_grad():

@@ -11,13 +11,13 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustcl import auto_step
 from robustcl.errors import UsageError
 from robustcl.options import Class, Count, Fraction
 from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack
+from robustcl_plugins.generators import auto_step
 from robustcl_plugins.generators.margin import dlr, targeted_dlr
 from robustcl_plugins.generators.standing import Found, Loss, climb, pursue
 

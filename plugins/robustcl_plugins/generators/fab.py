@@ -9,13 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustcl import gradients, hyperplane, search
+from robustcl import gradients, search
 from robustcl.errors import UsageError
 from robustcl.options import Class, Count, Fraction, Positive
 from robustcl.protocols import Need
 from robustcl.rng import drawing
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding
+from robustcl_plugins.generators import hyperplane
 from robustcl_plugins.generators.margin import target_count
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from robustcl import gradients, search
-from robustcl.auto_step import Schedule
 from robustcl.contrast import wide
 from robustcl.types import Attack
+from robustcl_plugins.generators.auto_step import Schedule
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps logits (S, L), at least float32, and the climb's rows they belong to, (S,) int64, to what is maximised: (S,)."""

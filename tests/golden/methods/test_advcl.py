@@ -16,8 +16,8 @@ from torch import Tensor
 from robustcl import compose
 from robustcl.errors import UsageError
 from robustcl.nn.routing import RoutedNorm
+from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.testing import make_scene
 from robustcl.train.plan import at
 from robustcl.types import Attack, Clustering, Dims, Embedding, Pairs, Scene

@@ -12,8 +12,8 @@ from one_step import Seen, one_step
 from robustcl import compose
 from robustcl.errors import OptionError, UsageError
 from robustcl.nn.routing import RoutedNorm
+from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.testing import make_scene
 from robustcl.train.plan import at
 from robustcl.types import Embedding, Scene

@@ -13,8 +13,8 @@ from torch import Tensor
 from robustcl import compose
 from robustcl.composition.api import Composition
 from robustcl.errors import OptionError
+from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.testing import make_scene
 from robustcl.train.plan import at
 from robustcl.types import Embedding, Pairs, Scene

@@ -11,8 +11,8 @@ from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
+from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.testing import make_scene
 from robustcl.train.plan import at
 from robustcl.types import Embedding

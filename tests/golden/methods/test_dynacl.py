@@ -16,8 +16,8 @@ from torch import Tensor
 from robustcl import compose
 from robustcl.composition import store
 from robustcl.errors import UsageError
+from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
-from robustcl.schedule import Progress, Schedule
 from robustcl_plugins.targets.kmeans import KMeans
 
 Vector = Sequence[float]

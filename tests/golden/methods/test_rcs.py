@@ -15,8 +15,8 @@ from torch import Tensor
 
 from robustcl import compose
 from robustcl.errors import OptionError, UsageError
+from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
-from robustcl.schedule import Progress
 from robustcl.testing import TinySurvey
 from robustcl.train.plan import at
 from robustcl_plugins.samplers.divergence import DISTANCES

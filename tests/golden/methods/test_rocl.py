@@ -12,7 +12,7 @@ from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
-from robustcl.schedule import Progress, Schedule
+from robustcl.options.schedule import Progress, Schedule
 
 Vector = Sequence[float]
 

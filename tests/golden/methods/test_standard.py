@@ -10,7 +10,7 @@ import torch
 from one_step import Seen, one_step
 
 from robustcl import compose
-from robustcl.schedule import Progress
+from robustcl.options.schedule import Progress
 from robustcl.train.plan import at
 
 Vector = Sequence[float]

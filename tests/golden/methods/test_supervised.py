@@ -18,8 +18,8 @@ from robustcl import compose, registry
 from robustcl.composition.api import from_tables
 from robustcl.composition.store import load, stage_folder
 from robustcl.errors import UsageError
+from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
-from robustcl.schedule import Progress, Schedule
 from robustcl.testing import make_scene
 from robustcl.types import Embedding, Scene
 from robustcl_plugins.objectives.adr import ADR

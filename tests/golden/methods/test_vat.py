@@ -16,8 +16,8 @@ from robustcl import compose
 from robustcl.composition.data import open_splits
 from robustcl.data.labelled import Labelled, chosen
 from robustcl.errors import UsageError
+from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
-from robustcl.schedule import Progress, Schedule
 from robustcl.testing.survey import TinySurvey
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from robustcl.errors import UsageError
-from robustcl.newton import positive
 from robustcl.ratio import plain, ratio
 from robustcl.rng import Rng, drawing
-from robustcl.shrink import shrink_l1, shrink_l2
+from robustcl.threat.newton import positive
+from robustcl.threat.shrink import shrink_l1, shrink_l2
 
 Range = tuple[float, float] | None
 _LEAST = torch.finfo(torch.float32).tiny

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import annotated_types
 from pydantic import BeforeValidator
 
+from robustcl.options.signature import constructor
 from robustcl.ratio import ratio
-from robustcl.signature import constructor
 
 _HEAD = re.compile(
     r"(?:^|\n|(?<=[.;])[ \n])\s*[-*]?\s*"  # a line's start, or behind a sentence

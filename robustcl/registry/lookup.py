@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 
 from robustcl.errors import AmbiguousPlugin, UnknownPlugin, near
-from robustcl.installed import KINDS, Entry, normal, scan
+from robustcl.registry.installed import KINDS, Entry, normal, scan
 
 added: ContextVar[tuple[Entry, ...]] = ContextVar("robustcl_local_plugins", default=())
 """What ``registry.local`` has added."""

@@ -18,8 +18,8 @@ from robustcl.evaluate.probe import Caller
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.logits import Logits
 from robustcl.nn.modes import MODES, has_one_mode, is_training, locked
+from robustcl.nn.snapshot import differ, random_states, set_random_states
 from robustcl.rng import Rng
-from robustcl.snapshot import differ, random_states, set_random_states
 from robustcl.types import Embedding
 
 JUDGING = "eval"

@@ -14,9 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustcl.attacking import given, telling
-from robustcl.attacking.bound import BoundAttack, Target
-from robustcl.attacking.subject import JUDGING
 from robustcl.disk import make_folder
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import aim, soundness
@@ -24,6 +21,9 @@ from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.likeness import likeness
 from robustcl.evaluate.work import Work
+from robustcl.interop import given, telling
+from robustcl.interop.bound import BoundAttack, Target
+from robustcl.interop.subject import JUDGING
 from robustcl.protocols import PerturbationGenerator
 
 

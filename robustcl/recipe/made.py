@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from robustcl.tables import Section
+from robustcl.recipe.tables import Section
 
 
 class Replaced(Section):

@@ -10,13 +10,13 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from robustcl.attacking import evaluation, given
-from robustcl.attacking.bound import BoundAttack, Target
-from robustcl.attacking.moving import Mover
-from robustcl.attacking.subject import JUDGING
 from robustcl.errors import UsageError
 from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.journal import Outcome
+from robustcl.interop import evaluation, given
+from robustcl.interop.bound import BoundAttack, Target
+from robustcl.interop.moving import Mover
+from robustcl.interop.subject import JUDGING
 
 
 class ModelAttack(BoundAttack):

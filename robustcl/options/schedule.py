@@ -23,10 +23,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from robustcl.duration import Duration as Duration
-from robustcl.duration import Progress as Progress
-from robustcl.duration import duration
 from robustcl.errors import OptionError
+from robustcl.options.duration import Duration as Duration
+from robustcl.options.duration import Progress as Progress
+from robustcl.options.duration import duration
 from robustcl.ratio import ratio
 
 _NONE, _WHOLE = Duration(0), Duration(1.0, "fraction")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
-from robustcl import registry, signature
+from robustcl import registry
 from robustcl.errors import OptionError, RobustclError
+from robustcl.options import signature
 from robustcl.threat import Ball
 
 _ELSEWHERE: Mapping[str, str] = {

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from robustcl.errors import UsageError
-from robustcl.made import Made
-from robustcl.tables import PluginTable as PluginTable
-from robustcl.tables import Section as Section
-from robustcl.tables import Use as Use
-from robustcl.tables import named
+from robustcl.recipe.made import Made
+from robustcl.recipe.tables import PluginTable as PluginTable
+from robustcl.recipe.tables import Section as Section
+from robustcl.recipe.tables import Use as Use
+from robustcl.recipe.tables import named
 
 MAIN_ROUTE = "clean"
 """The batch-norm branch of a view that the recipe routes nowhere else."""

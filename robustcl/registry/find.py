@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Final
 
 from robustcl.errors import AmbiguousPlugin, BrokenPlugin, NotAPlugin, RobustclError, UnknownPlugin, UsageError
-from robustcl.installed import KINDS, Entry, Origin, scan
-from robustcl.lookup import added, check_kind, choose, entries, labels
+from robustcl.registry.installed import KINDS, Entry, Origin, scan
+from robustcl.registry.lookup import added, check_kind, choose, entries, labels
 
 __all__ = [
     "KINDS",
@@ -161,7 +161,7 @@ def load(entry: Entry) -> type:
 
 
 def _faults(kind: str, cls: type) -> list[str]:
-    from robustcl.members import faults  # brings torch, as the plugin just did
+    from robustcl.registry.members import faults  # brings torch, as the plugin just did
 
     return faults(kind, cls)
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustcl.attacking import elsewhere, given, words
-from robustcl.attacking.names import Made
-from robustcl.attacking.subject import JUDGING, Subject
 from robustcl.errors import NeedNotMet, NotOffered, UsageError
 from robustcl.evaluate import aim
 from robustcl.evaluate.judge import Members
+from robustcl.interop import elsewhere, given, words
+from robustcl.interop.names import Made
+from robustcl.interop.subject import JUDGING, Subject
 from robustcl.protocols import Need
 from robustcl.ratio import plain
 from robustcl.rng import Rng

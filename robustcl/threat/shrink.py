@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustcl import newton
-from robustcl.newton import positive
+from robustcl.threat import newton
+from robustcl.threat.newton import positive
 
 Range = tuple[float, float] | None
 _LEAST, _MOST = 1e-140, 1e140  # other lengths are measured after scaling: their squares are 0 or infinite

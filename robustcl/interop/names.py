@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustcl import options, registry
-from robustcl.attacking import words
 from robustcl.errors import AmbiguousPlugin, NotAPlugin, OptionError, UsageError, near
+from robustcl.interop import words
 from robustcl.ratio import plain
 
 KINDS = ("generator", "attack")

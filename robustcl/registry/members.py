@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Protocol
 
+from robustcl.options.signature import constructor
 from robustcl.protocols import KINDS, Need
-from robustcl.signature import constructor
 
 
 def faults(kind: str, found: object) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import DataError, UsageError
-from robustcl.snapshot import Snapshot
+from robustcl.nn.snapshot import Snapshot
 from robustcl.threat import Ball, Range, excess
 
 

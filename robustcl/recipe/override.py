@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustcl.errors import UsageError
-from robustcl.recipe import GeneratorTable, Term
+from robustcl.recipe.grammar import GeneratorTable, Term
 
 
 def apply(tables: dict[str, Any], assignment: str, flag: str = "--set") -> None:

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robustcl import override, reading, registry
+from robustcl import registry
 from robustcl.errors import UnknownPlugin, UsageError
+from robustcl.recipe import override, reading
 
 _OWN = ("name", "about", "cite", "base")
 """What a recipe says of itself."""

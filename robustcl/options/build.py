@@ -20,11 +20,11 @@ import annotated_types
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
-from robustcl import signature, wording
-from robustcl.duration import Progress
 from robustcl.errors import NotAPlugin, OptionError, RobustclError, near, words
+from robustcl.options import signature, wording
+from robustcl.options.duration import Progress
+from robustcl.options.schedule import Constant, Piecewise, Ramp, Schedule, is_schedule, parse
 from robustcl.ratio import plain, ratio
-from robustcl.schedule import Constant, Piecewise, Ramp, Schedule, is_schedule, parse
 
 Ratio = Annotated[float, BeforeValidator(ratio)]
 """A float that may be written as a ratio, "8/255"."""

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from robustcl.disk import Limits, parse_toml, read_text
 from robustcl.errors import UsageError
-from robustcl.recipe import BallTable, Ema, Of, Projector, Recipe, Settings, Stage, Threat, Use
+from robustcl.recipe.grammar import BallTable, Ema, Of, Projector, Recipe, Settings, Stage, Threat
+from robustcl.recipe.tables import Use
 
 _LIMITS = Limits(file=8 << 20)
 

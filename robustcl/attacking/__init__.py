@@ -1,1 +1,0 @@
-"""Attacks on models that somebody else has built: names, checks, the bound attack and its evaluation."""

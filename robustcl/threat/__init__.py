@@ -1,0 +1,15 @@
+"""The threat model: norm balls, and the nearest point of one that lies within the range of valid values."""
+
+from robustcl.threat.ball import (
+    Ball,
+    Range,
+    excess,
+    parse_norm,
+)
+
+__all__ = [
+    "Ball",
+    "Range",
+    "excess",
+    "parse_norm",
+]

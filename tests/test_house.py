@@ -1,0 +1,58 @@
+"""The house: no circle of files or rooms, no arrow that the architecture's page does not show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import house
+import pytest
+
+GRAPH = house.imports(house.ROOT)
+
+
+def test_no_file_is_part_of_a_circle() -> None:
+    assert house.circles(GRAPH) == []
+
+
+def test_no_room_is_part_of_a_circle() -> None:
+    assert house.circles(house.rooms(GRAPH)) == []
+
+
+def test_the_page_shows_every_room_and_every_arrow() -> None:
+    drawn = house.drawn(house.PAGE.read_text(encoding="utf-8"))
+    assert drawn == house.table(house.rooms(GRAPH)), "python tests/house.py draws docs/architecture.md anew"
+
+
+def test_nothing_imports_the_built_in_plugins_or_the_tests() -> None:
+    for path in (house.ROOT / "robustcl").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "import robustcl_plugins" not in text
+        assert "from robustcl_plugins" not in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from robustcl.a import two",
+        "from robustcl import a",
+        "import robustcl.a.two",
+        "def later() -> None:\n    from robustcl.a.two import it",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from robustcl.a import two",
+    ],
+)
+def test_a_circle_is_seen_wherever_the_import_stands(tmp_path: Path, line: str) -> None:
+    for name, text in {"a/__init__": "", "a/two": "from robustcl.b import it", "b": line, "__init__": ""}.items():
+        path = tmp_path / "robustcl" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    graph = house.imports(tmp_path)
+    assert house.circles(house.rooms(graph)) == [["a", "b"]]
+    of_files = [] if line == "from robustcl import a" else [["robustcl.a.two", "robustcl.b"]]
+    assert house.circles(graph) == of_files
+
+
+def test_a_room_stands_above_what_it_uses() -> None:
+    graph = house.rooms(GRAPH)
+    order = house.levels(graph)
+    assert all(order.index(room) < order.index(other) for room, others in graph.items() for other in others)
+    assert order[-1] in {"errors", "ratio"}
