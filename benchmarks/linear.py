@@ -19,8 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 import robustcl
+from robustcl.analysis.again import Wanted
 from robustcl.composition import api
-from robustcl.composition.again import Wanted
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.stages import Stages

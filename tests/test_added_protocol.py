@@ -11,9 +11,9 @@ import tiny
 import torch
 
 from robustcl import search
+from robustcl.analysis.again import evaluate_again
 from robustcl.composition import compose, store
 from robustcl.composition.added import added
-from robustcl.composition.again import evaluate_again
 from robustcl.composition.api import from_tables
 from robustcl.errors import CheckpointError, UnknownPlugin
 

@@ -13,11 +13,11 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner
 
+from robustcl.analysis import again
+from robustcl.analysis.bare import Asked, judge_model
 from robustcl.cli.audit import command as audit
 from robustcl.cli.evaluate import command
-from robustcl.composition import again
 from robustcl.composition.asked import attack_of, attack_table
-from robustcl.composition.bare import Asked, judge_model
 from robustcl.composition.parts import Parts
 from robustcl.errors import Contradiction, UsageError
 from robustcl.evaluate.evidence import Evidence

@@ -20,7 +20,7 @@ import tiny
 import torch
 from forks import fork
 
-from robustcl.composition import again
+from robustcl.analysis import again
 
 Start = Callable[[Path, Sequence[str]], "subprocess.CompletedProcess[str]"]
 RECIPE = """

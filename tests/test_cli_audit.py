@@ -19,8 +19,8 @@ from zoo.honest import mlp, trained
 from zoo.images import digits
 from zoo.masked import Quantised
 
+from robustcl.analysis.again import evaluate_again
 from robustcl.composition import api, audited
-from robustcl.composition.again import evaluate_again
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members

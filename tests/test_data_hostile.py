@@ -14,7 +14,7 @@ import torch
 from folders import image_folder
 
 import robustcl
-from robustcl.composition.bare import Asked, judge_model
+from robustcl.analysis.bare import Asked, judge_model
 from robustcl.errors import DataError
 from robustcl.inspection import Inspection
 from robustcl_plugins.datasets.imagefolder import ImageFolder

@@ -16,8 +16,8 @@ from forks import fork
 from torch import nn
 
 from robustcl import report
+from robustcl.analysis.bare import Asked, judge_model
 from robustcl.cli import console
-from robustcl.composition.bare import Asked, judge_model
 from robustcl.errors import DataError, OptionError, UsageError, WeightsError
 from robustcl.evaluate import shards
 from robustcl.evaluate.journal import Journal

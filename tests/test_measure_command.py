@@ -23,14 +23,14 @@ from test_report_browser import FLAGS
 from torch import Tensor, nn
 
 from robustcl import measures, report
+from robustcl.analysis.measure import kept, run
+from robustcl.analysis.measure.numbers import Found
+from robustcl.analysis.measure.opened import Asked
+from robustcl.analysis.measure.run import MEASURES, measure
 from robustcl.composition import api, store
 from robustcl.data.held import keep, opened
 from robustcl.errors import UsageError
 from robustcl.measures.catalogue import NUMBERS, chosen
-from robustcl.measuring import kept, run
-from robustcl.measuring.numbers import Found
-from robustcl.measuring.opened import Asked
-from robustcl.measuring.run import MEASURES, measure
 from robustcl.report.drops import drops
 from robustcl.report.load import load
 from robustcl.report.measured import Measured, measured
@@ -210,7 +210,7 @@ class TestNumbers:
         assert set(found["inversion/index"].tolist()) <= set(oracle.index.tolist())
 
     def test_another_radius_for_another_norm(self, fresh: Path) -> None:
-        from robustcl.measuring.pictures import _step_along_signs
+        from robustcl.analysis.measure.pictures import _step_along_signs
 
         x = torch.rand(2, 1, 8, 8)
         for norm, eps in (("Linf", 0.1), ("L2", 0.5), ("L1", 3.0)):

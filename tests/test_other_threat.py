@@ -12,15 +12,15 @@ from click.testing import CliRunner
 
 from robustcl import report
 from robustcl.analysis import surrogates
+from robustcl.analysis.again import Wanted, evaluate_again
 from robustcl.analysis.audit import of_run
+from robustcl.analysis.black_box import matrix
+from robustcl.analysis.other_threat import evaluate_under
 from robustcl.cli.audit import command as audit
 from robustcl.cli.evaluate import command as evaluate
 from robustcl.cli.transfer import command as transfer
 from robustcl.composition import api, store
-from robustcl.composition.again import Wanted, evaluate_again
 from robustcl.composition.data import open_test
-from robustcl.composition.other_threat import evaluate_under
-from robustcl.composition.transfer import matrix
 from robustcl.errors import RobustclError, UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.work import Work

@@ -14,9 +14,9 @@ import tomli_w
 import torch
 from click.testing import CliRunner
 
+from robustcl.analysis.again import Wanted
+from robustcl.analysis.other_data import evaluate_elsewhere
 from robustcl.cli.study import command
-from robustcl.composition.again import Wanted
-from robustcl.composition.other_data import evaluate_elsewhere
 from robustcl.errors import UsageError
 from robustcl.study import api, elsewhere, grid, table
 from robustcl.study.grammar import Study

@@ -15,10 +15,11 @@ from click.testing import CliRunner
 from forks import fork
 from torch import Tensor, nn
 
+from robustcl.analysis import black_box as transfer
+from robustcl.analysis.again import Wanted, evaluate_again
+from robustcl.analysis.other_data import evaluate_elsewhere
 from robustcl.cli.evaluate import command as evaluate
-from robustcl.composition import api, store, transfer
-from robustcl.composition.again import Wanted, evaluate_again
-from robustcl.composition.other_data import evaluate_elsewhere
+from robustcl.composition import api, store
 from robustcl.data.held import keep, opened
 from robustcl.errors import UsageError, WeightsError
 from robustcl.evaluate.classifier import of_model
@@ -283,7 +284,7 @@ def test_its_folder_is_a_run_like_any_other(moved: Path, runs: list[Path], archi
 
 
 def test_every_judged_encoder_becomes_a_stage(runs: list[Path]) -> None:
-    from robustcl.composition.other_data import recipe as elsewhere
+    from robustcl.analysis.other_data import recipe as elsewhere
 
     tables = reading.read(runs[0] / "recipe.lock.toml")
     tables["stage"] = [{"name": "pretrain"}, {"name": "robust"}]

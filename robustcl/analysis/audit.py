@@ -10,32 +10,28 @@ from typing import Any
 
 import torch
 
-from robustcl.analysis import surrogates
+from robustcl.analysis import other_threat, surrogates
+from robustcl.analysis.again import Wanted
+from robustcl.analysis.subject import OpenRun, Subject, open_run
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
 from robustcl.audit.values import Audit
-from robustcl.composition import audited, contents, other_threat
-from robustcl.composition.again import Wanted
+from robustcl.composition import audited
 from robustcl.composition.assembly import assemble
-from robustcl.composition.evaluation import Evaluation
-from robustcl.composition.folder import only_one
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
-from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.composition.run import check_device
-from robustcl.composition.stages import Say, Stages
+from robustcl.composition.stages import Say
 from robustcl.data.held import keep, opened
 from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
-from robustcl.evaluate.classifier import Classifier, of_encoder
+from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import Outcome
-from robustcl.evaluate.work import WHOLE
 from robustcl.recipe import Use
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
-from robustcl.train.log import watch_nothing
 
 SAMPLES = 200
 
@@ -130,15 +126,8 @@ def of_run(
     if surrogate is not None:
         task = judged.recipe.data.use, len(class_names(judged.dataset.plugin))
         others.append(surrogates.opened(surrogate, surrogate_weights, *task, engine, say, audited=folder))
-    with only_one(folder):
-        splits = contents.open_again(judged, folder, engine.device)
-        assert splits.test is not None
-        evaluation = Evaluation(Stages(judged, folder, engine, watch_nothing, say, splits), WHOLE, home)
-        found = [
-            _of_route(judged, evaluation, plan, route, splits.test)
-            for plan in judged.evaluations
-            for route in plan.table.route
-        ]
+    with open_run(judged, folder, engine, say, home=home) as run:
+        found = [_asked(run, subject, home) for subject in run.subjects()]
         if lacking := [each.name for each in found if attacks and not each.known]:
             said = " and ".join(str(attack) for attack in attacks)
             raise UsageError(
@@ -148,16 +137,12 @@ def of_run(
         yield [replace(each, surrogates=(*others, *_beside(each, found))) for each in found]
 
 
-def _of_route(judged: RecipePlan, evaluation: Evaluation, plan: EvaluationPlan, route: str, test: Images) -> Opened:
-    encoder = evaluation.prepared(plan, route)
-    question = evaluation.question(plan, route, encoder, test)
-    assert evaluation.journal is not None  # one process, so this is the first rank
-    asked = evaluation.questions(plan, question, judged.ball)
-    known = audited.known(evaluation.journal, asked)
-    classifier, seed = of_encoder(encoder, route), judged.recipe.seed
-    place = audited.place_of([key for key, _ in asked], seed) if asked else {"protocol": plan.table.use, "route": route}
-    return Opened(f"{plan.table.use} {route}", classifier, test, judged.ball, seed, tuple(known),
-                  place=place, home=evaluation.folder)  # fmt: skip
+def _asked(run: OpenRun, subject: Subject, home: Path) -> Opened:
+    questions = run.questions(subject)
+    keys = [key for key, _ in questions]
+    place = audited.place_of(keys, subject.seed) if keys else {"protocol": subject.protocol, "route": subject.route}
+    return Opened(subject.name, subject.classifier, subject.test, subject.ball, subject.seed,
+                  tuple(run.known(questions)), place=place, home=home)  # fmt: skip
 
 
 def _beside(one: Opened, found: Sequence[Opened]) -> list[Surrogate]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from robustcl.analysis import opponents
 from robustcl.audit.rivals import Surrogate
-from robustcl.composition import opponents
 from robustcl.composition.stages import Say
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import Classifier, of_model
@@ -49,13 +49,13 @@ def opened(
         raise UsageError(f"--surrogate-weights: the run {spec} has weights of its own; leave them out")
     if audited is not None and folder.resolve() == audited.resolve():
         raise UsageError(f"--surrogate {spec} is the audited run itself; name another one")
-    found = opponents.opened(folder, None, None, engine, say)
+    found = opponents.open_opponent(folder, None, None, engine, say)
     if (found.dataset, found.classes) != (dataset, classes):
         raise UsageError(
             f"--surrogate {spec} tells {found.classes} classes of {found.dataset} apart, and the audited model "
             f"{classes} of {dataset}; name a model of the same task"
         )
-    return f"{spec} ({found.protocol} {found.route})", found.classifier
+    return f"{spec} ({found.name})", found.classifier
 
 
 def placed(

@@ -91,9 +91,9 @@ def command(shard: str | None, budget: str | None, as_json: bool, run: str | Non
 
 
 def _run(run: str, given: dict[str, Any], work: Work, progress: Progress) -> Run:
-    from robustcl.composition.again import Wanted, evaluate_again
-    from robustcl.composition.other_data import evaluate_elsewhere
-    from robustcl.composition.other_threat import evaluate_under
+    from robustcl.analysis.again import Wanted, evaluate_again
+    from robustcl.analysis.other_data import evaluate_elsewhere
+    from robustcl.analysis.other_threat import evaluate_under
 
     corruptions = given["corruptions"] or False
     asked: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _steps(text: str) -> list[int]:
 
 
 def _model(given: dict[str, Any], work: Work, progress: Progress) -> Run:
-    from robustcl.composition.bare import Asked, judge_model
+    from robustcl.analysis.bare import Asked, judge_model
 
     for flag in ("dataset", "out"):
         if given[flag] is None:

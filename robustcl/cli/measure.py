@@ -36,9 +36,9 @@ def command(run: Path, what: tuple[str, ...], as_json: bool, **given: Any) -> No
     features and a map. They go into RUN/representation.json; what was measured before of the same sample stays there.
     """  # fmt: skip
     chosen(what)  # a misspelt name is told before anything is loaded
+    from robustcl.analysis.measure.opened import Asked
+    from robustcl.analysis.measure.run import measure
     from robustcl.cli.runs import Progress
-    from robustcl.measuring.opened import Asked
-    from robustcl.measuring.run import measure
 
     with Progress() as progress:
         entry = measure(

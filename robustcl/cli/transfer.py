@@ -38,8 +38,8 @@ def command(runs: tuple[Path, ...], attack: str | None, as_json: bool, **given: 
     goes on where it was cut off. The report page of each run shows the table too.
     """
     from robustcl import report
+    from robustcl.analysis.black_box import matrix
     from robustcl.cli.runs import Progress
-    from robustcl.composition.transfer import matrix
     from robustcl.report import blackbox
 
     with Progress() as progress:

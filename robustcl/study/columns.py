@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustcl.analysis.other_data import stage_name
 from robustcl.composition import store
-from robustcl.composition.other_data import stage_name
 from robustcl.disk import parse_json, read_lines
 from robustcl.errors import DataError
 from robustcl.evaluate.observer import Reading

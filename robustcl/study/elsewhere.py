@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustcl.analysis.other_data import judged_on, slug
 from robustcl.composition.data import Splits
 from robustcl.composition.folder import reopen
 from robustcl.composition.lock import lock
-from robustcl.composition.other_data import judged_on, slug
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
 from robustcl.composition.run import resume

@@ -12,23 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustcl.composition import contents
+from robustcl.analysis.subject import open_run
 from robustcl.composition.data import Splits
-from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import reopen
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
-from robustcl.composition.stages import Stages
 from robustcl.data.subset import Images
 from robustcl.disk import read_json, write_atomically
 from robustcl.errors import DataError
-from robustcl.evaluate.classifier import Classifier, of_encoder
+from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.observer import Observer
-from robustcl.evaluate.work import WHOLE
 from robustcl.nn.encoder import Encoder
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
-from robustcl.train.log import watch_nothing
 
 _FILE = "measures.json"
 
@@ -68,18 +64,15 @@ def opened(folder: Path, plan: EvaluationPlan, route: str) -> Finished:
     """Open a run's directory at the evaluation that answers to ``plan``, with the classifier that it judged."""
     composition, options = reopen(folder)
     engine = Engine(options["device"], 1, options["precision"])
-    splits = contents.open_again(composition, folder, engine.device)
-    run = Stages(composition, folder, engine, watch_nothing, lambda sentence: None, splits)
     own = next(other for other in composition.evaluations if _judged(other) == _judged(plan))
-    encoder = Evaluation(run, WHOLE).prepared(own, route)
-    test = splits.test
-    assert test is not None
+    with open_run(composition, folder, engine, lambda sentence: None) as run:
+        found = run.subject(own, route)
+    test, splits = found.test, found.splits
     index = torch.arange(min(test.samples, own.table.samples or test.samples), device=test.device)
-    rng = Rng(composition.recipe.seed, "study", own.table.use, route)
     return Finished(
-        classifier=of_encoder(encoder, route), ball=composition.ball, engine=engine, test=test, index=index,
-        block=own.table.block, rng=rng, outputs=len(splits.classes), composition=composition, splits=splits,
-        encoder=encoder, route=route,
+        classifier=found.classifier, ball=found.ball, engine=engine, test=test, index=index, block=own.table.block,
+        rng=Rng(found.seed, "study", own.table.use, route), outputs=len(splits.classes), composition=composition,
+        splits=splits, encoder=found.encoder, route=route,
     )  # fmt: skip
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from robustcl.analysis.other_data import slug
 from robustcl.arrays import whole
 from robustcl.composition import choose, naming, settings
 from robustcl.composition.assembly import assemble
 from robustcl.composition.choose import Flags
 from robustcl.composition.lock import digest
-from robustcl.composition.other_data import slug
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import RobustclError, UsageError
 from robustcl.recipe import Use, inherit, override

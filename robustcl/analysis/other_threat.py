@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from robustcl.analysis.again import Wanted
 from robustcl.composition import answers, contents
-from robustcl.composition.again import Wanted
 from robustcl.composition.asked import attack_of
 from robustcl.composition.assembly import assemble
 from robustcl.composition.evaluation import Evaluation

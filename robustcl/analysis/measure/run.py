@@ -7,14 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from robustcl.analysis.measure import kept, numbers, pictures
+from robustcl.analysis.measure.numbers import Found
+from robustcl.analysis.measure.opened import Asked, Measured, opened
+from robustcl.analysis.measure.views import Told, Views, seen
 from robustcl.errors import UsageError
 from robustcl.measures.catalogue import chosen
-from robustcl.measuring import kept, numbers, pictures
-from robustcl.measuring.numbers import Found
-from robustcl.measuring.opened import Asked, Subject, opened
-from robustcl.measuring.views import Told, Views, seen
 
-MEASURES: Mapping[str, Callable[[Subject, Views], Found]] = MappingProxyType({
+MEASURES: Mapping[str, Callable[[Measured, Views], Found]] = MappingProxyType({
     "r-div": numbers.divergence,
     "class-distances": numbers.class_distances,
     "alignment": numbers.alignment,

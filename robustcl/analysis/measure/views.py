@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustcl.measuring.opened import Subject
+from robustcl.analysis.measure.opened import Measured
 from robustcl.rng import Rng
 
 _TRAINING = 2000
@@ -38,7 +38,7 @@ class Views:
     kept: Tensor
 
 
-def seen(subject: Subject, told: Told) -> Views:
+def seen(subject: Measured, told: Told) -> Views:
     """Attack the sample and embed it, block by block."""
     parts: list[tuple[Tensor, ...]] = []
     done = 0
@@ -56,7 +56,7 @@ def seen(subject: Subject, told: Told) -> Views:
 
 
 @torch.no_grad()
-def training(subject: Subject, rng: Rng) -> tuple[Tensor, Tensor]:
+def training(subject: Measured, rng: Rng) -> tuple[Tensor, Tensor]:
     """Return features (m, F) and labels (m,) of labelled training images, at most 2000 drawn by ``rng``."""
     labelled = (subject.train.labels >= 0).nonzero()[:, 0].cpu()
     index = labelled[rng.permutation(len(labelled))[:_TRAINING]].sort().values
@@ -66,7 +66,7 @@ def training(subject: Subject, rng: Rng) -> tuple[Tensor, Tensor]:
     ]
 
 
-def _attacked(subject: Subject, x: Tensor, label: Tensor, rows: Tensor, *, onward: bool) -> tuple[Tensor, Tensor]:
+def _attacked(subject: Measured, x: Tensor, label: Tensor, rows: Tensor, *, onward: bool) -> tuple[Tensor, Tensor]:
     """Return adversarial inputs and the predictions (R,) on them.
 
     ``onward``: every image is attacked to the end, those that were wrong before too; otherwise as in evaluation, where

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustcl import measures
-from robustcl.measuring.numbers import Found, array
-from robustcl.measuring.opened import Subject
-from robustcl.measuring.views import Views
+from robustcl.analysis.measure.numbers import Found, array
+from robustcl.analysis.measure.opened import Measured
+from robustcl.analysis.measure.views import Views
 from robustcl.threat import Ball
 
 _GRID, _GRID_IMAGES = 21, 25
@@ -19,7 +19,7 @@ _STEP_SIZE = 0.0125
 """Length of an inversion's step in L2 for an input of one value; it grows with the root of their number."""
 
 
-def input_landscape(subject: Subject, views: Views) -> Found:
+def input_landscape(subject: Measured, views: Views) -> Found:
     """The mean loss on the plane of the gradient's sign and random signs, a threat's radius to each side.
 
     The radius is the step along signs whose length in the threat's norm is eps.
@@ -40,7 +40,7 @@ def input_landscape(subject: Subject, views: Views) -> Found:
     return Found(numbers, {"axis": array(found.axis), "loss": array(mean)}, {"images": len(x), "radius": radius})
 
 
-def weight_landscape(subject: Subject, views: Views) -> Found:
+def weight_landscape(subject: Measured, views: Views) -> Found:
     """The loss of clean images, and of their fixed attacked versions, along one filter-normalised direction."""
     label, rng = views.label[:_CURVE_IMAGES], subject.rng.child("weight-landscape")
     curves = {}
@@ -62,7 +62,7 @@ def weight_landscape(subject: Subject, views: Views) -> Found:
     )
 
 
-def inversion(subject: Subject, views: Views) -> Found:
+def inversion(subject: Measured, views: Views) -> Found:
     """Images found from noise that have the features of some of the sample, one of each class first."""
     rows = _spread(views.label)
     x = views.x[rows]

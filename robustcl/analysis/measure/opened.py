@@ -10,29 +10,24 @@ from typing import Any
 
 from torch import Tensor
 
-from robustcl.composition import contents, store
-from robustcl.composition.again import Wanted
+from robustcl.analysis.again import Wanted
+from robustcl.analysis.subject import Subject, open_run
+from robustcl.composition import store
 from robustcl.composition.asked import check_attack
 from robustcl.composition.assembly import assemble
 from robustcl.composition.data import Splits
-from robustcl.composition.evaluation import Evaluation
-from robustcl.composition.folder import only_one, reopen
-from robustcl.composition.plan import EvaluationPlan, RecipePlan
-from robustcl.composition.stages import Stages
+from robustcl.composition.folder import reopen
+from robustcl.composition.plan import RecipePlan
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
-from robustcl.evaluate.classifier import of_encoder
-from robustcl.evaluate.journal import model_hash
 from robustcl.evaluate.judge import Members
 from robustcl.evaluate.observer import Observer
-from robustcl.evaluate.work import WHOLE
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.modes import locked
 from robustcl.nn.weights import read_config
 from robustcl.rng import Rng
 from robustcl.train.engine import Engine
-from robustcl.train.log import watch_nothing
 
 SAMPLES = 200
 """Images that are measured where nobody says how many."""
@@ -55,7 +50,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subject:
+class Measured:
     """What is measured: one prepared encoder on one route, and which images of a split, (n,) int64.
 
     question: protocol, route, split, samples, attack, threat and weights; other answers belong to other questions.
@@ -89,7 +84,7 @@ class Subject:
 
 
 @contextmanager
-def opened(folder: Path, asked: Asked, say: Callable[[str], None]) -> Iterator[Subject]:
+def opened(folder: Path, asked: Asked, say: Callable[[str], None]) -> Iterator[Measured]:
     """Open a finished run for one process; what its protocol trains is trained where no evaluation has done so yet.
 
     Raises:
@@ -102,28 +97,23 @@ def opened(folder: Path, asked: Asked, say: Callable[[str], None]) -> Iterator[S
         raise UsageError(f"the recipe of {folder} attacks nothing under {plan.table.use}: name an attack by --attack")
     where = f"evaluate.{plan.table.use}" if asked.attack is None else "--attack"
     check_attack(plan.table.attacks[0], where, whose=judged.parts.owners)
-    splits = contents.open_again(judged, folder, engine.device, test=asked.split == "test")
-    images = splits.test or _validation(splits)
-    index = _sample(images, asked, judged.recipe.seed)
-    with only_one(folder):
-        stages = Stages(judged, folder, engine, watch_nothing, say, splits)
-        route = plan.table.route[0]
-        encoder = Evaluation(stages, WHOLE).prepared(plan, route)
-        # The evaluation's own stream: the attack does to each image what it did there.
-        rng = Rng(judged.recipe.seed, "evaluate", plan.table.use, route)
-        yield Subject(
-            question=_question(judged, plan, route, asked, len(index), encoder, folder),
-            encoder=encoder,
-            route=route,
-            judge=Observer(of_encoder(encoder, route), judged.ball, rng, engine.autocast),
+    with open_run(judged, folder, engine, say, test=asked.split == "test") as run:
+        images = run.splits.test or _validation(run.splits)
+        index = _sample(images, asked, judged.recipe.seed)
+        found = run.subject(plan)
+        yield Measured(
+            question=_question(found, asked, len(index)),
+            encoder=found.encoder,
+            route=found.route,
+            judge=Observer(found.classifier, found.ball, found.rng, engine.autocast),
             attack=plan.attacks[0].name,
-            members=scaled.members(plan.attacks[0].plugin, len(splits.classes), judged.ball),
+            members=scaled.members(plan.attacks[0].plugin, len(run.splits.classes), found.ball),
             block=plan.table.block,
             images=images,
             index=index,
-            train=splits.train,
-            classes=splits.classes,
-            rng=Rng(judged.recipe.seed, "measure", plan.table.use, route),
+            train=run.splits.train,
+            classes=run.splits.classes,
+            rng=Rng(found.seed, "measure", found.protocol, found.route),
         )
 
 
@@ -173,18 +163,15 @@ def _sample(images: Images, asked: Asked, seed: int) -> Tensor:
     return index
 
 
-def _question(
-    judged: RecipePlan, plan: EvaluationPlan, route: str, asked: Asked, samples: int, encoder: Encoder,
-    folder: Path,
-) -> dict[str, Any]:  # fmt: skip
-    stage = plan.table.stage or judged.stages[-1].name
+def _question(of: Subject, asked: Asked, samples: int) -> dict[str, Any]:
+    plan = of.evaluation
+    stage = plan.table.stage or of.plan.stages[-1].name
     suffix = "" if plan.table.encoder == "online" else f"@{plan.table.encoder}"
-    weights = store.resolve(f"stage:{stage}{suffix}", folder)
+    weights = store.resolve(f"stage:{stage}{suffix}", of.folder)
     first = plan.table.attacks[0]
     return {
-        "protocol": plan.table.use, "route": route, "split": asked.split, "samples": samples,
-        "attack": {"use": first.use, **judged.parts.resolved(first)},
-        "norm": judged.ball.norm, "eps": float(judged.ball.eps), "seed": judged.recipe.seed,
-        "model": model_hash(encoder.state_dict()),
-        "weights": {"folder": weights.relative_to(folder).as_posix(), "sha256": read_config(weights)["sha256"]},
+        "protocol": of.protocol, "route": of.route, "split": asked.split, "samples": samples,
+        "attack": {"use": first.use, **of.plan.parts.resolved(first)},
+        "norm": of.ball.norm, "eps": float(of.ball.eps), "seed": of.seed, "model": of.model,
+        "weights": {"folder": weights.relative_to(of.folder).as_posix(), "sha256": read_config(weights)["sha256"]},
     }  # fmt: skip

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustcl.analysis.measure.numbers import Found
 from robustcl.data.artifacts import read_arrays
 from robustcl.disk import make_folder, read_json, write_atomically
 from robustcl.errors import DataError
-from robustcl.measuring.numbers import Found
 
 FILE, SCHEMA = "representation.json", 1
 

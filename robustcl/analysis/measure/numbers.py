@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustcl import measures
-from robustcl.measuring.opened import Subject
-from robustcl.measuring.views import Views, training
+from robustcl.analysis.measure.opened import Measured
+from robustcl.analysis.measure.views import Views, training
 
 _NEIGHBOURS = 10
 
@@ -37,7 +37,7 @@ def array(value: Tensor) -> NDArray[Any]:
     return found
 
 
-def divergence(subject: Subject, views: Views) -> Found:
+def divergence(subject: Measured, views: Views) -> Found:
     """R-DIV and its parts, with each anchor's."""
     found = measures.relative_divergence(views.clean, views.after, views.label)
     moved = float(measures.feature_divergence(views.clean, views.after).mean())
@@ -47,7 +47,7 @@ def divergence(subject: Subject, views: Views) -> Found:
     )
 
 
-def class_distances(subject: Subject, views: Views) -> Found:
+def class_distances(subject: Measured, views: Views) -> Found:
     """The ratio of distances between and within classes, and the tables of classes."""
     clean = measures.class_distances(views.clean, views.label)
     after = measures.class_distances(views.after, views.label)
@@ -57,23 +57,23 @@ def class_distances(subject: Subject, views: Views) -> Found:
     )
 
 
-def alignment(subject: Subject, views: Views) -> Found:
+def alignment(subject: Measured, views: Views) -> Found:
     """Alignment of clean and attacked features as positive pairs."""
     return Found({"pairs": measures.alignment(views.clean, views.after)})
 
 
-def uniformity(subject: Subject, views: Views) -> Found:
+def uniformity(subject: Measured, views: Views) -> Found:
     """Uniformity of clean and of attacked features."""
     return Found({"features": _pair(measures.uniformity(views.clean), measures.uniformity(views.after))})
 
 
-def silhouette(subject: Subject, views: Views) -> Found:
+def silhouette(subject: Measured, views: Views) -> Found:
     """Silhouettes of the classes."""
     found = measures.silhouettes(views.clean, views.after, views.label)
     return Found({"classes": _pair(found.clean, found.adversarial)})
 
 
-def separability(subject: Subject, views: Views) -> Found:
+def separability(subject: Measured, views: Views) -> Found:
     """A linear classifier of clean training features, judged on the sample's."""
     train, label = training(subject, subject.rng.child("separability"))
     found = measures.linear_separability(train, label, views.clean, views.label)
@@ -83,7 +83,7 @@ def separability(subject: Subject, views: Views) -> Found:
     )
 
 
-def rank(subject: Subject, views: Views) -> Found:
+def rank(subject: Measured, views: Views) -> Found:
     """Effective rank and deviation of the features."""
     return Found({
         "effective": _pair(measures.effective_rank(views.clean), measures.effective_rank(views.after)),
@@ -91,7 +91,7 @@ def rank(subject: Subject, views: Views) -> Found:
     })  # fmt: skip
 
 
-def relative_drop(subject: Subject, views: Views) -> Found:
+def relative_drop(subject: Measured, views: Views) -> Found:
     """What the attack takes of the accuracy, and of the true class's probability.
 
     Accuracy counts an image as wrong from its first error on, as evaluation does; fooled and probability look at
@@ -107,7 +107,7 @@ def relative_drop(subject: Subject, views: Views) -> Found:
     })  # fmt: skip
 
 
-def entropy(subject: Subject, views: Views) -> Found:
+def entropy(subject: Measured, views: Views) -> Found:
     """Doubt of the predictions, and mixture of classes among neighbours."""
     count = min(_NEIGHBOURS, len(views.label) - 1)
     predicted = [float(measures.prediction_entropy(x).mean()) for x in (views.logits, views.logits_after)]
@@ -117,7 +117,7 @@ def entropy(subject: Subject, views: Views) -> Found:
     return Found({"prediction": _pair(*predicted), "neighbours": _pair(*around)}, settings={"neighbours": count})
 
 
-def embedding(subject: Subject, views: Views) -> Found:
+def embedding(subject: Measured, views: Views) -> Found:
     """Clean and attacked features in one t-SNE map, each point with the entropy of its prediction."""
     points = array(measures.t_sne(torch.cat([views.clean, views.after])))
     half = len(views.label)

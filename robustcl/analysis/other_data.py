@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from robustcl.analysis.again import Wanted
 from robustcl.composition import folder as folder_of
 from robustcl.composition import preflight, store
-from robustcl.composition.again import Wanted
 from robustcl.composition.assembly import assemble
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.plan import RecipePlan

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustcl.composition import opponents
+from robustcl.analysis import opponents
+from robustcl.analysis.subject import Subject
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.folder import made, only_one
 from robustcl.composition.judging import ball_of
-from robustcl.composition.opponents import Opponent
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
 from robustcl.disk import write_atomically
@@ -30,7 +30,7 @@ from robustcl.evaluate import resolved, scaled
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.judge import Judge, Members
-from robustcl.evaluate.unstopped import adversaries
+from robustcl.evaluate.unstopped import Unstopped, adversaries
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -99,7 +99,7 @@ def matrix(
     # What is asked wrongly is said before the first run is opened, which may take a while.
     asked = _asked(attack)
     ball = _given_ball(norm, eps)
-    found = [opponents.opened(path, protocol, route, engine, say) for path in paths]
+    found = [opponents.open_opponent(path, protocol, route, engine, say) for path in paths]
     index = opponents.common(found, samples)
     ball = ball or opponents.common_ball(found, eps)
     part, spec = asked or opponents.common_attack(found, ball)
@@ -120,7 +120,7 @@ def matrix(
 class _Contest:
     """All sources against all judges on the test images of ``index`` (n,)."""
 
-    opponents: Sequence[Opponent]
+    opponents: Sequence[Subject]
     index: Tensor
     ball: Ball
     attack: str
@@ -133,7 +133,9 @@ class _Contest:
     """All options of the attack as it runs."""
 
     def tables(self, engine: Engine) -> dict[str, Any]:
-        sources = [(source, source.judge(self.ball, engine)) for source in self.opponents]
+        sources = [
+            (source, Unstopped(source.classifier, self.ball, source.rng, engine.autocast)) for source in self.opponents
+        ]
         grid = [self._row(None, None), *(self._row(source, judge) for source, judge in sources)]
         n = len(self.index)
         bounds = [[wilson(correct, n) for correct in row] for row in grid]
@@ -147,23 +149,23 @@ class _Contest:
             "accuracy": accuracy, "low": low, "high": high,
         }  # fmt: skip
 
-    def _row(self, source: Opponent | None, judge: Judge | None) -> list[int]:
+    def _row(self, source: Subject | None, judge: Judge | None) -> list[int]:
         """Return how many images each opponent gets right; those of no source are clean."""
         keys = [self._key(source, other) for other in self.opponents]
         for number, block in enumerate(torch.split(self.index, _BLOCK), 1):
             missing = [i for i in block.tolist() if any(i not in self.journal.known(key) for key in keys)]
             if missing:
                 self._judge(torch.tensor(missing), source, judge, keys)
-            told = f"{self.attack} of {source.name}" if source else CLEAN
+            told = f"{self.attack} of {opponents.called(source)}" if source else CLEAN
             self.watcher(told, min(number * _BLOCK, len(self.index)), len(self.index), {})
         if source is not None and judge is not None and (remark := judge.remark()) is not None:
-            self.say(f"{source.name}: {remark}")
+            self.say(f"{opponents.called(source)}: {remark}")
         return [
             sum(self.journal.known(key)[i][-1].correct for i in self.index.tolist()) for key in keys
         ]  # fmt: skip
 
-    def _judge(self, index: Tensor, source: Opponent | None, judge: Judge | None, keys: Sequence[Key]) -> None:
-        images = self.opponents[0].images
+    def _judge(self, index: Tensor, source: Subject | None, judge: Judge | None, keys: Sequence[Key]) -> None:
+        images = self.opponents[0].test
         rows = index.to(images.device)
         x, label = images.fetch(rows), images.labels[rows]
         if judge is not None:
@@ -174,7 +176,7 @@ class _Contest:
             member = self.attack if source else CLEAN
             self.journal.append(key, [Outcome(i, y, p, p == y, seed, digest, member) for i, y, p, digest in lines])
 
-    def _key(self, source: Opponent | None, judge: Opponent) -> Key:
+    def _key(self, source: Subject | None, judge: Subject) -> Key:
         spec: dict[str, Any] = {"judge": judge.identity, "data": judge.dataset}
         if source is not None:
             spec |= {**self.question, "source": source.identity}
@@ -207,7 +209,7 @@ def _given_ball(norm: str | None, eps: str | float | None) -> Ball | None:
     return ball_of(norm, eps, "--eps")
 
 
-def _digest(found: Sequence[Opponent], question: Mapping[str, Any]) -> str:
+def _digest(found: Sequence[Subject], question: Mapping[str, Any]) -> str:
     whole = [[opponent.identity for opponent in found], question]
     return hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=4).hexdigest()
 
