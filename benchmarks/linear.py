@@ -24,7 +24,7 @@ from robustcl.composition import api
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.stages import Stages
-from robustcl.evaluate.head import embedded
+from robustcl.evaluate.head import embed_labelled
 from robustcl.evaluate.work import WHOLE
 from robustcl.nn.encoder import Encoder
 from robustcl.train.engine import Engine
@@ -52,9 +52,9 @@ def main() -> int:
     outcome = ours.classifier.outcome  # type: ignore[union-attr]
     assert splits.test is not None
     assert splits.validation is not None
-    features, label = embedded(ours, ROUTE, splits.train)
-    test, truth = embedded(ours, ROUTE, splits.test)
-    held = embedded(ours, ROUTE, splits.validation)
+    features, label = embed_labelled(ours, ROUTE, splits.train)
+    test, truth = embed_labelled(ours, ROUTE, splits.test)
+    held = embed_labelled(ours, ROUTE, splits.validation)
     plugin = linear.evaluations[0].protocol.plugin
     fits = compare(
         lambda: plugin.head(features, label, len(splits.classes), validation=held),

@@ -44,7 +44,7 @@ def write() -> int:
 def page(name: str, composition: Composition) -> str:
     """Return the page of one recipe."""
     recipe = composition.recipe
-    tables = {key: value for key, value in inherit.installed(name).items() if key not in ("about", "deviations")}
+    tables = {key: value for key, value in inherit.read_installed(name).items() if key not in ("about", "deviations")}
     deviations = "\n".join(f"- {line}" for line in recipe.deviations) or "None that we know of."
     parts = [
         f"# {name}",

@@ -187,7 +187,7 @@ def __getattr__(attribute: str) -> Factory:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *names.spelled()})
+    return sorted({*__all__, *names.list_names()})
 
 
 def _factory(kind: str, name: str, where: str) -> Factory:

@@ -106,7 +106,7 @@ class Tally:
 
 
 @contextmanager
-def tallied(rows: int) -> Iterator[Tally]:
+def listen(rows: int) -> Iterator[Tally]:
     """Yield who hears of gradients that are not finite, among an attack's ``rows``, as long as the block lasts."""
     tally = Tally(rows)
     token = _LISTENING.set(tally)

@@ -17,8 +17,8 @@ from torch import nn
 from robustcl import attacks, options, registry
 from robustcl.composition import store
 from robustcl.composition.folder import reopen
-from robustcl.data.held import opened
-from robustcl.data.streamed import as_pixels, checked
+from robustcl.data.held import open_source
+from robustcl.data.streamed import as_pixels, fetch
 from robustcl.errors import DataError, UsageError, WeightsError, near
 from robustcl.evaluate.journal import CLEAN
 from robustcl.interop import given
@@ -186,13 +186,13 @@ def _test_split(dataset: str, data_dir: str | Path) -> Source:
     if not takes and str(data_dir) != _DATA_DIR:
         raise UsageError(f"data_dir = {str(data_dir)!r}: the data set {dataset} reads no files; leave data_dir out")
     plugin = options.build(cls, preset | ({"path": str(data_dir)} if takes else {}), f"the data set {dataset}").instance
-    return opened(plugin, "test")
+    return open_source(plugin, "test")
 
 
 def _images(source: Source, count: int, dataset: str) -> tuple[torch.Tensor, torch.Tensor]:
     if not 1 <= count <= len(source.labels):
         raise DataError(f"n_examples = {count}: {dataset} has {len(source.labels)} test images; ask for 1 to as many")
-    chunks = [as_pixels(checked(source, index)) for index in torch.split(torch.arange(count), _CHUNK)]
+    chunks = [as_pixels(fetch(source, index)) for index in torch.split(torch.arange(count), _CHUNK)]
     return torch.cat(chunks), source.labels[:count]
 
 

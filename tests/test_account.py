@@ -70,7 +70,7 @@ def test_the_matrix_says_with_which_target_a_generator_composes() -> None:
     assert cells
     for cell in cells:
         assert cell.refused is None
-        assert matrix.tried(cell.generator, cell.objective).refused is not None
+        assert matrix.attempt(cell.generator, cell.objective).refused is not None
         assert Need.CLUSTERS in get("generator", str(cell.generator)).needs  # type: ignore[attr-defined]
         assert f"--target {cell.target}" in cell.command
     assert f"| with --target {cells[0].target} |" in matrix.markdown({"generator x objective": cells})

@@ -13,7 +13,7 @@ import torch
 from robustcl import search
 from robustcl.analysis.again import evaluate_again
 from robustcl.composition import compose, store
-from robustcl.composition.added import added
+from robustcl.composition.added import entry_for
 from robustcl.composition.api import from_tables
 from robustcl.errors import CheckpointError, UnknownPlugin
 
@@ -26,7 +26,7 @@ def locked(recipe: str, dataset: str = "digits") -> dict[str, Any]:
 
 @pytest.mark.parametrize("protocol", ["alf", "aff", "fsf", "semi-supervised"])
 def test_digits_are_not_mirrored_by_it_and_the_ball_is_the_recipes(protocol: str) -> None:
-    table = added(locked("simclr"), protocol)
+    table = entry_for(locked("simclr"), protocol)
     assert table["view"] == DIGITS_VIEW
     assert table["attacks"][0]["step_size"] == "8/255"
     assert not {"lr", "epochs", "batch", "decay_at"} & table.keys()  # the schedule is its own
@@ -36,22 +36,22 @@ def test_digits_are_not_mirrored_by_it_and_the_ball_is_the_recipes(protocol: str
 
 @pytest.mark.parametrize("protocol", ["linear", "knn", "own"])
 def test_a_protocol_without_the_option_takes_none(protocol: str) -> None:
-    assert "view" not in added(locked("simclr"), protocol)
+    assert "view" not in entry_for(locked("simclr"), protocol)
 
 
 def test_the_judged_encoder_and_routes_stay() -> None:
-    table = added(locked("dynacl"), "alf")
+    table = entry_for(locked("dynacl"), "alf")
     assert (table["encoder"], table["route"]) == ("ema", ["adv"])
 
 
 def test_a_recipe_whose_own_protocol_has_no_view_lends_that_of_its_stage() -> None:
-    assert added(locked("at"), "alf")["view"] == DIGITS_VIEW
-    assert added(locked("at", "cifar10"), "alf")["view"] == "weak"
+    assert entry_for(locked("at"), "alf")["view"] == DIGITS_VIEW
+    assert entry_for(locked("at", "cifar10"), "alf")["view"] == "weak"
 
 
 def test_an_unknown_protocol_is_a_sentence() -> None:
     with pytest.raises(UnknownPlugin, match=r"evaluate\.alv"):
-        added(locked("simclr"), "alv")
+        entry_for(locked("simclr"), "alv")
 
 
 def test_its_attack_steps_by_a_quarter_of_eps() -> None:
@@ -75,7 +75,7 @@ def test_alf_is_that_of_a_recipe_that_always_had_it() -> None:
     alf = {"use": "alf", "view": DIGITS_VIEW, **{key: small()["evaluate"][0][key] for key in ("route", "attacks")}}
     whole = from_tables(small(alf), "tiny").evaluations[1]
     tables = from_tables(small(), "tiny").lock()
-    later = from_tables({**tables, "evaluate": [added(tables, "alf")]}, "tiny").evaluations[0]
+    later = from_tables({**tables, "evaluate": [entry_for(tables, "alf")]}, "tiny").evaluations[0]
     assert later.identity == whole.identity
     assert [stage.model_dump() for stage, _ in later.stages["adv"]] == [s.model_dump() for s, _ in whole.stages["adv"]]
 

@@ -381,7 +381,7 @@ def test_a_gradient_of_the_wrong_sign_is_wrong_twice_over():
 
 def test_chance_is_the_binomial_s():
     for more, less in ((0, 0), (3, 0), (5, 2), (7, 7), (2, 9)):
-        assert chance.one_sided(more, less) == pytest.approx(binom.sf(more - 1, more + less, 0.5))
+        assert chance.mcnemar(more, less) == pytest.approx(binom.sf(more - 1, more + less, 0.5))
     assert not chance.beyond(1, 100)
     assert chance.beyond(2, 100)
     assert not chance.beyond(2, 1000)
@@ -390,14 +390,14 @@ def test_chance_is_the_binomial_s():
     for count, n, share in ((0, 4, 0.05), (1, 1, 0.05), (6, 10, 0.05), (3, 10, 0.5), (10, 10, 0.2), (90, 5000, 0.05)):
         assert chance.at_least(count, n, share) == pytest.approx(binom.sf(count - 1, n, share))
     everyone = torch.ones(100, dtype=torch.bool)
-    shares = [chance.overstated(torch.arange(100) < fallen, everyone) for fallen in (0, 5, 6, 7, 15, 16)]
+    shares = [chance.say_overstatement(torch.arange(100) < fallen, everyone) for fallen in (0, 5, 6, 7, 15, 16)]
     assert shares == ["pass", "pass", "pass", "warn", "warn", "fail"]
     few = torch.arange(100) < 10
-    assert [chance.overstated(torch.arange(100) < fallen, few) for fallen in (0, 1, 3, 4, 6)] == [
+    assert [chance.say_overstatement(torch.arange(100) < fallen, few) for fallen in (0, 1, 3, 4, 6)] == [
         *["pass"] * 3,
         *["fail"] * 2,
     ]
-    assert chance.overstated(~few, ~everyone) == "pass"
+    assert chance.say_overstatement(~few, ~everyone) == "pass"
     assert not chance.above(12, 100, 0.1)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from robustcl import registry
 from robustcl.audit import budgets, chance, gradients, hygiene, record, rivals, runner, slopes, strength
 from robustcl.audit.attacks import CHEAP, DEEP, Arm, Effort
-from robustcl.audit.bench import Bench, count, percent, reported
+from robustcl.audit.bench import Bench, count, count_known, percent
 from robustcl.audit.shown import headline, lines
 from robustcl.audit.slopes import Slopes
 from robustcl.audit.values import Audit, Finding
@@ -128,7 +128,7 @@ def test_strays_of_a_sweep(n: int, strays: int, verdict: str) -> None:
     (100, 1, "pass"), (100, 2, "warn"), (200, 2, "pass"), (200, 3, "warn"), (100, 50, "warn"), (100, 60, "fail"),
 ])  # fmt: skip
 def test_what_an_unbounded_attack_may_leave(n: int, standing: int, verdict: str) -> None:
-    found = budgets.unbounded(bench(n, replace(IDLE, unbounded=breaking(standing, n))))
+    found = budgets.lift_bounds(bench(n, replace(IDLE, unbounded=breaking(standing, n))))
     assert (found.verdict, found.samples) == (verdict, tuple(range(standing)))
 
 
@@ -147,7 +147,7 @@ def test_what_a_blind_search_alone_may_break(n: int, left: int, verdict: str) ->
 
 @pytest.mark.parametrize(("gained", "verdict"), [(6, "report"), (12, "warn"), (15, "warn"), (16, "fail")])
 def test_a_targeted_attack_that_breaks_more(gained: int, verdict: str) -> None:
-    assert strength.targeted(bench(100, replace(IDLE, targeted=breaking(0, gained)))).verdict == verdict
+    assert strength.aim_attacks(bench(100, replace(IDLE, targeted=breaking(0, gained)))).verdict == verdict
 
 
 def test_the_worst_case_is_held_against_what_was_reported() -> None:
@@ -322,17 +322,17 @@ def test_chances() -> None:
     ]
     assert chance.above(5, 5, 0.5)
     assert not chance.above(0, 0, 0.0)
-    assert chance.one_sided(0, 0) == 1.0
+    assert chance.mcnemar(0, 0) == 1.0
     assert chance.at_least(2, 2, 0.5) == pytest.approx(0.25)
     assert chance.at_least(1, 2, 0.25) == pytest.approx(1 - 0.75**2)
     assert chance.at_least(1, 3, 0.25) == pytest.approx(1 - 0.75**3)
 
 
 def test_what_is_told_of_a_report() -> None:
-    told = reported(known(6, 2), [1, 2, 3, 9])
+    told = count_known(known(6, 2), [1, 2, 3, 9])
     assert (told["samples"], told["standing"]) == (3, 2)
-    assert told["hash"] == reported(known(6, 2)[::-1], [3, 2, 1])["hash"]
-    assert told["hash"] != reported(known(6, 3), [1, 2, 3])["hash"]
+    assert told["hash"] == count_known(known(6, 2)[::-1], [3, 2, 1])["hash"]
+    assert told["hash"] != count_known(known(6, 3), [1, 2, 3])["hash"]
     assert len(told["hash"]) == 12
 
 

@@ -242,7 +242,7 @@ def test_a_check_that_breaks_down_is_a_warning_of_one_line() -> None:
 def test_shares_that_overstate(fallen: int, n: int, verdict: str) -> None:
     lost = torch.arange(max(n, 1)) < fallen
     judged = torch.ones(max(n, 1), dtype=torch.bool) if n else torch.zeros(1, dtype=torch.bool)
-    found = chance.overstated(lost, judged)
+    found = chance.say_overstatement(lost, judged)
     order = ["pass", "warn", "fail"]
     assert found == verdict or (verdict == "warn" and found in order)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball, excess
-from robustcl.threat.newton import scaled_to_length, thresholded, thresholded_to_length
+from robustcl.threat.newton import scaled_to_length, soft_threshold, thresholded_to_length
 from robustcl.threat.shrink import shrink_l2
 
 NORMS = ("Linf", "L2", "L1")
@@ -202,7 +202,7 @@ def test_thresholds_of_sizes_far_beyond_the_radius(scale):
     size = scale * torch.tensor([[1.0, 1.0, 1.0, 0.5], [1.0, 0.5, 0.25, 0.0]], dtype=torch.float64)
     eps = torch.full((2, 1), 0.3, dtype=torch.float64)
     expected = torch.tensor([[0.1, 0.1, 0.1, 0.0], [0.3, 0.0, 0.0, 0.0]], dtype=torch.float64)
-    torch.testing.assert_close(thresholded(size, eps), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(soft_threshold(size, eps), expected, rtol=0, atol=1e-9)
     torch.testing.assert_close(thresholded_to_length(size, size, eps), expected, rtol=0, atol=1e-9)
 
 

@@ -12,7 +12,7 @@ from robustcl.audit import gradients, hygiene
 from robustcl.audit.attacks import CHEAP
 from robustcl.audit.bench import Bench
 from robustcl.audit.slopes import Slopes
-from robustcl.data.labelled import chosen
+from robustcl.data.labelled import choose_labelled
 from robustcl.data.split import holdout
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.soundness import probabilities
@@ -88,7 +88,7 @@ def test_the_held_out_part_is_rounded_up_and_floats_add_none(n: int, share: floa
 @pytest.mark.parametrize(("amount", "kept"), [(0.1, 3), (0.096, 2), (0.01, 1), (1.0, 25), (7, 7), (0.5, 13)])
 def test_a_share_of_labels_is_rounded_and_at_least_one(amount: float, kept: int) -> None:
     labels = torch.cat([torch.arange(25) % 5, torch.full((9,), -1)])
-    assert len(chosen(labels, amount, Rng(0))) == kept
+    assert len(choose_labelled(labels, amount, Rng(0))) == kept
 
 
 @pytest.mark.parametrize(("accept", "taken"), [(0.0, 0), (0.29, 29), (0.3, 30), (1.0, 100), (0.004, 0), (0.006, 1)])

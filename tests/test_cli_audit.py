@@ -158,7 +158,7 @@ def held(tmp_path: Path) -> Held:
         there = journal.known(key)
         journal.append(key, [Outcome(i, 0, 0, True, 0, "", "pgd-20") for i in range(judged) if i not in there])
         asked: list[tuple[Key, Members]] = [(key, [("pgd-20", Lazy())])]
-        found = audited.audited(tmp_path, judge, digits()[1], journal, asked, samples, seed, tell_nobody, said.append)
+        found = audited.obtain(tmp_path, judge, digits()[1], journal, asked, samples, seed, tell_nobody, said.append)
         (tmp_path / "results.json").write_text(json.dumps({"audit": [found]}))
         return found, said
 

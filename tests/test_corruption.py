@@ -225,7 +225,7 @@ def test_what_the_time_did_not_reach_is_left_out_and_never_zero(tmp_path: Path) 
         fetch=lambda index: torch.rand(len(index), 3, 32, 32),
     )  # fmt: skip
     dataset: Any = SimpleNamespace()
-    assert corrupt.measured(judge, images, dataset, question, measurement) is None
-    assert convergence.measured(judge, images, question, measurement, 2) is None
+    assert corrupt.measure(judge, images, dataset, question, measurement) is None
+    assert convergence.measure(judge, images, question, measurement, 2) is None
     assert "the time was up before fog, contrast" in said[0]
     assert "convergence: the time was up before any sample was judged" in said[1]

@@ -20,7 +20,7 @@ from robustcl.data import (
     epoch_batches,
     holdout,
     keep,
-    opened,
+    open_source,
 )
 from robustcl.errors import DataError, UsageError
 from robustcl.rng import Rng
@@ -123,9 +123,9 @@ def test_opened_passes_the_split_and_the_error_on() -> None:
             return Squares()
 
     dataset: Any = Dataset()
-    assert isinstance(opened(dataset, "train"), Squares)
+    assert isinstance(open_source(dataset, "train"), Squares)
     with pytest.raises(DataError, match="no such file"):
-        opened(dataset, "test")
+        open_source(dataset, "test")
 
 
 @settings(deadline=None, max_examples=60)

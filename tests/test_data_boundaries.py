@@ -15,7 +15,7 @@ from robustcl.data.corrupted import Generated, Stored
 from robustcl.data.digest import image_digests, of_split
 from robustcl.data.draw import ViewSpec, draw_views
 from robustcl.data.held import Held
-from robustcl.data.labelled import Labelled, chosen
+from robustcl.data.labelled import Labelled, choose_labelled
 from robustcl.data.moments import LEAST, Moments, statistics_of
 from robustcl.data.order import epoch_batches
 from robustcl.data.split import holdout
@@ -45,31 +45,31 @@ def held() -> Held:
 )
 def test_so_many_labels_are_kept_as_equally_as_they_can_be(amount: float, count: int) -> None:
     labels = torch.cat([Source.labels, torch.tensor([-1, -1])])
-    rows = chosen(labels, amount, Rng(0, "labels"))
+    rows = choose_labelled(labels, amount, Rng(0, "labels"))
     assert len(rows) == count
     assert rows.tolist() == sorted(set(rows.tolist()))
     assert rows.max() < 12
     kept = torch.bincount(labels[rows], minlength=3)
     assert int(kept.max() - kept.min()) <= 1
-    more = chosen(labels, 12, Rng(0, "labels"))
+    more = choose_labelled(labels, 12, Rng(0, "labels"))
     assert set(rows.tolist()) <= set(more.tolist())
 
 
 def test_a_class_of_few_images_gives_all_and_the_others_more() -> None:
     labels = torch.tensor([0, 1, 1, 1, 1, 2, 2, 2, 2])
-    rows = chosen(labels, 7, Rng(0))
+    rows = choose_labelled(labels, 7, Rng(0))
     assert torch.bincount(labels[rows]).tolist() == [1, 3, 3]
     with pytest.raises(UsageError, match="10 labels are asked for, and only 9 images have one"):
-        chosen(labels, 10, Rng(0))
+        choose_labelled(labels, 10, Rng(0))
 
 
 def test_other_seeds_keep_other_labels_and_classes_are_drawn_apart() -> None:
     labels = torch.arange(60) % 3
-    rows = [tuple(chosen(labels, 12, Rng(seed)).tolist()) for seed in range(4)]
+    rows = [tuple(choose_labelled(labels, 12, Rng(seed)).tolist()) for seed in range(4)]
     assert len(set(rows)) == 4
     places = {tuple(row // 3 for row in rows[0] if row % 3 == label) for label in range(3)}
     assert len(places) == 3, "each class has a stream of its own"
-    singles = {int(labels[chosen(labels, 1, Rng(seed))]) for seed in range(12)}
+    singles = {int(labels[choose_labelled(labels, 1, Rng(seed))]) for seed in range(12)}
     assert singles == {0, 1, 2}, "whose turn is first is drawn too"
 
 

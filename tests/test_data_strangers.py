@@ -214,7 +214,7 @@ def test_a_model_is_not_judged_on_it(
 
 def test_what_decodes_in_processes_says_the_same() -> None:
     """A worker's error crosses as its sentence, whatever its class."""
-    from robustcl.data.streamed import decoded
+    from robustcl.data.streamed import decode
 
     class Odd(Exception):
         def __init__(self, one: int, two: int) -> None:  # it cannot be pickled back
@@ -222,7 +222,7 @@ def test_what_decodes_in_processes_says_the_same() -> None:
 
     source = Source(fetch=fails(Odd(1, 2)), decodes=True)
     with pytest.raises(DataError, match="fails to give 4 images from 0 to 3, Odd: odd: mend"):
-        list(decoded(source, [torch.arange(4)]))
+        list(decode(source, [torch.arange(4)]))
 
 
 def test_a_look_and_an_identity_that_fail_are_told() -> None:

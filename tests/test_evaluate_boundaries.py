@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustcl import registry
 from robustcl.errors import DataError, NotAPlugin, UsageError
 from robustcl.evaluate.classifier import of_model
-from robustcl.evaluate.head import embedded, put
+from robustcl.evaluate.head import embed_labelled, put
 from robustcl.evaluate.identity import identity
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import Journal, Key, Outcome, fingerprint, model_hash
@@ -28,7 +28,7 @@ from robustcl.evaluate.scaled import members
 from robustcl.evaluate.shards import journal, merge, path
 from robustcl.evaluate.solo import Solo
 from robustcl.evaluate.soundness import check_labels, check_logits, probabilities
-from robustcl.evaluate.unstopped import adversaries, unstopped
+from robustcl.evaluate.unstopped import adversaries, without_verdict
 from robustcl.evaluate.work import Work, parse_shard, parse_time
 from robustcl.nn.encoder import Encoder
 from robustcl.rng import Rng
@@ -274,7 +274,7 @@ class Making:
 def test_a_head_sees_the_labelled_images_and_takes_the_classifiers_place() -> None:
     encoder = Encoder(Features(), 2, item=(1, 1, 2), classes=3).train()
     images, protocol = Images([0, -1, 1, 0, -1, 1]), Making(nn.Linear(2, 2))
-    features, label = embedded(encoder, "main", images)  # type: ignore[arg-type]
+    features, label = embed_labelled(encoder, "main", images)  # type: ignore[arg-type]
     assert torch.equal(features, images.x[[0, 2, 3, 5]].flatten(1))
     assert label.tolist() == [0, 1, 0, 1]
     assert put(encoder, "main", protocol, images, 2, validation=images, rng=Rng(5))  # type: ignore[arg-type]
@@ -296,7 +296,7 @@ def test_a_head_sees_the_labelled_images_and_takes_the_classifiers_place() -> No
 
 
 def test_nobody_labelled_gives_features_of_the_right_width() -> None:
-    features, label = embedded(Encoder(Features(), 2, item=(1, 1, 2)), "main", Images([-1] * 6))  # type: ignore[arg-type]
+    features, label = embed_labelled(Encoder(Features(), 2, item=(1, 1, 2)), "main", Images([-1] * 6))  # type: ignore[arg-type]
     assert features.shape == (0, 2)
     assert label.shape == (0,)
 
@@ -365,7 +365,7 @@ def test_who_stands_after_all_members_keeps_what_the_first_one_made() -> None:
 
 
 def test_an_unstopped_attack_is_told_nothing() -> None:
-    attack = unstopped(make_attack(torch.rand(2, 1, 2, 2)))
+    attack = without_verdict(make_attack(torch.rand(2, 1, 2, 2)))
     assert not attack.has("verdict")
     assert not attack.has("confirmation")
 

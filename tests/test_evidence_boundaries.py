@@ -140,12 +140,12 @@ def test_clean_images_are_named_by_their_hashes(tmp_path: Path) -> None:
 
 
 def test_names_of_aimed_attacks() -> None:
-    assert [aim.named("pgd", target) for target in (None, 3, torch.tensor([1]))] == [
+    assert [aim.name_aimed("pgd", target) for target in (None, 3, torch.tensor([1]))] == [
         "pgd",
         "pgd-target-3",
         "pgd-target-each",
     ]
-    assert [aim.parted(name) for name in ("pgd", "pgd-target-3", "a-target-b-target-each", "pgd-target-x")] == [
+    assert [aim.split_aimed(name) for name in ("pgd", "pgd-target-3", "a-target-b-target-each", "pgd-target-x")] == [
         ("pgd", None), ("pgd", "3"), ("a-target-b", "each"), ("pgd-target-x", None),
     ]  # fmt: skip
     for target in (-1, 3):
@@ -181,13 +181,13 @@ def test_an_aimed_attack_climbs_toward_its_classes_and_succeeds_there() -> None:
         confirmation=lambda x, places: x.argmax(1) != 0,
     )
     target, logits = torch.tensor([1, 2, 2]), torch.tensor([[0.0, 3.0, 1.0], [0.0, 3.0, 1.0], [0.0, 1.0, 3.0]])
-    attack = aim.aimed(plain, target, lambda x: x.argmax(1))
+    attack = aim.aim_at(plain, target, lambda x: x.argmax(1))
     embedding = Embedding(logits=logits)
     assert attack.fooled(embedding).tolist() == [True, False, True]
     assert attack.breaks(logits).tolist() == [True, False, True]
     wanted = torch.nn.functional.log_softmax(logits, 1).gather(1, target[:, None])[:, 0]
     torch.testing.assert_close(attack.objective(embedding), wanted)
-    bare = aim.aimed(plain.but(verdict=None, confirmation=None), target, lambda x: x.argmax(1))
+    bare = aim.aim_at(plain.but(verdict=None, confirmation=None), target, lambda x: x.argmax(1))
     assert not bare.has("verdict")
     assert not bare.has("confirmation")
 

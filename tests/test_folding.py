@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustcl.evaluate.classifier import of_encoder, of_model
 from robustcl.evaluate.judge import Judge
-from robustcl.nn.folding import folded
+from robustcl.nn.folding import fold
 from robustcl.nn.projector import Projector
 from robustcl.nn.traces import Traces
 from robustcl.rng import Rng
@@ -63,7 +63,7 @@ def norms(module: nn.Module) -> int:
 @given(seed=st.integers(0, 1000))
 def test_the_copy_has_no_norms_and_the_same_logits_and_slopes(seed):
     model, x = net(Block(), seed=seed), images()
-    quick = folded(model, logits, x)
+    quick = fold(model, logits, x)
     assert quick is not None
     assert norms(quick) == 0
     leaf, other = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -78,20 +78,20 @@ def test_the_model_and_the_generators_stay_as_they_were():
     model, x = net(Block()), images()
     traces = Traces([model])
     before = copy.deepcopy(model.state_dict())
-    assert folded(model, logits, x) is not None
+    assert fold(model, logits, x) is not None
     assert list(traces.found()) == []
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
 def test_a_norm_whose_input_is_used_twice_is_left_alone():
-    assert folded(net(Block(reuse=True)), logits, images()) is None
+    assert fold(net(Block(reuse=True)), logits, images()) is None
 
 
 def test_a_norm_that_runs_on_the_batch_is_left_alone():
     model = net(Block())
     model[1].train()
-    assert folded(model, logits, images()) is None
+    assert fold(model, logits, images()) is None
 
 
 class Noisy(nn.Module):
@@ -112,7 +112,7 @@ class Stubborn(nn.Sequential):
 @pytest.mark.parametrize("model", [Noisy(net()).eval(), Stubborn(*net()).eval(), nn.Flatten().eval()])
 def test_what_cannot_be_shown_equal_is_attacked_as_it_is(model):
     before = torch.get_rng_state()
-    assert folded(model, logits, images()) is None
+    assert fold(model, logits, images()) is None
     assert torch.equal(torch.get_rng_state(), before)
     with of_model(model).sparring(images()) as attacked:
         assert attacked.module is model
@@ -121,7 +121,7 @@ def test_what_cannot_be_shown_equal_is_attacked_as_it_is(model):
 def test_half_precision_is_as_under_autocast_and_full_precision_stays_full():
     model, x = net(Block()), images()
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        quick = folded(model, logits, x)
+        quick = fold(model, logits, x)
         assert quick is not None
         assert quick(x).dtype == torch.bfloat16
         torch.testing.assert_close(quick(x).float(), model(x).float(), rtol=0.05, atol=0.1)

@@ -147,7 +147,7 @@ def test_a_signal_at_any_moment_leaves_what_the_same_command_makes_whole(fuzz: F
         fuzz.run.restore(fuzz.kept)
         fuzz.around.restore(fuzz.kept_around)
         number = draw.choice((signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1))
-        with signals.handled(signals.stop):
+        with signals.handle(signals.stop):
             before = signal.signal(signal.SIGVTALRM, lambda *_: os.kill(os.getpid(), number))
             signal.setitimer(signal.ITIMER_VIRTUAL, draw.uniform(0.05, 0.4))
             try:

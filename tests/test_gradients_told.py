@@ -52,9 +52,9 @@ def root(at: Tensor, places: Tensor | None = None) -> Tensor:
 
 
 def test_whoever_runs_the_attack_hears_of_it_and_nobody_else() -> None:
-    with gradients.tallied(5) as outer:
+    with gradients.listen(5) as outer:
         root(leaf([0.0, 4.0], [1.0, 1.0]), torch.tensor([4, 2]))
-        with gradients.tallied(2) as inner:
+        with gradients.listen(2) as inner:
             root(leaf([1.0, 1.0], [0.0, 0.0]))
         root(leaf([0.0, 1.0]), torch.tensor([0]))
     root(leaf([0.0, 1.0]), torch.tensor([1]))
@@ -62,7 +62,7 @@ def test_whoever_runs_the_attack_hears_of_it_and_nobody_else() -> None:
     assert inner.broken.tolist() == [False, True]
     assert not outer.flat.any()
     assert not inner.flat.any(), "a step at random leads somewhere"
-    with pytest.raises(ZeroDivisionError), gradients.tallied(1) as failed:
+    with pytest.raises(ZeroDivisionError), gradients.listen(1) as failed:
         raise ZeroDivisionError
     root(leaf([0.0, 1.0]))
     assert not failed.broken.any()

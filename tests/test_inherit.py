@@ -62,7 +62,7 @@ def recipes(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_a_child_drops_sets_and_adds(recipes: dict[str, str]) -> None:
-    tables = inherit.installed("child")
+    tables = inherit.read_installed("child")
     first, second = tables["stage"]
     assert first["term"] == {"keep": {"use": "info-nce", "temperature": 0.2}}
     assert (first["epochs"], second["name"]) == (3, "second")
@@ -73,16 +73,16 @@ def test_a_child_drops_sets_and_adds(recipes: dict[str, str]) -> None:
 
 
 def test_what_a_method_says_of_itself_is_not_inherited(recipes: dict[str, str]) -> None:
-    tables = inherit.installed("child")
+    tables = inherit.read_installed("child")
     assert tables["name"] == "child"
     assert tables["deviations"] == ["one", "two"]
     assert not {"about", "cite", "base"} & set(tables)
 
 
 def test_a_file_may_extend_and_the_other_recipe_stays_as_it_is(recipes: dict[str, str]) -> None:
-    before = copy.deepcopy(inherit.installed("parent"))
+    before = copy.deepcopy(inherit.read_installed("parent"))
     inherit.whole({"name": "mine", "extends": "child", "set": {"stage.second.epochs": 9}}, "mine.toml")
-    assert inherit.installed("parent") == before
+    assert inherit.read_installed("parent") == before
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_faults_are_one_sentence(recipes: dict[str, str], text: str, said: str) 
     recipes["child"] = f'name = "child"\n{text}'
     recipes["loop"] = 'name = "loop"\nextends = "child"'
     with pytest.raises(UsageError, match=said):
-        inherit.installed("child")
+        inherit.read_installed("child")
 
 
 def test_a_recipe_that_is_no_toml_names_its_owner(tmp_path: Path) -> None:

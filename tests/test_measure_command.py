@@ -28,13 +28,13 @@ from robustcl.analysis.measure.numbers import Found
 from robustcl.analysis.measure.opened import Asked
 from robustcl.analysis.measure.run import MEASURES, measure
 from robustcl.composition import api, store
-from robustcl.data.held import keep, opened
+from robustcl.data.held import keep, open_source
 from robustcl.errors import UsageError
-from robustcl.measures.catalogue import NUMBERS, chosen
+from robustcl.measures.catalogue import NUMBERS, choose_measures
 from robustcl.report.drops import drops
 from robustcl.report.load import load
-from robustcl.report.measured import Measured, measured
-from robustcl.report.unmeasured import unmeasured
+from robustcl.report.measured import Measured, read_measured
+from robustcl.report.unmeasured import list_missing
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 
@@ -113,7 +113,7 @@ class Oracle:
 
     def __init__(self, folder: Path) -> None:
         made = api.from_tables(recipe(), "the test")
-        self.images = keep(opened(made.dataset.plugin, "test"))
+        self.images = keep(open_source(made.dataset.plugin, "test"))
         order = Rng(3, "measure", "test").permutation(self.images.samples)
         self.index = order[:SAMPLES].sort().values
         self.x, self.y = self.images.fetch(self.index), self.images.labels[self.index]
@@ -338,8 +338,8 @@ class TestMistakes:
         assert not (fresh / kept.FILE).exists()
 
     def test_names_are_taken_once_and_in_order(self) -> None:
-        assert chosen(["t-sne", "r-div", "t-sne"]) == ("r-div", "t-sne")
-        assert chosen([]) == tuple(NUMBERS)
+        assert choose_measures(["t-sne", "r-div", "t-sne"]) == ("r-div", "t-sne")
+        assert choose_measures([]) == tuple(NUMBERS)
 
 
 def page_of(folder: Path) -> Page:
@@ -347,7 +347,7 @@ def page_of(folder: Path) -> Page:
 
 
 def section(folder: Path) -> list[Measured]:
-    found = measured(load(folder), [])
+    found = read_measured(load(folder), [])
     assert isinstance(found, list)
     return found
 
@@ -408,7 +408,7 @@ class TestSection:
         assert stale() == ""
 
     def test_of_a_part_names_the_rest(self, fresh: Path) -> None:
-        assert ("What the representation is like, clean and attacked", "robustcl measure RUN") in unmeasured(
+        assert ("What the representation is like, clean and attacked", "robustcl measure RUN") in list_missing(
             load(fresh), []
         )
         measure(fresh, ["rank", "alignment"], Asked(samples=20))
@@ -419,7 +419,7 @@ class TestSection:
     @pytest.mark.parametrize("text", ["{", "3", '{"schema": 99, "entries": []}'])
     def test_damaged_file_is_one_sentence(self, shown: Path, text: str) -> None:
         (shown / kept.FILE).write_text(text)
-        assert str(measured(load(shown), [])).startswith("representation.json is")
+        assert str(read_measured(load(shown), [])).startswith("representation.json is")
 
     def test_damaged_parts_are_passed_over(self, shown: Path) -> None:
         whole = json.loads((shown / kept.FILE).read_text())

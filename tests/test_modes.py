@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.nn.routing import Router, convert
 from robustcl.rng import Rng
 
@@ -38,10 +38,10 @@ def test_every_flag_is_restored(mode: str, routed: bool) -> None:
     network = _network(routed).train()
     network.get_submodule("1").eval()
     before = [(m.training, getattr(m, "track_running_stats", None)) for m in network.modules()]
-    with locked(network, mode):
+    with hold_mode(network, mode):
         pass
     assert [(m.training, getattr(m, "track_running_stats", None)) for m in network.modules()] == before
-    with pytest.raises(KeyError), locked(network, mode):
+    with pytest.raises(KeyError), hold_mode(network, mode):
         raise KeyError
     assert [(m.training, getattr(m, "track_running_stats", None)) for m in network.modules()] == before
 
@@ -51,7 +51,7 @@ def test_batch_reads_the_batch_and_writes_nothing(routed: bool) -> None:
     network = _network(routed).eval()
     expected = copy.deepcopy(network).train()(_x())
     before = _state(network)
-    with locked(network, "batch"):
+    with hold_mode(network, "batch"):
         found = network(_x())
     assert torch.equal(found, expected)
     assert _same(_state(network), before)
@@ -62,12 +62,12 @@ def test_batch_reads_the_batch_and_writes_nothing(routed: bool) -> None:
 def test_eval_writes_nothing_and_train_writes(routed: bool) -> None:
     network = _network(routed).train()
     before = _state(network)
-    with locked(network, "eval"):
+    with hold_mode(network, "eval"):
         expected = network(_x())
     assert _same(_state(network), before)
     assert torch.equal(expected, copy.deepcopy(network).eval()(_x()))
     network.eval()
-    with locked(network, "train"):
+    with hold_mode(network, "train"):
         network(_x())
     assert not _same(_state(network), before)
 
@@ -77,7 +77,7 @@ def test_no_dropout_and_no_global_randomness(mode: str) -> None:
     network = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)).train()
     x = Rng(0).normal((3, 4))
     before = torch.get_rng_state()
-    with locked(network, mode):
+    with hold_mode(network, mode):
         assert torch.equal(network(x), network.get_submodule("0")(x))
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -85,7 +85,7 @@ def test_no_dropout_and_no_global_randomness(mode: str) -> None:
 def test_instance_norms_have_no_batch_and_stay_in_eval() -> None:
     network = nn.InstanceNorm2d(2, track_running_stats=True)
     before = _state(network)
-    with locked(network, "batch"):
+    with hold_mode(network, "batch"):
         found = network(_x())
     assert torch.equal(found, network.eval()(_x()))
     assert _same(_state(network), before)
@@ -93,8 +93,8 @@ def test_instance_norms_have_no_batch_and_stay_in_eval() -> None:
 
 def test_locks_nest() -> None:
     network = _network(True).train()
-    with locked(network, "eval"):
-        with locked(network, "batch"):
+    with hold_mode(network, "eval"):
+        with hold_mode(network, "batch"):
             assert network.get_submodule("1").training
         assert not any(m.training for m in network.modules())
     assert all(m.training for m in network.modules())
@@ -103,7 +103,7 @@ def test_locks_nest() -> None:
 def test_batch_mode_passes_gradients_to_the_input_through_the_statistics() -> None:
     network = _network(True).eval()
     x = _x().requires_grad_()
-    with locked(network, "batch"):
+    with hold_mode(network, "batch"):
         (found,) = torch.autograd.grad(network(x).square().sum() + network(x)[:, 0].sum() ** 2, x)
     twin = copy.deepcopy(network).train()
     (expected,) = torch.autograd.grad(twin(x).square().sum() + twin(x)[:, 0].sum() ** 2, x)
@@ -111,5 +111,5 @@ def test_batch_mode_passes_gradients_to_the_input_through_the_statistics() -> No
 
 
 def test_unknown_mode() -> None:
-    with pytest.raises(UsageError, match="'frozen' is unknown"), locked(nn.Linear(1, 1), "frozen"):
+    with pytest.raises(UsageError, match="'frozen' is unknown"), hold_mode(nn.Linear(1, 1), "frozen"):
         pass

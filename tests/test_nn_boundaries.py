@@ -15,10 +15,10 @@ from robustcl.nn import folding
 from robustcl.nn.card import card
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.files import check_whole
-from robustcl.nn.folding import folded
+from robustcl.nn.folding import fold
 from robustcl.nn.layout import bears_channels_last, channels_last
 from robustcl.nn.logits import Logits
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.nn.projector import Projector
 from robustcl.nn.routing import Norm, Router, convert
 from robustcl.nn.strict import fill
@@ -55,7 +55,7 @@ def test_a_copy_may_differ_by_a_ten_thousandth_of_the_range(share: float, kept: 
     x = images()
     wanted = Tuned(0.0)(x[:8]).detach()
     spread = float(wanted.max() - wanted.min())
-    assert (folded(Tuned(share * spread), logits, x) is not None) == kept
+    assert (fold(Tuned(share * spread), logits, x) is not None) == kept
 
 
 @pytest.mark.parametrize(("share", "kept"), [(1e-3, True), (0.01, True), (0.04, False)])
@@ -63,7 +63,7 @@ def test_a_copy_of_half_precision_is_single_and_held_less_tightly(share: float, 
     x = images()
     wanted = Tuned(0.0)(x[:8]).detach()
     spread = float(wanted.max() - wanted.min())
-    quick = folded(Tuned(share * spread, torch.float16), lambda module, x: module(x).float(), x)
+    quick = fold(Tuned(share * spread, torch.float16), lambda module, x: module(x).float(), x)
     assert (quick is not None) == kept
     if quick is not None:
         assert {parameter.dtype for parameter in quick.parameters()} == {torch.float32}
@@ -77,14 +77,14 @@ def test_only_the_first_rows_are_looked_at_and_without_a_graph() -> None:
         seen.append((len(x), torch.is_grad_enabled()))
         return logits(module, x)
 
-    assert folded(Tuned(0.0), forward, images(20)) is not None
+    assert fold(Tuned(0.0), forward, images(20)) is not None
     assert set(seen) == {(8, False)}
 
 
 def test_nothing_to_fold_is_nothing_gained() -> None:
-    assert folded(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval(), logits, images()) is None
+    assert fold(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval(), logits, images()) is None
     norm_first = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3), nn.Flatten()).eval()
-    assert folded(norm_first, logits, images()) is None
+    assert fold(norm_first, logits, images()) is None
 
 
 def test_a_convolution_that_is_used_twice_is_left_alone() -> None:
@@ -96,14 +96,14 @@ def test_a_convolution_that_is_used_twice_is_left_alone() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.two(self.conv(self.one(self.conv(x)))).flatten(1)
 
-    assert folded(Twice().eval(), logits, images()) is None
+    assert fold(Twice().eval(), logits, images()) is None
 
 
 def test_weights_are_cast_once_under_autocast_alone() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten()).eval()
-    plain = folded(model, logits, images())
+    plain = fold(model, logits, images())
     with torch.autocast("cpu", torch.bfloat16):
-        cast = folded(model, logits, images())
+        cast = fold(model, logits, images())
         assert cast is not None
         assert cast(images()).dtype == torch.bfloat16
     assert not any(isinstance(part, folding._CastOnce) for part in (plain or model).modules())
@@ -143,14 +143,14 @@ def test_a_mode_holds_for_the_block_and_each_module_gets_its_own_back(mode: str)
     net[1].eval()
     flags = [part.training for part in net.modules()]
     tracks = [getattr(part, "track_running_stats", None) for part in net.modules()]
-    with locked(net, mode):
+    with hold_mode(net, mode):
         inside = [part.training for part in net]
         assert inside == {"eval": [False] * 3, "batch": [True, False, True], "train": [True] * 3}[mode]
         assert net[0].track_running_stats == (mode != "batch")
     assert [part.training for part in net.modules()] == flags
     assert [getattr(part, "track_running_stats", None) for part in net.modules()] == tracks
     still = nn.Sequential(nn.Dropout(0.5)).eval()
-    with locked(still, "eval"):
+    with hold_mode(still, "eval"):
         still[0].train()
     assert not still[0].training
 

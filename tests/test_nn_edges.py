@@ -19,7 +19,7 @@ from robustcl.nn.encoder import Encoder
 from robustcl.nn.fast import frozen_for_attack
 from robustcl.nn.files import check_whole
 from robustcl.nn.layout import bears_channels_last, lay_out_channels_last, lay_out_contiguous
-from robustcl.nn.modes import has_one_mode, is_training, locked
+from robustcl.nn.modes import has_one_mode, hold_mode, is_training
 from robustcl.nn.normalised import Normalised
 from robustcl.nn.projector import Projector
 from robustcl.nn.routing import Norm
@@ -198,7 +198,7 @@ def test_parameters_are_frozen_for_an_attack_and_given_back() -> None:
 
 def test_an_unknown_mode_is_refused_and_flags_are_read() -> None:
     with pytest.raises(UsageError, match="the batch-norm mode 'test' is unknown: write one of eval, batch, train"):
-        locked(nn.Identity(), "test").__enter__()
+        hold_mode(nn.Identity(), "test").__enter__()
     assert not is_training(object())  # type: ignore[arg-type]
     assert is_training(nn.Identity())
     exported = nn.Identity()

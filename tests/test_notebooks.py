@@ -11,7 +11,7 @@ import tiny
 from robustcl.composition.api import Composition, from_tables
 from robustcl.composition.run import resume
 from robustcl.terminal import progress
-from robustcl.terminal.progress import shown, waits
+from robustcl.terminal.progress import show_progress, waits
 
 
 def one_stage() -> Composition:
@@ -44,7 +44,7 @@ def test_who_waits_sees_it_and_finds_the_page(
 
 def test_nobody_waits_for_a_script_in_the_background(capsys: pytest.CaptureFixture[str]) -> None:
     assert not waits()
-    with shown(None, None) as (watch, say):
+    with show_progress(None, None) as (watch, say):
         watch("stage", 1, 2, {})
         say("hello")
     assert capsys.readouterr() == ("", "")
@@ -53,7 +53,7 @@ def test_nobody_waits_for_a_script_in_the_background(capsys: pytest.CaptureFixtu
 def test_who_listens_is_told_instead(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "waits", lambda: True)
     heard: list[str] = []
-    with shown(None, heard.append) as (watch, say):
+    with show_progress(None, heard.append) as (watch, say):
         watch("stage", 1, 2, {})
         say("hello")
     assert heard == ["hello"]

@@ -228,9 +228,9 @@ def test_surrogates_of_a_run(runs: list[Path]) -> None:
     engine, quiet = Engine("cpu", 1), lambda sentence: None
     for dataset, classes in (("cifar10", 10), ("digits", 9)):
         with pytest.raises(UsageError, match=f"tells 10 classes of digits apart, .* {classes} of {dataset}"):
-            surrogates.opened(str(runs[1]), None, dataset, classes, engine, quiet)
+            surrogates.open_surrogate(str(runs[1]), None, dataset, classes, engine, quiet)
     with pytest.raises(UsageError, match="--surrogate nowhere: there is no such run"):
-        surrogates.opened("nowhere", None, "digits", 10, engine, quiet)
+        surrogates.open_surrogate("nowhere", None, "digits", 10, engine, quiet)
     for more, said in (
         ({"surrogate": str(runs[0] / ".")}, "is the audited run itself"),
         ({"surrogate": str(runs[1]), "surrogate_weights": Path("w")}, "has weights of its own"),

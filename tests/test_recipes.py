@@ -20,7 +20,7 @@ NAMES = sorted(registry.recipes())
 
 def judged(name: str) -> tuple[tuple[str, ...], ...]:
     """Return what an audit sees of a recipe: by which protocols which weights are judged, and on which routes."""
-    tables = inherit.installed(name)["evaluate"]
+    tables = inherit.read_installed(name)["evaluate"]
     return tuple(
         (table.get("use", table.get("protocol")), table.get("encoder", "online"), *table.get("route", ["clean"]))
         for table in tables
@@ -53,7 +53,7 @@ def test_a_recipe_trains_and_is_judged_audited_and_reported(name: str, tmp_path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_says_what_it_is(name: str) -> None:
-    tables = inherit.installed(name)
+    tables = inherit.read_installed(name)
     assert tables["name"] == name
     assert inherit.summary(tables["about"]), "the first sentence of about stands in the list of recipes"
     assert len(tables["about"]) > 100, "about is the method's page"
@@ -68,6 +68,6 @@ def test_recipes_are_listed_with_what_they_are() -> None:
 
     rows = json.loads(printed("list", "--json"))
     assert [row["name"] for row in rows] == list(registry.recipes())
-    assert inherit.summary(inherit.installed("simclr")["about"]) in printed("list")
+    assert inherit.summary(inherit.read_installed("simclr")["about"]) in printed("list")
     assert 'extends = "acl-ds"' in printed("show", "a-acl")
     assert "extends" not in printed("show", "a-acl", "--whole")

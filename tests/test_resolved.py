@@ -13,7 +13,7 @@ from robustcl import Ball
 from robustcl.comparison import compare
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.parts import Parts
-from robustcl.composition.settled import settled
+from robustcl.composition.settled import resolve_row
 from robustcl.errors import UsageError
 from robustcl.evaluate import resolved, scaled
 from robustcl.report import tables
@@ -81,13 +81,13 @@ def test_the_keys_of_stored_journals_stay_what_they_were(given: Any, key: dict[s
 
 def test_an_older_row_says_what_its_attack_came_to() -> None:
     row = {"attack": "pgd-20", "spec": {"attack": {"restarts": 1}, "norm": "Linf", "eps": 8 / 255}}
-    assert settled(row, 10) == ran("pgd-20")
-    assert settled({**row, "resolved": {"steps": 1}}, 10) == {"steps": 1}
+    assert resolve_row(row, 10) == ran("pgd-20")
+    assert resolve_row({**row, "resolved": {"steps": 1}}, 10) == {"steps": 1}
     aimed = {**row, "attack": "pgd-target-3", "spec": {**row["spec"], "attack": {"steps": 5, "target": 3}}}
-    assert settled(aimed, 10) == ran({"use": "pgd", "steps": 5, "target": 3})
+    assert resolve_row(aimed, 10) == ran({"use": "pgd", "steps": 5, "target": 3})
     gone = {**row, "attack": "their-own", "spec": {**row["spec"], "attack": {"depth": 3}}}
-    assert settled(gone, 10) == {"depth": 3}, "of an attack that is not installed nothing is guessed"
-    assert settled({"attack": None, "spec": {}}, 10) == {}
+    assert resolve_row(gone, 10) == {"depth": 3}, "of an attack that is not installed nothing is guessed"
+    assert resolve_row({"attack": None, "spec": {}}, 10) == {}
 
 
 def judged(path: Path, options: dict[str, Any], **more: Any) -> Path:
@@ -134,9 +134,9 @@ def test_the_steps_of_another_library_grow_with_the_ball(
     pytest.importorskip("torchattacks")
     table = {"use": f"torchattacks:{name}", **({} if options is None else {"options": options})}
     attack = attack_of(attack_table(table, "--attack"), Parts(), "--attack")
-    said = scaled.grown(attack.plugin, 4.0)
+    said = scaled.grow(attack.plugin, 4.0)
     assert said == ({} if grown is None else {"options": pytest.approx(grown)})
-    assert scaled.grown(attack.plugin, 1.0) == {}, "the point of a curve at the threat itself is asked as it always was"
+    assert scaled.grow(attack.plugin, 1.0) == {}, "the point of a curve at the threat itself is asked as it always was"
     ((_, generator),) = scaled.members(attack.plugin, 10, LINF, 4.0)
     assert generator.options == (options if grown is None else pytest.approx(grown))  # type: ignore[attr-defined]
     assert attack.plugin.generator.options == options, "the attack itself stays as it was"

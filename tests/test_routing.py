@@ -15,7 +15,7 @@ from forks import Asked, fork_all
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.nn.routing import RoutedNorm, Router, convert, reroute
 from robustcl.rng import Rng
 
@@ -178,7 +178,7 @@ def _run(rows: slice, momentum: float | None, mode: str) -> dict[str, Tensor]:
     next(m for m in network.modules() if isinstance(m, RoutedNorm)).router.choose("adv")
     x = Rng(0).normal((ROWS, 2, 6, 6), dtype=torch.float64)[rows].requires_grad_()
     weight = Rng(1).normal((ROWS, 4, 2, 2), dtype=torch.float64)[rows]
-    with locked(network, mode):
+    with hold_mode(network, mode):
         network(x * 2 + 1)
         y = network(x)
         (y * weight).sum().backward()

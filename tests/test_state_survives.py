@@ -24,7 +24,7 @@ from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge
 from robustcl.interop.subject import Subject
 from robustcl.nn.fast import frozen_for_attack
-from robustcl.nn.modes import MODES, locked
+from robustcl.nn.modes import MODES, hold_mode
 from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -295,7 +295,7 @@ def test_a_mode_is_held_for_its_block_alone(mode: str, fails: bool) -> None:
     net.drop.train()
     net.first[2].track_running_stats = True
     before = flags(net)
-    with suppress(Cut), locked(net, mode), frozen_for_attack(net):
+    with suppress(Cut), hold_mode(net, mode), frozen_for_attack(net):
         assert net.drop.training is (mode == "train")
         assert net.first[2].training is (mode != "eval")
         assert not any(parameter.requires_grad for parameter in net.parameters())

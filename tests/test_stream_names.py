@@ -25,7 +25,7 @@ from robustcl.audit.attacks import CHEAP
 from robustcl.audit.bench import Bench
 from robustcl.composition import api
 from robustcl.data.draw import ViewSpec, draw_views
-from robustcl.data.labelled import chosen
+from robustcl.data.labelled import choose_labelled
 from robustcl.data.split import holdout
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Outcome
@@ -80,7 +80,7 @@ def names(work: Callable[[], Any]) -> list[str]:
 def test_splits_and_labels() -> None:
     labels = torch.arange(40) % 2
     assert names(lambda: holdout(labels, 0.2, Rng(5))) == [f"5 holdout {label} permutation 1" for label in (0, 1)]
-    assert names(lambda: chosen(labels, 4, Rng(5))) == [
+    assert names(lambda: choose_labelled(labels, 4, Rng(5))) == [
         "5 class 0 permutation 1", "5 class 1 permutation 1", "5 classes permutation 1",
     ]  # fmt: skip
     digits = registry.find("dataset", "digits").cls()

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from robustcl import registry
 from robustcl.composition.data import open_splits
-from robustcl.data.labelled import chosen
+from robustcl.data.labelled import choose_labelled
 from robustcl.data.split import holdout
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge
 from robustcl.rng import Rng
-from robustcl.testing.streams import Drawn, drawn
+from robustcl.testing.streams import Drawn, record_draws
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 from robustcl.types import Scene
@@ -47,7 +47,7 @@ PAIR = stage(
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Scene], Drawn]:
     """The scenes of two epochs, and every random number that they drew."""
     Recorder.scenes.clear()
-    with registry.local("objective", "recorder", Recorder), drawn() as found:
+    with registry.local("objective", "recorder", Recorder), record_draws() as found:
         train(tmp_path_factory.mktemp("pair") / "run", PAIR)
     return list(Recorder.scenes), found
 
@@ -59,7 +59,7 @@ def test_a_run_of_two_epochs_draws_no_number_twice(seen: tuple[list[Scene], Draw
 
 
 def test_another_seed_draws_other_numbers(tmp_path: Path, seen: tuple[list[Scene], Drawn]) -> None:
-    with drawn() as other:
+    with record_draws() as other:
         train(tmp_path / "run", PAIR | {"epochs": 1}, seed=1)
     assert seen[1].places & other.places <= of_no_seed().places
 
@@ -95,7 +95,7 @@ def test_each_epoch_has_an_order_of_its_own_and_leaves_out_other_images(seen: tu
 
 def test_clusters_see_other_views_at_each_refresh(tmp_path: Path) -> None:
     targets = {"use": "spherical-kmeans", "clusters": 3, "refresh": "1 epoch", "of": {"view": "weak"}}
-    with drawn() as found:
+    with record_draws() as found:
         train(tmp_path / "run", stage(epochs=2, targets=targets, generator={}, term={"ce": {
             "use": "pseudo-label", "views": {"input": "w"}}}))  # fmt: skip
     assert found.twice <= of_no_seed().places
@@ -103,7 +103,7 @@ def test_clusters_see_other_views_at_each_refresh(tmp_path: Path) -> None:
 
 def of_no_seed() -> Drawn:
     """Return what belongs to no seed: the test part of digits, and inputs on which an encoder's layout is tried."""
-    with drawn() as found:
+    with record_draws() as found:
         registry.find("dataset", "digits").cls().open("train")
         Rng(0, "encoder", "layout").uniform((2, 1))
     return found
@@ -158,7 +158,7 @@ def test_restarts_targets_and_members_start_where_no_other_did(
             if hasattr(generator, option):
                 setattr(generator, option, few)
     judge = Judge(of_model(Firm().eval()), ball, Rng(0, "streams"), nullcontext)
-    with drawn() as found:
+    with record_draws() as found:
         judge.attack(x, torch.zeros(ROWS, dtype=torch.int64), torch.arange(ROWS), attack, members)
     assert len({key for key, _, _ in found.places}) >= starts
     assert found.twice == set()
@@ -186,7 +186,7 @@ def test_attacks_of_two_names_two_seeds_or_two_images_draw_other_numbers() -> No
 @pytest.mark.parametrize("draw", ["held out", "keep their labels"])
 def test_each_class_has_a_stream_of_its_own(draw: str) -> None:
     labels = torch.arange(5).repeat_interleave(40)
-    rows = holdout(labels, 0.25, Rng(0))[1] if draw == "held out" else chosen(labels, 50, Rng(0))
+    rows = holdout(labels, 0.25, Rng(0))[1] if draw == "held out" else choose_labelled(labels, 50, Rng(0))
     places = {tuple((row % 40).item() for row in rows[labels[rows] == label]) for label in range(5)}
     assert [int((labels[rows] == label).sum()) for label in range(5)] == [10] * 5
     assert len(places) == 5, "two classes gave the images of the same places"
@@ -194,7 +194,7 @@ def test_each_class_has_a_stream_of_its_own(draw: str) -> None:
 
 def test_another_seed_holds_out_and_labels_other_images() -> None:
     labels = torch.arange(5).repeat_interleave(40)
-    for part in (lambda rng: holdout(labels, 0.25, rng)[1], lambda rng: chosen(labels, 50, rng)):
+    for part in (lambda rng: holdout(labels, 0.25, rng)[1], lambda rng: choose_labelled(labels, 50, rng)):
         assert torch.equal(part(Rng(0)), part(Rng(0)))
         assert len(set(part(Rng(0)).tolist()) & set(part(Rng(1)).tolist())) < 30, "by chance 12.5 of 50"
     splits = [open_splits(composed(stage(), seed=seed), Engine("cpu", 1, "32-true").device) for seed in (0, 1)]

@@ -83,8 +83,8 @@ def test_what_ncp_table_5_holds() -> None:
     assert [run.point["n"] for run in found.planned] == [2, 3, 4, 5]
     generators = [run.composition.stages[1].generators[0].part.plugin for run in found.planned]
     assert [generator.neighbour for generator in generators] == [2, 3, 4, 5]
-    assert table.published(found.study, Use(use="stl10")) == "stl10"
-    assert table.published(found.study, Use(use="digits")) == "cifar10"
+    assert table.find_published(found.study, Use(use="stl10")) == "stl10"
+    assert table.find_published(found.study, Use(use="digits")) == "cifar10"
 
 
 # Grammar and source ---------------------------------------------------------------------------------------------------
@@ -604,7 +604,7 @@ def drawn(one: Study, runs: Sequence[tuple[grid.Planned, Path]] = ()) -> str:
         table.line(one, spot, [[Reading(0.1 * place, 0.0, 1.0, 10)]], "cifar10")
         for place, spot in enumerate(grid.points(one), 1)
     ]
-    (drawing,) = figure.drawn(one, lines, runs, "cifar10")
+    (drawing,) = figure.draw_all(one, lines, runs, "cifar10")
     assert drawing.caption == "Said."
     return str(drawing.svg)
 

@@ -128,7 +128,7 @@ def drawn(one: Study) -> str:
             count += 1
             readings.append(Reading(0.01 * count))
         lines.append(table.line(one, spot, [readings], "cifar10"))
-    (drawing,) = figure.drawn(one, lines, [], "cifar10")
+    (drawing,) = figure.draw_all(one, lines, [], "cifar10")
     return str(drawing.svg)
 
 
@@ -204,7 +204,7 @@ def test_the_values_by_hand() -> None:
 
 def test_features_that_say_nothing_leave_an_empty_cell() -> None:
     views = seen(torch.ones(4, 2), torch.ones(4, 2), torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
-    found = representation.measured(["relative-divergence", "linear-separability", "uniformity"], views)
+    found = representation.measure(["relative-divergence", "linear-separability", "uniformity"], views)
     assert found["relative-divergence"] is None, "0 / 0"
     assert found["linear-separability"] is None, "collapsed"
     assert found["uniformity"] == {"value": 0.0, "low": None, "high": None, "n": None}
@@ -388,7 +388,7 @@ def test_clean_columns_are_of_clean_images(whole: tuple[api.Composed, api.Outcom
     made, outcome = whole
     classifier = judged(outcome, made.planned[0])
     folder = outcome.path / "runs" / made.planned[0].folder
-    run = finished.opened(folder, made.planned[0].composition.evaluations[0], "adv")
+    run = finished.open_finished(folder, made.planned[0].composition.evaluations[0], "adv")
     features = classifier.features(run.test.fetch(torch.arange(100)))
     train = classifier.features(run.splits.train.fetch(torch.arange(run.splits.train.samples)))
     found = cells(outcome, 0)
@@ -418,7 +418,7 @@ def test_nothing_is_measured_twice(whole: tuple[api.Composed, api.Outcome], monk
     def never(*args: Any) -> None:
         raise AssertionError("nothing was missing")
 
-    monkeypatch.setattr(finished, "opened", never)
+    monkeypatch.setattr(finished, "open_finished", never)
     assert api.run(made, outcome.path, device="cpu").records() == outcome.records()
 
 
@@ -427,7 +427,7 @@ def test_the_pictures_hold_what_was_measured(whole: tuple[api.Composed, api.Outc
     folder = outcome.path / "runs" / made.planned[0].folder
     entries = list(json.loads((folder / "measures.json").read_text(encoding="utf-8")).values())
     (surface,) = [entry for entry in entries if "loss" in entry]
-    run = finished.opened(folder, made.planned[0].composition.evaluations[0], "adv")
+    run = finished.open_finished(folder, made.planned[0].composition.evaluations[0], "adv")
     x, label = run.test.fetch(torch.arange(6)), run.test.labels[:6]
     loss = F.cross_entropy(run.classifier.embed(x, frozenset({"logits"})).logits, label)
     assert surface["axis"] == [-2.0, 0.0, 2.0]

@@ -263,7 +263,7 @@ def test_lines_of_several_data_sets_have_papers_of_their_own() -> None:
     papers = {"stl10": {"SA": 70.0}, "cifar100": {"SA": 50.0}}
     one = study(other=["stl10", "cifar100"], row=[ROWS[1] | {"paper": papers}], data="stl10")
     lines = [
-        table.line(one, spot, [], table.published(one, spot.other))
+        table.line(one, spot, [], table.find_published(one, spot.other))
         for spot in grid.points(one)
         if spot.other is not None
     ]

@@ -18,7 +18,7 @@ from robustcl.errors import DataError, NeedNotMet, UsageError
 from robustcl.recipe import Use
 from robustcl.study import api, finished, models
 from robustcl.study.grid import Setting
-from robustcl.study.models import Model, parsed
+from robustcl.study.models import Model, parse_models
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 
@@ -195,7 +195,7 @@ def test_what_a_model_cannot_have(place: Path, changes: dict[str, Any], kind: ty
 
 
 def test_flags_name_rows() -> None:
-    found = parsed(["ViT-B/16, DINO=my:build", "b=torchvision:resnet50"], ["b=w/lr=1.safetensors"])
+    found = parse_models(["ViT-B/16, DINO=my:build", "b=torchvision:resnet50"], ["b=w/lr=1.safetensors"])
     assert found == {
         "ViT-B/16, DINO": Model("my:build"),
         "b": Model("torchvision:resnet50", Path("w/lr=1.safetensors")),
@@ -206,7 +206,7 @@ def test_flags_name_rows() -> None:
         (([], ["a=w"]), "--weights a=w: the row has no model; give --model 'a=SPEC' as well"),
     ):
         with pytest.raises(UsageError) as raised:
-            parsed(*flags)
+            parse_models(*flags)
         assert said in str(raised.value)
 
 

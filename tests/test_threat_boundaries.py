@@ -212,7 +212,7 @@ def test_draws_have_the_moments_of_their_kind() -> None:
 
 def test_a_lost_row_steps_by_the_same_signs_and_the_others_as_they_would() -> None:
     at = torch.tensor([[4.0, 0.0], [0.0, 0.0], [1.0, 9.0]], requires_grad=True)
-    with gradients.tallied(3) as tally:
+    with gradients.listen(3) as tally:
         found = gradients.toward(at.sqrt().sum(1), at)
     assert tally.broken.tolist() == [True, True, False]
     assert found[0].tolist() == [0.25, 0.0]

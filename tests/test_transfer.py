@@ -20,7 +20,7 @@ from robustcl.analysis.again import Wanted, evaluate_again
 from robustcl.analysis.other_data import evaluate_elsewhere
 from robustcl.cli.evaluate import command as evaluate
 from robustcl.composition import api, store
-from robustcl.data.held import keep, opened
+from robustcl.data.held import keep, open_source
 from robustcl.errors import UsageError, WeightsError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.interval import wilson
@@ -84,7 +84,7 @@ def results(run: Path) -> dict[str, Any]:
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    images = keep(opened(api.from_tables(recipe(0), "the test").dataset.plugin, "test"))
+    images = keep(open_source(api.from_tables(recipe(0), "the test").dataset.plugin, "test"))
     index = torch.arange(SAMPLES)
     return images.fetch(index), images.labels[index]
 

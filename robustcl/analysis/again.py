@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.composition import store
-from robustcl.composition.added import added
+from robustcl.composition.added import entry_for
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.assembly import assemble
 from robustcl.composition.folder import reopen
@@ -92,9 +92,11 @@ class Wanted:
         if not entries and self.protocol is None:
             taken = f"judging by {_DEFAULT}; --protocol NAME takes another"
             say(f"the recipe of {folder} has no [[evaluate]] table: {taken}")
-        entries = entries or [added(tables, self.protocol or _DEFAULT)]
+        entries = entries or [entry_for(tables, self.protocol or _DEFAULT)]
         if self.protocol is not None:
-            entries = [entry for entry in entries if entry["use"] == self.protocol] or [added(tables, self.protocol)]
+            entries = [entry for entry in entries if entry["use"] == self.protocol] or [
+                entry_for(tables, self.protocol)
+            ]
         own = {table.use: table.model_dump() for entry in composition.recipe.evaluate for table in entry.attacks}
         tables["evaluate"] = [entry | self._changes(own, composition.parts.owners) for entry in entries]
         return tables, options

@@ -22,7 +22,7 @@ from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
 from robustcl.composition.stages import Say
-from robustcl.data.held import keep, opened
+from robustcl.data.held import keep, open_source
 from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
@@ -91,12 +91,12 @@ def of_outside(asked: Model, device: str = "auto", say: Say = lambda sentence: N
     engine, ball = Engine(device, 1), ball_of(asked.norm, asked.eps, "--eps")
     options = {"path": asked.data_dir} if asked.data_dir else {}
     dataset = Parts().make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
-    images, classes = keep(opened(dataset, "test"), engine.device), len(class_names(dataset))
+    images, classes = keep(open_source(dataset, "test"), engine.device), len(class_names(dataset))
     others: tuple[Surrogate, ...] = ()
     if asked.surrogate is not None:
         weights = asked.surrogate_weights
-        others = (surrogates.opened(asked.surrogate, weights, asked.dataset, classes, engine, say),)
-    classifier = surrogates.placed(asked.model, asked.weights, classes, engine, say=say)
+        others = (surrogates.open_surrogate(asked.surrogate, weights, asked.dataset, classes, engine, say),)
+    classifier = surrogates.place_model(asked.model, asked.weights, classes, engine, say=say)
     return Opened(asked.model, classifier, images, ball, asked.seed, surrogates=others)
 
 
@@ -125,7 +125,7 @@ def of_run(
     others: list[Surrogate] = []
     if surrogate is not None:
         task = judged.recipe.data.use, len(class_names(judged.dataset.plugin))
-        others.append(surrogates.opened(surrogate, surrogate_weights, *task, engine, say, audited=folder))
+        others.append(surrogates.open_surrogate(surrogate, surrogate_weights, *task, engine, say, audited=folder))
     with open_run(judged, folder, engine, say, home=home) as run:
         found = [_asked(run, subject, home) for subject in run.subjects()]
         if lacking := [each.name for each in found if attacks and not each.known]:

@@ -15,13 +15,13 @@ import torch
 from robustcl.composition import answers, audited
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.data import keep_looked_through
-from robustcl.composition.folder import made, only_one
+from robustcl.composition.folder import make_out, only_one
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, environment
 from robustcl.composition.run import Run, check_device
 from robustcl.composition.stages import Say
-from robustcl.data.held import opened
+from robustcl.data.held import open_source
 from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
 from robustcl.disk import read_json
@@ -84,7 +84,7 @@ def judge_model(
     check_device(device)
     subject = _open(asked, Engine(device, 1, precision), say)
     _refuse_others(out, subject)
-    made(out, "the model's numbers")
+    make_out(out, "the model's numbers")
     for remark in subject.remarks:
         say(remark)
     with only_one(out, work.shard):
@@ -146,7 +146,7 @@ class _Subject:
             return []
         asked = [(self._key(name, options), members) for name, members, options in self.attacks]
         journal, told, seed = measurement.journal, measurement.work.told, self.asked.seed
-        return [audited.audited(out, self.judge, self.images, journal, asked, samples, seed, told, measurement.say)]
+        return [audited.obtain(out, self.judge, self.images, journal, asked, samples, seed, told, measurement.say)]
 
     def results(
         self, rows: Sequence[Mapping[str, Any]], audits: Sequence[Mapping[str, Any]], seconds: float
@@ -208,7 +208,7 @@ def _open(asked: Asked, engine: Engine, say: Say) -> _Subject:
     dataset = parts.make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
     tables = [attack_table(attack, "--attack") for attack in asked.attacks]
     found = [attack_of(table, parts, "--attack") for table in tables]
-    source = opened(dataset, "test")
+    source = open_source(dataset, "test")
     images = keep_looked_through(source, engine.device)
     model = outside.build(asked.model, asked.weights, len(class_names(dataset)), say=say)
     engine.place(model, ours=False)

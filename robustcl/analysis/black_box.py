@@ -20,7 +20,7 @@ from torch import Tensor
 from robustcl.analysis import opponents
 from robustcl.analysis.subject import Subject
 from robustcl.composition.asked import attack_of, attack_table
-from robustcl.composition.folder import made, only_one
+from robustcl.composition.folder import make_out, only_one
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
@@ -107,7 +107,7 @@ def matrix(
     ran = resolved.options(part.plugin, spec, found[0].classes, ball)
     question = {"attack": {"name": part.name, "spec": spec}, "norm": ball.norm, "eps": float(ball.eps)}
     place = Path(out) if out is not None else Path("runs") / f"transfer-{_digest(found, question)}"
-    target = made(place, "the matrix")
+    target = make_out(place, "the matrix")
     with only_one(target):
         journal = Journal(target / "journal.jsonl")
         contest = _Contest(found, index, ball, part.name, members, question, journal, watcher, say, ran)
@@ -143,7 +143,7 @@ class _Contest:
         clean_low, *low = [[bound[0] for bound in row] for row in bounds]
         clean_high, *high = [[bound[1] for bound in row] for row in bounds]
         return {
-            "schema": 1, "runs": opponents.described(self.opponents), "data": self.opponents[0].dataset,
+            "schema": 1, "runs": opponents.describe(self.opponents), "data": self.opponents[0].dataset,
             **self.question, "resolved": self.resolved, "n": n,
             "clean": clean, "clean_low": clean_low, "clean_high": clean_high,
             "accuracy": accuracy, "low": low, "high": high,
@@ -156,10 +156,10 @@ class _Contest:
             missing = [i for i in block.tolist() if any(i not in self.journal.known(key) for key in keys)]
             if missing:
                 self._judge(torch.tensor(missing), source, judge, keys)
-            told = f"{self.attack} of {opponents.called(source)}" if source else CLEAN
+            told = f"{self.attack} of {opponents.name_of(source)}" if source else CLEAN
             self.watcher(told, min(number * _BLOCK, len(self.index)), len(self.index), {})
         if source is not None and judge is not None and (remark := judge.remark()) is not None:
-            self.say(f"{opponents.called(source)}: {remark}")
+            self.say(f"{opponents.name_of(source)}: {remark}")
         return [
             sum(self.journal.known(key)[i][-1].correct for i in self.index.tolist()) for key in keys
         ]  # fmt: skip

@@ -41,14 +41,14 @@ def open_opponent(
         return run.subject(plan.evaluations[0])
 
 
-def called(opponent: Subject) -> str:
+def name_of(opponent: Subject) -> str:
     """Return the folder's name."""
     return opponent.folder.resolve().name
 
 
-def described(found: Sequence[Subject]) -> list[dict[str, Any]]:
+def describe(found: Sequence[Subject]) -> list[dict[str, Any]]:
     """Return the runs as JSON; their names are the folders', in full where two have the same."""
-    names = [called(opponent) for opponent in found]
+    names = [name_of(opponent) for opponent in found]
     if len(set(names)) < len(names):
         names = [str(opponent.folder) for opponent in found]
     return [

@@ -19,7 +19,7 @@ from robustcl.composition.run import Run, execute
 from robustcl.disk import as_usage, make_folder
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.recipe import Use
 from robustcl.train.encoders import ONLINE
 from robustcl.train.engine import Engine
@@ -121,7 +121,7 @@ def _check_size(composition: RecipePlan, splits: Splits, dataset: str) -> None:
             continue
         images = splits.train.fetch(torch.arange(min(2, splits.train.samples))).cpu()
         try:
-            with torch.no_grad(), locked(encoder, "eval"):
+            with torch.no_grad(), hold_mode(encoder, "eval"):
                 encoder(images, encoder.routes[0], frozenset({"h"}))
         except RuntimeError as error:
             raise UsageError(

@@ -14,7 +14,7 @@ from robustcl.composition import answers, contents
 from robustcl.composition.asked import attack_of
 from robustcl.composition.assembly import assemble
 from robustcl.composition.evaluation import Evaluation
-from robustcl.composition.folder import made, only_one
+from robustcl.composition.folder import make_out, only_one
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
@@ -110,7 +110,7 @@ def _scaled(plan: EvaluationPlan, parts: Parts, ball: Ball, times: float, wanted
         plugin = attack.plugin.generator if isinstance(attack.plugin, Solo) else attack.plugin
         step = getattr(plugin, "step_size", None)
         moved: dict[str, Any] = {"step_size": step * times} if isinstance(step, int | float) else {}
-        moved |= scaled.grown(attack.plugin, times)
+        moved |= scaled.grow(attack.plugin, times)
         tables.append(Use(use=table.use, **{**parts.resolved(table), **moved}))
     attacks = tuple(attack_of(table, parts, f"evaluate.{plan.table.use}.attacks") for table in tables)
     changes: dict[str, Any] = {"attacks": tables, "curve": list(wanted.curve), "corruptions": None}
@@ -130,7 +130,7 @@ def _empty_or_alike(target: Path, ball: Ball) -> Path:
         if (held.get("norm"), held.get("eps_value")) != (ball.norm, float(ball.eps)):
             said = f"{held.get('norm')} eps {held.get('eps')}"
             raise UsageError(f"--out {target} holds numbers under another threat, {said}; choose another folder")
-    return made(target, "the other threat")
+    return make_out(target, "the other threat")
 
 
 def _slug(eps: str) -> str:

@@ -122,7 +122,7 @@ class OpenRun:
     def known(self, questions: Sequence[tuple[Key, Members]]) -> list[Outcome]:
         """Return the worst that is known of each image under some questions."""
         assert self._evaluation.journal is not None  # one process, so this is the first rank
-        return audited.known(self._evaluation.journal, questions)
+        return audited.worst_known(self._evaluation.journal, questions)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from robustcl.train.engine import Engine
 _FLAGS = ("--surrogate", "--surrogate-weights")
 
 
-def opened(
+def open_surrogate(
     spec: str,
     weights: Path | None,
     dataset: str,
@@ -44,7 +44,7 @@ def opened(
     if not folder.is_dir():
         if ":" not in spec:
             raise UsageError(f"--surrogate {spec}: there is no such run; name its folder, or write module:function")
-        return spec, placed(spec, weights, classes, engine, _FLAGS, say)
+        return spec, place_model(spec, weights, classes, engine, _FLAGS, say)
     if weights is not None:
         raise UsageError(f"--surrogate-weights: the run {spec} has weights of its own; leave them out")
     if audited is not None and folder.resolve() == audited.resolve():
@@ -58,7 +58,7 @@ def opened(
     return f"{spec} ({found.name})", found.classifier
 
 
-def placed(
+def place_model(
     spec: str,
     weights: Path | None,
     classes: int,
@@ -66,7 +66,7 @@ def placed(
     flags: tuple[str, str] = outside.FLAGS,
     say: outside.Say = lambda sentence: None,
 ) -> Classifier:
-    """Return the classifier of "module:function" on the engine's device; raises as ``opened``, naming the ``flags``."""
+    """Return the classifier of "module:function" on the engine's device; raises as ``open_surrogate``, naming the ``flags``."""
     model = outside.build(spec, weights, classes, flags, say)
     engine.place(model, ours=False)
     return of_model(model)

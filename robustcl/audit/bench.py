@@ -114,7 +114,7 @@ class Bench:
 Check = Callable[[Bench], Finding]
 
 
-def reported(known: Sequence[Outcome], index: Iterable[int]) -> dict[str, Any]:
+def count_known(known: Sequence[Outcome], index: Iterable[int]) -> dict[str, Any]:
     """Return how many samples of ``index`` have a known outcome, how many stood, and a hash of which."""
     there = set(index)
     told = sorted((outcome.index, outcome.correct) for outcome in known if outcome.index in there)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from robustcl.audit.bench import Bench, count, percent
-from robustcl.audit.chance import ALPHA, above, one_sided
+from robustcl.audit.chance import ALPHA, above, mcnemar
 from robustcl.audit.values import Finding, Verdict
 from robustcl.threat import Ball
 
@@ -27,7 +27,7 @@ def sweep(bench: Bench) -> Finding:
     broken = {times: bench.strike(arm, ball=ball) for times, ball in balls.items()}
     pairs = list(zip(broken.values(), list(broken.values())[1:], strict=False))
     strays = torch.stack([small & ~large for small, large in pairs]).any(0)
-    rises = [one_sided(int((small & ~large).sum()), int((large & ~small).sum())) for small, large in pairs]
+    rises = [mcnemar(int((small & ~large).sum()), int((large & ~small).sum())) for small, large in pairs]
     curve = ", ".join(f"{percent(bench.accuracy(each))} at {times:g} eps" for times, each in broken.items())
     said = f"{curve}; {count(int(strays.sum()))} fell in a smaller ball and stood in the next larger"
     if min(rises) < ALPHA / len(rises):
@@ -36,7 +36,7 @@ def sweep(bench: Bench) -> Finding:
     return bench.finding("C4", verdict, said, strays, arm)
 
 
-def unbounded(bench: Bench) -> Finding:
+def lift_bounds(bench: Bench) -> Finding:
     """C5: where any image may become any other, no more than chance is left; an attack that works leaves nothing."""
     arm = bench.effort.unbounded
     left = bench.correct.clone()

@@ -20,7 +20,7 @@ POINTS = (0.05, 0.15)
 and where more than the second, it is wrong."""
 
 
-def one_sided(more: int, less: int) -> float:
+def mcnemar(more: int, less: int) -> float:
     """Return how likely at least ``more`` of ``more + less`` are by the toss of a coin: McNemar's exact test."""
     n = more + less
     return float(sum(math.comb(n, k) for k in range(more, n + 1)) / 2**n)
@@ -43,7 +43,7 @@ def at_least(count: int, n: int, share: float) -> float:
     return math.fsum(math.exp(way + odd) for way, odd in zip(ways, odds, strict=True))
 
 
-def overstated(lost: Tensor, judged: Tensor) -> Verdict:
+def say_overstatement(lost: Tensor, judged: Tensor) -> Verdict:
     """Return what it means for a number of the samples ``judged`` (n,) bool that ``lost`` (n,) fell to another attack.
 
     A few are forgiven where it might be a toss of a coin which attack breaks more; of few samples, where less than
@@ -51,6 +51,6 @@ def overstated(lost: Tensor, judged: Tensor) -> Verdict:
     """
     fallen, n = int((lost & judged).sum()), int(judged.sum())
     share = fallen / max(n, 1)
-    if share <= POINTS[0] or min(one_sided(fallen, 0), at_least(fallen, n, POINTS[0])) >= ALPHA:
+    if share <= POINTS[0] or min(mcnemar(fallen, 0), at_least(fallen, n, POINTS[0])) >= ALPHA:
         return "pass"
     return "fail" if share > POINTS[1] else "warn"

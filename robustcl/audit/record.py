@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustcl import registry
 from robustcl.audit.bench import Bench, count, percent
-from robustcl.audit.chance import above, overstated
+from robustcl.audit.chance import above, say_overstatement
 from robustcl.audit.values import Finding
 from robustcl.errors import RobustclError
 
@@ -30,7 +30,7 @@ def worst_case(bench: Bench) -> Finding:
         return bench.finding("C11", "pass", said)
     said += f"; of the samples that {claimed} left standing, {count(int(lost.sum()))} fell"
     said += "" if bool(bench.judged.all()) else f"; {count(int(bench.judged.sum()), bench.n)} were reported at all"
-    return bench.finding("C11", overstated(lost, bench.judged), said, lost)
+    return bench.finding("C11", say_overstatement(lost, bench.judged), said, lost)
 
 
 def fields(bench: Bench) -> Finding:
@@ -61,7 +61,7 @@ def broader(bench: Bench) -> Finding:
     return bench.finding("C15", "report", said)
 
 
-def validated(bench: Bench) -> Finding:
+def cite_validation(bench: Bench) -> Finding:
     """C16: attacks are held against models of known weakness by the conformance suite of their distribution."""
     origins = {str(origin) for use in bench.used if (origin := _origin(use)) is not None}
     said = f"attacks of {', '.join(sorted(origins)) or 'none'}"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustcl.audit import budgets, gradients, hygiene, record, rivals, strength
 from robustcl.audit.attacks import CHEAP, DEEP, Effort
-from robustcl.audit.bench import Bench, Check, reported
+from robustcl.audit.bench import Bench, Check, count_known
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.values import TITLES, Audit, Finding
 from robustcl.data.subset import Images
@@ -72,7 +72,7 @@ def audit(
     for done, (code, check) in enumerate(checks.items()):
         told(f"{code} {TITLES[code]}", done, len(checks))
         findings[code] = _checked(bench, code, check)
-    return _summed(bench, tuple(findings[code] for code in TITLES), reported(known, index.tolist()))
+    return _summed(bench, tuple(findings[code] for code in TITLES), count_known(known, index.tolist()))
 
 
 _FIRST: dict[str, Check] = {
@@ -85,9 +85,9 @@ _FIRST: dict[str, Check] = {
     "C1": strength.iterative,
     "C2": strength.steps,
     "C3": strength.restarts,
-    "C10": strength.targeted,
+    "C10": strength.aim_attacks,
     "C4": budgets.sweep,
-    "C5": budgets.unbounded,
+    "C5": budgets.lift_bounds,
     "C6": rivals.black_box,
     "C7": rivals.noise,
     "C8": rivals.hard_label,
@@ -96,7 +96,7 @@ _LAST: dict[str, Check] = {
     "C11": record.worst_case,
     "C12": record.fields,
     "C15": record.broader,
-    "C16": record.validated,
+    "C16": record.cite_validation,
 }
 
 _BY_GRADIENT = frozenset({"C14", "C1", "C2", "C3", "C4", "C5", "C10"})

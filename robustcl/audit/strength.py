@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robustcl import search
 from robustcl.audit.bench import Bench, count, percent
-from robustcl.audit.chance import ALPHA, one_sided, overstated
+from robustcl.audit.chance import ALPHA, mcnemar, say_overstatement
 from robustcl.audit.values import Finding, Verdict
 from robustcl.evaluate.classifier import LOGITS
 
@@ -22,7 +22,7 @@ def iterative(bench: Bench) -> Finding:
     single, several = bench.effort.single, bench.effort.iterative
     once, often = bench.strike(single), bench.strike(several)
     alone, gained = once & ~often, often & ~once
-    chance = one_sided(int(alone.sum()), int(gained.sum()))
+    chance = mcnemar(int(alone.sum()), int(gained.sum()))
     said = f"{several.label} leaves {percent(bench.accuracy(often))}, {single.label} {percent(bench.accuracy(once))}"
     said += f"; {single.label} alone broke {count(int(alone.sum()))}, {several.label} alone {int(gained.sum())}"
     verdict: Verdict = "fail" if chance < ALPHA else "pass"
@@ -47,7 +47,7 @@ def restarts(bench: Bench) -> Finding:
     return bench.finding("C3", _more(bench, gained), said, gained, arm)
 
 
-def targeted(bench: Bench) -> Finding:
+def aim_attacks(bench: Bench) -> Finding:
     """C10: an attack toward each likely class, on a loss free of the logits' scale."""
     arm = bench.effort.targeted
     if reason := bench.missing(arm):
@@ -55,7 +55,7 @@ def targeted(bench: Bench) -> Finding:
     gained = bench.strike(arm, ~bench.white) & bench.stood
     against = "the reported attack" if bench.reported else f"untargeted {bench.effort.iterative.use}"
     said = f"{arm.label} broke {count(int(gained.sum()))} that {against} did not"
-    verdict = overstated(gained, bench.judged)
+    verdict = say_overstatement(gained, bench.judged)
     if verdict == "pass":
         return bench.finding("C10", "report", said, gained, arm)
     return bench.finding("C10", verdict, f"{said}: a number from it alone overstates robustness", gained, arm)

@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from robustcl.cli.main import robustcl
-from robustcl.disk import told
+from robustcl.disk import say_why
 from robustcl.errors import ProcessLost, RobustclError
 from robustcl.processes import signals
 from robustcl.processes.lost import lost
@@ -52,7 +52,7 @@ def _run() -> int:
     except OSError:  # some libraries end the process where they cannot ask for it
         click.echo("robustcl: the working folder is gone: change into one that is there", err=True)
         return 2
-    with signals.handled(signals.stop):
+    with signals.handle(signals.stop):
         try:
             return _answered()
         except OSError as error:
@@ -135,7 +135,7 @@ def said(error: Exception) -> str:
     if _is_of_output(error):
         return f"the output cannot be written: {(error.strerror or str(error)).lower()}"
     what = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else "a file"
-    return sentence(str(told(what, error, "used")))
+    return sentence(str(say_why(what, error, "used")))
 
 
 def _is_of_output(error: OSError) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from robustcl.cli.output import shown
+from robustcl.cli.output import escape_output
 from robustcl.errors import UsageError
 
 COMMANDS = {
@@ -122,6 +122,6 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 @click.pass_context
 def robustcl(ctx: click.Context, debug: bool) -> None:
     """Adversarially robust contrastive learning, composed instead of forked."""
-    ctx.with_resource(shown())
+    ctx.with_resource(escape_output())
     if debug:
         os.environ["ROBUSTCL_DEBUG"] = "1"

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from robustcl.cli.parts import as_json
-from robustcl.measures.catalogue import NUMBERS, chosen
+from robustcl.measures.catalogue import NUMBERS, choose_measures
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,7 +35,7 @@ def command(run: Path, what: tuple[str, ...], as_json: bool, **given: Any) -> No
     R-DIV, class distances, alignment, uniformity, silhouette, separability, drops, entropies, loss landscapes, inverted
     features and a map. They go into RUN/representation.json; what was measured before of the same sample stays there.
     """  # fmt: skip
-    chosen(what)  # a misspelt name is told before anything is loaded
+    choose_measures(what)  # a misspelt name is told before anything is loaded
     from robustcl.analysis.measure.opened import Asked
     from robustcl.analysis.measure.run import measure
     from robustcl.cli.runs import Progress
@@ -49,7 +49,7 @@ def command(run: Path, what: tuple[str, ...], as_json: bool, **given: Any) -> No
     if as_json:
         click.echo(json.dumps(entry))
         return
-    for line in _lines(entry, chosen(what)):
+    for line in _lines(entry, choose_measures(what)):
         click.echo(line)
     click.echo(f"measures  {run / 'representation.json'}")
     if page is not None:

@@ -14,7 +14,7 @@ from robustcl.terminal import printable
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[None]:
+def escape_output() -> Iterator[None]:
     """Write out what a terminal would obey, in whatever is printed while the context is open."""
     before = sys.stdout
     sys.stdout = cast(TextIO, _Shown(before))

@@ -11,7 +11,7 @@ import click
 from robustcl import registry
 from robustcl.errors import AmbiguousPlugin, UnknownPlugin, near
 from robustcl.registry.installed import KINDS, normal
-from robustcl.terminal import aligned
+from robustcl.terminal import align
 
 kind_option = click.option("--kind", type=click.Choice(KINDS), help="Only this kind of plugin.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for tools.")
@@ -40,7 +40,7 @@ def list_(kind: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    click.echo(aligned(["KIND", "NAME", "DISTRIBUTION", "VERSION"], [list(row.values()) for row in rows]))
+    click.echo(align(["KIND", "NAME", "DISTRIBUTION", "VERSION"], [list(row.values()) for row in rows]))
 
 
 @command.command()
@@ -67,7 +67,7 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
         click.echo("Options: none")
         return
     rows = [[o["name"], o["type"], o["constraints"], _shown(o), o["doc"]] for o in facts["options"]]
-    click.echo("\n" + aligned(["OPTION", "TYPE", "BOUNDS", "DEFAULT", ""], rows))
+    click.echo("\n" + align(["OPTION", "TYPE", "BOUNDS", "DEFAULT", ""], rows))
 
 
 @command.command()

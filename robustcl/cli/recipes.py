@@ -36,11 +36,11 @@ def list_(as_json: bool) -> None:
 @click.option("--whole", is_flag=True, help="Fill in the recipe that it extends.")
 def show(name: str, whole: bool) -> None:
     """Print the recipe NAME as TOML."""
-    click.echo(tomli_w.dumps(inherit.installed(name)) if whole else registry.recipe_text(name), nl=False)
+    click.echo(tomli_w.dumps(inherit.read_installed(name)) if whole else registry.recipe_text(name), nl=False)
 
 
 def _about(name: str) -> str:
     try:
-        return summary(inherit.installed(name).get("about", ""))
+        return summary(inherit.read_installed(name).get("about", ""))
     except UsageError as error:
         return f"broken: {error}"

@@ -101,9 +101,9 @@ def run(
     from robustcl.cli.runs import Progress
     from robustcl.study import api
     from robustcl.study.grid import Setting
-    from robustcl.study.models import parsed
+    from robustcl.study.models import parse_models
 
-    given = parsed(models, weights)
+    given = parse_models(models, weights)
     composed = api.compose(name, Setting(dataset, data_dir, budget, seeds, overrides, others, samples, given))
     if dry_run:
         click.echo(composed.explain())

@@ -11,7 +11,7 @@ from typing import Any
 
 from robustcl.comparison.outcomes import Verdicts
 from robustcl.comparison.runs import ComparedRun
-from robustcl.composition.settled import settled
+from robustcl.composition.settled import resolve_row
 from robustcl.errors import DataError, UsageError
 from robustcl.report import tables
 
@@ -214,7 +214,7 @@ def _settings(row: Mapping[str, Any], classes: int) -> dict[str, str]:
     """Return the specification of a row, flat, its attack as it ran, without what is the column's own."""
     spec = dict(tables.spec(row))
     if isinstance(spec.get("attack"), Mapping):
-        spec["attack"] = settled(row, classes)
+        spec["attack"] = resolve_row(row, classes)
     return {name: _say(value) for name, value in tables.flat(spec).items() if name not in _IDENTITY}
 
 

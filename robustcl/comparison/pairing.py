@@ -42,7 +42,7 @@ class Difference:
         return "significantly better" if self.value > 0 else "significantly worse"
 
 
-def paired(first: Sequence[Entry], second: Sequence[Entry], names: Sequence[str]) -> McNemar | Bootstrap | str:
+def compare_pair(first: Sequence[Entry], second: Sequence[Entry], names: Sequence[str]) -> McNemar | Bootstrap | str:
     """Test two methods by their outcomes on the same images, or say why that cannot be done.
 
     One seed each: McNemar's exact test. Several: the bootstrap over images; ``names`` key its random numbers.

@@ -108,7 +108,7 @@ def groups(runs: Sequence[ComparedRun], by: By = "recipe") -> tuple[Group, ...]:
     return tuple(Group(label, tuple(group)) for label, group in zip(labels, members.values(), strict=True))
 
 
-def chosen(groups: Sequence[Group], baseline: str) -> int:
+def find_group(groups: Sequence[Group], baseline: str) -> int:
     """Return the place of the group that a run's path, a label or a name means. Raises ``UsageError``."""
     path = Path(baseline).resolve()
     by_path = [place for place, group in enumerate(groups) if any(run.path.resolve() == path for run in group.runs)]

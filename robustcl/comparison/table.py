@@ -11,8 +11,8 @@ from robustcl.comparison import branches as branch
 from robustcl.comparison import columns as asked
 from robustcl.comparison import remarks
 from robustcl.comparison.columns import Column, Entry
-from robustcl.comparison.pairing import Difference, correct, paired
-from robustcl.comparison.runs import By, ComparedRun, Group, chosen, groups, read
+from robustcl.comparison.pairing import Difference, compare_pair, correct
+from robustcl.comparison.runs import By, ComparedRun, Group, find_group, groups, read
 from robustcl.comparison.statistics import deviation
 from robustcl.errors import UsageError
 from robustcl.report import tables
@@ -96,7 +96,7 @@ def compare(
     if refused and not allow_mixed:
         raise UsageError(refused)
     cells = [[_cell(column, line) for column in columns] for line in lines]
-    base = None if baseline is None else chosen(lines, baseline)
+    base = None if baseline is None else find_group(lines, baseline)
     differences: list[Difference] = []
     for place, column in enumerate(columns):
         if column.ranked:
@@ -157,7 +157,7 @@ def _tested(
     mean, other = cells[line].mean, cells[against].mean
     assert mean is not None
     assert other is not None
-    return Difference(place, line, against, mean - other, paired(first, second, names))
+    return Difference(place, line, against, mean - other, compare_pair(first, second, names))
 
 
 def _order(cells: Sequence[Cell]) -> list[int]:

@@ -13,7 +13,7 @@ def title(attack: str) -> str:
     capitals where a word has at most four letters: "pgd-20" is PGD-20. Behind a colon stands another library's own
     name, which is left alone; a class that the attack aims at follows it: "PGD, target 3".
     """
-    name, target = aim.parted(attack)
+    name, target = aim.split_aimed(attack)
     aimed = "" if target is None else f", target {target}"
     if ":" in name:
         return name + aimed

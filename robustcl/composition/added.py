@@ -15,7 +15,7 @@ _OF_IMAGES = ("view",)
 """Options of a protocol that belong to the images and not to its schedule: digits are not mirrored."""
 
 
-def added(tables: Mapping[str, Any], protocol: str) -> dict[str, Any]:
+def entry_for(tables: Mapping[str, Any], protocol: str) -> dict[str, Any]:
     """Return the [[evaluate]] table of a protocol that the recipe lacks.
 
     Which encoder, routes, attacks and budgets are judged is as the recipe's first table says, which its data set has
@@ -44,7 +44,7 @@ def _adapted(
     yield from (entry[option] for entry in entries if option in entry)
     for stage in reversed(tables.get("stage") or []):
         for view in (stage.get("views") or {}).values():
-            if isinstance(view, Mapping) and view.get("use") == exchange.used(default):
+            if isinstance(view, Mapping) and view.get("use") == exchange.plugin_of(default):
                 yield _changed(view)
 
 

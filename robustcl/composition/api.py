@@ -73,13 +73,13 @@ class Composition(RecipePlan):
             UsageError: the directory exists or cannot be written.
             NonFiniteLoss, Interrupted: the run stopped; ``robustcl.resume`` continues it.
         """
-        from robustcl.composition.run import reported, start
-        from robustcl.terminal.progress import shown
+        from robustcl.composition.run import add_report, start
+        from robustcl.terminal.progress import show_progress
 
-        with shown(watcher, say) as (watch, tell):
+        with show_progress(watcher, say) as (watch, tell):
             count = whole(devices, "devices")
             run = start(self, out, device=device, devices=count, precision=precision, watcher=watch, say=tell)
-            return reported(run, tell) if report else run
+            return add_report(run, tell) if report else run
 
 
 def compose(

@@ -63,7 +63,7 @@ def attack_of(table: Use, parts: Parts, where: str) -> Part:
     part = parts.make(kind, table, where)
     if part.schedules:
         raise UsageError(f"{where}.{min(part.schedules)}: an evaluation has no epochs to schedule by; give one number")
-    name = aim.named(table.use, aim.of(part.plugin))
+    name = aim.name_aimed(table.use, aim.of(part.plugin))
     return Part(name, part.plugin if kind == "attack" else Solo(name=name, generator=part.plugin))
 
 

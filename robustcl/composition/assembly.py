@@ -62,7 +62,7 @@ def assemble(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> 
     judging.refuse_twins(recipe.evaluate)
     judging.check_branch(recipe, plans)
     evaluations = tuple(judging.evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
-    how = [*how, *remarks.unreached(plans), *remarks.short(plans)]
+    how = [*how, *remarks.list_unreached(plans), *remarks.short(plans)]
     return RecipePlan(
         recipe, dict(tables), tuple(how), parts, dataset, encoder, projector, ball, tuple(plans), evaluations, met
     )

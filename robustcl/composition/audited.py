@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from robustcl.audit.bench import reported
+from robustcl.audit.bench import count_known
 from robustcl.audit.runner import audit
 from robustcl.audit.values import as_json
 from robustcl.composition.stages import Say
@@ -27,7 +27,7 @@ _MOST = 100
 """Samples that an evaluation audits unasked; ``robustcl audit`` takes more."""
 
 
-def audited(
+def obtain(
     folder: Path, judge: Judge, test: Images, journal: Journal, asked: Sequence[tuple[Key, Members]], samples: int,
     seed: int, told: Told, say: Say = lambda sentence: None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -45,7 +45,7 @@ def audited(
         told: hears of each check.
         say: hears where a larger audit stays, and where one is replaced.
     """
-    keys, samples, outcomes = [key for key, _ in asked], min(samples, test.samples), known(journal, asked)
+    keys, samples, outcomes = [key for key, _ in asked], min(samples, test.samples), worst_known(journal, asked)
     place = place_of(keys, seed)
     who = " ".join(f"{place['protocol']} {place['route']}".split())
     if (stored := _stored(folder, place)) is not None and stored["samples"] >= samples:
@@ -78,7 +78,7 @@ def _made(
     seed: int, told: Callable[[int, int], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Audit, or find the audit in ``audits/``, where its name holds the question, the samples and their outcomes."""
-    held = reported(outcomes, range(samples))
+    held = count_known(outcomes, range(samples))
     path = audits.path_of(folder, {**place, "samples": samples, "reported": held})
     assert path is not None
     if (kept := audits.kept(path)) is not None:
@@ -112,7 +112,7 @@ def _stored(folder: Path, place: Mapping[str, Any]) -> dict[str, Any] | None:
 def _same(stored: Mapping[str, Any], place: Mapping[str, Any], outcomes: Sequence[Outcome]) -> bool:
     """Say whether an audit would be made again as it is, were it as large; one of more attacks is no less."""
     asked = stored.get("question"), stored.get("reported")
-    return asked == (place["question"], reported(outcomes, range(stored["samples"])))
+    return asked == (place["question"], count_known(outcomes, range(stored["samples"])))
 
 
 def samples_of(asked: int | None, judged: int) -> int:
@@ -120,7 +120,7 @@ def samples_of(asked: int | None, judged: int) -> int:
     return asked if asked is not None else min(max(judged // 4, 1), _MOST)
 
 
-def known(journal: Journal, asked: Iterable[tuple[Key, Members]]) -> list[Outcome]:
+def worst_known(journal: Journal, asked: Iterable[tuple[Key, Members]]) -> list[Outcome]:
     """Return the worst outcome of each sample that a journal holds under several attacks."""
     found: dict[int, Outcome] = {}
     for key, members in asked:

@@ -66,8 +66,8 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
         UsageError: no recipe fits, or a flag has nothing to replace.
     """
     _refuse_account(flags)
-    base = based(flags, tables)
-    recipe = filled(flags, base)
+    base = find_base(flags, tables)
+    recipe = fill(flags, base)
     how: list[str] = []
     for kind, replace in exchange.REPLACE.items():
         value = getattr(flags, kind)
@@ -80,7 +80,7 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
     return recipe, [*base.how, *settings.said(recipe, base.settings), *how, *reached]
 
 
-def based(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
+def find_base(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
     """Return the recipe that flags start from, for their data set and at their budget; arguments as ``choose``."""
     how: list[str] = []
     file = flags.recipe is not None and inherit.is_file(flags.recipe)
@@ -105,7 +105,7 @@ def based(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
     return Base(recipe, parts | naming.parts(recipe), changed, budget, tuple(how))
 
 
-def filled(flags: Flags, base: Base) -> dict[str, Any]:
+def fill(flags: Flags, base: Base) -> dict[str, Any]:
     """Return the base's tables with the seed and the data's path, to be changed."""
     recipe = copy.deepcopy(base.tables)
     if flags.data_dir is not None:
@@ -162,7 +162,7 @@ def _refuse_account(flags: Flags) -> None:
 
 def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
     if flags.recipe is not None:
-        return flags.recipe, inherit.named(flags.recipe)
+        return flags.recipe, inherit.read_named(flags.recipe)
     if flags.objective is None:
         raise UsageError("nothing says what to train: give --objective NAME or --recipe NAME")
     registry.find("objective", flags.objective, "--objective")
@@ -188,7 +188,7 @@ def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
     names = [name for score, name in fitting if score == best]
     if len(names) > 1:
         raise UsageError(f"{_asked(flags)} fits several recipes, {', '.join(names)}; choose with --recipe")
-    return names[0], inherit.installed(names[0])
+    return names[0], inherit.read_installed(names[0])
 
 
 def _fit(base: Mapping[str, Any], flags: Flags) -> int:

@@ -44,7 +44,7 @@ def check(composition: RecipePlan, splits: Splits) -> None:
             table = plan.table.corruptions
             if table is not None and table.path is not None:
                 folder = getattr(composition.dataset.plugin, "corrupted", "")
-                for name in corrupt.chosen(table):
+                for name in corrupt.choose_corruptions(table):
                     _check_copies(table.path, folder, name, splits.test)
 
 

@@ -29,10 +29,10 @@ def check(steps: Sequence[int], attacks: Sequence[Part], ball: Ball, where: str)
         raise UsageError(f"{where} = {list(steps)}: write growing numbers of steps from 1 on, e.g. [1, 2, 5, 10, 20]")
     if not attacks:
         raise UsageError(f"{where}: there is no attack whose steps could be counted; name one in attacks, or remove it")
-    stepped(attacks[0].plugin.members(_CLASSES, ball), 1, f"{where}: the attack {attacks[0].name}")
+    with_steps(attacks[0].plugin.members(_CLASSES, ball), 1, f"{where}: the attack {attacks[0].name}")
 
 
-def measured(
+def measure(
     judge: Judge, images: Images, question: Question, measurement: Measurement, classes: int
 ) -> dict[str, Any] | None:
     """Return the entry of results.json under ``convergence``: the accuracy after 0 (clean), ... steps.
@@ -47,7 +47,7 @@ def measured(
     keys = [question.clean("test")]
     found = [measurement.outcomes(judge, images, keys[0], (), table.samples)]
     for count in table.convergence or ():
-        members = stepped(own, count, f"convergence: the attack {attack.name}")
+        members = with_steps(own, count, f"convergence: the attack {attack.name}")
         same = all(_steps(generator) == count for _, generator in own)
         keys.append(question.attacked("test", 0, judge.ball, None if same else count))
         found.append(measurement.outcomes(judge, images, keys[-1], members, table.samples))
@@ -65,7 +65,7 @@ def measured(
     }  # fmt: skip
 
 
-def stepped(members: Members, steps: int, who: str) -> Members:
+def with_steps(members: Members, steps: int, who: str) -> Members:
     """Return an attack's members with another number of steps; ``who`` begins the sentence where one has none.
 
     Raises:

@@ -27,7 +27,7 @@ def check(table: Corruptions, dataset: DatasetPlugin, where: str) -> None:
         UsageError: as said; ``where`` is the table's place.
     """
     try:
-        for name in chosen(table):
+        for name in choose_corruptions(table):
             corruption.check(name, 1)
             if table.path is None:
                 maker(name, 1)
@@ -37,14 +37,14 @@ def check(table: Corruptions, dataset: DatasetPlugin, where: str) -> None:
         raise UsageError(f"{where}.path: there are no published copies of this data set; leave path out to make them")
 
 
-def chosen(table: Corruptions) -> tuple[str, ...]:
+def choose_corruptions(table: Corruptions) -> tuple[str, ...]:
     """Return those named, else the fifteen, less the ones that cannot be made where they must be."""
     if table.names:
         return tuple(table.names)
     return corruption.names() if table.path is not None else tuple(filter(_made, corruption.names()))
 
 
-def measured(
+def measure(
     judge: Judge, test: Images, dataset: DatasetPlugin, question: Question, measurement: Measurement
 ) -> dict[str, Any] | None:
     """Return the entry of results.json under ``corruptions``: accuracies by corruption, in the order of ``severities``.
@@ -61,7 +61,7 @@ def measured(
     found: dict[str, list[float]] = {}
     asked: dict[str, list[str]] = {}
     quiet = replace(measurement, work=replace(measurement.work, told=tell_nobody))
-    names, wanted, partial = chosen(table), len(measurement.index(test, samples)), False
+    names, wanted, partial = choose_corruptions(table), len(measurement.index(test, samples)), False
     for number, name in enumerate(names, 1):
         sets = []
         for severity in table.severities:

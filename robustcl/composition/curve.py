@@ -13,7 +13,7 @@ from robustcl.evaluate.measure import Measurement, accuracy
 from robustcl.threat import Ball
 
 
-def measured(
+def measure(
     judge: Judge, images: Images, question: Question, measurement: Measurement, classes: int
 ) -> dict[str, Any] | None:
     """Return the entry of results.json under ``security``: the accuracy at eps 0 (clean) and at each budget.
@@ -31,7 +31,7 @@ def measured(
         other = Judge(judge.classifier, ball, judge.rng, judge.autocast)
         times = float(ball.eps) / full
         members = scaled.members(attack.plugin, classes, ball, times)
-        changes = scaled.grown(attack.plugin, times)
+        changes = scaled.grow(attack.plugin, times)
         key = keys[float(ball.eps)] = question.attacked("test", 0, ball, changes=changes)
         found[float(ball.eps)] = measurement.outcomes(other, images, key, members, table.samples)
     reached = {eps: outcomes for eps, outcomes in sorted(found.items()) if outcomes}

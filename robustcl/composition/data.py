@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 
 from robustcl.composition.plan import RecipePlan
-from robustcl.data.held import keep, opened
-from robustcl.data.labelled import Labelled, chosen
+from robustcl.data.held import keep, open_source
+from robustcl.data.labelled import Labelled, choose_labelled
 from robustcl.data.promises import blame, class_names, statistics
 from robustcl.data.split import holdout
-from robustcl.data.streamed import Streamed, checked
+from robustcl.data.streamed import Streamed, fetch
 from robustcl.data.subset import Images, Subset
 from robustcl.errors import UsageError
 from robustcl.protocols import Need, Source
@@ -58,7 +58,7 @@ class Splits:
             return images
         try:
             # Not keyed by the stage: stages that ask for the same number keep the same labels.
-            return Labelled(images, chosen(images.labels, plan.labelled, Rng(self.seed, "labelled")))
+            return Labelled(images, choose_labelled(images.labels, plan.labelled, Rng(self.seed, "labelled")))
         except UsageError as error:
             raise UsageError(f"{where}.labelled: {error}") from None
 
@@ -69,8 +69,8 @@ def open_splits(composition: RecipePlan, device: torch.device, *, test: bool = F
     ``test``: open the test images too.
     """
     dataset = composition.dataset.plugin
-    train_source = opened(dataset, "train")
-    pretrain_source = opened(dataset, "pretrain")
+    train_source = open_source(dataset, "train")
+    pretrain_source = open_source(dataset, "pretrain")
     train = keep_looked_through(train_source, device)
     fraction = composition.recipe.data.validation
     rest: Images = train
@@ -83,7 +83,7 @@ def open_splits(composition: RecipePlan, device: torch.device, *, test: bool = F
     # The same labels in the same order: the same images, of which the validation part must stay out.
     same = same_images(pretrain_source, train_source)
     whole = {"train": train} if same else {"train": train, "pretrain": keep_looked_through(pretrain_source, device)}
-    test_source = opened(dataset, "test") if test else None
+    test_source = open_source(dataset, "test") if test else None
     if test_source is not None:
         whole["test"] = keep_looked_through(test_source, device)
     mean, std = statistics(dataset, int(train_source.item[0]))
@@ -104,7 +104,7 @@ def open_splits(composition: RecipePlan, device: torch.device, *, test: bool = F
 
 def open_test(composition: RecipePlan, device: torch.device) -> Images:
     """Open the test images; called by evaluation alone."""
-    return keep(opened(composition.dataset.plugin, "test"), device)
+    return keep(open_source(composition.dataset.plugin, "test"), device)
 
 
 def keep_looked_through(source: Source, device: torch.device) -> Images:
@@ -123,7 +123,7 @@ def same_images(first: Source, second: Source) -> bool:
     if not torch.equal(first.labels, second.labels):
         return False
     index = torch.arange(min(n, _LOOKED_AT)) * n // max(min(n, _LOOKED_AT), 1)
-    return tuple(first.item) == tuple(second.item) and torch.equal(checked(first, index), checked(second, index))
+    return tuple(first.item) == tuple(second.item) and torch.equal(fetch(first, index), fetch(second, index))
 
 
 _LOOKED_AT = 16

@@ -139,12 +139,12 @@ class Evaluation:
                 key = question.attacked(split, number, judge.ball)
                 self._row(measurement, plan, judge, images, key, members, told | self._resolved(plan, number, judge))
         classes = len(self.splits.classes)
-        if attacks and plan.table.curve and (points := curve.measured(judge, test, question, measurement, classes)):
+        if attacks and plan.table.curve and (points := curve.measure(judge, test, question, measurement, classes)):
             self.security.append(points)
-        if plan.table.convergence and (steps := convergence.measured(judge, test, question, measurement, classes)):
+        if plan.table.convergence and (steps := convergence.measure(judge, test, question, measurement, classes)):
             self.convergence.append(steps)
         dataset = self.composition.dataset.plugin
-        if plan.table.corruptions and (sets := corrupt.measured(judge, test, dataset, question, measurement)):
+        if plan.table.corruptions and (sets := corrupt.measure(judge, test, dataset, question, measurement)):
             self.corruptions.append(sets)
         if attacks and self.whole:
             self._audit(plan, judge, test, question, measurement)
@@ -178,7 +178,7 @@ class Evaluation:
             return
         asked = self.questions(plan, question, judge.ball)
         journal, seed = measurement.journal, self.composition.recipe.seed
-        found = audited.audited(self.folder, judge, test, journal, asked, samples, seed, self.work.told, self.run.say)
+        found = audited.obtain(self.folder, judge, test, journal, asked, samples, seed, self.work.told, self.run.say)
         self.audit.append(found)
         self.run.say(f"{who} audit of {found['samples']} samples: {found['verdict'].upper()}")
 

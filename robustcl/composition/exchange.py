@@ -51,7 +51,7 @@ def _drop_unread_targets(stage: dict[str, Any]) -> list[str]:
     tables = [("generator", table) for table in stage["generator"].values()]
     tables += [("objective", table) for table in (*stage.get("term", {}).values(), *_objective(stage))]
     for kind, table in tables:
-        if Need.CLUSTERS in registry.get(kind, used(table)).needs:  # type: ignore[attr-defined]
+        if Need.CLUSTERS in registry.get(kind, plugin_of(table)).needs:  # type: ignore[attr-defined]
             return []
     del stage["targets"]
     return [f"stage.{stage['name']}: targets removed, nothing reads them any more"]
@@ -64,7 +64,7 @@ def _objective(stage: Mapping[str, Any]) -> list[Any]:
 def objective(recipe: dict[str, Any], name: str) -> list[str]:
     """Replace the only term's objective in the last stage."""
     terms, where = _last_terms(recipe)
-    if any(used(table) == name for _, table in terms):
+    if any(plugin_of(table) == name for _, table in terms):
         return []
     if len(terms) > 1:
         names = ", ".join(key for key, _ in terms)
@@ -84,14 +84,14 @@ def selector(recipe: dict[str, Any], name: str) -> list[str]:
     terms, where = _last_terms(recipe)
     readers = [
         (key, table) for key, table in terms
-        if Need.PAIRS in registry.get("objective", used(table)).needs  # type: ignore[attr-defined]
+        if Need.PAIRS in registry.get("objective", plugin_of(table)).needs  # type: ignore[attr-defined]
     ]  # fmt: skip
     if not readers:
-        there = ", ".join(used(table) for _, table in terms)
+        there = ", ".join(plugin_of(table) for _, table in terms)
         raise UsageError(f"--selector {name}: nothing in {where} reads pairs ({there}); leave the flag out")
     stage = recipe["stage"][-1]
     for key, table in readers:
-        if isinstance(table, Mapping) and used(table.get("selector")) == name:
+        if isinstance(table, Mapping) and plugin_of(table.get("selector")) == name:
             continue  # with the options that the recipe gives it
         box = stage if key == "objective" and "objective" in stage else stage["term"]
         box[key] = {**({"use": table} if isinstance(table, str) else table), "selector": {"use": name}}
@@ -147,7 +147,7 @@ def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where:
 def takes(kind: str, table: Mapping[str, Any], option: str, value: Any) -> bool:
     """Say whether the plugin of a table has an option and can take this value for it."""
     try:
-        return _accepts(registry.get(kind, used(table)), option, value)
+        return _accepts(registry.get(kind, plugin_of(table)), option, value)
     except UsageError:  # there is no such plugin, which is told when it is made
         return False
 
@@ -172,7 +172,7 @@ def _last_terms(recipe: dict[str, Any]) -> tuple[list[tuple[str, Any]], str]:
     return terms, f"stage.{stage['name']}"
 
 
-def used(table: Any) -> str:
+def plugin_of(table: Any) -> str:
     """Return the plugin that a table, or a bare name, stands for."""
     return str(table.get("use", "")) if isinstance(table, Mapping) else str(table)
 

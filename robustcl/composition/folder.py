@@ -15,7 +15,7 @@ from robustcl.composition.assembly import read_plan
 from robustcl.composition.lock import lock
 from robustcl.composition.occupation import only_one as only_one
 from robustcl.composition.plan import RecipePlan
-from robustcl.disk import as_usage, make_folder, read_json, told, write_atomically
+from robustcl.disk import as_usage, make_folder, read_json, say_why, write_atomically
 from robustcl.errors import DataError, UsageError
 
 
@@ -61,7 +61,7 @@ def _fresh(name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise told(folder, error, "made") from None
+            raise say_why(folder, error, "made") from None
         return folder
     raise AssertionError("counting has no end")
 
@@ -103,7 +103,7 @@ def _options(path: Path) -> dict[str, Any]:
     return options
 
 
-def made(target: Path, what: str) -> Path:
+def make_out(target: Path, what: str) -> Path:
     """Return the folder of ``--out`` for something that is no run, which is there afterwards.
 
     Raises:

@@ -59,26 +59,26 @@ def pairs() -> dict[str, list[Combination]]:
 
 
 def _with_any(generator: str, objective: str, targets: Sequence[str]) -> Combination:
-    alone = tried(generator, objective)
+    alone = attempt(generator, objective)
     if alone.refused is None or Need.CLUSTERS not in registry.get("generator", generator).needs:  # type: ignore[attr-defined]
         return alone
-    served = (tried(generator, objective, None, target) for target in targets)
+    served = (attempt(generator, objective, None, target) for target in targets)
     return next((found for found in served if found.refused is None), alone)
 
 
 def _under_any(objective: str, selector: str, generators: Sequence[str]) -> Combination:
-    alone = tried(None, objective, selector)
+    alone = attempt(None, objective, selector)
     if alone.refused is None or Need.PAIRS not in registry.get("objective", objective).needs:  # type: ignore[attr-defined]
         return alone
-    found = (tried(generator, objective, selector) for generator in generators)
+    found = (attempt(generator, objective, selector) for generator in generators)
     return next((combination for combination in found if combination.refused is None), alone)
 
 
 def _of_any(generator: str, target: str, objectives: Sequence[str]) -> Combination:
-    first = tried(generator, objectives[0], None, target)
+    first = attempt(generator, objectives[0], None, target)
     if first.refused is None:
         return first
-    found = (tried(generator, objective, None, target) for objective in objectives[1:])
+    found = (attempt(generator, objective, None, target) for objective in objectives[1:])
     return next((combination for combination in found if combination.refused is None), first)
 
 
@@ -90,10 +90,12 @@ def everything(
         for generator in generators:
             for selector in (None, *selectors):
                 for target in (None, *targets):
-                    yield tried(generator, objective, selector, target)
+                    yield attempt(generator, objective, selector, target)
 
 
-def tried(generator: str | None, objective: str, selector: str | None = None, target: str | None = None) -> Combination:
+def attempt(
+    generator: str | None, objective: str, selector: str | None = None, target: str | None = None
+) -> Combination:
     """Compose four parts as the command line does, and keep the sentence where they are refused."""
     flags = Flags(generator=generator, objective=objective, selector=selector, target=target, budget="smoke")
     try:

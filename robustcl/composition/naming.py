@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from robustcl.composition.exchange import used
+from robustcl.composition.exchange import plugin_of
 from robustcl.errors import UsageError
 from robustcl.recipe.made import Made
 
@@ -54,15 +54,15 @@ def parts(tables: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 def _of_stage(stage: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     head = f"stage.{stage.get('name')}"
     for key, table in _tables(stage.get("generator")).items():
-        yield f"{head}.generator.{key}", "generator", used(table)
+        yield f"{head}.generator.{key}", "generator", plugin_of(table)
     terms = _tables(stage.get("term")) | ({"objective": stage["objective"]} if "objective" in stage else {})
     for key, table in terms.items():
-        yield f"{head}.term.{key}", "objective", used(table)
+        yield f"{head}.term.{key}", "objective", plugin_of(table)
         if isinstance(table, Mapping) and "selector" in table:
-            yield f"{head}.term.{key}.selector", "selector", used(table["selector"])
+            yield f"{head}.term.{key}.selector", "selector", plugin_of(table["selector"])
     for key, kind in (("targets", "target"), ("sampler", "sampler")):
         if key in stage:
-            yield f"{head}.{key}", kind, used(stage[key])
+            yield f"{head}.{key}", kind, plugin_of(stage[key])
 
 
 def _tables(value: Any) -> dict[str, Any]:

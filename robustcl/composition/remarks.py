@@ -9,7 +9,7 @@ from robustcl.options.schedule import Piecewise, Ramp
 from robustcl.train.plan import Number, StagePlan
 
 
-def unreached(plans: Sequence[StagePlan]) -> list[str]:
+def list_unreached(plans: Sequence[StagePlan]) -> list[str]:
     """Return a sentence for each schedule with a warm-up, or a point, beyond the end of its stage."""
     return [
         f"{where} = {number}: the stage has {plan.epochs} epochs, so {what}"

@@ -22,7 +22,7 @@ from robustcl.composition.stages import Say, Stages
 from robustcl.disk import as_usage, make_folder
 from robustcl.errors import RobustclError, UsageError
 from robustcl.evaluate.work import WHOLE, Work
-from robustcl.terminal.progress import shown
+from robustcl.terminal.progress import show_progress
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher
 
@@ -67,7 +67,7 @@ def start(
         return execute(composition, folder, engine, watcher, say, splits)
 
 
-def reported(run: Run, say: Say) -> Run:
+def add_report(run: Run, say: Say) -> Run:
     """Write the page of a run that was judged, and return the run."""
     from robustcl import report  # which stands above us, and is called once all is done and kept
 
@@ -106,11 +106,11 @@ def resume(
         return Run(folder, Results(whole))
     engine = engine or Engine(options["device"], options["devices"], options["precision"])
     engine.launch()
-    with shown(watcher, say) as (watch, tell):
+    with show_progress(watcher, say) as (watch, tell):
         for sentence in changed:
             tell(sentence)
         run = execute(composition, folder, engine, watch, tell)
-        return reported(run, tell) if report else run
+        return add_report(run, tell) if report else run
 
 
 def _change(folder: Path, overrides: Sequence[str], engine: Engine) -> list[str]:

@@ -17,7 +17,7 @@ Settings = Mapping[str, Mapping[str, Any]]
 def adapt(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Apply ``[adapt.DATASET]``: what a data set needs to be different, e.g. no mirrored digits."""
     adaptations = _paths(recipe, "adapt")
-    name = exchange.used(recipe.get("data", {"use": "digits"}))
+    name = exchange.plugin_of(recipe.get("data", {"use": "digits"}))
     changes = adaptations.get(name, {})
     for path, value in changes.items():
         override.put(recipe, path, copy.deepcopy(value), f"adapt.{name}")

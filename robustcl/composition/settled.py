@@ -15,7 +15,7 @@ from robustcl.recipe import Use
 from robustcl.threat import Ball
 
 
-def settled(row: Mapping[str, Any], classes: int) -> dict[str, Any]:
+def resolve_row(row: Mapping[str, Any], classes: int) -> dict[str, Any]:
     """Return all options of a row's attack as it ran against a model of so many classes; empty for clean images.
 
     A row says them under ``resolved``. For an older one they follow from its specification: an option that is not
@@ -38,7 +38,7 @@ def _filled(words: str) -> Mapping[str, Any]:
     name, stated, norm, eps, classes = json.loads(words)
     given = {key: value for key, value in stated.items() if key != "use"}
     try:
-        parts, table = Parts(), Use(use=aim.parted(name)[0], **given)
+        parts, table = Parts(), Use(use=aim.split_aimed(name)[0], **given)
         attack = attack_of(table, parts, name)
         return resolved.options(attack.plugin, parts.resolved(table), classes, Ball.checked(norm, eps))
     except (RobustclError, TypeError, ValueError):

@@ -1,7 +1,7 @@
 """Data sets held on the device or streamed, their splits and order, and the views drawn from them."""
 
 from robustcl.data.draw import Drawn, ViewSpec, draw_views, drawable
-from robustcl.data.held import Held, keep, opened
+from robustcl.data.held import Held, keep, open_source
 from robustcl.data.order import epoch_batches
 from robustcl.data.split import holdout
 from robustcl.data.streamed import Streamed
@@ -16,5 +16,5 @@ __all__ = [
     "epoch_batches",
     "holdout",
     "keep",
-    "opened",
+    "open_source",
 ]

@@ -13,7 +13,7 @@ from robustcl.data.arrays import ArraySource
 from robustcl.data.held import Held
 from robustcl.data.promises import blame
 from robustcl.data.rows import Array
-from robustcl.data.streamed import Streamed, checked
+from robustcl.data.streamed import Streamed, fetch
 from robustcl.data.subset import Images
 from robustcl.protocols import Source
 
@@ -73,4 +73,4 @@ def _blocks(images: Images) -> Iterator[Array]:
 def _raw(images: Images, index: Tensor) -> Tensor:
     if isinstance(images, Held):
         return images.images[index.to(images.device)]
-    return checked(images.source, index) if isinstance(images, Streamed) else images.fetch(index)
+    return fetch(images.source, index) if isinstance(images, Streamed) else images.fetch(index)

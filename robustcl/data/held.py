@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustcl.data.arrays import ArraySource
 from robustcl.data.promises import open_split
-from robustcl.data.streamed import Streamed, as_pixels, checked, decoded
+from robustcl.data.streamed import Streamed, as_pixels, decode, fetch
 from robustcl.errors import RobustclError
 from robustcl.protocols import DatasetPlugin, Source
 from robustcl.ranks import from_first, rank
@@ -36,15 +36,15 @@ class Held:
         if isinstance(source, ArraySource) and self.device.type == "cpu":
             # What lies in memory already is not copied; it is looked at once all the same.
             for start in range(0, self.samples, _CHUNK):
-                checked(source, torch.arange(start, min(start + _CHUNK, self.samples)))
+                fetch(source, torch.arange(start, min(start + _CHUNK, self.samples)))
             self.images = source.images
             return
-        first = checked(source, torch.zeros(min(self.samples, 1), dtype=torch.int64))
+        first = fetch(source, torch.zeros(min(self.samples, 1), dtype=torch.int64))
         dtype = torch.uint8 if first.dtype == torch.uint8 else torch.float32
         self.images = torch.empty((self.samples, *self.item), dtype=dtype, device=device)
         rows = torch.arange(self.samples)
         chunks = [rows[start : start + _CHUNK] for start in range(0, self.samples, _CHUNK)]
-        for index, images in decoded(source, chunks):
+        for index, images in decode(source, chunks):
             self.images[index[0] : index[-1] + 1] = images
 
     def fetch(self, index: Tensor) -> Tensor:
@@ -67,13 +67,13 @@ def keep(source: Source, device: torch.device | str = "cpu", *, limit: int = LIM
         return Streamed(source, device, workers=0)
     if torch.device(device).type == "cpu" and isinstance(source, ArraySource):
         return Held(source, device)
-    probe = checked(source, torch.zeros(min(len(source.labels), 1), dtype=torch.int64))
+    probe = fetch(source, torch.zeros(min(len(source.labels), 1), dtype=torch.int64))
     width = 1 if probe.dtype == torch.uint8 else 4
     size = len(source.labels) * math.prod(source.item) * width
     return Held(source, device) if size <= limit else Streamed(source, device)
 
 
-def opened(dataset: DatasetPlugin, split: str) -> Source:
+def open_source(dataset: DatasetPlugin, split: str) -> Source:
     """Open a split on rank 0 before the others, so that one process downloads; all raise the same error.
 
     Raises:

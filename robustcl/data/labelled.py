@@ -14,7 +14,7 @@ from robustcl.rng import Rng
 from robustcl.types import UNLABELED
 
 
-def chosen(labels: Tensor, amount: float, rng: Rng) -> Tensor:
+def choose_labelled(labels: Tensor, amount: float, rng: Rng) -> Tensor:
     """Return which images keep their label, int64 and ascending: a number, or a share of the labelled ones.
 
     Classes come as equally as they can: a class that has fewer images than its part gives all, and the others

@@ -35,7 +35,7 @@ class Streamed:
 
     def fetch(self, index: Tensor) -> Tensor:
         """Return images (B, *item), float32 in [0, 1], for index (B,) int64."""
-        return as_pixels(checked(self.source, index.cpu()).to(self.device))
+        return as_pixels(fetch(self.source, index.cpu()).to(self.device))
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through batches of indices: (index, images), both on the device; reads ahead."""
@@ -50,7 +50,7 @@ def as_pixels(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
 
 
-def decoded(source: Source, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+def decode(source: Source, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """Go through a source once, (index, raw images), by workers if it says ``decodes = True``."""
     return read_ahead(source, order, WORKERS if getattr(source, "decodes", False) else 0)
 
@@ -96,7 +96,7 @@ def _loaded(batches: _Batches, workers: int, *, pin: bool = False) -> Iterator[t
         raise
 
 
-def checked(source: Source, index: Tensor) -> Tensor:
+def fetch(source: Source, index: Tensor) -> Tensor:
     """Fetch raw images, uint8 or float in [0, 1] of the source's shape; DataError for anything else."""
     where = f"the data source {type(source).__name__}"
     with blame(f"{where} fails to give {_images(index)}"):
@@ -144,6 +144,6 @@ class _Batches(Dataset[tuple[Tensor, Tensor | str]]):
     def read(self, index: Tensor) -> Tensor | str:
         """Return raw images, or the sentence of the first that is none."""
         try:
-            return checked(self.source, index)
+            return fetch(self.source, index)
         except DataError as error:
             return str(error)

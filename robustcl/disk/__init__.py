@@ -4,7 +4,7 @@ from robustcl.disk.appending import Appender
 from robustcl.disk.folders import check_inside, make_folder, root_of
 from robustcl.disk.parsing import parse_json, parse_toml
 from robustcl.disk.reading import Limits, open_file, read_bytes, read_json, read_lines, read_text, read_toml
-from robustcl.disk.trouble import as_usage, told
+from robustcl.disk.trouble import as_usage, say_why
 from robustcl.disk.writing import replacing, write_atomically
 
 __all__ = [
@@ -23,6 +23,6 @@ __all__ = [
     "read_toml",
     "replacing",
     "root_of",
-    "told",
+    "say_why",
     "write_atomically",
 ]

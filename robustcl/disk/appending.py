@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from robustcl.disk.folders import check_inside
-from robustcl.disk.trouble import told
+from robustcl.disk.trouble import say_why
 from robustcl.disk.writing import NOFOLLOW
 from robustcl.errors import UsageError
 
@@ -34,7 +34,7 @@ class Appender:
         try:
             self._descriptor = os.open(path, _APPEND, 0o666)
         except OSError as error:
-            raise told(path, error) from None
+            raise say_why(path, error) from None
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             os.close(self._descriptor)
             raise UsageError(f"{path} is no regular file: nothing is written into it; move it away")
@@ -52,7 +52,7 @@ class Appender:
         try:
             os.truncate(self._descriptor, size)
         except OSError as error:
-            raise told(self.path, error) from None
+            raise say_why(self.path, error) from None
 
     def write(self, lines: Iterable[str]) -> None:
         """Append lines, each of which gets its end."""
@@ -64,14 +64,14 @@ class Appender:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.truncate(self._descriptor, whole)
-            raise told(self.path, error) from None
+            raise say_why(self.path, error) from None
 
     def flush(self) -> int:
         """Bring what was written to the disk; returns the file's length in bytes."""
         try:
             os.fsync(self._descriptor)
         except OSError as error:
-            raise told(self.path, error) from None
+            raise say_why(self.path, error) from None
         return self.size()
 
     def close(self) -> None:

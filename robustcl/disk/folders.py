@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustcl.disk.trouble import told
+from robustcl.disk.trouble import say_why
 from robustcl.errors import UsageError
 
 _LOCK = "recipe.lock.toml"
@@ -51,5 +51,5 @@ def make_folder(folder: Path, within: Path | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise told(folder, error, "made") from None
+        raise say_why(folder, error, "made") from None
     return folder

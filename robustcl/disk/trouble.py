@@ -10,7 +10,7 @@ from pathlib import Path
 from robustcl.errors import DiskError, UsageError
 
 
-def told(path: Path | str, error: OSError, verb: str = "written") -> DiskError:
+def say_why(path: Path | str, error: OSError, verb: str = "written") -> DiskError:
     """Return the sentence of why a file cannot be ``verb``: which file, why, and what to do."""
     reason, remedy = _SAID.get(error.errno or 0, ((error.strerror or str(error)).lower(), "look at that disk"))
     return DiskError(f"{path} cannot be {verb}: {reason}; {remedy}, then give the same command again", error.errno)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from robustcl.disk.folders import check_inside
-from robustcl.disk.trouble import told
+from robustcl.disk.trouble import say_why
 from robustcl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def replacing(path: Path, *, within: Path | None = None) -> Iterator[IO[bytes]]:
             aside.unlink(missing_ok=True)
         # Whoever serialises into the file may wrap the disk's answer in an error of its own, or lose it.
         if (fault := error if isinstance(error, OSError) else sink and sink.fault) and isinstance(error, Exception):
-            raise told(path, fault) from None
+            raise say_why(path, fault) from None
         raise
 
 

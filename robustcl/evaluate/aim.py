@@ -22,7 +22,7 @@ from robustcl.types import Attack, Embedding
 _NAMED = re.compile(r"(?P<attack>.+)-target-(?P<target>\d+|each)")
 
 
-def aimed(attack: Attack, target: Tensor, predict: Callable[[Tensor], Tensor]) -> Attack:
+def aim_at(attack: Attack, target: Tensor, predict: Callable[[Tensor], Tensor]) -> Attack:
     """Return an attack on rows (R,) toward the classes ``target`` (R,) int64.
 
     ``predict`` is the judge's own, (R, *item) -> (R,). An attack without a verdict gets none.
@@ -50,7 +50,7 @@ def of(generator: object) -> int | None:
     return target if isinstance(target, int) else None
 
 
-def named(attack: str, target: int | Tensor | None) -> str:
+def name_aimed(attack: str, target: int | Tensor | None) -> str:
     """Return what an attack is called in journals and results: "pgd", "pgd-target-3", "pgd-target-each"."""
     if target is None:
         return attack
@@ -60,11 +60,11 @@ def named(attack: str, target: int | Tensor | None) -> str:
 def of_table(table: Mapping[str, Any]) -> str:
     """Return what the attack of a table, a name under "use" and options, is called."""
     target = table.get("target")
-    return named(str(table.get("use", "an attack")), target if type(target) is int else None)
+    return name_aimed(str(table.get("use", "an attack")), target if type(target) is int else None)
 
 
-def parted(name: str) -> tuple[str, str | None]:
-    """Return the attack and the class, or "each", of a name that ``named`` has made; ``None`` for no target."""
+def split_aimed(name: str) -> tuple[str, str | None]:
+    """Return the attack and the class, or "each", of a name that ``name_aimed`` has made; ``None`` for no target."""
     found = _NAMED.fullmatch(name)
     return (found["attack"], found["target"]) if found else (name, None)
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from robustcl.evaluate.probe import Caller
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.fast import frozen_for_attack
-from robustcl.nn.folding import folded
-from robustcl.nn.modes import locked
+from robustcl.nn.folding import fold
+from robustcl.nn.modes import hold_mode
 from robustcl.types import Embedding
 
 LOGITS = frozenset({"logits"})
@@ -78,7 +78,7 @@ class Classifier:
             with self.hold(module):
                 return self.forward(module, x, LOGITS).logits
 
-        quick = folded(self.module, logits, x, self._channels_last)
+        quick = fold(self.module, logits, x, self._channels_last)
         if quick is not None:
             yield replace(self, module=quick, hold=nullcontext)
             return
@@ -93,7 +93,7 @@ def of_encoder(encoder: Encoder, route: str) -> Classifier:
         embedding: Embedding = module(x, route, layers)
         return embedding
 
-    return Classifier(encoder, forward, partial(locked, mode="eval"), LOGITS | FEATURES)
+    return Classifier(encoder, forward, partial(hold_mode, mode="eval"), LOGITS | FEATURES)
 
 
 def of_model(model: nn.Module, mode: str = "eval") -> Classifier:
@@ -102,4 +102,4 @@ def of_model(model: nn.Module, mode: str = "eval") -> Classifier:
     ``mode``: "eval", "batch" or "train", as ``robustcl.nn.modes.locked`` holds it.
     Raises ``UsageError`` where its output has another shape.
     """
-    return Classifier(model, Caller(), partial(locked, mode=mode), LOGITS)
+    return Classifier(model, Caller(), partial(hold_mode, mode=mode), LOGITS)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustcl.data.subset import Images
 from robustcl.errors import NotAPlugin
 from robustcl.nn.encoder import Encoder
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.rng import Rng
 
 _CHUNK = 500
@@ -53,7 +53,7 @@ def put(
     make = getattr(protocol, "head", None)
     if make is None:
         return False
-    features, label = embedded(encoder, route, images)
+    features, label = embed_labelled(encoder, route, images)
     head = make(features, label, classes, **_more(make, encoder, route, validation, rng))
     if isinstance(head, nn.Module):
         head.register_forward_pre_hook(_in_single_precision)
@@ -65,11 +65,11 @@ def put(
 
 
 @torch.no_grad()
-def embedded(encoder: Encoder, route: str, images: Images) -> tuple[Tensor, Tensor]:
+def embed_labelled(encoder: Encoder, route: str, images: Images) -> tuple[Tensor, Tensor]:
     """Return features (n, F) float32 and labels (n,) of the labelled images, in their order."""
     rows = (images.labels >= 0).nonzero()[:, 0].cpu()
     found = []
-    with locked(encoder, "eval"):
+    with hold_mode(encoder, "eval"):
         for _, x in images.batches(torch.split(rows, _CHUNK)):
             found.append(encoder(x, route, frozenset({"h"})).h.float())
     width = (0, encoder.features)
@@ -84,7 +84,7 @@ def _more(
     asked = inspect.signature(make).parameters
     more: dict[str, Any] = {}
     if "validation" in asked:
-        more["validation"] = None if validation is None else embedded(encoder, route, validation)
+        more["validation"] = None if validation is None else embed_labelled(encoder, route, validation)
     if "rng" in asked:
         more["rng"] = rng or Rng(0, "head")
     return more

@@ -143,11 +143,11 @@ class Judge:
         generator: PerturbationGenerator, target: Tensor | None,
     ) -> Tensor:  # fmt: skip
         # Whatever the target, an attack draws from its own stream: a row starts alike on its way to each class.
-        stream = aim.parted(name or CLEAN)[0], aim.parted(member)[0]
+        stream = aim.split_aimed(name or CLEAN)[0], aim.split_aimed(member)[0]
         rng = self.rng.child("attack", *stream).for_rows(index)
-        with self.autocast(), self.classifier.sparring(x) as attacked, gradients.tallied(len(x)) as tally:
+        with self.autocast(), self.classifier.sparring(x) as attacked, gradients.listen(len(x)) as tally:
             task, modules = self.task(attacked, x, label, index, rng), [self.classifier.module, attacked.module]
-            task = task if target is None else aim.aimed(task, target, self.classifier.predict)
+            task = task if target is None else aim.aim_at(task, target, self.classifier.predict)
             try:
                 moved = promises.perturb(generator, member, x, task, modules=modules)
             except PluginMisbehaved:

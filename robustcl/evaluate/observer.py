@@ -13,7 +13,7 @@ from robustcl.data.subset import Images
 from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.judge import Judge, Members
-from robustcl.evaluate.unstopped import adversaries, unstopped
+from robustcl.evaluate.unstopped import adversaries, without_verdict
 from robustcl.measures import relative_drop
 from robustcl.rng import Rng
 from robustcl.types import ABSENT, Attack, Clustering
@@ -43,7 +43,7 @@ class Observer(Judge):
         """Return the attack, with clusters where there are some."""
         attack = super().task(attacked, x, label, index, rng)
         if self.onward:
-            attack = unstopped(attack)
+            attack = without_verdict(attack)
         return attack if self.clusters is ABSENT else attack.but(clusters=self.clusters)
 
     def attack(

@@ -12,7 +12,7 @@ from robustcl.evaluate.solo import Solo
 from robustcl.threat import Ball
 
 
-def grown(plugin: Any, times: float) -> Mapping[str, Any]:
+def grow(plugin: Any, times: float) -> Mapping[str, Any]:
     """Return the options of an attack that its own ``grow(times)`` says for a ball ``times`` as large."""
     plugin = plugin.generator if isinstance(plugin, Solo) else plugin
     grow = getattr(plugin, "grow", None)
@@ -31,7 +31,7 @@ def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Member
         moved: Any = plugin.generator if isinstance(plugin, Solo) else plugin
         if getattr(moved, "step_size", None) is not None:
             moved.step_size = moved.step_size * times
-        for name, value in grown(moved, times).items():
+        for name, value in grow(moved, times).items():
             setattr(moved, name, value)
     found: Members = plugin.members(classes, ball)
     for name, generator in found:

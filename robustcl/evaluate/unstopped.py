@@ -20,10 +20,10 @@ class Unstopped(Judge):
 
     def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
         """Return the attack without a verdict."""
-        return unstopped(super().task(attacked, x, label, index, rng))
+        return without_verdict(super().task(attacked, x, label, index, rng))
 
 
-def unstopped(attack: Attack) -> Attack:
+def without_verdict(attack: Attack) -> Attack:
     """Return the same attack without a verdict: every row is attacked to the end."""
     return attack.but(verdict=ABSENT, confirmation=ABSENT)
 

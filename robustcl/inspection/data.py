@@ -12,12 +12,12 @@ from robustcl.composition.parts import Parts
 from robustcl.data import agreement
 from robustcl.data.promises import class_names, open_split, statistics
 from robustcl.data.split import holdout
-from robustcl.data.streamed import checked
+from robustcl.data.streamed import fetch
 from robustcl.errors import DataError, RobustclError, UsageError
 from robustcl.inspection import findings, words
 from robustcl.inspection.facts import DataFacts
 from robustcl.inspection.splits import SplitFacts, Told, look
-from robustcl.inspection.twins import repeats, shared
+from robustcl.inspection.twins import find_shared, repeats
 from robustcl.protocols import DatasetPlugin, Source
 from robustcl.ratio import plain
 from robustcl.recipe import Data, override, reading
@@ -36,7 +36,7 @@ class Inspection(DataFacts):
     __slots__ = ()
 
     def __str__(self) -> str:
-        return words.told(self)
+        return words.to_text(self)
 
     def __repr__(self) -> str:
         """Return what it is in a line; ``print`` says the rest."""
@@ -105,7 +105,7 @@ def check_data(
     twins = {name: repeats(split) for name, split in facts.items()}
     names = list(facts)
     shares = tuple(
-        shared(facts[first], facts[second]) for place, first in enumerate(names) for second in names[place + 1 :]
+        find_shared(facts[first], facts[second]) for place, first in enumerate(names) for second in names[place + 1 :]
     )
     validation = None
     if "train" in facts and data.validation > 0:
@@ -164,7 +164,7 @@ def _same(first: Source, second: Source) -> bool:
 def _kind(source: Source) -> bool | None:
     """Return whether the pixels of a source are floats; ``None`` where its first image cannot be read."""
     try:
-        return checked(source, torch.zeros(1, dtype=torch.int64)).is_floating_point()
+        return fetch(source, torch.zeros(1, dtype=torch.int64)).is_floating_point()
     except DataError:
         return None
 

@@ -58,7 +58,7 @@ def repeats(split: SplitFacts) -> Repeats:
     return Repeats(len(order) - len(groups), tuple(groups[:_SHOWN]), len(contradictory), tuple(contradictory[:_SHOWN]))
 
 
-def shared(first: SplitFacts, second: SplitFacts) -> Shared:
+def find_shared(first: SplitFacts, second: SplitFacts) -> Shared:
     """Return which images of the second split stand in the first too."""
     there = _by_digest(first)
     pairs, contradictory, conflicts = [], [], 0

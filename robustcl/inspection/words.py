@@ -6,13 +6,13 @@ from typing import Any
 
 from robustcl.inspection.facts import DataFacts
 from robustcl.inspection.findings import numbers
-from robustcl.terminal import aligned
+from robustcl.terminal import align
 
 _LISTED = 30
 """Classes up to which each has its line; of more, the smallest ones and the largest are said."""
 
 
-def told(found: DataFacts) -> str:
+def to_text(found: DataFacts) -> str:
     """Return what a terminal shows."""
     parts = [[_headline(found)]]
     if found.splits:
@@ -107,7 +107,7 @@ def _splits(found: DataFacts) -> str:
             f"{found.repeats[name].images}", f"{len(split.constant)}", f"{len(split.unreadable)}",
         ])  # fmt: skip
     head = ["SPLIT", "IMAGES", "DTYPE", "RANGE", "MEAN", "STD", "COPIES", "CONSTANT", "UNREADABLE"]
-    table = aligned(head, rows)
+    table = align(head, rows)
     return table + ("\nthe images of train are those of pretrain too" if found.pretrain_is_train else "")
 
 
@@ -133,7 +133,7 @@ def _classes(found: DataFacts) -> list[str]:
         return []
     head = list(rows[0])
     if len(rows) <= _LISTED:
-        return [aligned([word.upper() for word in head], [[str(row[key]) for key in head] for row in rows])]
+        return [align([word.upper() for word in head], [[str(row[key]) for key in head] for row in rows])]
     lines = []
     for split in head[2:]:
         ordered = sorted(rows, key=lambda row: int(row[split]))

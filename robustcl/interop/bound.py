@@ -95,7 +95,7 @@ class BoundAttack:
     def members(self, classes: int) -> Members:
         """Return the generators that each sample meets, with their names, for a model of so many classes."""
         if self.made.kind != "attack":
-            return [(aim.named(self.made.name, aim.of(self.made.plugin)), self.made.plugin)]
+            return [(aim.name_aimed(self.made.name, aim.of(self.made.plugin)), self.made.plugin)]
         members: Members = self.made.plugin.members(classes, self.ball)
         for name, generator in members:
             self._refuse_needs(generator, name)

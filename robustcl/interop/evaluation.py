@@ -223,7 +223,7 @@ def _key(attack: BoundAttack, images: _Given, only: str | None) -> Key:
         "precision": attack.precision,
         "seed": attack.seed,
     }
-    name = aim.named(attack.made.name, images.target)
+    name = aim.name_aimed(attack.made.name, images.target)
     return Key("as-is", "", "given", name, json.dumps(spec, sort_keys=True))
 
 

@@ -38,7 +38,7 @@ class Made:
     options: Mapping[str, Any]
 
 
-def spelled() -> dict[str, tuple[str, str]]:
+def list_names() -> dict[str, tuple[str, str]]:
     """Return attribute -> (kind, registered name) for everything that can be asked for; nothing is imported."""
     found: dict[str, tuple[str, tuple[str, str]]] = {}
     for kind in KINDS:
@@ -63,7 +63,7 @@ def resolve(attribute: str) -> tuple[str, str]:
             raise AmbiguousPlugin(f"robustcl.attacks.{attribute} could be {' or '.join(same)}: write {choices}")
         if same:
             return kind, same[0]
-    known = spelled()
+    known = list_names()
     hint = near(_plain(attribute), [_plain(name) for name in known])
     for name in known:
         hint = hint.replace(repr(_plain(name)), repr(name))

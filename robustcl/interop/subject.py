@@ -17,7 +17,7 @@ from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier
 from robustcl.evaluate.probe import Caller
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.logits import Logits
-from robustcl.nn.modes import MODES, has_one_mode, is_training, locked
+from robustcl.nn.modes import MODES, has_one_mode, hold_mode, is_training
 from robustcl.nn.snapshot import differ, random_states, set_random_states
 from robustcl.rng import Rng
 from robustcl.types import Embedding
@@ -83,7 +83,7 @@ class Subject:
 
     @contextmanager
     def _hold(self, module: nn.Module) -> Iterator[None]:
-        with self._randomness(), _spare_buffers(module, self.mode), locked(module, self.mode):
+        with self._randomness(), _spare_buffers(module, self.mode), hold_mode(module, self.mode):
             yield
 
     def _refuse_train_mode(self) -> None:

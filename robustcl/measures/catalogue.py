@@ -100,7 +100,7 @@ NUMBERS: dict[str, tuple[Number, ...]] = {
 """Measure -> its numbers, in the order in which all are measured and shown; t-sne is a figure alone."""
 
 
-def chosen(names: Sequence[str]) -> tuple[str, ...]:
+def choose_measures(names: Sequence[str]) -> tuple[str, ...]:
     """Return the measures of these names, in order and once; all of them where no name is given.
 
     Raises:

@@ -39,7 +39,7 @@ def pair(clean: Tensor, adversarial: Tensor) -> tuple[Tensor, Tensor]:
     return first, matrix(adversarial.to(clean.device), "adversarial features")
 
 
-def numbered(label: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+def number_labels(label: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     """Return each row's class as a number from 0 to L - 1, (n,), and the L labels that occur, ascending."""
     classes, own = torch.unique(labels(label, features), return_inverse=True)
     return own, classes

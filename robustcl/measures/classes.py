@@ -11,7 +11,7 @@ from torch import Tensor
 from robustcl.clustering.rows import cluster_sums
 from robustcl.errors import UsageError
 from robustcl.measures import checked
-from robustcl.measures.distances import Distance, class_sums, require_known, row_distance, settled
+from robustcl.measures.distances import Distance, class_sums, drop_rounding, require_known, row_distance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +57,7 @@ def class_distances(
     require_known(distance)
     chunk = checked.at_least_one(chunk, "chunk")
     rows = checked.matrix(features)
-    own, classes = checked.numbered(label, rows)
+    own, classes = checked.number_labels(label, rows)
     count = torch.bincount(own)
     if len(classes) < 2 or int(count.max()) < 2:
         raise UsageError(
@@ -68,7 +68,7 @@ def class_distances(
     itself = row_distance(rows, rows, distance)[:, None]
     total = cluster_sums(sums, own, len(classes)) - cluster_sums(itself, own, len(classes)).squeeze(1).diag()
     pairs = count[:, None] * count - count.diag()
-    table = torch.where(pairs > 0, settled(total / pairs.clamp(min=1), distance), torch.nan)
+    table = torch.where(pairs > 0, drop_rounding(total / pairs.clamp(min=1), distance), torch.nan)
     weighted = torch.where(pairs > 0, table * pairs, 0.0)
     same, others = weighted.diag().sum(), weighted.sum() - weighted.diag().sum()
     intra = float(same / pairs.diag().sum())

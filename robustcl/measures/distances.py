@@ -75,6 +75,6 @@ def scale_of(*rows: Tensor) -> float:
     return largest if largest > 0.0 and not 1e-100 < largest < 1e100 else 1.0
 
 
-def settled(mean: Tensor, distance: Distance) -> Tensor:
+def drop_rounding(mean: Tensor, distance: Distance) -> Tensor:
     """Return mean distances with what is rounding alone set to 0: a cosine of 1 is known to about 1e-16."""
     return torch.where(mean < 1e-12, 0.0, mean) if distance == "cosine" else mean.clamp(min=0.0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustcl.errors import UsageError
 from robustcl.measures import checked
-from robustcl.measures.distances import Distance, class_sums, require_known, row_distance, settled
+from robustcl.measures.distances import Distance, class_sums, drop_rounding, require_known, row_distance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ def relative_divergence(
     """
     require_known(distance)
     first, second = checked.pair(clean, adversarial)
-    own, _ = checked.numbered(label, first)
+    own, _ = checked.number_labels(label, first)
     size = len(first) if batch is None else checked.at_least_one(batch, "batch")
     chunk = checked.at_least_one(chunk, "chunk")
     blocks = zip(torch.split(first, size), torch.split(second, size), torch.split(own, size), strict=True)
@@ -102,7 +102,7 @@ def _each(clean: Tensor, attacked: Tensor, own: Tensor, distance: Distance, chun
 
 
 def _over(total: Tensor, count: Tensor, distance: Distance) -> Tensor:
-    return torch.where(count > 0, settled(total / count.clamp(min=1), distance), torch.nan)
+    return torch.where(count > 0, drop_rounding(total / count.clamp(min=1), distance), torch.nan)
 
 
 def _mean(each: Tensor, needed: str) -> float:

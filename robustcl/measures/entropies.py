@@ -45,7 +45,7 @@ def neighbour_entropy(points: Tensor, label: Tensor, *, neighbours: int = 10, ch
         UsageError: shapes that do not fit, values that are not finite, missing labels, or too few points.
     """
     rows = checked.matrix(points, "points", least=2)
-    own, classes = checked.numbered(label, rows)
+    own, classes = checked.number_labels(label, rows)
     neighbours, chunk = checked.at_least_one(neighbours, "neighbours"), checked.at_least_one(chunk, "chunk")
     if neighbours >= len(rows):
         raise UsageError(f"{neighbours} neighbours cannot be found among {len(rows)} points: ask for 1 to n - 1")

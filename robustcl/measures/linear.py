@@ -71,7 +71,7 @@ def linear_separability(
     rows, judged = checked.matrix(train, "training features"), checked.matrix(test, "test features")
     if rows.shape[1] != judged.shape[1]:
         raise UsageError(f"training features of width {rows.shape[1]} cannot judge test features of {judged.shape[1]}")
-    own, classes = checked.numbered(train_label, rows)
+    own, classes = checked.number_labels(train_label, rows)
     checked.labels(test_label, judged)
     if len(classes) < 2:
         raise UsageError(f"all {len(rows)} training rows have the label {int(classes[0])}: give at least two classes")

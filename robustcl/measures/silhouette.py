@@ -43,7 +43,7 @@ def silhouettes(clean: Tensor, adversarial: Tensor, group: Tensor, *, chunk: int
         UsageError: shapes that do not fit, values that are not finite, missing labels, or only one group.
     """
     first, second = checked.pair(clean, adversarial)
-    own, _ = checked.numbered(group, first)
+    own, _ = checked.number_labels(group, first)
     chunk = checked.at_least_one(chunk, "chunk")
     before = silhouette(first, own, chunk=chunk)
     after = silhouette(second, own, chunk=chunk)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustcl.clustering.rows import wide
 from robustcl.errors import UsageError
 from robustcl.measures import checked
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.rng import Rng
 
 
@@ -66,7 +66,7 @@ def weight_landscape(
         raise UsageError(f"directions = {directions}: a landscape is drawn along 1 or 2")
     drawn = [filter_normalised(module, rng.child("direction", number)) for number in range(directions)]
     axis = torch.linspace(-radius, radius, points, dtype=torch.float64)
-    with _restored(module), locked(module, "eval"), torch.no_grad():
+    with _restored(module), hold_mode(module, "eval"), torch.no_grad():
         weights = {name: parameter.data for name, parameter in _movable(module)}
         losses = []
         for steps in itertools.product(axis.tolist(), repeat=directions):

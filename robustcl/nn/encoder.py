@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustcl.errors import UsageError
 from robustcl.nn.backbone import features_of, keep_to_one_device, require_trainable
 from robustcl.nn.layout import bears_channels_last, channels_last, lay_out_contiguous
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.nn.projector import Projector
 from robustcl.nn.routing import Router, convert, reroute
 from robustcl.nn.snapshot import Snapshot
@@ -148,7 +148,7 @@ class Encoder(nn.Module):
         if self._layout is None:
             kept = Snapshot(self, parameters=False)
             x = Rng(0, "encoder", "layout").uniform((2, *self.item), device=self.mean.device).to(self.mean.dtype)
-            with locked(self, "eval"), torch.inference_mode(False), torch.autocast(x.device.type, enabled=False):
+            with hold_mode(self, "eval"), torch.inference_mode(False), torch.autocast(x.device.type, enabled=False):
                 x = (x - self.mean) / self.std
                 self._layout = bears_channels_last(lambda module, x: module(x), self.backbone, x)
             self._restless = kept.restore()

@@ -29,7 +29,7 @@ _COARSE = 0.02
 """The same where the module's own logits are of half precision."""
 
 
-def folded(module: nn.Module, forward: Forward, x: Tensor, channels_last: bool = True) -> nn.Module | None:
+def fold(module: nn.Module, forward: Forward, x: Tensor, channels_last: bool = True) -> nn.Module | None:
     """Return a copy that gives the same logits sooner, or ``None`` where it would not or cannot be shown to.
 
     Every batch norm in eval mode that is seen to follow a convolution becomes part of it (Jacob et al., Quantization

@@ -12,7 +12,7 @@ from robustcl.errors import UsageError
 
 
 @contextmanager
-def locked(module: nn.Module, mode: str) -> Iterator[None]:
+def hold_mode(module: nn.Module, mode: str) -> Iterator[None]:
     """Hold ``module`` in a mode; afterwards every submodule has its own flags again, also after an exception.
 
     ``"eval"``: running statistics, no dropout; nothing changes.

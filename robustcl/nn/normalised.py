@@ -27,7 +27,7 @@ class Normalised(nn.Module):
         return out
 
 
-def published(name: str) -> tuple[list[float], list[float], int] | None:
+def find_statistics(name: str) -> tuple[list[float], list[float], int] | None:
     """Return mean, std and number of classes of a torchvision model's own weights, ``None`` where it names none."""
     from torchvision import models
 

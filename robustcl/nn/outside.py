@@ -24,7 +24,7 @@ from robustcl.disk import Limits, read_bytes
 from robustcl.errors import UsageError, WeightsError, near
 from robustcl.nn.files import check_whole
 from robustcl.nn.modes import put_in_eval
-from robustcl.nn.normalised import Normalised, published
+from robustcl.nn.normalised import Normalised, find_statistics
 from robustcl.nn.strict import fill
 from robustcl.processes import signals
 
@@ -187,7 +187,7 @@ _HOW = ("own", "plain")
 
 def _normalised(model: nn.Module, name: str, how: str, outputs: int, flag: str, say: Say) -> nn.Module:
     """Put the published weights' normalisation before the model; ask where the weights are visibly others."""
-    own = published(name)
+    own = find_statistics(name)
     if how == "plain" or own is None:
         say(f"torchvision:{name}: images go in as they are, in [0, 1], without a normalisation")
         return model

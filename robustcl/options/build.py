@@ -170,7 +170,7 @@ def _values(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _sentence(cls: type, given: Mapping[str, Any], where: str, error: Any) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
     annotations = signature.hints(cls)
-    wanted = wording.wanted(annotations[name])
+    wanted = wording.say_wanted(annotations[name])
     if error["type"] == "missing":
         if where.startswith("--") and getattr(cls, "preset", None) == name:  # a flag has no table to add it to
             return f"{where}: {cls.__name__} needs the option {name!r}; write {where} NAME:{name.upper()}"
@@ -192,7 +192,7 @@ def _refuse_unknown(cls: type, given: Mapping[str, Any], where: str) -> None:
 
 def _schedule(annotation: Any, table: Any, where: str) -> Schedule:
     """Read a schedule and hold its ends against the option's own type and bounds."""
-    number, wanted = signature.number_of(annotation), wording.wanted(annotation)
+    number, wanted = signature.number_of(annotation), wording.say_wanted(annotation)
     if number is None:
         raise OptionError(f"{where} = {table!r}: only numbers can be scheduled; give {wanted}")
     schedule = cast(Schedule, parse(table, where))

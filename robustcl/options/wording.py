@@ -45,7 +45,7 @@ def bounds_of(annotation: Any) -> str:
     return ", ".join(words for item in metadata for words in _bounds(item))
 
 
-def wanted(annotation: Any) -> str:
+def say_wanted(annotation: Any) -> str:
     """Return type and bounds together, ``int >= 1``."""
     return f"{type_of(annotation)} {bounds_of(annotation)}".strip()
 

@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def handled(by: Callable[[int], None]) -> Iterator[None]:
+def handle(by: Callable[[int], None]) -> Iterator[None]:
     """While this context is open, call ``by`` with the number of each signal of ``NAMES``.
 
     A signal that is ignored already, as nohup ignores SIGHUP, stays ignored. Outside the main thread nothing changes.

@@ -11,7 +11,7 @@ from robustcl.recipe.made import Made
 from robustcl.recipe.tables import PluginTable as PluginTable
 from robustcl.recipe.tables import Section as Section
 from robustcl.recipe.tables import Use as Use
-from robustcl.recipe.tables import named
+from robustcl.recipe.tables import as_table
 
 MAIN_ROUTE = "clean"
 """The batch-norm branch of a view that the recipe routes nowhere else."""
@@ -149,7 +149,7 @@ class Stage(Section):
     freeze: list[str] = Field(default_factory=list)
     classifier: Literal["keep", "zero", "default"] = "keep"
     mode: Literal["train", "eval"] = "train"
-    views: dict[str, Annotated[ViewTable, BeforeValidator(named)]] = Field(default_factory=dict)
+    views: dict[str, Annotated[ViewTable, BeforeValidator(as_table)]] = Field(default_factory=dict)
     differentiable: list[str] = Field(default_factory=list)
     routes: dict[str, str] = Field(default_factory=dict)
     encode: dict[str, str] = Field(default_factory=dict)
@@ -157,10 +157,10 @@ class Stage(Section):
     groups: dict[str, list[str]] = Field(default_factory=dict)
     labels: str = Field("data", pattern=r"^(data|targets:\d+)$")
     labelled: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None = None
-    targets: Annotated[Targets, BeforeValidator(named)] | None = None
-    sampler: Annotated[SamplerTable, BeforeValidator(named)] | None = None
-    generator: dict[str, Annotated[GeneratorTable, BeforeValidator(named)]] = Field(default_factory=dict)
-    term: dict[str, Annotated[Term, BeforeValidator(named)]] = Field(default_factory=dict)
+    targets: Annotated[Targets, BeforeValidator(as_table)] | None = None
+    sampler: Annotated[SamplerTable, BeforeValidator(as_table)] | None = None
+    generator: dict[str, Annotated[GeneratorTable, BeforeValidator(as_table)]] = Field(default_factory=dict)
+    term: dict[str, Annotated[Term, BeforeValidator(as_table)]] = Field(default_factory=dict)
     optimizer: PluginTable = Use(use="sgd")
     clip: float | None = Field(None, gt=0)
 
@@ -217,7 +217,7 @@ class Recipe(Section):
     seed: int = 0
     data: Data = Data(use="digits")
     threat: Threat = Threat()
-    encoder: Annotated[EncoderTable, BeforeValidator(named)] | None = None
+    encoder: Annotated[EncoderTable, BeforeValidator(as_table)] | None = None
     stage: list[Stage] = Field(min_length=1)
     evaluate: list[Evaluate] = Field(default_factory=list)
     judged: str | None = None

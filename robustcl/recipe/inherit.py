@@ -25,14 +25,14 @@ _OWN = ("name", "about", "cite", "base")
 _KNOWN = {*_OWN, "extends", "set", "drop", "deviations", "stage", "budget", "adapt"}
 
 
-def named(use: str, beside: Path = Path()) -> dict[str, Any]:
+def read_named(use: str, beside: Path = Path()) -> dict[str, Any]:
     """Return the whole tables of an installed recipe, or of a recipe file, which is looked for in a folder.
 
     Raises:
-        UsageError: as ``installed``, or a file that is missing or no recipe.
+        UsageError: as ``read_installed``, or a file that is missing or no recipe.
     """
     if not is_file(use):
-        return installed(use)
+        return read_installed(use)
     path = beside / Path(use).expanduser()
     return whole(reading.read(path), str(path))
 
@@ -42,7 +42,7 @@ def is_file(use: str) -> bool:
     return use.endswith(".toml") or (use not in registry.recipes() and Path(use).is_file())
 
 
-def installed(name: str) -> dict[str, Any]:
+def read_installed(name: str) -> dict[str, Any]:
     """Return the whole tables of an installed recipe.
 
     Raises:
@@ -52,7 +52,7 @@ def installed(name: str) -> dict[str, Any]:
 
 
 def own(name: str) -> Mapping[str, Any]:
-    """Return what an installed recipe itself says, without what it extends; errors as in ``installed``."""
+    """Return what an installed recipe itself says, without what it extends; errors as in ``read_installed``."""
     try:
         return _parsed(registry.recipe_text(name))
     except tomllib.TOMLDecodeError as error:

@@ -29,10 +29,10 @@ class Use(BaseModel):
         return dict(self.model_extra or {})
 
 
-def named(value: Any) -> Any:
+def as_table(value: Any) -> Any:
     """Return the table that a bare name stands for; anything else as it is."""
     return {"use": value} if isinstance(value, str) else value
 
 
-PluginTable = Annotated[Use, BeforeValidator(named)]
+PluginTable = Annotated[Use, BeforeValidator(as_table)]
 """A plugin and its options; a bare name is a plugin with its defaults."""

@@ -19,7 +19,7 @@ from robustcl.report.canvas import Drawing
 from robustcl.report.entries import is_number, of
 from robustcl.report.entries import place as where
 from robustcl.report.load import Arrays, FinishedRun
-from robustcl.report.measured_images import Inverted, inverted
+from robustcl.report.measured_images import Inverted, read_inverted
 
 FILE, SCHEMA = "representation.json", 1
 AGAIN = "robustcl measure RUN"
@@ -55,7 +55,7 @@ class Measured:
     absent: tuple[str, ...]
 
 
-def measured(run: FinishedRun, classes: Sequence[str]) -> list[Measured] | str | None:
+def read_measured(run: FinishedRun, classes: Sequence[str]) -> list[Measured] | str | None:
     """Return what was measured of a run's representation, a sentence where it cannot be read, ``None`` for nothing."""
     file = run.path / FILE
     if not file.is_file():
@@ -75,9 +75,9 @@ def _entry(run: FinishedRun, entry: Mapping[str, Any], place: int, classes: Sequ
     values, settings, refused = (_table(entry.get(key)) for key in ("values", "settings", "refused"))
     arrays = _arrays(run.path, entry.get("arrays"))
     shown = arrays if isinstance(arrays, Mapping) else {}
-    groups, damaged = measured_arrays.grouped(shown, values)
-    figures, heats = measured_figures.drawn(groups, settings, classes, f"measured-{place}")
-    images = inverted(groups["inversion"], classes) if "inversion" in groups else None
+    groups, damaged = measured_arrays.group_arrays(shown, values)
+    figures, heats = measured_figures.draw_measured(groups, settings, classes, f"measured-{place}")
+    images = read_inverted(groups["inversion"], classes) if "inversion" in groups else None
     absent = [f"{name}: {reason}" for name, reason in refused.items()]
     absent += [arrays] if isinstance(arrays, str) else [f"{name}: {reason}" for name, reason in damaged.items()]
     absent += [images] if isinstance(images, str) else []

@@ -23,7 +23,7 @@ _MAY_BE_UNDEFINED = frozenset({"r-div", "class-distances"})
 """An image or a class alone has no distance to its own kind."""
 
 
-def grouped(arrays: Arrays, values: Mapping[str, Any]) -> tuple[dict[str, Arrays], dict[str, str]]:
+def group_arrays(arrays: Arrays, values: Mapping[str, Any]) -> tuple[dict[str, Arrays], dict[str, str]]:
     """Return the arrays of each measure that can be drawn, and for others that were measured why not."""
     found: dict[str, Arrays] = {}
     damaged: dict[str, str] = {}

@@ -26,7 +26,7 @@ _DOUBT = LinearSegmentedColormap.from_list("doubt", [PALETTE[0], PALETTE[1]])
 _CLEAN, _ATTACKED = Key("clean", PALETTE[0]), Key("attacked", PALETTE[1], DASHES[1])
 
 
-def drawn(
+def draw_measured(
     groups: Mapping[str, Arrays], settings: Mapping[str, Any], classes: Sequence[str], name: str
 ) -> tuple[list[tuple[Drawing, ...]], list[Markup]]:
     """Return the drawings, those that belong beside each other together, and tables; ids begin with ``name``."""

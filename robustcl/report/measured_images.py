@@ -33,7 +33,7 @@ class Inverted:
     height: int
 
 
-def inverted(arrays: Arrays, classes: Sequence[str]) -> Inverted | str:
+def read_inverted(arrays: Arrays, classes: Sequence[str]) -> Inverted | str:
     """Return the pairs, or a sentence where the inputs are no images (k, C, H, W)."""
     image, found = (np.asarray(arrays[key], dtype=np.float64) for key in ("image", "inverted"))
     if image.ndim != 4:

@@ -20,13 +20,13 @@ from robustcl.report.facts import facts
 from robustcl.report.headline import rows, verdict
 from robustcl.report.images import Strip, strip
 from robustcl.report.load import FinishedRun
-from robustcl.report.measured import measured
+from robustcl.report.measured import read_measured
 from robustcl.report.rendering import TEMPLATES, environment, store
 from robustcl.report.representation import Projection, representation
 from robustcl.report.samples import samples
 from robustcl.report.standing import standing
 from robustcl.report.threats import threats
-from robustcl.report.unmeasured import unmeasured
+from robustcl.report.unmeasured import list_missing
 
 __all__ = ["environment", "render", "store"]
 
@@ -70,12 +70,12 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             script=script,
             script_hash=_hash(script) if script else None,
             map=_map(run, classes, method),
-            measures=measured(run, classes),
+            measures=read_measured(run, classes),
             drops=drops(made),
             strip=_strip(run, classes),
             environment=tables.flat(run.results.get("environment") or {}),
             facts=facts(run.results),
-            unmeasured=unmeasured(run, made, asked),
+            unmeasured=list_missing(run, made, asked),
         )
     )
 

@@ -10,7 +10,9 @@ from robustcl.report.headline import is_partial
 from robustcl.report.load import FinishedRun
 
 
-def unmeasured(run: FinishedRun, rows: Sequence[Mapping[str, Any]], commands: Commands = RUN) -> list[tuple[str, str]]:
+def list_missing(
+    run: FinishedRun, rows: Sequence[Mapping[str, Any]], commands: Commands = RUN
+) -> list[tuple[str, str]]:
     """Return what is missing as (what, command); of another threat than a run's own, what depends on it alone."""
     results, again = run.results, commands.evaluate
     itself = not isinstance(results.get("model"), Mapping) and "judged" not in results

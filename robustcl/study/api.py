@@ -55,7 +55,7 @@ class Composed:
             lines.append(f"  {run.label}, seed {run.seed}, runs/{run.folder}: {stages}")
             if run.elsewhere is not None:
                 judged = [run.composition.evaluations[place].table.use for place in run.elsewhere.places]
-                lines.append(f"    then {', '.join(judged)} on {grid.shown(run.elsewhere.dataset)}")
+                lines.append(f"    then {', '.join(judged)} on {grid.show_dataset(run.elsewhere.dataset)}")
         lines += [f"  {name}: the model {model.spec}" for name, model in self.setting.models.items()]
         columns = self.study.columns_of(self.study.row[0])
         lines.append(f"columns: {', '.join(column.name for column in columns) or 'none'}")
@@ -105,7 +105,7 @@ def compose(name: str, setting: Setting | None = None) -> Composed:
         study = study.model_copy(update={"other": [elsewhere.other(text) for text in setting.others]})
         check_other(study, f"the study {name}")
     for other in study.other:
-        elsewhere.made(other, f"the study {study.name}: other")
+        elsewhere.make_dataset(other, f"the study {study.name}: other")
     if setting.models:
         models.check(study, setting.models, setting.dataset)
         return Composed(study, setting, (), models.threat(study, setting.overrides))
@@ -168,7 +168,7 @@ def _models(composed: Composed, folder: Path, machine: Machine, say: Say) -> Mea
         say(f"[{number}/{len(asked)}] {row.name}: the model {asked[row.name].spec}")
         place, columns = folder / "models" / digests[row.name], composed.study.columns_of(row)
         found[row.name] = [
-            models.measured(columns, bench, asked[row.name], digests[row.name], seed, place)
+            models.measure(columns, bench, asked[row.name], digests[row.name], seed, place)
             for seed in range(setting.seeds)
         ]
     return found
@@ -182,11 +182,11 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], foun
         mine = [(run, place) for run, place in done if run.label == spot.label]
         beside = study.columns_of(spot.row)
         readings = found.get(spot.row.name) or [columns.read(beside, run, place, done) for run, place in mine]
-        data = table.published(study, spot.other or composed.dataset)
+        data = table.find_published(study, spot.other or composed.dataset)
         lines.append(table.line(study, spot, readings, data))
     data = ", ".join(dict.fromkeys(line.data for line in lines))
     outcome = Outcome(folder, study, tuple(lines), data, tuple(_notes(composed, lines, failed)), failed)
-    drawings = figure.drawn(study, lines, done, data)
+    drawings = figure.draw_all(study, lines, done, data)
     page.write(study, outcome.lines, data, outcome.notes, drawings, folder)
     return outcome
 
@@ -221,8 +221,8 @@ def _ours(composed: Composed) -> str:
     ball = composed.ball or composed.planned[0].composition.ball
     eps = f"{float(ball.eps):.4g}" if composed.ball else composed.planned[0].composition.recipe.threat.eps
     seeds = "1 seed" if setting.seeds == 1 else f"{setting.seeds} seeds"
-    used = grid.shown(composed.dataset)
-    others = f", judged on {' and '.join(map(grid.shown, composed.study.other))}" if composed.study.other else ""
+    used = grid.show_dataset(composed.dataset)
+    others = f", judged on {' and '.join(map(grid.show_dataset, composed.study.other))}" if composed.study.other else ""
     samples = f", the first {setting.samples} test images" if setting.samples is not None else ""
     ours = f"ours: {used}{others}, budget {setting.budget}, {seeds}{samples}, threat {ball.norm} {eps}"
     return ours + (f", changed by {' '.join(setting.overrides)}" if setting.overrides else "")

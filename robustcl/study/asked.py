@@ -17,7 +17,7 @@ from robustcl.study.grammar import (
     Representation,
     Study,
     Transferred,
-    merged,
+    merge,
     spread,
 )
 from robustcl.study.grid import Planned
@@ -29,9 +29,7 @@ def questions(study: Study, planned: Sequence[Planned], lines: Sequence[Line]) -
     """Return a sentence for each column, one for all values of a swept one; what differs stands with "or"."""
     said = []
     for column in study.column:
-        asked = [
-            (made, run) for run in planned for made in map(COLUMN.validate_python, spread(merged(column, run.row)))
-        ]
+        asked = [(made, run) for run in planned for made in map(COLUMN.validate_python, spread(merge(column, run.row)))]
         words = [found for made, run in asked if (found := tuple(_words(made, run)))]
         if not words:
             continue

@@ -56,7 +56,7 @@ def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[
             raise UsageError(f"{where}: the stage {column.stage} clusters nothing")
     elif isinstance(column, Corrupted):
         table = evaluation(composition, column.protocol, column.route, where)[0].table.corruptions
-        known = () if table is None else ("mean", *corrupt.chosen(table))
+        known = () if table is None else ("mean", *corrupt.choose_corruptions(table))
         if column.corruption not in known:
             raise UsageError(
                 f"{where}: the recipe is not judged on {column.corruption!r}{near(column.corruption, known)}; set "

@@ -70,8 +70,8 @@ def _number(
         return Reading(float(facts["chosen"][0])) if facts.get("chosen") else None
     judged = evaluation(run.composition, column.protocol, column.route, "")
     if isinstance(column, Transferred):
-        return transfer.measured(column, judged, run, folder, runs)
-    return measures.measured(column, judged, folder, beside)
+        return transfer.measure(column, judged, run, folder, runs)
+    return measures.measure(column, judged, folder, beside)
 
 
 def epochs(run: Planned, folder: Path, name: str | None, metric: str) -> Curve:

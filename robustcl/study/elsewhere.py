@@ -16,7 +16,7 @@ from robustcl.composition.lock import lock
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
 from robustcl.composition.run import resume
-from robustcl.data.held import opened
+from robustcl.data.held import open_source
 from robustcl.data.promises import class_names
 from robustcl.errors import UsageError
 from robustcl.protocols import DatasetPlugin, Need
@@ -51,13 +51,13 @@ def other(text: str) -> Use:
     return Use(**table)
 
 
-def made(dataset: Use, where: str) -> DatasetPlugin:
+def make_dataset(dataset: Use, where: str) -> DatasetPlugin:
     """Return the plugin of a data set; raises ``UsageError`` for an unknown one, or an option that it lacks."""
     plugin: DatasetPlugin = Parts().make("dataset", dataset, where).plugin
     return plugin
 
 
-def planned(dataset: Use, composition: RecipePlan, columns: Sequence[AnyColumn], where: str) -> Elsewhere | None:
+def plan_elsewhere(dataset: Use, composition: RecipePlan, columns: Sequence[AnyColumn], where: str) -> Elsewhere | None:
     """Return what the columns of a row ask of its run on another data set; ``None`` where they ask nothing.
 
     Raises:
@@ -80,8 +80,8 @@ def check(planned: Elsewhere, composition: RecipePlan, splits: Splits, where: st
     Raises:
         UsageError: other channels, too few classes, or a protocol that keeps a classifier of other ones.
     """
-    dataset = made(planned.dataset, where)
-    item, classes, known = opened(dataset, "train").item, len(class_names(dataset)), len(splits.classes)
+    dataset = make_dataset(planned.dataset, where)
+    item, classes, known = open_source(dataset, "train").item, len(class_names(dataset)), len(splits.classes)
     name, mine = planned.dataset.use, splits.train.item
     if (len(item), item[0]) != (len(mine), mine[0]):
         raise UsageError(f"{where}: the images of {name} have the shape {tuple(item)}, and the encoder is trained on "

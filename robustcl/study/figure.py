@@ -34,7 +34,7 @@ class Drawn:
         return float(box[1]) if box else 400.0
 
 
-def drawn(study: Study, lines: Sequence[Line], runs: Sequence[tuple[Planned, Path]], data: str) -> list[Drawn]:
+def draw_all(study: Study, lines: Sequence[Line], runs: Sequence[tuple[Planned, Path]], data: str) -> list[Drawn]:
     """Draw every figure of a study; ``runs`` are the finished ones and their folders, ``data`` is the paper's."""
     first = [(run, folder) for run, folder in runs if run.seed == 0]
     return [Drawn(_one(f"figure-{number}", study, figure, lines, first, data), figure.caption)
@@ -48,18 +48,18 @@ def _one(
         return draw(name, _alt(figure.columns, lines), _wide(lines, figure), _bars(figure, lines, data))
     if isinstance(figure, Lines):
         along = [Panel(column, _along(column, figure.axis, lines), figure.axis) for column in figure.columns]
-        return panels.drawn(name, along)
+        return panels.draw_panels(name, along)
     if isinstance(figure, Sweeps):
-        return panels.drawn(name, [_swept(study, column, lines) for column in figure.columns], data)
+        return panels.draw_panels(name, [_swept(study, column, lines) for column in figure.columns], data)
     if isinstance(figure, Scatter):
-        return panels.drawn(name, [_against(study, figure, lines)])
+        return panels.draw_panels(name, [_against(study, figure, lines)])
     if isinstance(figure, Silhouettes):
         scores = [Curve(run.label if len(runs) > 1 else curve.name, curve.x, curve.y, curve.mark)
                   for run, folder in runs for curve in columns.silhouettes(folder)]  # fmt: skip
-        return panels.drawn(name, [Panel("silhouette score", scores, "number of clusters")])
+        return panels.draw_panels(name, [Panel("silhouette score", scores, "number of clusters")])
     if isinstance(figure, Landscape | Map):
-        return pictures.drawn(name, figure, runs)
-    return panels.drawn(name, [_by_epoch(figure, metric, runs) for metric in figure.metrics])
+        return pictures.draw_pictures(name, figure, runs)
+    return panels.draw_panels(name, [_by_epoch(figure, metric, runs) for metric in figure.metrics])
 
 
 def _by_epoch(figure: Epochs, metric: str, runs: Sequence[tuple[Planned, Path]]) -> Panel:

@@ -60,7 +60,7 @@ class Finished(Judged):
     route: str
 
 
-def opened(folder: Path, plan: EvaluationPlan, route: str) -> Finished:
+def open_finished(folder: Path, plan: EvaluationPlan, route: str) -> Finished:
     """Open a run's directory at the evaluation that answers to ``plan``, with the classifier that it judged."""
     composition, options = reopen(folder)
     engine = Engine(options["device"], 1, options["precision"])
@@ -80,7 +80,7 @@ def _judged(plan: EvaluationPlan) -> tuple[str | None, ...]:
     return plan.table.use, plan.table.stage, plan.table.encoder
 
 
-def known(folder: Path, question: Mapping[str, Any]) -> dict[str, Any]:
+def read_known(folder: Path, question: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run's ``measures.json`` holds under a question, empty where it was never asked."""
     found: dict[str, Any] = _all(folder).get(_key(question), {})
     return found

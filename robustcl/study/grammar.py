@@ -186,11 +186,11 @@ class Study(Section):
 
     def columns_of(self, row: Row) -> list[AnyColumn]:
         """Return the columns as a row has them, a swept one as one for each value."""
-        tables = (merged(column, row) for column in self.column)
+        tables = (merge(column, row) for column in self.column)
         return [COLUMN.validate_python(plain) for table in tables for plain in spread(table)]
 
 
-def merged(column: Section, row: Row) -> dict[str, Any]:
+def merge(column: Section, row: Row) -> dict[str, Any]:
     """Return the table of a column as a row has it."""
     own: dict[str, Any] = column.model_dump(exclude_unset=True)
     return {**own, **row.column.get(own["name"], {})}

@@ -114,11 +114,11 @@ def points(study: Study) -> Iterator[Spot]:
             if other is None:
                 yield Spot(title, title, row, point, None)
                 continue
-            label = f"{title}, on {shown(other)}" if len(study.other) > 1 else title
-            yield Spot(label, title, row, {**point, "on": shown(other)}, other)
+            label = f"{title}, on {show_dataset(other)}" if len(study.other) > 1 else title
+            yield Spot(label, title, row, {**point, "on": show_dataset(other)}, other)
 
 
-def shown(other: Use) -> str:
+def show_dataset(other: Use) -> str:
     """Return a data set in words: a file or folder by its name, options as they stand."""
     options = ", ".join(f"{key} = {value}" for key, value in other.options.items() if key != "path")
     name = slug(other.use)
@@ -133,7 +133,7 @@ def _name(spot: Spot) -> str:
 def _elsewhere(study: Study, spot: Spot, composition: RecipePlan, where: str) -> Elsewhere | None:
     if spot.other is None or spot.row.on == "other":
         return None
-    return elsewhere.planned(spot.other, composition, study.columns_of(spot.row), where)
+    return elsewhere.plan_elsewhere(spot.other, composition, study.columns_of(spot.row), where)
 
 
 def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -> RecipePlan:
@@ -148,8 +148,8 @@ def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -
     if own is not None:
         use, data_dir = own.use, None
     flags = Flags(dataset=use, data_dir=data_dir, budget=setting.budget, seed=seed)
-    start = choose.based(flags, base)
-    tables = choose.filled(flags, start)
+    start = choose.find_base(flags, base)
+    tables = choose.fill(flags, start)
     if own is not None:
         tables["data"] |= own.options
     paths = {axis.path: spot.point[axis.name] for axis in study.axis}

@@ -52,7 +52,7 @@ def check(column: Moved, composition: RecipePlan, judged: tuple[EvaluationPlan, 
         needs.check_clusters(plugin, _targets(column.targets, judged[1], composition, Parts()), f"{where}.attack")
 
 
-def measured(
+def measure(
     column: Moved, judged: tuple[EvaluationPlan, str], folder: Path, beside: Sequence[Section] = ()
 ) -> Reading | None:
     """Return the number, measured once for each setting and then read from ``measures.json`` in the run.
@@ -62,10 +62,10 @@ def measured(
     """
     plan, route = judged
     asked = {"route": route, "protocol": plan.table.use}
-    return answered(column, folder, asked, lambda: finished.opened(folder, plan, route), beside)
+    return answer(column, folder, asked, lambda: finished.open_finished(folder, plan, route), beside)
 
 
-def answered(
+def answer(
     column: Moved,
     folder: Path,
     asked: Mapping[str, Any],
@@ -74,10 +74,10 @@ def answered(
 ) -> Reading | None:
     """Return what ``measures.json`` in a folder holds, or measure it; ``asked`` says of which classifier.
 
-    ``beside``: as in ``measured``. ``opened`` is called where something is missing.
+    ``beside``: as in ``measure``. ``opened`` is called where something is missing.
     """
     question = _question(column, asked)
-    found = finished.known(folder, question)
+    found = finished.read_known(folder, question)
     value = _value(column)
     if value not in found:
         others = {_value(other) for other in beside if isinstance(other, Moved)
@@ -114,7 +114,7 @@ def _measure(column: Moved, values: Set[str], judged: Judged) -> dict[str, Any]:
     mine = {value: reading for value, reading in found.items() if (value in _COUNTED) != judge.onward}
     answers: dict[str, Any] = {**dict.fromkeys(values), **mine}
     if seen is not None:
-        answers |= representation.measured(asked, Views(seen, lambda: _training(_run(judged))))
+        answers |= representation.measure(asked, Views(seen, lambda: _training(_run(judged))))
     return answers
 
 

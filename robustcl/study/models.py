@@ -13,7 +13,7 @@ import torch
 from robustcl.composition.asked import check_attack, needs_of
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
-from robustcl.data.held import keep, opened
+from robustcl.data.held import keep, open_source
 from robustcl.data.promises import class_names
 from robustcl.disk import make_folder
 from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
@@ -62,7 +62,7 @@ class Bench:
             WeightsError: weights that are not safetensors, or of another model.
         """
         plugin = Parts().make("dataset", self.dataset, "--dataset").plugin
-        test = keep(opened(plugin, "test"), self.engine.device)
+        test = keep(open_source(plugin, "test"), self.engine.device)
         module = outside.build(model.spec, model.weights, len(class_names(plugin)), say=say)
         self.engine.place(module, ours=False)
         classifier = of_model(module)
@@ -76,7 +76,7 @@ class Bench:
         return judged, likeness(module)
 
 
-def parsed(models: Sequence[str], weights: Sequence[str]) -> dict[str, Model]:
+def parse_models(models: Sequence[str], weights: Sequence[str]) -> dict[str, Model]:
     """Return the models of ``--model ROW=SPEC`` and ``--weights ROW=FILE``, by row.
 
     Raises:
@@ -140,7 +140,7 @@ def preflight(bench: Bench, models: Mapping[str, Model], say: outside.Say = lamb
     return found
 
 
-def measured(
+def measure(
     columns: Sequence[AnyColumn], bench: Bench, model: Model, digest: str, seed: int, folder: Path
 ) -> list[Reading | None]:
     """Return the columns' numbers of a model; what ``folder`` holds already is not measured again."""
@@ -150,7 +150,7 @@ def measured(
     readings = []
     for column in columns:
         assert isinstance(column, Perturbed), "checked before"
-        readings.append(measures.answered(column, folder, asked, opened, columns))
+        readings.append(measures.answer(column, folder, asked, opened, columns))
     return readings
 
 

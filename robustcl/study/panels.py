@@ -27,7 +27,7 @@ class Panel:
     names: Sequence[str] = ()
 
 
-def drawn(name: str, panels: Sequence[Panel], paper: str = "") -> Markup:
+def draw_panels(name: str, panels: Sequence[Panel], paper: str = "") -> Markup:
     """Draw panels beside each other; ``paper`` is the data set of the points that the paper reports."""
     labels = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from robustcl.errors import UsageError, near
 from robustcl.recipe.reading import sentence
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
-from robustcl.study.grammar import COLUMN, Accuracy, AnyColumn, Study, Transferred, merged, spread
+from robustcl.study.grammar import COLUMN, Accuracy, AnyColumn, Study, Transferred, merge, spread
 
 
 def parse(tables: dict[str, Any], where: str) -> Study:
@@ -26,7 +26,7 @@ def parse(tables: dict[str, Any], where: str) -> Study:
         raise UsageError(sentence(error, where, plain, Study)) from None
     for row in study.row:
         for column in study.column:
-            changed = merged(column, row)
+            changed = merge(column, row)
             place = f"{where}: row.{row.name}.column.{column.name}"
             try:
                 COLUMN.validate_python(changed)

@@ -24,7 +24,7 @@ from robustcl.study.places import evaluation
 _LEVELS = 14
 
 
-def drawn(name: str, figure: Landscape | Map, runs: Sequence[tuple[Planned, Path]]) -> Markup:
+def draw_pictures(name: str, figure: Landscape | Map, runs: Sequence[tuple[Planned, Path]]) -> Markup:
     """Draw a panel for each run, by the classifier of its first protocol and route; measured once and then kept."""
     found = [(run.label, _measured(figure, run, folder)) for run, folder in runs]
     return _landscapes(name, found) if isinstance(figure, Landscape) else _maps(name, found)
@@ -33,10 +33,10 @@ def drawn(name: str, figure: Landscape | Map, runs: Sequence[tuple[Planned, Path
 def _measured(figure: Landscape | Map, run: Planned, folder: Path) -> dict[str, Any]:
     plan, route = evaluation(run.composition, None, None, "")
     question = {**figure.model_dump(exclude={"caption"}), "protocol": plan.table.use, "route": route}
-    found = finished.known(folder, question)
+    found = finished.read_known(folder, question)
     if found:
         return found
-    opened = finished.opened(folder, plan, route)
+    opened = finished.open_finished(folder, plan, route)
     answer = _landscape(figure, opened) if isinstance(figure, Landscape) else _map(figure, opened)
     return finished.keep(folder, question, answer)
 

@@ -57,7 +57,7 @@ VALUES: Mapping[str, Callable[[Views], float]] = MappingProxyType({
 """Value -> its measure, of the moved images; of clean ones beside them where it compares the two."""
 
 
-def measured(values: Iterable[str], of: Views) -> dict[str, dict[str, Any] | None]:
+def measure(values: Iterable[str], of: Views) -> dict[str, dict[str, Any] | None]:
     """Return each value as the fields of a ``Reading``; ``None`` where the features leave nothing to measure."""
     return {value: _one(VALUES[value], of) for value in values}
 

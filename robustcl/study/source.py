@@ -51,7 +51,7 @@ def read(name: str, *, dataset: str | None = None, budget: str = "small") -> Stu
 
 def recipe(use: str, study: str) -> dict[str, Any]:
     """Return the whole tables of the recipe that a row names; a file is looked for beside the study's."""
-    return inherit.named(use, Path(study).parent if study.endswith(".toml") else Path())
+    return inherit.read_named(use, Path(study).parent if study.endswith(".toml") else Path())
 
 
 def _dataset(study: Study, name: str) -> str:
@@ -59,7 +59,7 @@ def _dataset(study: Study, name: str) -> str:
     if row is None or use is None:
         return "digits"
     try:
-        return exchange.used(recipe(use, name).get("data", {"use": "digits"}))
+        return exchange.plugin_of(recipe(use, name).get("data", {"use": "digits"}))
     except UsageError as error:
         raise type(error)(f"the study {name}, row {row.name!r}: {error}") from None
 

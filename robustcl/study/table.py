@@ -88,7 +88,7 @@ def line(
     )
 
 
-def published(study: Study, dataset: Use) -> str:
+def find_published(study: Study, dataset: Use) -> str:
     """Return the data set whose published numbers stand beside ours: the user's own where the paper has it.
 
     A file or folder of the user's is known by its name: ``npz:ucf101.npz`` is ucf101.

@@ -34,7 +34,7 @@ def check(column: Transferred, composition: RecipePlan, planned: Sequence[Planne
             raise UsageError(f"{where}: the row {column.source!r} has another data set; give both the same")
 
 
-def measured(
+def measure(
     column: Transferred, judged: tuple[EvaluationPlan, str], run: Planned, folder: Path, runs: Runs
 ) -> Reading | None:
     """Return the accuracy of a run on images that fool another; ``None`` for a row against itself, or without one."""
@@ -44,11 +44,11 @@ def measured(
         return None
     question = {**column.model_dump(mode="json", exclude={"name", "sweep", "source"}), "route": route,
                 "protocol": plan.table.use, "source": source[0].digest}  # fmt: skip
-    found = finished.known(folder, question)
+    found = finished.read_known(folder, question)
     if "accuracy" not in found:
         theirs = source[0].composition.evaluations[0]
-        attacked = finished.opened(source[1], theirs, theirs.table.route[0])
-        found = finished.keep(folder, question, _measure(column, attacked, finished.opened(folder, plan, route)))
+        attacked = finished.open_finished(source[1], theirs, theirs.table.route[0])
+        found = finished.keep(folder, question, _measure(column, attacked, finished.open_finished(folder, plan, route)))
     return Reading(**found["accuracy"])
 
 

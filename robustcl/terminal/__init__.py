@@ -1,13 +1,13 @@
 """What a person sees on a terminal: text made printable, tables, and how far a run is."""
 
 from robustcl.terminal.text import (
-    aligned,
+    align,
     printable,
     sentence,
 )
 
 __all__ = [
-    "aligned",
+    "align",
     "printable",
     "sentence",
 ]

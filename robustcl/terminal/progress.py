@@ -96,7 +96,7 @@ def _moves_back(file: object) -> bool:
 
 
 @contextlib.contextmanager
-def shown(watcher: Watcher | None, say: Say | None) -> Iterator[tuple[Watcher, Say]]:
+def show_progress(watcher: Watcher | None, say: Say | None) -> Iterator[tuple[Watcher, Say]]:
     """Yield who is told of steps and sentences: those given, or, where none is and a person waits, a ``Progress``."""
     if watcher is None and say is None and waits():
         with Progress() as progress:

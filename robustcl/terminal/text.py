@@ -24,7 +24,7 @@ def printable(text: str) -> str:
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def align(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a table whose columns stand below their heads, two spaces apart."""
     widths = [max(len(str(row[column])) for row in [head, *rows]) for column in range(len(head))]
     lines = [

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from robustcl import registry
-from robustcl.data.streamed import checked
+from robustcl.data.streamed import fetch
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.testing.builders import make_images
-from robustcl.testing.streams import another_key_draws_other_numbers, drawn
+from robustcl.testing.streams import another_key_draws_other_numbers, record_draws
 from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
 from robustcl.testing.survey import SAMPLES, TinySurvey
 
@@ -47,7 +47,7 @@ def draws_from_the_stream_it_is_given(subject: Subject) -> None:
     plugin, x = subject.make(), _images(subject)
     rows = torch.arange(len(x))
     another_key_draws_other_numbers(lambda rng: partial(plugin.draw, x, rng), rows)
-    with drawn() as found:
+    with record_draws() as found:
         first = _draw(plugin, x)[0]
     if not found:
         raise Skip("it draws nothing")
@@ -111,9 +111,9 @@ def its_sources_keep_their_word(subject: Subject) -> None:
         assert source.labels.dtype == torch.int64, f"the labels of {split} are {source.labels.dtype}"
         assert source.labels.shape == (n,), f"the labels of {split} have the shape {tuple(source.labels.shape)}"
         assert n, f"{split} holds no image"
-        checked(source, torch.tensor([n - 1, 0]))
-        first = checked(source, torch.tensor([0]))
-        assert torch.equal(checked(source, torch.tensor([n - 1, 0]))[1:], first), "an image depends on its neighbours"
+        fetch(source, torch.tensor([n - 1, 0]))
+        first = fetch(source, torch.tensor([0]))
+        assert torch.equal(fetch(source, torch.tensor([n - 1, 0]))[1:], first), "an image depends on its neighbours"
         _check_members(source)
     if not opened:
         raise Skip("none of its splits can be opened here")

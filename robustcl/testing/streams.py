@@ -41,7 +41,7 @@ class Drawn:
 
 
 @contextmanager
-def drawn() -> Iterator[Drawn]:
+def record_draws() -> Iterator[Drawn]:
     """Note every draw from any ``Rng`` inside; numbers are the same as without it."""
     found, methods = Drawn(), {name: getattr(Rng, name) for name in ("_bits", "permutation", "generator", "seed")}
     for name, method in methods.items():
@@ -72,7 +72,7 @@ def another_key_draws_other_numbers(prepare: Callable[[Rng], Callable[[], Any]],
 def _draws(prepare: Callable[[Rng], Callable[[], Any]], rows: Tensor | None, epoch: int) -> Drawn:
     rng = Rng(0, "epoch", epoch)
     use = prepare(rng if rows is None else rng.for_rows(rows))
-    with drawn() as found:
+    with record_draws() as found:
         use()
     return found
 

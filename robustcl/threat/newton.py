@@ -89,7 +89,7 @@ def _scale(size: Tensor, room: Tensor, eps: Tensor, free: Tensor, scale: Tensor)
         before = count
 
 
-def thresholded(size: Tensor, eps: Tensor) -> Tensor:
+def soft_threshold(size: Tensor, eps: Tensor) -> Tensor:
     """Return max(size - threshold, 0) with the threshold that gives L1 length ``eps`` < |size|.
 
     Duchi et al., Efficient projections onto the l1-ball, ICML 2008. The length is convex in the threshold: Newton's

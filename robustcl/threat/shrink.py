@@ -106,7 +106,7 @@ def _l1_block(all_rows: _Rows, range: Range) -> Tensor:
     strange = far > _MOST
     rows = ((far > inside) & ~strange)[:, 0].nonzero()[:, 0]
     if len(rows):
-        size = _put(size, rows, newton.thresholded(_of(size, rows), radius[rows]))
+        size = _put(size, rows, newton.soft_threshold(_of(size, rows), radius[rows]))
     nearest = x + torch.copysign(size, move).to(x.dtype)
     rows = (_beyond(nearest, range) | strange[:, 0]).nonzero()[:, 0]
     if len(rows):

@@ -10,7 +10,7 @@ from torch import Tensor
 from robustcl import promises, ranks
 from robustcl.errors import PluginMisbehaved, UsageError
 from robustcl.nn.fast import frozen_for_attack
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.protocols import Need
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
@@ -44,7 +44,7 @@ class Attacker:
         attack = self._attack(generator, x, batch)
         online = self.encoders.online
         # Held to the end: what is checkpointed runs once more when the gradient is taken, and must be in the same mode.
-        with frozen_for_attack(online, online.channels_last), locked(online, generator.mode):
+        with frozen_for_attack(online, online.channels_last), hold_mode(online, generator.mode):
             try:
                 adversarial = promises.perturb(
                     generator.part.plugin,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.nn.routing import RoutedNorm
 from robustcl.options.duration import Progress
 from robustcl.train.plan import EmaPlan, StagePlan, at
@@ -52,7 +52,7 @@ class Encoders:
         if encoder in self.frozen:
             route, mode = (route if route in module.routes else module.routes[0]), "eval"
         folded = x.dim() - 1 - len(module.item)
-        with locked(module, mode):
+        with hold_mode(module, mode):
             embedding: Embedding = module(x.flatten(0, folded), route, layers, taps)
         embedding = embedding.apply(at_least_float32)
         return (

@@ -36,7 +36,7 @@ class Interrupt:
         self._watch: _Watch | None = None
 
     def __enter__(self) -> Self:
-        self._handled = signals.handled(self._ask)
+        self._handled = signals.handle(self._ask)
         self._handled.__enter__()
         if self._patience is not None and threading.current_thread() is threading.main_thread():
             self._watch = _Watch(self._patience)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcl import ranks
-from robustcl.disk import Appender, make_folder, parse_json, read_lines, told
+from robustcl.disk import Appender, make_folder, parse_json, read_lines, say_why
 from robustcl.errors import DataError
 
 METRICS = "metrics.jsonl"
@@ -89,7 +89,7 @@ class Log:
         try:
             yield
         except OSError as error:
-            raise told(self._events, error) from None
+            raise say_why(self._events, error) from None
 
 
 def stage_of(line: bytes) -> object:

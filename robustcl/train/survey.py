@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from robustcl import ranks
 from robustcl.errors import NeedNotMet, UsageError
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.options.duration import Progress
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
@@ -73,7 +73,7 @@ class RunSurvey:
         """
         encoder, _, route = path.partition(":")
         module = self._run.encoders[encoder]
-        with locked(module, "eval"):
+        with hold_mode(module, "eval"):
             arguments = (x, route or MAIN_ROUTE, frozenset({layer}))
             value: Tensor = getattr(functional_call(module, dict(parameters or {}), arguments), layer)
         return at_least_float32(value)

@@ -16,7 +16,7 @@ from robustcl.disk import read_bytes
 from robustcl.errors import WeightsError
 from robustcl.nn.files import check_whole
 from robustcl.report import blackbox, threats
-from robustcl.report.measured import measured
+from robustcl.report.measured import read_measured
 from robustcl.study import api, columns, finished
 from robustcl.study import run as running
 from robustcl.study.grid import Setting
@@ -75,12 +75,12 @@ def beside(run: Path, file: Path) -> object:
 
 def figures(run: Path, file: Path) -> object:
     """Draw what was measured of a run's representation."""
-    return measured(report.load(run), ["a"] * 10)
+    return read_measured(report.load(run), ["a"] * 10)
 
 
 def words(run: Path, file: Path) -> object:
     """Read what a study has measured of a run."""
-    return finished.known(run, {"what": "alignment"})
+    return finished.read_known(run, {"what": "alignment"})
 
 
 def cells(run: Path, file: Path) -> object:

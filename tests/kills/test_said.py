@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from robustcl.cli import console
 from robustcl.cli.main import robustcl
-from robustcl.cli.output import shown
+from robustcl.cli.output import escape_output
 from robustcl.evaluate import shards
 from robustcl.evaluate.journal import Key, Outcome
 from robustcl.terminal import sentence
@@ -37,7 +37,7 @@ def test_what_commands_print_is_printable(tmp_path: Path) -> None:
 
 
 def test_tabs_lines_and_letters_stay(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown():
+    with escape_output():
         click.echo("a\tb\nä – 中 \u202eevil\r\x00")
         sys.stdout.writelines(["one\n", "two\x07\n"])
         assert sys.stdout.encoding

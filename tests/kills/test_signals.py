@@ -63,7 +63,7 @@ def test_the_first_signal_is_remembered_and_what_was_before_comes_back(name: str
 
 def test_outside_training_a_signal_stops_at_once() -> None:
     for name in SIGNALS:
-        with signals.handled(signals.stop), pytest.raises(signals.Stopped, match=name):
+        with signals.handle(signals.stop), pytest.raises(signals.Stopped, match=name):
             os.kill(os.getpid(), getattr(signal, name))
     assert not issubclass(signals.Stopped, Exception), "a plugin's handler would swallow it"
 
@@ -71,7 +71,7 @@ def test_outside_training_a_signal_stops_at_once() -> None:
 def test_what_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Interrupt() as interrupt, signals.handled(signals.stop):
+        with Interrupt() as interrupt, signals.handle(signals.stop):
             os.kill(os.getpid(), signal.SIGHUP)
         assert interrupt.number is None
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -80,7 +80,7 @@ def test_what_nohup_ignores_stays_ignored() -> None:
 
 
 def test_a_forked_worker_dies_of_it_in_silence() -> None:
-    with signals.handled(signals.stop):
+    with signals.handle(signals.stop):
         child = os.fork()
         if child == 0:
             try:

@@ -51,7 +51,7 @@ def test_an_import_that_would_end_us_is_a_sentence(
 ) -> None:
     spec = _module(here, text, f"stranger_{abs(hash(request.node.name))}")
     before = list(sys.path), list(sys.meta_path)
-    with signals.handled(signals.stop), pytest.raises(UsageError) as caught:
+    with signals.handle(signals.stop), pytest.raises(UsageError) as caught:
         outside.build(spec, None, 2)
     assert words in str(caught.value)
     assert [path for path in sys.path if path != str(here)] == before[0], "the folder stays, behind all that is there"

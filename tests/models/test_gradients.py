@@ -87,7 +87,7 @@ def test_finite_gradients_are_left_as_they_are() -> None:
 
 def test_only_the_broken_entries_become_zero() -> None:
     x = torch.tensor([[0.0, 0.25], [1.0, 4.0]], requires_grad=True)
-    with gradients.tallied(2) as tally:
+    with gradients.listen(2) as tally:
         found = gradients.toward(x.sqrt(), x)
     assert found.tolist() == [[0.0, 1.0], [0.5, 0.25]]
     assert tally.broken.tolist() == [True, False]

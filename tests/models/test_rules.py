@@ -13,7 +13,7 @@ from robustcl import gradients
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.probe import Caller
-from robustcl.nn.folding import folded
+from robustcl.nn.folding import fold
 from robustcl.nn.layout import bears_channels_last
 from tests.models import zoo
 
@@ -64,7 +64,7 @@ def test_what_reads_memory_is_attacked_as_it_is() -> None:
 def test_a_folded_copy_lies_as_it_is_told(channels_last: bool, laid_out: bool) -> None:
     torch.manual_seed(0)
     net, x = zoo.Net().eval(), torch.rand(5, 3, 8, 8)
-    quick = folded(net, call, x, channels_last)
+    quick = fold(net, call, x, channels_last)
     assert isinstance(quick, zoo.Net)
     assert quick.conv.weight.is_contiguous(memory_format=torch.channels_last) is laid_out
     assert net.conv.weight.is_contiguous()
@@ -81,7 +81,7 @@ def test_a_model_that_views_has_a_folded_copy_that_views() -> None:
 
 def test_a_tally_remembers_every_call_and_its_rows() -> None:
     at = torch.tensor([[0.0], [1.0], [4.0], [9.0]])
-    with gradients.tallied(4) as tally:
+    with gradients.listen(4) as tally:
         for places in ([0, 2], [1], [3]):
             rows = torch.tensor(places)
             leaf = at[rows].requires_grad_()
@@ -96,7 +96,7 @@ def test_a_tally_remembers_every_call_and_its_rows() -> None:
 
 
 def test_a_tally_takes_no_note_of_rows_that_it_cannot_name() -> None:
-    with gradients.tallied(4) as tally:
+    with gradients.listen(4) as tally:
         for count in (2, 6):
             leaf = torch.zeros(count, 1, requires_grad=True)
             gradients.toward(leaf.sqrt(), leaf)

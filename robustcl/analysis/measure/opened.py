@@ -24,7 +24,7 @@ from robustcl.evaluate import scaled
 from robustcl.evaluate.judge import Members
 from robustcl.evaluate.observer import Observer
 from robustcl.nn.encoder import Encoder
-from robustcl.nn.modes import locked
+from robustcl.nn.modes import hold_mode
 from robustcl.nn.weights import read_config
 from robustcl.rng import Rng
 from robustcl.train.engine import Engine
@@ -78,13 +78,13 @@ class Measured:
         return self._embedded(x, "logits")
 
     def _embedded(self, x: Tensor, layer: str) -> Tensor:
-        with locked(self.encoder, "eval"):
+        with hold_mode(self.encoder, "eval"):
             found: Tensor = getattr(self.encoder(x, self.route, frozenset({layer})), layer)
         return found.float()
 
 
 @contextmanager
-def opened(folder: Path, asked: Asked, say: Callable[[str], None]) -> Iterator[Measured]:
+def open_measured(folder: Path, asked: Asked, say: Callable[[str], None]) -> Iterator[Measured]:
     """Open a finished run for one process; what its protocol trains is trained where no evaluation has done so yet.
 
     Raises:

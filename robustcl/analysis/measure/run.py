@@ -9,10 +9,10 @@ from typing import Any
 
 from robustcl.analysis.measure import kept, numbers, pictures
 from robustcl.analysis.measure.numbers import Found
-from robustcl.analysis.measure.opened import Asked, Measured, opened
-from robustcl.analysis.measure.views import Told, Views, seen
+from robustcl.analysis.measure.opened import Asked, Measured, open_measured
+from robustcl.analysis.measure.views import Told, Views, embed_sample
 from robustcl.errors import UsageError
-from robustcl.measures.catalogue import chosen
+from robustcl.measures.catalogue import choose_measures
 
 MEASURES: Mapping[str, Callable[[Measured, Views], Found]] = MappingProxyType({
     "r-div": numbers.divergence,
@@ -53,11 +53,11 @@ def measure(
     Raises:
         UsageError: no such measure, no finished run, or something asked for that it does not have.
     """
-    names, folder = chosen(what), Path(folder)
+    names, folder = choose_measures(what), Path(folder)
     found: dict[str, Found] = {}
     refused: dict[str, str] = {}
-    with opened(folder, asked or Asked(), say) as subject:
-        views = seen(subject, told)
+    with open_measured(folder, asked or Asked(), say) as subject:
+        views = embed_sample(subject, told)
         for number, name in enumerate(names, 1):
             try:
                 found[name] = MEASURES[name](subject, views)

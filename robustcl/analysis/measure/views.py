@@ -38,7 +38,7 @@ class Views:
     kept: Tensor
 
 
-def seen(subject: Measured, told: Told) -> Views:
+def embed_sample(subject: Measured, told: Told) -> Views:
     """Attack the sample and embed it, block by block."""
     parts: list[tuple[Tensor, ...]] = []
     done = 0

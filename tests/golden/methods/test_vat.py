@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustcl import compose
 from robustcl.composition.data import open_splits
-from robustcl.data.labelled import Labelled, chosen
+from robustcl.data.labelled import Labelled, choose_labelled
 from robustcl.errors import UsageError
 from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
@@ -281,12 +281,12 @@ def test_mixed_needs_enough_of_both(labelled: int, unlabelled: int, said: str) -
 
 def test_labels_are_kept_by_class_and_by_seed() -> None:
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 3 + [-1] * 17)[Rng(0, "mixed up").permutation(100)]
-    rows = chosen(labels, 12, Rng(0, "labelled"))
+    rows = choose_labelled(labels, 12, Rng(0, "labelled"))
     assert torch.equal(rows, rows.sort().values)
     assert torch.bincount(labels[rows]).tolist() in ([5, 4, 3], [4, 5, 3]), "the small class gives all, the rest share"
-    assert torch.equal(rows, chosen(labels, 12, Rng(0, "labelled")))
-    assert not torch.equal(rows, chosen(labels, 12, Rng(1, "labelled")))
-    fewer = chosen(labels, 6, Rng(0, "labelled"))
+    assert torch.equal(rows, choose_labelled(labels, 12, Rng(0, "labelled")))
+    assert not torch.equal(rows, choose_labelled(labels, 12, Rng(1, "labelled")))
+    fewer = choose_labelled(labels, 6, Rng(0, "labelled"))
     assert torch.bincount(labels[fewer]).tolist() == [2, 2, 2]
     assert set(fewer.tolist()) < set(rows.tolist())
 
@@ -294,7 +294,7 @@ def test_labels_are_kept_by_class_and_by_seed() -> None:
 @pytest.mark.parametrize(("amount", "count"), [(1.0, 83), (0.1, 8), (0.001, 1), (83, 83), (1, 1)])
 def test_a_share_is_rounded_and_never_empty(amount: float, count: int) -> None:
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 3 + [-1] * 17)
-    rows = chosen(labels, amount, Rng(0))
+    rows = choose_labelled(labels, amount, Rng(0))
     assert len(rows) == count
     assert bool((labels[rows] >= 0).all())
 
