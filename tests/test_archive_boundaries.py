@@ -17,7 +17,7 @@ import torch
 
 from robustcl.data import archive, arrays, rows
 from robustcl.data.archive import open_archive
-from robustcl.data.rows import Rows
+from robustcl.data.rows import FileRows
 from robustcl.errors import DataError
 
 
@@ -203,22 +203,22 @@ def test_a_few_rows_at_a_time_are_all_rows(
     assert len(tensors[0]) == min(max(block // (3 * found.itemsize), 1), 5)
 
 
-def on_disk(path: Path, lead: bytes = b"head") -> Rows:
+def on_disk(path: Path, lead: bytes = b"head") -> FileRows:
     path.write_bytes(lead + bytes(range(12)))
-    return Rows(path, len(lead), (4, 3), np.dtype("u1"))
+    return FileRows(path, len(lead), (4, 3), np.dtype("u1"))
 
 
 def test_rows_are_read_in_any_order_neighbours_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = on_disk(tmp_path / "a")
     assert (len(found), found.width) == (4, 3)
     whole, asked = np.arange(12).reshape(4, 3), []
-    plain = Rows._read
+    plain = FileRows._read
 
-    def counted(self: Rows, row: int, target: memoryview) -> None:
+    def counted(self: FileRows, row: int, target: memoryview) -> None:
         asked.append((row, len(target)))
         plain(self, row, target)
 
-    monkeypatch.setattr(Rows, "_read", counted)
+    monkeypatch.setattr(FileRows, "_read", counted)
     for index, reads in (
         ([0, 1, 2, 3], [(0, 12)]), ([3, 2], [(3, 3), (2, 3)]), ([1, 2, 0], [(1, 6), (0, 3)]),
         ([2, 2], [(2, 3), (2, 3)]), ([1], [(1, 3)]), ([], []),
@@ -251,12 +251,12 @@ def test_types_are_kept_in_this_machines_order() -> None:
 def test_channels_stand_where_they_are_said(tmp_path: Path) -> None:
     x = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
     (tmp_path / "a").write_bytes(x.tobytes())
-    images = arrays.DiskImages(Rows(tmp_path / "a", 0, x.shape, x.dtype), 3)
+    images = arrays.DiskImages(FileRows(tmp_path / "a", 0, x.shape, x.dtype), 3)
     assert (images.item, len(images)) == ((3, 2, 2), 2)
     index = torch.tensor([1, 0])
     assert torch.equal(images.take(index), torch.from_numpy(x[[1, 0]].transpose(0, 3, 1, 2).copy()))
     assert images.take(index).is_contiguous()
-    grey = arrays.DiskImages(Rows(tmp_path / "a", 0, (2, 4, 3), x.dtype), None)
+    grey = arrays.DiskImages(FileRows(tmp_path / "a", 0, (2, 4, 3), x.dtype), None)
     assert grey.item == (1, 4, 3)
     assert [len(part) for part in arrays.blocks(images)] == [2]
 

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 from robustcl.analysis import again
-from robustcl.analysis.bare import Asked, judge_model
+from robustcl.analysis.bare import ModelQuestion, judge_model
 from robustcl.cli.audit import command as audit
 from robustcl.cli.evaluate import command
 from robustcl.composition.asked import attack_of, attack_table
@@ -53,7 +53,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def judged(*attacks: Any, out: str = "out", **more: Any) -> dict[str, Any]:
     given = {"model": "linear_model:build", "dataset": "npz:images.npz", "weights": Path("weights.safetensors")}
-    run = judge_model(Asked(**(given | {"attacks": attacks, "audit": 0, "eps": "4/255"} | more)), Path(out))  # type: ignore[arg-type]
+    run = judge_model(ModelQuestion(**(given | {"attacks": attacks, "audit": 0, "eps": "4/255"} | more)), Path(out))  # type: ignore[arg-type]
     return dict(run.results.tables)
 
 

@@ -178,23 +178,23 @@ def test_metrics_are_headed_as_the_field_heads_them(metric: str, said: str) -> N
 
 def test_error_bars_of_shares_end_at_0_and_100() -> None:
     from robustcl.study.figure import _reach
-    from robustcl.study.table import Cell
+    from robustcl.study.table import StudyCell
 
-    assert _reach(Cell("RA", 1.0, 3.0, None, None, 9, 2, None)) == (1.0, 3.0)
-    assert _reach(Cell("SA", 98.5, 3.0, None, None, 9, 2, None)) == (3.0, 1.5)
-    assert _reach(Cell("fall", -1.0, 3.0, None, None, 9, 2, None)) == (3.0, 3.0)
-    assert _reach(Cell("K", 1.0, 3.0, None, None, None, 2, None, percent=False)) == (3.0, 3.0)
+    assert _reach(StudyCell("RA", 1.0, 3.0, None, None, 9, 2, None)) == (1.0, 3.0)
+    assert _reach(StudyCell("SA", 98.5, 3.0, None, None, 9, 2, None)) == (3.0, 1.5)
+    assert _reach(StudyCell("fall", -1.0, 3.0, None, None, 9, 2, None)) == (3.0, 3.0)
+    assert _reach(StudyCell("K", 1.0, 3.0, None, None, None, 2, None, percent=False)) == (3.0, 3.0)
 
 
 def test_a_study_s_page_names_attack_protocol_route_split_and_images() -> None:
     from robustcl.study import api
     from robustcl.study.asked import questions
     from robustcl.study.grid import Setting
-    from robustcl.study.table import Cell, Line
+    from robustcl.study.table import StudyCell, StudyLine
 
     found = api.compose("ascl-li-table-8", Setting(budget="smoke"))
-    cells = (Cell("RA", 40.0, None, 30.0, 50.0, 360, 1, None),)
-    lines = [Line("a", {}, cells, "cifar10")]
+    cells = (StudyCell("RA", 40.0, None, 30.0, 50.0, 360, 1, None),)
+    lines = [StudyLine("a", {}, cells, "cifar10")]
     said = questions(found.study, found.planned, lines)
     [robust] = [sentence for sentence in said if sentence.startswith("RA: ")]
     assert robust.startswith("RA: pgd-20, protocol slf, route clean or route adv, test split, n = 360")

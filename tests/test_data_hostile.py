@@ -14,7 +14,7 @@ import torch
 from folders import image_folder
 
 import robustcl
-from robustcl.analysis.bare import Asked, judge_model
+from robustcl.analysis.bare import ModelQuestion, judge_model
 from robustcl.errors import DataError
 from robustcl.inspection import Inspection
 from robustcl_plugins.datasets.imagefolder import ImageFolder
@@ -158,7 +158,7 @@ def test_what_a_folder_leaves_out_is_said_where_a_model_is_judged_too(
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     said: list[str] = []
     torch.manual_seed(0)
-    asked = Asked("folder_models:build", f"imagefolder:{root}", attacks=("fgsm",), audit=0)
+    asked = ModelQuestion("folder_models:build", f"imagefolder:{root}", attacks=("fgsm",), audit=0)
     judge_model(asked, tmp_path / "out", device="cpu", say=said.append)
     assert any("left out 1 .gif (cat/a.gif)" in line for line in said)
 

@@ -16,7 +16,7 @@ from forks import fork
 from torch import nn
 
 from robustcl import report
-from robustcl.analysis.bare import Asked, judge_model
+from robustcl.analysis.bare import ModelQuestion, judge_model
 from robustcl.cli import console
 from robustcl.errors import DataError, OptionError, UsageError, WeightsError
 from robustcl.evaluate import shards
@@ -70,9 +70,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def asked(**more: object) -> Asked:
+def asked(**more: object) -> ModelQuestion:
     given = {"model": "their_models:build", "dataset": "npz:images.npz", "weights": Path("weights.safetensors")}
-    return Asked(**(given | {"attacks": ("fgsm",), "block": 5} | more))  # type: ignore[arg-type]
+    return ModelQuestion(**(given | {"attacks": ("fgsm",), "block": 5} | more))  # type: ignore[arg-type]
 
 
 def test_the_command_judges_a_model_and_goes_on_where_it_stopped(place: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_frozen_encoder_stays_frozen_under_an_attack_like_torchattacks():
     model, (x, y) = probed(), images()
     before = state(model)
 
-    def attacked() -> guarding.Report:
+    def attacked() -> guarding.GuardReport:
         with robustcl.guard(model) as report:
             as_torchattacks_does(model, x, y)
             assert model[0][1].training, "the attack must have done the harm"
@@ -204,7 +204,7 @@ def test_check_says_what_is_wrong(adversarial, said):
 
 
 def test_check_measures_the_norm_that_is_asked_for_and_the_range():
-    report = guarding.Report()
+    report = guarding.GuardReport()
     moved = X + 0.08
     assert report.check(X, moved, eps="0.1") == []
     assert "L2 ball" in report.check(X, moved, eps=0.1, norm="L2")[0]

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from robustcl import measures, report
 from robustcl.analysis.measure import kept, run
-from robustcl.analysis.measure.numbers import Found
-from robustcl.analysis.measure.opened import Asked
+from robustcl.analysis.measure.numbers import Measures
+from robustcl.analysis.measure.opened import MeasureQuestion
 from robustcl.analysis.measure.run import MEASURES, measure
 from robustcl.composition import api, store
 from robustcl.data.held import keep, open_source
@@ -33,7 +33,7 @@ from robustcl.errors import UsageError
 from robustcl.measures.catalogue import NUMBERS, choose_measures
 from robustcl.report.drops import drops
 from robustcl.report.load import load
-from robustcl.report.measured import Measured, read_measured
+from robustcl.report.measured import MeasuredSample, read_measured
 from robustcl.report.unmeasured import list_missing
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -239,20 +239,20 @@ class TestKept:
         assert len(list((told[0] / "artifacts").glob("measures-*.npz"))) == 1
 
     def test_same_question_adds_and_another_replaces(self, fresh: Path) -> None:
-        measure(fresh, ["rank"], Asked(samples=30))
-        both = measure(fresh, ["r-div"], Asked(samples=30))
+        measure(fresh, ["rank"], MeasureQuestion(samples=30))
+        both = measure(fresh, ["r-div"], MeasureQuestion(samples=30))
         assert set(both["values"]) == {"rank", "r-div"}
-        one = measure(fresh, ["alignment"], Asked(samples=31))
+        one = measure(fresh, ["alignment"], MeasureQuestion(samples=31))
         assert set(one["values"]) == {"alignment"}
         assert one["arrays"] is None
         assert list((fresh / "artifacts").glob("measures-*.npz")) == []
-        other = measure(fresh, ["alignment"], Asked(samples=31, split="test", attack="fgsm", protocol="slf"))
+        other = measure(fresh, ["alignment"], MeasureQuestion(samples=31, split="test", attack="fgsm", protocol="slf"))
         assert other["question"]["attack"]["use"] == "fgsm"
         assert len(json.loads((fresh / kept.FILE).read_text())["entries"]) == 1
 
     def test_places_stand_beside_each_other(self, tmp_path: Path) -> None:
         question = {"protocol": "slf", "route": "clean", "split": "test"}
-        kept.keep(tmp_path, question, {"rank": Found({"effective": 1.0})}, {})
+        kept.keep(tmp_path, question, {"rank": Measures({"effective": 1.0})}, {})
         kept.keep(tmp_path, question | {"split": "validation"}, {}, {"rank": "why"})
         assert [each["question"]["split"] for each in json.loads((tmp_path / kept.FILE).read_text())["entries"]] == [
             "test", "validation",
@@ -260,8 +260,8 @@ class TestKept:
 
     def test_undefined_numbers_are_none(self, tmp_path: Path) -> None:
         found = {
-            "r-div": Found({"relative": float("nan")}),
-            "x": Found({"y": {"clean": float("inf"), "attacked": 1.0}}),
+            "r-div": Measures({"relative": float("nan")}),
+            "x": Measures({"y": {"clean": float("inf"), "attacked": 1.0}}),
         }
         values = kept.keep(tmp_path, {}, found, {})["values"]
         assert values == {"r-div": {"relative": None}, "x": {"y": {"clean": None, "attacked": 1.0}}}
@@ -273,24 +273,24 @@ class TestKept:
         def full(*_: object, **__: object) -> None:
             raise OSError("no space left")
 
-        kept.keep(tmp_path, {}, {"rank": Found({"effective": 1.0}, {"a": np.ones(2)})}, {})
+        kept.keep(tmp_path, {}, {"rank": Measures({"effective": 1.0}, {"a": np.ones(2)})}, {})
         before = (tmp_path / kept.FILE).read_bytes()
         monkeypatch.setattr(kept, "write_atomically", full)
         with pytest.raises(OSError, match="no space"):
-            kept.keep(tmp_path, {}, {"rank": Found({"effective": 2.0}, {"a": np.zeros(2)})}, {})
+            kept.keep(tmp_path, {}, {"rank": Measures({"effective": 2.0}, {"a": np.zeros(2)})}, {})
         assert (tmp_path / kept.FILE).read_bytes() == before
         assert np.array_equal(arrays(tmp_path)["rank/a"], np.ones(2))
 
     def test_a_measure_that_cannot_be_taken_is_a_reason(self, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(*_: object) -> Found:
+        def refuse(*_: object) -> Measures:
             raise UsageError("all rows are the same point")
 
         monkeypatch.setattr(run, "MEASURES", {**MEASURES, "r-div": refuse})
-        found = measure(fresh, ["r-div", "rank"], Asked(samples=20))
+        found = measure(fresh, ["r-div", "rank"], MeasureQuestion(samples=20))
         assert found["refused"] == {"r-div": "all rows are the same point"}
         assert set(found["values"]) == {"rank"}
         monkeypatch.undo()
-        assert measure(fresh, ["r-div"], Asked(samples=20))["refused"] == {}
+        assert measure(fresh, ["r-div"], MeasureQuestion(samples=20))["refused"] == {}
 
 
 class TestMistakes:
@@ -346,7 +346,7 @@ def page_of(folder: Path) -> Page:
     return Page(report.write(folder, projection="pca").read_text(encoding="utf-8"))
 
 
-def section(folder: Path) -> list[Measured]:
+def section(folder: Path) -> list[MeasuredSample]:
     found = read_measured(load(folder), [])
     assert isinstance(found, list)
     return found
@@ -411,7 +411,7 @@ class TestSection:
         assert ("What the representation is like, clean and attacked", "robustcl measure RUN") in list_missing(
             load(fresh), []
         )
-        measure(fresh, ["rank", "alignment"], Asked(samples=20))
+        measure(fresh, ["rank", "alignment"], MeasureQuestion(samples=20))
         said = plain(page_of(fresh))
         assert "Not measured: robustcl measure RUN --what r-div --what class-distances" in said
         assert "--what rank" not in said

@@ -14,7 +14,7 @@ def test_an_estimate_needs_two_points_and_begins_anew(monkeypatch: pytest.Monkey
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     said: list[str] = []
-    bars = progress.Progress()
+    bars = progress.ProgressBar()
     monkeypatch.setattr(bars, "say", said.append)
     for now, step in ((0.0, 10), (10.0, 20), (50.0, 40), (103.0, 10), (108.0, 20)):  # noqa: B007 - the clock reads it
         bars.watch("pgd-20 test", step, 40, {})
@@ -38,7 +38,7 @@ def test_bars_are_drawn_on_terminals_alone(terminal: bool, bars: bool, monkeypat
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", stream := Stream())
-    with progress.Progress() as shown:
+    with progress.ProgressBar() as shown:
         for step in range(1, 41):
             shown.watch("pretrain", step, 40, {"loss": 1.0})
     told = stream.getvalue()

@@ -10,7 +10,7 @@ import pytest
 
 from robustcl.errors import Contradiction, DataError
 from robustcl.evaluate import audits, shape
-from robustcl.evaluate.lines import Asked, Line, Outcome, digest_of, entry_of, written
+from robustcl.evaluate.lines import Outcome, OutcomeLine, QuestionLine, digest_of, entry_of, written
 
 PLACE = ("slf", "main", "test", "pgd", digest_of("{}"))
 LINE: dict[str, Any] = written(PLACE, Outcome(0, 1, 1, True, 7, "ab", "one"))
@@ -23,7 +23,7 @@ LINE: dict[str, Any] = written(PLACE, Outcome(0, 1, 1, True, 7, "ab", "one"))
 ])  # fmt: skip
 def test_an_outcome_at_its_bounds_is_read(changes: dict[str, Any]) -> None:
     said = entry_of({**LINE, **changes})
-    assert isinstance(said, Line)
+    assert isinstance(said, OutcomeLine)
     assert said.place == tuple({**LINE, **changes}[name] for name in ("protocol", "route", "split", "attack", "spec"))
     told = {name: getattr(said.outcome, name) for name in ("index", "label", "prediction", "correct", "seed", "hash")}
     assert told == {name: {**LINE, **changes}[name] for name in told}
@@ -32,7 +32,7 @@ def test_an_outcome_at_its_bounds_is_read(changes: dict[str, Any]) -> None:
 
 def test_an_outcome_without_a_member_is_of_the_clean_image() -> None:
     said = entry_of({name: value for name, value in LINE.items() if name != "member"})
-    assert isinstance(said, Line)
+    assert isinstance(said, OutcomeLine)
     assert said.outcome.member == "clean"
 
 
@@ -69,8 +69,8 @@ def test_what_is_missing_is_told_and_long_values_are_cut() -> None:
 
 def test_a_question_is_its_specification_and_nothing_else() -> None:
     spec = '{"a": 1}'
-    assert entry_of({"question": digest_of(spec), "spec": spec}) == Asked(digest_of(spec), spec)
-    assert entry_of({"question": digest_of(""), "spec": ""}) == Asked(digest_of(""), "")
+    assert entry_of({"question": digest_of(spec), "spec": spec}) == QuestionLine(digest_of(spec), spec)
+    assert entry_of({"question": digest_of(""), "spec": ""}) == QuestionLine(digest_of(""), "")
     for entry, words in (
         ({"question": digest_of(spec)}, "without its specification"),
         ({"question": digest_of(spec), "spec": spec, "more": 1}, "with something beside it"),

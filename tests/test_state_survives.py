@@ -22,7 +22,7 @@ from robustcl.audit.attacks import CHEAP
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge
-from robustcl.interop.subject import Subject
+from robustcl.interop.subject import HeldModel
 from robustcl.nn.fast import frozen_for_attack
 from robustcl.nn.modes import MODES, hold_mode
 from robustcl.protocols import Need
@@ -313,7 +313,7 @@ def test_a_model_that_changes_its_mode_on_the_way_is_put_back() -> None:
 
     net = Restless()
     before = flags(net)["training"]
-    subject = Subject(net, None, Rng(0))
+    subject = HeldModel(net, None, Rng(0))
     with suppress(UsageError):
         subject.look(X, Y)
     assert flags(net)["training"] == before

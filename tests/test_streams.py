@@ -19,7 +19,7 @@ from robustcl.data.split import holdout
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge
 from robustcl.rng import Rng
-from robustcl.testing.streams import Drawn, record_draws
+from robustcl.testing.streams import DrawRecord, record_draws
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 from robustcl.types import Scene
@@ -44,7 +44,7 @@ PAIR = stage(
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Scene], Drawn]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Scene], DrawRecord]:
     """The scenes of two epochs, and every random number that they drew."""
     Recorder.scenes.clear()
     with registry.local("objective", "recorder", Recorder), record_draws() as found:
@@ -52,19 +52,19 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Scene], Drawn]:
     return list(Recorder.scenes), found
 
 
-def test_a_run_of_two_epochs_draws_no_number_twice(seen: tuple[list[Scene], Drawn]) -> None:
+def test_a_run_of_two_epochs_draws_no_number_twice(seen: tuple[list[Scene], DrawRecord]) -> None:
     _, found = seen
     assert len(found.places) > 10 * 128 * 4, "views and noise of every step"
     assert found.twice <= of_no_seed().places
 
 
-def test_another_seed_draws_other_numbers(tmp_path: Path, seen: tuple[list[Scene], Drawn]) -> None:
+def test_another_seed_draws_other_numbers(tmp_path: Path, seen: tuple[list[Scene], DrawRecord]) -> None:
     with record_draws() as other:
         train(tmp_path / "run", PAIR | {"epochs": 1}, seed=1)
     assert seen[1].places & other.places <= of_no_seed().places
 
 
-def test_an_image_has_another_view_and_other_noise_in_each_epoch(seen: tuple[list[Scene], Drawn]) -> None:
+def test_an_image_has_another_view_and_other_noise_in_each_epoch(seen: tuple[list[Scene], DrawRecord]) -> None:
     scenes, _ = seen
     first, second = (gathered(scenes[at : at + 5]) for at in (0, 5))
     both = sorted(first.keys() & second.keys())
@@ -74,7 +74,7 @@ def test_an_image_has_another_view_and_other_noise_in_each_epoch(seen: tuple[lis
         assert sum(same) <= len(both) // 10, f"{what}: few moves to choose from, and two of a hundred may agree"
 
 
-def test_the_blocks_of_a_pair_have_noise_of_their_own(seen: tuple[list[Scene], Drawn]) -> None:
+def test_the_blocks_of_a_pair_have_noise_of_their_own(seen: tuple[list[Scene], DrawRecord]) -> None:
     for scene in seen[0]:
         on_a, on_b = perturbed(scene, [("a", "a_adv"), ("b", "b_adv")])
         assert not torch.equal(scene.batch.views["a"], scene.batch.views["b"])
@@ -85,7 +85,7 @@ def test_the_blocks_of_a_pair_have_noise_of_their_own(seen: tuple[list[Scene], D
         assert float(alike.min()) > 0, "nor do two images share it"
 
 
-def test_each_epoch_has_an_order_of_its_own_and_leaves_out_other_images(seen: tuple[list[Scene], Drawn]) -> None:
+def test_each_epoch_has_an_order_of_its_own_and_leaves_out_other_images(seen: tuple[list[Scene], DrawRecord]) -> None:
     orders = [torch.cat([scene.batch.index for scene in seen[0][at : at + 5]]) for at in (0, 5)]
     assert orders[0].tolist() != orders[1].tolist()
     left = [set(range(718)) - set(order.tolist()) for order in orders]
@@ -101,7 +101,7 @@ def test_clusters_see_other_views_at_each_refresh(tmp_path: Path) -> None:
     assert found.twice <= of_no_seed().places
 
 
-def of_no_seed() -> Drawn:
+def of_no_seed() -> DrawRecord:
     """Return what belongs to no seed: the test part of digits, and inputs on which an encoder's layout is tried."""
     with record_draws() as found:
         registry.find("dataset", "digits").cls().open("train")

@@ -293,14 +293,14 @@ FIGURES = [
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.Outcome]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.FinishedStudy]:
     folder = tmp_path_factory.mktemp("study")
     made = composed(folder, column=COLUMNS, figure=FIGURES, differs=["it is tiny"], setting="somewhere",
                     set={"evaluate.slf.samples": 200})  # fmt: skip
     return made, api.run(made, folder / "out", device="cpu")
 
 
-def test_the_table_holds_what_the_runs_hold(finished: tuple[api.Composed, api.Outcome]) -> None:
+def test_the_table_holds_what_the_runs_hold(finished: tuple[api.Composed, api.FinishedStudy]) -> None:
     made, outcome = finished
     for run, line in zip(made.planned, outcome.lines, strict=True):
         folder = outcome.path / "runs" / run.folder
@@ -316,7 +316,7 @@ def test_the_table_holds_what_the_runs_hold(finished: tuple[api.Composed, api.Ou
         assert cells["toward"] is not None
 
 
-def test_the_files_of_a_study(finished: tuple[api.Composed, api.Outcome]) -> None:
+def test_the_files_of_a_study(finished: tuple[api.Composed, api.FinishedStudy]) -> None:
     _, outcome = finished
     text = (outcome.path / "study.md").read_text(encoding="utf-8")
     assert "| near " in text
@@ -336,7 +336,7 @@ def test_the_files_of_a_study(finished: tuple[api.Composed, api.Outcome]) -> Non
 
 
 def test_a_shared_first_stage_is_trained_once_and_changes_nothing(
-    finished: tuple[api.Composed, api.Outcome], tmp_path: Path
+    finished: tuple[api.Composed, api.FinishedStudy], tmp_path: Path
 ) -> None:
     made, outcome = finished
     near, far = (outcome.path / "runs" / run.folder for run in made.planned)
@@ -367,7 +367,7 @@ def test_only_equal_first_stages_are_shared() -> None:
 
 
 def test_what_is_finished_is_not_trained_or_measured_again(
-    finished: tuple[api.Composed, api.Outcome], monkeypatch: pytest.MonkeyPatch
+    finished: tuple[api.Composed, api.FinishedStudy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, outcome = finished
 
@@ -380,7 +380,7 @@ def test_what_is_finished_is_not_trained_or_measured_again(
 
 
 def test_a_directory_with_other_settings_is_refused_before_anything_is_made(
-    finished: tuple[api.Composed, api.Outcome], tmp_path: Path
+    finished: tuple[api.Composed, api.FinishedStudy], tmp_path: Path
 ) -> None:
     _, outcome = finished
     changed = composed(tmp_path, Setting(budget="smoke", overrides=["data.batch=64"]))

@@ -20,7 +20,7 @@ from robustcl.composition.data import open_test
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import Journal
-from robustcl.evaluate.observer import Observer, Reading, Seen, observe
+from robustcl.evaluate.observer import Observations, Observer, Reading, observe
 from robustcl.study import api, columns, figure, finished, grid, measures, representation, table
 from robustcl.study.grammar import COLUMN, Representation, Study, spread
 from robustcl.study.grid import Setting
@@ -161,10 +161,10 @@ def test_a_scatter_pairs_equal_values_of_two_sweeps() -> None:
 # Representations ------------------------------------------------------------------------------------------------------
 
 
-def seen(clean: Tensor, moved: Tensor, logits: Tensor, label: Tensor) -> representation.Views:
-    held = Seen()
+def seen(clean: Tensor, moved: Tensor, logits: Tensor, label: Tensor) -> representation.MeasuredViews:
+    held = Observations()
     held._parts.append((clean, moved, logits, label))
-    return representation.Views(held, lambda: (clean, label))
+    return representation.MeasuredViews(held, lambda: (clean, label))
 
 
 def test_every_value_has_its_measure() -> None:
@@ -244,7 +244,7 @@ class Four:
 @pytest.mark.parametrize("block", [1, 3, 9])
 def test_relative_drop_and_what_was_seen_by_hand(block: int) -> None:
     # Right before: 0, 1, 3. After: 0.45 stays right, 0.55 is fooled, 1.25 stays right.
-    held, judge = Seen(), Pixels(onward=False)
+    held, judge = Observations(), Pixels(onward=False)
     found = observe(judge, Four(), torch.arange(4), "x", [("x", None)], block, held)  # type: ignore[arg-type, list-item]
     assert found["relative-drop"]["value"] == pytest.approx(1 / 3)
     assert found["accuracy"]["value"] == pytest.approx(2 / 4)
@@ -253,7 +253,7 @@ def test_relative_drop_and_what_was_seen_by_hand(block: int) -> None:
 
 
 def test_representations_attack_every_image() -> None:
-    held, judge = Seen(), Pixels(onward=True)
+    held, judge = Observations(), Pixels(onward=True)
     found = observe(judge, Four(), torch.arange(4), "x", [("x", None)], 3, held)  # type: ignore[arg-type, list-item]
     assert judge.given == [0, 1, 2, 3]
     assert held.moved[:, 0].tolist() == pytest.approx([0.45, 0.55, 0.65, 1.25])
@@ -272,7 +272,7 @@ def test_what_counts_the_fooled_is_attacked_as_in_evaluation() -> None:
 
 
 def test_only_what_counts_the_fooled_shows_the_attack_a_verdict(
-    whole: tuple[api.Composed, api.Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[api.Composed, api.FinishedStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, outcome = whole
     run, seen_by = made.planned[0], []
@@ -319,18 +319,18 @@ FIXED = {
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.Outcome]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.FinishedStudy]:
     folder = tmp_path_factory.mktemp("columns")
     made = composed(folder, column=COLUMNS, figure=FIGURES, set=FIXED)
     return made, api.run(made, folder / "out", device="cpu")
 
 
-def cells(outcome: api.Outcome, row: int) -> dict[str, float | None]:
+def cells(outcome: api.FinishedStudy, row: int) -> dict[str, float | None]:
     return {cell.column: cell.mean for cell in outcome.lines[row].cells}
 
 
 def test_a_journal_is_parsed_once_for_all_columns_of_a_run(
-    whole: tuple[api.Composed, api.Outcome], monkeypatch: pytest.MonkeyPatch
+    whole: tuple[api.Composed, api.FinishedStudy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     composed, outcome = whole
     run = composed.planned[0]
@@ -351,7 +351,7 @@ def test_a_journal_is_parsed_once_for_all_columns_of_a_run(
     assert any(reading is not None for reading in found)
 
 
-def test_corruptions_come_from_the_results(whole: tuple[api.Composed, api.Outcome]) -> None:
+def test_corruptions_come_from_the_results(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     made, outcome = whole
     for row, run in enumerate(made.planned):
         results = json.loads((outcome.path / "runs" / run.folder / "results.json").read_text(encoding="utf-8"))
@@ -361,12 +361,12 @@ def test_corruptions_come_from_the_results(whole: tuple[api.Composed, api.Outcom
         assert found["all"] == pytest.approx(100 * entry["mean"])
 
 
-def judged(outcome: api.Outcome, run: grid.Planned) -> Any:
+def judged(outcome: api.FinishedStudy, run: grid.Planned) -> Any:
     encoder = store.load(store.stage_folder(outcome.path / "runs" / run.folder, "evaluate-slf-adv-robust"))
     return of_encoder(encoder, "adv")
 
 
-def test_a_transferred_attack_by_hand(whole: tuple[api.Composed, api.Outcome]) -> None:
+def test_a_transferred_attack_by_hand(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     """FGSM draws nothing, so that one step of plain torch makes the same images."""
     made, outcome = whole
     near, far = (judged(outcome, run) for run in made.planned)
@@ -382,7 +382,7 @@ def test_a_transferred_attack_by_hand(whole: tuple[api.Composed, api.Outcome]) -
     assert cells(outcome, 0)["from far"] is not None
 
 
-def test_clean_columns_are_of_clean_images(whole: tuple[api.Composed, api.Outcome]) -> None:
+def test_clean_columns_are_of_clean_images(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     from robustcl.measures import linear_separability, uniformity
 
     made, outcome = whole
@@ -397,7 +397,7 @@ def test_clean_columns_are_of_clean_images(whole: tuple[api.Composed, api.Outcom
     assert found["separable"] == pytest.approx(100 * fitted.test, abs=1.01)
 
 
-def test_a_larger_ball_leaves_no_more_standing(whole: tuple[api.Composed, api.Outcome]) -> None:
+def test_a_larger_ball_leaves_no_more_standing(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     _, outcome = whole
     found = cells(outcome, 0)
     values = [found[name] or 0.0 for name in ("SA", "RA, 0.5 eps", "RA, 1 eps", "RA, 2 eps")]
@@ -405,14 +405,16 @@ def test_a_larger_ball_leaves_no_more_standing(whole: tuple[api.Composed, api.Ou
     assert (found["L2"] or 0.0) <= values[0], "in a ball of its own"
 
 
-def test_what_is_asked_of_the_same_images_is_measured_at_once(whole: tuple[api.Composed, api.Outcome]) -> None:
+def test_what_is_asked_of_the_same_images_is_measured_at_once(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     made, outcome = whole
     text = (outcome.path / "runs" / made.planned[0].folder / "measures.json").read_text(encoding="utf-8")
     asked = [entry for entry in json.loads(text).values() if "relative-divergence" in entry]
     assert [{"drop", "fooled"} <= set(entry) for entry in asked] == [True]
 
 
-def test_nothing_is_measured_twice(whole: tuple[api.Composed, api.Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_measured_twice(
+    whole: tuple[api.Composed, api.FinishedStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, outcome = whole
 
     def never(*args: Any) -> None:
@@ -422,7 +424,7 @@ def test_nothing_is_measured_twice(whole: tuple[api.Composed, api.Outcome], monk
     assert api.run(made, outcome.path, device="cpu").records() == outcome.records()
 
 
-def test_the_pictures_hold_what_was_measured(whole: tuple[api.Composed, api.Outcome]) -> None:
+def test_the_pictures_hold_what_was_measured(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     made, outcome = whole
     folder = outcome.path / "runs" / made.planned[0].folder
     entries = list(json.loads((folder / "measures.json").read_text(encoding="utf-8")).values())

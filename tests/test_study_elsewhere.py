@@ -188,7 +188,7 @@ def test_what_does_not_fit_is_told_before_a_directory_exists(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.Outcome]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.FinishedStudy]:
     folder = tmp_path_factory.mktemp("two")
     less = ['evaluate.slf.route=["adv"]', "evaluate.slf.audit=0"]
     setting = Setting(budget="smoke", samples=50, overrides=less)
@@ -197,7 +197,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.O
     return made, api.run(made, folder / "out", device="cpu")
 
 
-def cells(outcome: api.Outcome, row: int) -> dict[str, float | None]:
+def cells(outcome: api.FinishedStudy, row: int) -> dict[str, float | None]:
     return {cell.column: cell.mean for cell in outcome.lines[row].cells}
 
 
@@ -208,7 +208,7 @@ def rows_of(folder: Path) -> dict[str, float]:
     return {row["attack"] or "clean": 100 * row["value"] for row in wanted}
 
 
-def test_the_numbers_are_those_of_evaluate(whole: tuple[api.Composed, api.Outcome], tmp_path: Path) -> None:
+def test_the_numbers_are_those_of_evaluate(whole: tuple[api.Composed, api.FinishedStudy], tmp_path: Path) -> None:
     made, outcome = whole
     archive: dict[str, Any] = {}
     for split in ("train", "test"):  # the same images under another name
@@ -223,14 +223,14 @@ def test_the_numbers_are_those_of_evaluate(whole: tuple[api.Composed, api.Outcom
     assert found["SA"] != found["home"]
 
 
-def test_a_row_trained_there_has_its_own_numbers(whole: tuple[api.Composed, api.Outcome]) -> None:
+def test_a_row_trained_there_has_its_own_numbers(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     made, outcome = whole
     expected, found = rows_of(outcome.path / "runs" / made.planned[0].folder), cells(outcome, 0)
     assert found["SA"] == found["home"] == pytest.approx(expected["clean"])
     assert found["RA"] == pytest.approx(expected["fgsm"])
 
 
-def test_the_papers_numbers_are_those_of_the_other_data_set(whole: tuple[api.Composed, api.Outcome]) -> None:
+def test_the_papers_numbers_are_those_of_the_other_data_set(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     _, outcome = whole
     assert "paper, digits" in outcome.markdown()
     assert "judged on digits (only = [5, 6, 7, 8, 9])" in outcome.notes[0]
@@ -240,7 +240,7 @@ def test_the_papers_numbers_are_those_of_the_other_data_set(whole: tuple[api.Com
 
 
 def test_what_is_there_is_not_judged_again(
-    whole: tuple[api.Composed, api.Outcome], monkeypatch: pytest.MonkeyPatch
+    whole: tuple[api.Composed, api.FinishedStudy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, outcome = whole
 

@@ -18,7 +18,7 @@ from robustcl.errors import DataError, NeedNotMet, UsageError
 from robustcl.recipe import Use
 from robustcl.study import api, finished, models
 from robustcl.study.grid import Setting
-from robustcl.study.models import Model, parse_models
+from robustcl.study.models import ModelSource, parse_models
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 
@@ -87,7 +87,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def composed(**changes: Any) -> api.Composed:
-    given = {"second": Model("others_models:build")}
+    given = {"second": ModelSource("others_models:build")}
     return api.compose("study.toml", Setting(**{"dataset": "npz:clips.npz", "models": given, **changes}))
 
 
@@ -141,7 +141,7 @@ def test_samples_seeds_and_threat_are_those_asked_for(place: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"models": {"secnod": Model("a:b")}}, "has no row 'secnod', did you mean 'second'?"),
+        ({"models": {"secnod": ModelSource("a:b")}}, "has no row 'secnod', did you mean 'second'?"),
         ({"dataset": None}, "--model needs --dataset as well"),
         ({"overrides": ["data.batch=3"]}, "--set data.batch=3: a model has no recipe to change"),
     ],
@@ -164,7 +164,7 @@ def test_models_that_cannot_be(place: Path, changes: dict[str, Any], said: str) 
 def test_models_are_opened_before_anything_is_measured(
     place: Path, spec: str, kind: type[Exception], said: str
 ) -> None:
-    made = composed(models={"first, of two": Model("others_models:build"), "second": Model(spec)})
+    made = composed(models={"first, of two": ModelSource("others_models:build"), "second": ModelSource(spec)})
     with pytest.raises(kind) as raised:
         api.run(made, place / "out", device="cpu")
     assert said in str(raised.value)
@@ -197,8 +197,8 @@ def test_what_a_model_cannot_have(place: Path, changes: dict[str, Any], kind: ty
 def test_flags_name_rows() -> None:
     found = parse_models(["ViT-B/16, DINO=my:build", "b=torchvision:resnet50"], ["b=w/lr=1.safetensors"])
     assert found == {
-        "ViT-B/16, DINO": Model("my:build"),
-        "b": Model("torchvision:resnet50", Path("w/lr=1.safetensors")),
+        "ViT-B/16, DINO": ModelSource("my:build"),
+        "b": ModelSource("torchvision:resnet50", Path("w/lr=1.safetensors")),
     }
     for flags, said in (
         ((["my:build"], []), "--model 'my:build' is not of the form ROW=VALUE"),
@@ -241,10 +241,10 @@ def test_how_images_go_into_a_row_of_torchvision_is_said(tmp_path: Path) -> None
     safetensors.torch.save_file(mobilenet_v3_small(num_classes=2).state_dict(), tmp_path / "w.safetensors")
     x = np.random.default_rng(0).random((4, 3, 32, 32), dtype=np.float32)
     np.savez(tmp_path / "i.npz", x_test=x, y_test=np.arange(4) % 2)
-    bench = models.Bench(Use(use=f"npz:{tmp_path / 'i.npz'}"), None, Ball.checked("Linf", 0.1), Engine("cpu"))
+    bench = models.ModelBench(Use(use=f"npz:{tmp_path / 'i.npz'}"), None, Ball.checked("Linf", 0.1), Engine("cpu"))
     said: list[str] = []
     models.preflight(
-        bench, {"row": Model("torchvision:mobilenet_v3_small:own", tmp_path / "w.safetensors")}, said.append
+        bench, {"row": ModelSource("torchvision:mobilenet_v3_small:own", tmp_path / "w.safetensors")}, said.append
     )
     (sentence,) = said
     assert "images are normalised by mean [0.485, 0.456, 0.406]" in sentence

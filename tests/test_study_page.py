@@ -11,17 +11,17 @@ from test_study import composed
 
 from robustcl.report.rendering import environment, flags
 from robustcl.study.asked import questions
-from robustcl.study.figure import Drawn
-from robustcl.study.table import Cell, Line
+from robustcl.study.figure import DrawnFigure
+from robustcl.study.table import StudyCell, StudyLine
 
-DRAWING = Drawn(Markup('<svg viewBox="0 0 381.6 244.8"></svg>'), "bars")
+DRAWING = DrawnFigure(Markup('<svg viewBox="0 0 381.6 244.8"></svg>'), "bars")
 PAPERS = "those that the paper reports for digits"
 
 
 def page(paper: float | None, percent: bool) -> str:
-    cell = Cell("SA", 90.0, None, 82.6, 94.5, 100, 1, paper, percent)
+    cell = StudyCell("SA", 90.0, None, 82.6, 94.5, 100, 1, paper, percent)
     study = SimpleNamespace(name="mine", about="A study.", cite="", column=["SA"])
-    lines = [Line("ncp", {}, (cell,))]
+    lines = [StudyLine("ncp", {}, (cell,))]
     return environment().get_template("study.html.j2").render(
         study=study, lines=lines, data="digits", notes=["--protocol linear fits it"], drawings=[DRAWING], rows=[],
         reported={cell.column} if paper is not None else set(),
@@ -67,7 +67,7 @@ def test_every_kind_of_column_says_what_it_asks(tmp_path: Path) -> None:
         {"name": "K", "use": "clusters", "stage": "robust"},
     ]  # fmt: skip
     made = composed(tmp_path, column=columns)
-    lines = [Line("near", {}, (Cell("RA, 0.5 eps", 1.0, None, 0.0, 2.0, 16, 1, None, True),))]
+    lines = [StudyLine("near", {}, (StudyCell("RA, 0.5 eps", 1.0, None, 0.0, 2.0, 16, 1, None, True),))]
     assert questions(made.study, made.planned, lines) == [
         "SA: clean images, protocol slf, route clean, test split",
         "RA, ... eps: accuracy, pgd (steps 3, step_size 1/255), 0.5 eps or 1 eps or 2 eps, protocol slf, route clean, "

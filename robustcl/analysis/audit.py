@@ -63,7 +63,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class OutsideModel:
     """Anybody's model, as the command line names it; ``weights`` is a safetensors file.
 
     surrogate: another model, as "module:function" with ``surrogate_weights``, or the folder of a finished run.
@@ -80,7 +80,7 @@ class Model:
     surrogate_weights: Path | None = None
 
 
-def of_outside(asked: Model, device: str = "auto", say: Say = lambda sentence: None) -> Opened:
+def of_outside(asked: OutsideModel, device: str = "auto", say: Say = lambda sentence: None) -> Opened:
     """Open a model that somebody else has trained, and the test images of a data set.
 
     Raises:

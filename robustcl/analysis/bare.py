@@ -46,7 +46,7 @@ PROTOCOL = "as-is"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ModelQuestion:
     """What is to be judged, as the command line says it; ``weights`` is a safetensors file."""
 
     model: str
@@ -65,7 +65,7 @@ class Asked:
 
 
 def judge_model(
-    asked: Asked,
+    asked: ModelQuestion,
     out: Path,
     *,
     device: str = "auto",
@@ -109,7 +109,7 @@ class _Subject:
     digest: of the model; content: of the data set.
     """
 
-    asked: Asked
+    asked: ModelQuestion
     ball: Ball
     engine: Engine
     parts: Parts
@@ -199,7 +199,7 @@ def _refuse_others(out: Path, subject: _Subject) -> None:
         raise UsageError(f"--out {out} holds numbers of another data set, {data}; choose another folder")
 
 
-def _open(asked: Asked, engine: Engine, say: Say) -> _Subject:
+def _open(asked: ModelQuestion, engine: Engine, say: Say) -> _Subject:
     """Find and check everything before a folder is made."""
     parts, ball = Parts(), ball_of(asked.norm, asked.eps, "--eps")
     if asked.data_dir is not None and ":" in asked.dataset:

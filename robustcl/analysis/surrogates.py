@@ -66,7 +66,7 @@ def place_model(
     flags: tuple[str, str] = outside.FLAGS,
     say: outside.Say = lambda sentence: None,
 ) -> Classifier:
-    """Return the classifier of "module:function" on the engine's device; raises as ``open_surrogate``, naming the ``flags``."""
+    """Return the classifier of "module:function" on the engine's device; errors as ``open_surrogate``, of ``flags``."""
     model = outside.build(spec, weights, classes, flags, say)
     engine.place(model, ours=False)
     return of_model(model)

@@ -14,7 +14,7 @@ from robustcl.errors import UsageError
 if TYPE_CHECKING:
     from robustcl.analysis.audit import Opened
     from robustcl.audit import Audit
-    from robustcl.cli.runs import Progress
+    from robustcl.cli.runs import ProgressBar
 
 FAILED = 3
 """The exit code where a check failed."""
@@ -58,7 +58,7 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
     Exit code 3 where a check fails.
     """
     from robustcl.analysis.audit import of_outside, of_run
-    from robustcl.cli.runs import Progress
+    from robustcl.cli.runs import ProgressBar
 
     if (run is None) == (given["model"] is None):
         raise UsageError("name what is to be audited: the folder of a finished run, or --model module:function")
@@ -67,7 +67,7 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
         raise UsageError("--surrogate-weights needs --surrogate as well: name the model that they belong to")
     if run is not None and given["norm"] is not None and given["eps"] is None:
         raise UsageError(f"--norm {given['norm']} needs --eps as well: a radius of one norm means nothing in another")
-    with Progress() as progress:
+    with ProgressBar() as progress:
         if run is not None:
             weights = Path(given["surrogate_weights"]) if given["surrogate_weights"] else None
             more = {key: given[key] for key in ("norm", "eps", "surrogate")}
@@ -81,7 +81,7 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
     return _tell(audits, as_json, Path(out) if out else None)
 
 
-def _audit(subject: Opened, samples: int | None, deep: bool, progress: Progress) -> Audit:
+def _audit(subject: Opened, samples: int | None, deep: bool, progress: ProgressBar) -> Audit:
     def told(what: str, done: int, total: int) -> None:
         progress.watch(f"audit {subject.name}", done, total, {})
 
@@ -121,10 +121,10 @@ def _tell(audits: list[tuple[str, Audit]], as_json: bool, out: Path | None) -> i
 
 
 def _asked(given: dict[str, Any]) -> Any:
-    from robustcl.analysis.audit import Model
+    from robustcl.analysis.audit import OutsideModel
 
     if given["dataset"] is None:
         raise UsageError("--model needs --dataset as well")
     words = {key: given[key] for key in ("data_dir", "norm", "eps", "seed", "surrogate") if given[key] is not None}
     paths: dict[str, Any] = {key: Path(given[key]) for key in ("weights", "surrogate_weights") if given[key]}
-    return Model(given["model"], given["dataset"], **words, **paths)
+    return OutsideModel(given["model"], given["dataset"], **words, **paths)

@@ -40,11 +40,11 @@ def check(
     Exit code 0 where a run could start, whatever there is to know; 1 where it could not, with each reason; 2 where no
     split can be opened, or there is no such data set.
     """
-    from robustcl.cli.runs import Progress
+    from robustcl.cli.runs import ProgressBar
     from robustcl.errors import DataError
     from robustcl.inspection.data import SPLITS, check_data
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         found = check_data(
             dataset, data_dir=data_dir, overrides=overrides, splits=splits or SPLITS, seed=seed,
             told=lambda split, done, images: progress.watch(split, done, images, {}),

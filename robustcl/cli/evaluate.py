@@ -12,7 +12,7 @@ from robustcl.cli.parts import as_json, refuse_others
 from robustcl.errors import UsageError
 
 if TYPE_CHECKING:
-    from robustcl.cli.runs import Progress
+    from robustcl.cli.runs import ProgressBar
     from robustcl.composition.run import Run
     from robustcl.evaluate.work import Work
 
@@ -70,7 +70,7 @@ def command(shard: str | None, budget: str | None, as_json: bool, run: str | Non
     With --dataset, RUN's protocols train and judge their classifiers on that data set, in a folder of their own. With
     --eps, its classifiers are judged under another threat, in a folder of their own too.
     """
-    from robustcl.cli.runs import Progress, conclude
+    from robustcl.cli.runs import ProgressBar, conclude
     from robustcl.evaluate.work import Work, parse_shard, parse_time
 
     if (run is None) == (given["model"] is None):
@@ -82,7 +82,7 @@ def command(shard: str | None, budget: str | None, as_json: bool, run: str | Non
         _check_run(given, shard)
     share = parse_shard(shard) if shard is not None else (0, 1)
     work = Work(shard=share, deadline=time.monotonic() + parse_time(budget) if budget is not None else None)
-    with Progress() as progress:
+    with ProgressBar() as progress:
         finished = _run(run, given, work, progress) if run is not None else _model(given, work, progress)
     if share == (0, 1):
         conclude(finished, as_json)
@@ -90,7 +90,7 @@ def command(shard: str | None, budget: str | None, as_json: bool, run: str | Non
     click.echo(f"share {shard} of {finished.path} is judged; when all are: robustcl merge {finished.path}")
 
 
-def _run(run: str, given: dict[str, Any], work: Work, progress: Progress) -> Run:
+def _run(run: str, given: dict[str, Any], work: Work, progress: ProgressBar) -> Run:
     from robustcl.analysis.again import Wanted, evaluate_again
     from robustcl.analysis.other_data import evaluate_elsewhere
     from robustcl.analysis.other_threat import evaluate_under
@@ -123,8 +123,8 @@ def _steps(text: str) -> list[int]:
         raise UsageError(f"--convergence {text}: write growing numbers of steps, e.g. 1,2,5,10,20,50") from None
 
 
-def _model(given: dict[str, Any], work: Work, progress: Progress) -> Run:
-    from robustcl.analysis.bare import Asked, judge_model
+def _model(given: dict[str, Any], work: Work, progress: ProgressBar) -> Run:
+    from robustcl.analysis.bare import ModelQuestion, judge_model
 
     for flag in ("dataset", "out"):
         if given[flag] is None:
@@ -137,7 +137,7 @@ def _model(given: dict[str, Any], work: Work, progress: Progress) -> Run:
         words["attacks"] = given["attacks"]
     weights = Path(given["weights"]) if given["weights"] else None
     machine = {key: given[key] for key in ("device", "precision") if given[key] is not None}
-    asked = Asked(given["model"], given["dataset"], weights, **words)
+    asked = ModelQuestion(given["model"], given["dataset"], weights, **words)
     return judge_model(asked, Path(given["out"]), work=work, watcher=progress.watch, say=progress.say, **machine)
 
 

@@ -36,13 +36,13 @@ def command(run: Path, what: tuple[str, ...], as_json: bool, **given: Any) -> No
     features and a map. They go into RUN/representation.json; what was measured before of the same sample stays there.
     """  # fmt: skip
     choose_measures(what)  # a misspelt name is told before anything is loaded
-    from robustcl.analysis.measure.opened import Asked
+    from robustcl.analysis.measure.opened import MeasureQuestion
     from robustcl.analysis.measure.run import measure
-    from robustcl.cli.runs import Progress
+    from robustcl.cli.runs import ProgressBar
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         entry = measure(
-            run, what, Asked(**given),
+            run, what, MeasureQuestion(**given),
             told=lambda part, done, total: progress.watch(part, done, total, {}), say=progress.say,
         )  # fmt: skip
     page = _page(run)

@@ -17,9 +17,9 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools.")
 def command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Go on with RUN where it stopped; the outcome is the same as without the stop, unless --set changes it."""
-    from robustcl.cli.runs import Progress, conclude
+    from robustcl.cli.runs import ProgressBar, conclude
     from robustcl.composition.run import resume
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         finished = resume(run, overrides, watcher=progress.watch, say=progress.say, report=False)
     conclude(finished, as_json)

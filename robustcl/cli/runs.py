@@ -16,14 +16,14 @@ from robustcl.disk import as_usage, write_atomically
 from robustcl.errors import UsageError
 from robustcl.recipe.made import headline, of_results
 from robustcl.terminal import printable
-from robustcl.terminal.progress import Progress as Progress
+from robustcl.terminal.progress import ProgressBar as ProgressBar
 
 
 def train(
     composition: Composition, out: str | None, *, device: str, devices: int, precision: str, as_json: bool
 ) -> None:
     """Train a composition and conclude."""
-    with Progress() as progress:
+    with ProgressBar() as progress:
         recipe = composition.recipe
         for line in [*headline(recipe.name, recipe.seed, recipe.made), *composition.how]:
             progress.say(line)

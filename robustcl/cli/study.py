@@ -98,7 +98,7 @@ def run(
 
     Exit code 1 where a run's loss became infinite: its line of the table is empty then.
     """
-    from robustcl.cli.runs import Progress
+    from robustcl.cli.runs import ProgressBar
     from robustcl.study import api
     from robustcl.study.grid import Setting
     from robustcl.study.models import parse_models
@@ -108,7 +108,7 @@ def run(
     if dry_run:
         click.echo(composed.explain())
         return 0
-    with Progress() as progress:
+    with ProgressBar() as progress:
         outcome = api.run(composed, out, device=device, precision=precision, watcher=progress.watch, say=progress.say)
     if as_json:
         whole = {"study": composed.study.name, "out": str(outcome.path), "notes": outcome.notes,

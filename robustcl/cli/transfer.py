@@ -39,10 +39,10 @@ def command(runs: tuple[Path, ...], attack: str | None, as_json: bool, **given: 
     """
     from robustcl import report
     from robustcl.analysis.black_box import matrix
-    from robustcl.cli.runs import Progress
+    from robustcl.cli.runs import ProgressBar
     from robustcl.report import blackbox
 
-    with Progress() as progress:
+    with ProgressBar() as progress:
         made = matrix(runs, attack=attack, watcher=progress.watch, say=progress.say, **given)
         page = blackbox.write(made.tables, made.path)
         for folder in blackbox.hand_out(made.tables, made.path):

@@ -13,10 +13,10 @@ from typing import Literal, get_args
 from robustcl.comparison.data import as_json, csv
 from robustcl.comparison.readable import html, latex, markdown
 from robustcl.comparison.runs import By, Group
-from robustcl.comparison.table import Cell, Comparison, compare
+from robustcl.comparison.table import ComparedCell, Comparison, compare
 from robustcl.errors import UsageError
 
-__all__ = ["FORMATS", "By", "Cell", "Comparison", "Format", "Group", "compare", "format_of", "render", "write"]
+__all__ = ["FORMATS", "By", "ComparedCell", "Comparison", "Format", "Group", "compare", "format_of", "render", "write"]
 
 Format = Literal["markdown", "latex", "csv", "html", "json"]
 """How a comparison is written."""

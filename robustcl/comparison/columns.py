@@ -26,7 +26,7 @@ _IDENTITY = ("stage", "encoder", "seed")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RunNumber:
     """One run's number in a column: its row of results.json, and the outcomes behind it or why there are none."""
 
     run: ComparedRun
@@ -50,7 +50,7 @@ class Column:
     encoder: str
     settings: str = ""
     mixed: tuple[str, ...] = ()
-    entries: tuple[Entry, ...] = field(default=(), repr=False)
+    entries: tuple[RunNumber, ...] = field(default=(), repr=False)
 
     @property
     def ranked(self) -> bool:
@@ -77,7 +77,7 @@ class Column:
         route = f"route {self.route}" if self.route else ""
         return tuple(part for part in (self.protocol, *named, route, self.split) if part)
 
-    def entry(self, run: ComparedRun) -> Entry | None:
+    def entry(self, run: ComparedRun) -> RunNumber | None:
         """Return a run's number, ``None`` where it was not measured."""
         return next((entry for entry in self.entries if entry.run is run), None)
 
@@ -91,7 +91,7 @@ def columns(
     judged branch of each run, by its path; it alone is shown, and other branches of one metric share a column.
     Raises ``UsageError`` where nothing is left, ``DataError`` where a run answers one question twice.
     """
-    asked: dict[Column, list[Entry]] = {}
+    asked: dict[Column, list[RunNumber]] = {}
     for run in runs:
         for row in run.results["rows"]:
             if branches is not None and row.get("route") != branches[run.path]:
@@ -100,7 +100,7 @@ def columns(
                 question = _question(row)
                 if branches is not None and len(set(branches.values())) > 1:
                     question = replace(question, route=JUDGED)
-                asked.setdefault(question, []).append(Entry(run, row, run.outcomes.of(row)))
+                asked.setdefault(question, []).append(RunNumber(run, row, run.outcomes.of(row)))
     if not asked:
         chosen = ", ".join(f"--{name} {value}" for name, values in wanted.items() for value in values)
         metrics = dict.fromkeys(_text(row) for run in runs for row in run.results["rows"])
@@ -126,11 +126,11 @@ def refusal(columns: Sequence[Column]) -> str | None:
     )
 
 
-def _columns(question: Column, entries: Sequence[Entry]) -> list[Column]:
+def _columns(question: Column, entries: Sequence[RunNumber]) -> list[Column]:
     """Make one column of a question; several where one run answers it under several settings."""
     if len({id(entry.run) for entry in entries}) == len(entries):
         return [replace(question, mixed=_differences(entries), entries=tuple(entries))]
-    split: dict[str, list[Entry]] = {}
+    split: dict[str, list[RunNumber]] = {}
     for entry in entries:
         split.setdefault(json.dumps(_apart(entry), sort_keys=True), []).append(entry)
     split = {said: _written_twice(own) for said, own in split.items()}
@@ -147,9 +147,9 @@ def _columns(question: Column, entries: Sequence[Entry]) -> list[Column]:
     return found
 
 
-def _written_twice(entries: Sequence[Entry]) -> list[Entry]:
+def _written_twice(entries: Sequence[RunNumber]) -> list[RunNumber]:
     """Return the entries without one attack of a run under two spellings, a step left out and the same step given."""
-    kept: list[Entry] = []
+    kept: list[RunNumber] = []
     for entry in entries:
         if not any(other.run is entry.run and _is_respelt(other.row, entry.row) for other in kept):
             kept.append(entry)
@@ -161,7 +161,7 @@ def _is_respelt(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return alike and tables.spec(one) != tables.spec(other)
 
 
-def _differences(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _differences(entries: Sequence[RunNumber]) -> tuple[str, ...]:
     """Say in what the runs of a column differ besides the method."""
     facts = [_facts(entry) for entry in entries]
     found = []
@@ -180,7 +180,7 @@ def _paths(runs: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
 
 
-def _facts(entry: Entry) -> dict[str, str | None]:
+def _facts(entry: RunNumber) -> dict[str, str | None]:
     """Return what must be the same for all runs of a column; ``None`` for what this run cannot tell."""
     row, results = entry.row, entry.run.results
     threat, data = results.get("threat") or {}, results.get("data") or {}
@@ -223,7 +223,7 @@ def _classes(run: ComparedRun) -> int:
     return max(len((run.results.get("data") or {}).get("classes") or ()), 2)
 
 
-def _apart(entry: Entry) -> dict[str, str]:
+def _apart(entry: RunNumber) -> dict[str, str]:
     """Return what tells the answers of one run apart: its settings, the seed, and how many images were asked for."""
     row = entry.row
     seed = {"seed": _say(tables.spec(row)["seed"])} if "seed" in tables.spec(row) else {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from robustcl.comparison.columns import Column
 from robustcl.comparison.pairing import Difference
 from robustcl.comparison.statistics import Bootstrap, McNemar
-from robustcl.comparison.table import Cell, Comparison
+from robustcl.comparison.table import ComparedCell, Comparison
 from robustcl.comparison.titles import title
 
 MISSING = "–"
@@ -79,7 +79,7 @@ def heading(metric: str) -> str:
     return f"{partial}RA ({title(name.removesuffix('_acc'))})"
 
 
-def cell_text(cell: Cell, column: Column, seeds: int) -> str:
+def cell_text(cell: ComparedCell, column: Column, seeds: int) -> str:
     """Return mean and spread as a table shows them; how many seeds, where some of them lack the number."""
     if cell.mean is None:
         return MISSING
@@ -108,7 +108,7 @@ def _title(columns: Sequence[Column]) -> str:
     return ", ".join(parts) or "Results"
 
 
-def _cell(cell: Cell, column: Column, seeds: int) -> Text:
+def _cell(cell: ComparedCell, column: Column, seeds: int) -> Text:
     return Text(cell_text(cell, column, seeds), cell.best)
 
 

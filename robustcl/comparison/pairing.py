@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robustcl.comparison.columns import Entry
+from robustcl.comparison.columns import RunNumber
 from robustcl.comparison.outcomes import Verdicts
 from robustcl.comparison.statistics import ALPHA, Bootstrap, McNemar, bootstrap, holm, mcnemar
 from robustcl.rng import Rng
@@ -42,7 +42,9 @@ class Difference:
         return "significantly better" if self.value > 0 else "significantly worse"
 
 
-def compare_pair(first: Sequence[Entry], second: Sequence[Entry], names: Sequence[str]) -> McNemar | Bootstrap | str:
+def compare_pair(
+    first: Sequence[RunNumber], second: Sequence[RunNumber], names: Sequence[str]
+) -> McNemar | Bootstrap | str:
     """Test two methods by their outcomes on the same images, or say why that cannot be done.
 
     One seed each: McNemar's exact test. Several: the bootstrap over images; ``names`` key its random numbers.

@@ -10,7 +10,7 @@ from pathlib import Path
 from robustcl.comparison import branches as branch
 from robustcl.comparison import columns as asked
 from robustcl.comparison import remarks
-from robustcl.comparison.columns import Column, Entry
+from robustcl.comparison.columns import Column, RunNumber
 from robustcl.comparison.pairing import Difference, compare_pair, correct
 from robustcl.comparison.runs import By, ComparedRun, Group, find_group, groups, read
 from robustcl.comparison.statistics import deviation
@@ -22,7 +22,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ComparedCell:
     """One method's number in one column.
 
     values: one for each of ``seeds``, as results.json states them. std: the sample standard deviation of two or more.
@@ -52,7 +52,7 @@ class Comparison:
 
     groups: tuple[Group, ...]
     columns: tuple[Column, ...]
-    cells: tuple[tuple[Cell, ...], ...]
+    cells: tuple[tuple[ComparedCell, ...], ...]
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
 
@@ -120,23 +120,23 @@ def _splits(runs: Sequence[ComparedRun], splits: Sequence[str]) -> tuple[Sequenc
     return (asked.TEST,), [split for split in known if split != asked.TEST]
 
 
-def _cell(column: Column, line: Group) -> Cell:
+def _cell(column: Column, line: Group) -> ComparedCell:
     entries = _measured(column, line)
     values = tuple(float(entry.row["value"]) for entry in entries)
     seeds = tuple(entry.run.seed for entry in entries)
     if len(entries) != 1:
-        return Cell(values, seeds)
+        return ComparedCell(values, seeds)
     row = tables.records(tables.frame({"rows": [entries[0].row]}))[0]
-    return Cell(values, seeds, row["low"], row["high"])
+    return ComparedCell(values, seeds, row["low"], row["high"])
 
 
-def _measured(column: Column, line: Group) -> list[Entry]:
+def _measured(column: Column, line: Group) -> list[RunNumber]:
     entries = [column.entry(run) for run in line.runs]
     return [entry for entry in entries if entry is not None and entry.row.get("value") is not None]
 
 
 def _differences(
-    lines: Sequence[Group], column: Column, place: int, cells: Sequence[Cell], base: int | None
+    lines: Sequence[Group], column: Column, place: int, cells: Sequence[ComparedCell], base: int | None
 ) -> list[Difference]:
     """Test every method against the reference, and the best against the second where that is another test."""
     order = _order(cells)
@@ -150,7 +150,7 @@ def _differences(
 
 
 def _tested(
-    lines: Sequence[Group], column: Column, place: int, cells: Sequence[Cell], line: int, against: int
+    lines: Sequence[Group], column: Column, place: int, cells: Sequence[ComparedCell], line: int, against: int
 ) -> Difference:
     first, second = (_measured(column, lines[group]) for group in (line, against))
     names = (column.metric, *column.where, column.settings, lines[line].label, lines[against].label)
@@ -160,13 +160,13 @@ def _tested(
     return Difference(place, line, against, mean - other, compare_pair(first, second, names))
 
 
-def _order(cells: Sequence[Cell]) -> list[int]:
+def _order(cells: Sequence[ComparedCell]) -> list[int]:
     """Return the places of what was measured, the highest mean first."""
     means: Mapping[int, float] = {place: cell.mean for place, cell in enumerate(cells) if cell.mean is not None}
     return sorted(means, key=lambda place: -means[place])
 
 
-def _mark(cells: list[list[Cell]], columns: Sequence[Column], differences: Sequence[Difference]) -> None:
+def _mark(cells: list[list[ComparedCell]], columns: Sequence[Column], differences: Sequence[Difference]) -> None:
     """Mark the best of each ranked column if it is significantly above the second."""
     for place, column in enumerate(columns):
         order = _order([line[place] for line in cells])

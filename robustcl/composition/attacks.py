@@ -18,7 +18,7 @@ from robustcl.train.plan import GeneratorPlan, Part, TermPlan, ViewPlan
 
 
 @dataclass(frozen=True, slots=True)
-class Attacks:
+class StageAttacks:
     """The generators of one stage; ``ball`` is the threat's, ``where`` the stage's place in the recipe."""
 
     stage: Stage

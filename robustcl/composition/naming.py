@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from robustcl.composition.exchange import plugin_of
 from robustcl.errors import UsageError
-from robustcl.recipe.made import Made
+from robustcl.recipe.made import Account
 
 KINDS = ("generator", "objective", "selector", "target", "sampler")
 """The kinds that make a method; data set, backbone, views and optimiser are where and how long it is tried."""
@@ -100,7 +100,7 @@ def settle(
 
 def _is_whole(made: Any) -> bool:
     try:
-        Made.model_validate(made)
+        Account.model_validate(made)
     except ValidationError:
         return False
     return True

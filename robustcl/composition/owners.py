@@ -33,7 +33,7 @@ def of_folder(folder: Path) -> Owners:
     return {}
 
 
-def find(kind: str, name: str, owners: Owners, where: str = "") -> registry.Found:
+def find(kind: str, name: str, owners: Owners, where: str = "") -> registry.FoundPlugin:
     """Return the plugin of a name, as ``registry.find``: that of the owner who is named, where one is.
 
     What a notebook added for a while (``registry.local``) may be installed by anybody since.

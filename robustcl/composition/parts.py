@@ -42,7 +42,7 @@ class Parts:
             raise UsageError(f"{where}: {table.use} cannot run here: {reason}")
         return Part(table.use, built.instance, dict(built.schedules))
 
-    def find(self, kind: str, name: str, where: str) -> registry.Found:
+    def find(self, kind: str, name: str, where: str) -> registry.FoundPlugin:
         """Return a plugin's class: that of the distribution which the lock names, where there is a lock."""
         return owners.find(kind, name, self.owners, where)
 

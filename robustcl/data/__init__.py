@@ -1,13 +1,13 @@
 """Data sets held on the device or streamed, their splits and order, and the views drawn from them."""
 
-from robustcl.data.draw import Drawn, ViewSpec, draw_views, drawable
+from robustcl.data.draw import DrawnViews, ViewSpec, draw_views, drawable
 from robustcl.data.held import Held, keep, open_source
 from robustcl.data.order import epoch_batches
 from robustcl.data.split import holdout
 from robustcl.data.streamed import Streamed
 
 __all__ = [
-    "Drawn",
+    "DrawnViews",
     "Held",
     "Streamed",
     "ViewSpec",

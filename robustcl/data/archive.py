@@ -21,7 +21,7 @@ import numpy as np
 from robustcl.data import memory
 from robustcl.data.arrays import kept_type
 from robustcl.data.files import open_regular
-from robustcl.data.rows import BLOCK, Array, Rows
+from robustcl.data.rows import BLOCK, Array, FileRows
 from robustcl.errors import DataError
 
 _HEADER = 65_536
@@ -136,7 +136,7 @@ class Archive:
             found: Array = np.lib.format.read_array(stream, allow_pickle=False)
         return found
 
-    def rows(self, name: str) -> Rows | None:
+    def rows(self, name: str) -> FileRows | None:
         """Return an array's rows where they can be read one by one: uncompressed, in C order; else ``None``.
 
         The whole member is read once, to compare its checksum.
@@ -147,7 +147,7 @@ class Archive:
         with self._zip.open(member.info) as stream:
             while stream.read(BLOCK):
                 pass
-        return Rows(self.path, member.offset, member.shape, member.dtype)
+        return FileRows(self.path, member.offset, member.shape, member.dtype)
 
     def _begin(self, info: zipfile.ZipInfo) -> int:
         """Return where a member's data begin: after a header whose two texts have lengths of their own."""

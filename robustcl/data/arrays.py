@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustcl.data.rows import BLOCK, Rows
+from robustcl.data.rows import BLOCK, FileRows
 
 
 class ArraySource:
@@ -49,7 +49,7 @@ class DiskImages:
     ``item`` is the shape of one image, channels first.
     """
 
-    def __init__(self, rows: Rows, channels: int | None) -> None:
+    def __init__(self, rows: FileRows, channels: int | None) -> None:
         self.rows, self.channels = rows, channels
         self.item = tuple(arrange(torch.empty((0, *rows.shape[1:]), dtype=torch.uint8), channels).shape[1:])
 

@@ -26,7 +26,7 @@ class ViewSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnViews:
     """views: name -> (B, *item), in its plugin's range; target: name -> (B, ...), of pretext views."""
 
     views: dict[str, Tensor] = field(default_factory=dict)
@@ -41,7 +41,7 @@ def draw_views(
     *,
     given: Mapping[str, Tensor] | None = None,
     graph: bool = False,
-) -> Drawn:
+) -> DrawnViews:
     """Draw every view of ``specs`` for images (B, *item) in [0, 1], on the device of the images.
 
     index: (B,) int64, the images' positions in the data set: an image's view depends on ``rng``, the view's
@@ -52,7 +52,7 @@ def draw_views(
     Raises UsageError if ``of`` names no view, or the views rest on each other in a circle.
     """
     index = index.to(images.device)
-    drawn = Drawn()
+    drawn = DrawnViews()
     available = dict(given or {})
     for name in _ordered(specs, frozenset(available)):
         spec = specs[name]

@@ -19,7 +19,7 @@ BLOCK = 4 * 1024**2
 """Bytes that are looked at together where an array is gone through from its first row to its last."""
 
 
-class Rows:
+class FileRows:
     """Rows of an array (n, ...) in C order from ``offset`` of a file on; the file is not mapped.
 
     A mapped file that somebody cuts off kills the process, and its pages count as memory of the process. A file that

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustcl.disk import Appender, Limits, read_lines
 from robustcl.errors import DataError, UsageError
-from robustcl.evaluate.lines import CLEAN, Asked, Chain, Outcome, Place, digest_of, entry_of, written
+from robustcl.evaluate.lines import CLEAN, Chain, Outcome, Place, QuestionLine, digest_of, entry_of, written
 
 __all__ = ["CLEAN", "Journal", "Key", "Outcome", "fingerprint", "model_hash"]
 
@@ -134,7 +134,7 @@ class Journal:
 
     def _take(self, entry: dict[str, object]) -> None:
         said = entry_of(entry)
-        if isinstance(said, Asked):
+        if isinstance(said, QuestionLine):
             self.questions[said.question] = said.spec
             return
         if said.place[-1] not in self.questions:

@@ -33,7 +33,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QuestionLine:
     """A question as it is written out once: its digest, by which outcomes name it, and its whole specification."""
 
     question: str
@@ -41,7 +41,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class OutcomeLine:
     """One outcome, and the question that it answers."""
 
     place: Place
@@ -112,7 +112,7 @@ _LEAST = {"index": 0, "label": -1, "prediction": 0, "seed": None}
 """The smallest value of each number; an image without a label has -1."""
 
 
-def entry_of(entry: Mapping[str, Any]) -> Asked | Line:
+def entry_of(entry: Mapping[str, Any]) -> QuestionLine | OutcomeLine:
     """Return what an entry says, once its types, ranges and verdict are those of an outcome.
 
     Raises:
@@ -140,10 +140,10 @@ def entry_of(entry: Mapping[str, Any]) -> Asked | Line:
     right = entry["label"] == entry["prediction"]
     _require(entry["correct"] is right, "correct", entry["correct"], f"{str(right).lower()}, by label and prediction")
     place = tuple(entry[name] for name in _PLACE)
-    return Line(place, Outcome(**{name: entry[name] for name in _OUTCOME[:-1]}, member=member))
+    return OutcomeLine(place, Outcome(**{name: entry[name] for name in _OUTCOME[:-1]}, member=member))
 
 
-def _asked(entry: Mapping[str, Any]) -> Asked:
+def _asked(entry: Mapping[str, Any]) -> QuestionLine:
     if entry.keys() != {"question", "spec"}:
         raise ValueError("it is a question without its specification, or with something beside it")
     question, spec = entry["question"], entry["spec"]
@@ -153,7 +153,7 @@ def _asked(entry: Mapping[str, Any]) -> Asked:
         _require(not spec or isinstance(parse_json(spec, "spec", remedy=""), dict), "spec", spec, "a JSON object")
     except DataError:
         raise ValueError("its specification is no JSON") from None
-    return Asked(question, spec)
+    return QuestionLine(question, spec)
 
 
 def _is(pattern: re.Pattern[str], value: object) -> bool:

@@ -62,7 +62,7 @@ class Observer(Judge):
         return logits.softmax(1).gather(1, label[:, None])[:, 0]
 
 
-class Seen:
+class Observations:
     """What the classifier saw of images before and after, block by block.
 
     clean, moved: (n, F) features h of both. logits: (n, L) on the moved ones. label: (n,).
@@ -98,7 +98,13 @@ class Seen:
 
 
 def observe(
-    judge: Observer, images: Images, index: Tensor, name: str, members: Members, block: int, seen: Seen | None = None
+    judge: Observer,
+    images: Images,
+    index: Tensor,
+    name: str,
+    members: Members,
+    block: int,
+    seen: Observations | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return ``accuracy``, ``relative-drop``, ``fooled`` and ``drop`` of some images, as the fields of a ``Reading``.
 

@@ -14,8 +14,8 @@ from robustcl.errors import NeedNotMet, NotOffered, UsageError
 from robustcl.evaluate import aim
 from robustcl.evaluate.judge import Members
 from robustcl.interop import elsewhere, given, words
-from robustcl.interop.names import Made
-from robustcl.interop.subject import JUDGING, Subject
+from robustcl.interop.names import NamedAttack
+from robustcl.interop.subject import JUDGING, HeldModel
 from robustcl.protocols import Need
 from robustcl.ratio import plain
 from robustcl.rng import Rng
@@ -32,7 +32,7 @@ class BoundAttack:
 
     def __init__(
         self,
-        made: Made,
+        made: NamedAttack,
         model: nn.Module,
         ball: Ball,
         *,
@@ -44,7 +44,7 @@ class BoundAttack:
         target: Target = None,
     ) -> None:
         self.stream: Rng
-        self.subject: Subject
+        self.subject: HeldModel
         self.made, self.ball, self.verbose, self.target = made, ball, verbose, target
         self.model, self.mode = model, mode
         self.seed = seed
@@ -82,7 +82,7 @@ class BoundAttack:
             raise UsageError(f"seed = {seed!r}: give a whole number, by which the attack can be repeated")
         # The path of the command line's evaluation of a model: the same seed gives the same adversaries there.
         stream = Rng(number, "evaluate", "as-is")
-        self.__dict__.update(seed=number, stream=stream, subject=Subject(self.model, self.mode, stream))
+        self.__dict__.update(seed=number, stream=stream, subject=HeldModel(self.model, self.mode, stream))
 
     def toward(self, target: Target, y: Tensor, classes: int) -> int | Tensor | None:
         """Return the class to reach, or one for each row of y (R,): of a call, else what the attack was made with."""

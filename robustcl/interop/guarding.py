@@ -18,7 +18,7 @@ class GuardWarning(UserWarning):
     """Something had to be put back after code that ran inside ``robustcl.guard``."""
 
 
-class Report:
+class GuardReport:
     """What a guard found; ``found`` holds a sentence for each thing, filled when the block ends and by ``check``."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Report:
 
 
 @contextmanager
-def guard(model: nn.Module, *, quiet: bool = False) -> Iterator[Report]:
+def guard(model: nn.Module, *, quiet: bool = False) -> Iterator[GuardReport]:
     """Put a model and the global random generators back when the block ends, also after an exception.
 
     Restored, and reported where they had changed: each submodule's training flag, buffers (so batch-norm statistics
@@ -62,7 +62,7 @@ def guard(model: nn.Module, *, quiet: bool = False) -> Iterator[Report]:
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"robustcl.guard takes a torch.nn.Module, not a {type(model).__name__}")
-    report, snapshot = Report(), Snapshot(model)
+    report, snapshot = GuardReport(), Snapshot(model)
     try:
         yield report
     finally:

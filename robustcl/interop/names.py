@@ -29,7 +29,7 @@ _THREAT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class NamedAttack:
     """A plugin with its options: the registered name, the kind, the instance, and all options as JSON can hold them."""
 
     kind: str
@@ -78,7 +78,7 @@ def kind_of(name: str, kinds: Sequence[str] = KINDS) -> str | None:
     return next((kind for kind in kinds if head in {label.rpartition("/")[2] for label in registry.names(kind)}), None)
 
 
-def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> Made:
+def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> NamedAttack:
     """Return a plugin with its options.
 
     Raises:
@@ -97,7 +97,7 @@ def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> Made:
     available = getattr(built.instance, "available", None)
     if available is not None and (reason := available()):
         raise UsageError(f"{where}: {name} cannot run here: {reason}")
-    return Made(kind, name, built.instance, options.resolve(found.cls, table, where))
+    return NamedAttack(kind, name, built.instance, options.resolve(found.cls, table, where))
 
 
 def check_words(given: Mapping[str, Any], verbose: object, where: str) -> None:

@@ -26,7 +26,7 @@ JUDGING = "eval"
 """The mode in which verdicts mean something: no sample looks at another, and nothing is drawn."""
 
 
-class Subject:
+class HeldModel:
     """A model held in a mode for each of its forward passes, which leave it and the global generators as they were.
 
     mode: "eval", "batch" (batch statistics) or "train" (batch statistics and dropout; the running statistics that

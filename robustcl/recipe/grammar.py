@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from robustcl.errors import UsageError
-from robustcl.recipe.made import Made
+from robustcl.recipe.made import Account
 from robustcl.recipe.tables import PluginTable as PluginTable
 from robustcl.recipe.tables import Section as Section
 from robustcl.recipe.tables import Use as Use
@@ -24,14 +24,14 @@ class Data(Use):
     validation: float = Field(0.1, ge=0, lt=1)
 
 
-class Threat(Section):
+class ThreatTable(Section):
     """``[threat]``: the ball in which the run is trained and judged."""
 
     norm: str = "Linf"
     eps: str | float | int = "8/255"
 
 
-class Projector(Section):
+class ProjectorTable(Section):
     """The head of pre-training: the width of each layer, and where batch norm stands."""
 
     widths: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [512, 128])
@@ -43,7 +43,7 @@ class EncoderTable(Use):
     """``[encoder]``: the backbone plugin (the data set's own choice where none is named), and its projector."""
 
     use: str = ""
-    projector: Projector = Projector()
+    projector: ProjectorTable = ProjectorTable()
 
 
 class ViewTable(Use):
@@ -216,7 +216,7 @@ class Recipe(Section):
     base: dict[str, str] = Field(default_factory=dict)
     seed: int = 0
     data: Data = Data(use="digits")
-    threat: Threat = Threat()
+    threat: ThreatTable = ThreatTable()
     encoder: Annotated[EncoderTable, BeforeValidator(as_table)] | None = None
     stage: list[Stage] = Field(min_length=1)
     evaluate: list[Evaluate] = Field(default_factory=list)
@@ -224,7 +224,7 @@ class Recipe(Section):
     run: Settings = Settings()
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
     adapt: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    made: Made | None = None
+    made: Account | None = None
     lock: dict[str, Any] = Field(default_factory=dict)
 
     def find(self, stage: str) -> Stage:

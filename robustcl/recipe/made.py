@@ -19,7 +19,7 @@ class Replaced(Section):
     by: str = ""
 
 
-class Made(Section):
+class Account(Section):
     """``[made]``: which recipe a composition was made from, at which budget, and what differs from it; never by hand.
 
     about, cite, deviations: what the base recipe says of itself, where a part of it was replaced.
@@ -34,7 +34,7 @@ class Made(Section):
     deviations: list[str] = Field(default_factory=list)
 
 
-def headline(name: str, seed: object, made: Made | None) -> list[str]:
+def headline(name: str, seed: object, made: Account | None) -> list[str]:
     """Return what a person must know of a composition before its numbers, a line each."""
     facts = [name, f"seed {seed}"]
     if made is None:
@@ -46,15 +46,15 @@ def headline(name: str, seed: object, made: Made | None) -> list[str]:
     return [", ".join(facts), *(f"{word}: {said}" for word, said in differences(made).items())]
 
 
-def of_results(results: Mapping[str, Any]) -> Made | None:
+def of_results(results: Mapping[str, Any]) -> Account | None:
     """Return what results.json says of it; ``None`` where it says nothing, as before this was kept."""
     try:
-        return Made.model_validate(results["made"])
+        return Account.model_validate(results["made"])
     except (KeyError, ValidationError):
         return None
 
 
-def differences(made: Made) -> dict[str, str]:
+def differences(made: Account) -> dict[str, str]:
     """Return how a composition differs from its base recipe: "replaced", "added", "without", "changed"."""
     lists: dict[str, list[str]] = {"replaced": [], "added": [], "without": [], "changed": list(made.changed)}
     for entry in made.replaced:

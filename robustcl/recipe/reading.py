@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from robustcl.disk import Limits, parse_toml, read_text
 from robustcl.errors import UsageError
-from robustcl.recipe.grammar import BallTable, Ema, Of, Projector, Recipe, Settings, Stage, Threat
+from robustcl.recipe.grammar import BallTable, Ema, Of, ProjectorTable, Recipe, Settings, Stage, ThreatTable
 from robustcl.recipe.tables import Use
 
 _LIMITS = Limits(file=8 << 20)
@@ -138,7 +138,7 @@ def _section(above: list[str]) -> type[BaseModel]:
     if above[0] == "stage" and len(above) == 2:
         return Stage
     sections: dict[str, type[BaseModel]] = {
-        "threat": Threat, "projector": Projector, "run": Settings, "of": Of, "ball": BallTable
+        "threat": ThreatTable, "projector": ProjectorTable, "run": Settings, "of": Of, "ball": BallTable
     }  # fmt: skip
     return Ema if "encoders" in above[-2:] else sections.get(above[-1], Use)
 

@@ -23,7 +23,7 @@ __all__ = [
     "KINDS",
     "LOCAL",
     "Entry",
-    "Found",
+    "FoundPlugin",
     "Origin",
     "broken_recipes",
     "choose",
@@ -47,7 +47,7 @@ LOCAL: Final = "local"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPlugin:
     """A resolved plugin: its class, the options that its name presets, and its origin."""
 
     cls: type
@@ -68,7 +68,7 @@ def get(kind: str, name: str) -> type:
     return find(kind, name).cls
 
 
-def find(kind: str, name: str, where: str = "") -> Found:
+def find(kind: str, name: str, where: str = "") -> FoundPlugin:
     """Resolve ``name``, ``distribution/name`` or ``name:VALUE``: the class, its preset options, its origin.
 
     ``where`` (a recipe line or a flag) opens every error: ``UnknownPlugin``, ``AmbiguousPlugin``,
@@ -81,7 +81,7 @@ def find(kind: str, name: str, where: str = "") -> Found:
         preset = {_preset(entry, cls, name, value): value} if colon else {}
     except RobustclError as error:
         raise type(error)(f"{where}: {error}" if where else str(error)) from error.__cause__
-    return Found(cls, MappingProxyType(preset), entry.origin)
+    return FoundPlugin(cls, MappingProxyType(preset), entry.origin)
 
 
 def origin(kind: str, name: str) -> Origin:

@@ -23,7 +23,7 @@ class Badge:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FindingLine:
     """One check: its verdict, code, title and evidence, the samples in question, and the attacks behind it."""
 
     verdict: str
@@ -53,7 +53,7 @@ class Audited:
     threat: str
     norm: object
     eps: object
-    findings: tuple[Finding, ...]
+    findings: tuple[FindingLine, ...]
     questions: tuple[str, ...]
     rows: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ def _read(entry: Mapping[str, Any], name: str, attacks: Mapping[object, str]) ->
     )
 
 
-def _finding(entry: Mapping[str, Any]) -> Finding:
+def _finding(entry: Mapping[str, Any]) -> FindingLine:
     attacks = entry["attack"] if isinstance(entry.get("attack"), Mapping) else {}
     told = (
         f"{name}: " + ", ".join(f"{option} = {say(value)}" for option, value in tables.flat(options).items())
@@ -143,7 +143,7 @@ def _finding(entry: Mapping[str, Any]) -> Finding:
         else str(name)
         for name, options in attacks.items()
     )
-    return Finding(
+    return FindingLine(
         verdict=str(entry.get("verdict") or "not run"),
         code=str(entry.get("code") or tables.MISSING),
         title=str(entry.get("title") or ""),

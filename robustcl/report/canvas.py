@@ -56,7 +56,7 @@ STYLE: dict[RcKeyType, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class LegendEntry:
     """One entry of a legend: label, colour, SVG dash pattern, and the mark (line, dot, ring or square)."""
 
     label: str
@@ -71,7 +71,7 @@ class Drawing:
 
     svg: Markup
     caption: str
-    legend: tuple[Key, ...] = ()
+    legend: tuple[LegendEntry, ...] = ()
 
 
 def draw(name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> Markup:

@@ -15,7 +15,7 @@ LETTERS = 34
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DiagramPart:
     """One box of a stage: a view, a generator, an encoder, a term, a protocol."""
 
     name: str
@@ -28,11 +28,11 @@ class Layer:
     """Parts of one kind, under a caption."""
 
     caption: str
-    parts: tuple[Part, ...]
+    parts: tuple[DiagramPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class DiagramPanel:
     """The data, a stage, or the evaluation; links join its parts."""
 
     title: str
@@ -41,33 +41,33 @@ class Panel:
     links: tuple[Link, ...] = ()
 
 
-def panels(results: Mapping[str, Any]) -> list[Panel]:
+def panels(results: Mapping[str, Any]) -> list[DiagramPanel]:
     """Return the data, the stages and the evaluation as panels; what is not said is left out."""
     stages = (results.get("composition") or {}).get("stages") or []
     found = [_data(results), *(_stage(stage) for stage in stages), _evaluation(results)]
     return [panel for panel in found if panel.layers]
 
 
-def _data(results: Mapping[str, Any]) -> Panel:
+def _data(results: Mapping[str, Any]) -> DiagramPanel:
     data, threat = results.get("data") or {}, results.get("threat") or {}
     sizes = tuple(f"{data[key]} {key}" for key in ("train", "validation", "test") if data.get(key) is not None)
     shape = "×".join(str(side) for side in data.get("item") or ())
     facts = tuple(text for text in (f"{len(data['classes'])} classes" if data.get("classes") else "", shape) if text)
     layers = []
     if data:
-        layers.append(Layer("data set", (Part(say(data.get("use")), "data", (*facts, *sizes)),)))
+        layers.append(Layer("data set", (DiagramPart(say(data.get("use")), "data", (*facts, *sizes)),)))
     if threat:
         layers.append(
-            Layer("threat", (Part(say(threat.get("norm")), "adversarial", (f"eps {say(threat.get('eps'))}",)),))
+            Layer("threat", (DiagramPart(say(threat.get("norm")), "adversarial", (f"eps {say(threat.get('eps'))}",)),))
         )
-    return Panel("Data and threat", "", tuple(layers))
+    return DiagramPanel("Data and threat", "", tuple(layers))
 
 
-def _stage(stage: Mapping[str, Any]) -> Panel:
+def _stage(stage: Mapping[str, Any]) -> DiagramPanel:
     routes = stage.get("routes") or {}
     branches = len(set(map(str, routes.values()))) > 1
     views = tuple(
-        Part(
+        DiagramPart(
             str(name),
             "view",
             (say(value), *((f"route {routes[name]}",) if branches and name in routes else ())),
@@ -75,7 +75,7 @@ def _stage(stage: Mapping[str, Any]) -> Panel:
         for name, value in (stage.get("views") or {}).items()
     )
     generators = tuple(
-        Part(
+        DiagramPart(
             ", ".join(map(str, made.get("writes") or [made.get("name")])),
             "adversarial",
             (
@@ -89,7 +89,7 @@ def _stage(stage: Mapping[str, Any]) -> Panel:
     targets = stage.get("targets")
     links, used = _links(stage, generators)
     names = dict.fromkeys([*(stage.get("encoders") or {}), *used])
-    encoders = tuple(Part(str(name), "encoder", tuple(_encoder(stage, name))) for name in names)
+    encoders = tuple(DiagramPart(str(name), "encoder", tuple(_encoder(stage, name))) for name in names)
     layers = [
         Layer("views", views),
         Layer("generators", generators),
@@ -98,13 +98,13 @@ def _stage(stage: Mapping[str, Any]) -> Panel:
     ]
     if targets:
         rest = tuple(f"{key}: {say(value)}" for key, value in targets.items() if key != "use")
-        layers.append(Layer("cluster targets", (Part(say(targets.get("use")), "target", rest[:3]),)))
+        layers.append(Layer("cluster targets", (DiagramPart(say(targets.get("use")), "target", rest[:3]),)))
     epochs = stage.get("epochs")
     words = [
         f"{epochs} epochs" if epochs is not None else "",
         f"from {stage['init']}" if stage.get("init") else "",
     ]
-    return Panel(
+    return DiagramPanel(
         str(stage.get("name") or "stage"),
         ", ".join(w for w in words if w),
         tuple(layer for layer in layers if layer.parts),
@@ -117,7 +117,7 @@ def _encoder(stage: Mapping[str, Any], name: str) -> list[str]:
     return [] if value is None or say(value) == name else [say(value)]
 
 
-def _term(term: Mapping[str, Any]) -> Part:
+def _term(term: Mapping[str, Any]) -> DiagramPart:
     roles = tuple(f"{role}: {say(view)}" for role, view in (term.get("views") or {}).items())
     weights = " + ".join(f"{say(weight)} × {name}" for name, weight in (term.get("mix") or {}).items())
     plugin = say(term.get("use"))
@@ -127,10 +127,10 @@ def _term(term: Mapping[str, Any]) -> Part:
         *((f"pairs: {say(term['selector'])}",) if term.get("selector") else ()),
         *((weights,) if weights else ()),
     )
-    return Part(str(term.get("name") or plugin), "term", lines)
+    return DiagramPart(str(term.get("name") or plugin), "term", lines)
 
 
-def _links(stage: Mapping[str, Any], generators: tuple[Part, ...]) -> tuple[tuple[Link, ...], list[str]]:
+def _links(stage: Mapping[str, Any], generators: tuple[DiagramPart, ...]) -> tuple[tuple[Link, ...], list[str]]:
     """Follow each term's ``view@encoder`` back to the encoders, the views, and the generators."""
     links: dict[Link, None] = {}
     encoders: dict[str, None] = {}
@@ -154,7 +154,7 @@ def _links(stage: Mapping[str, Any], generators: tuple[Part, ...]) -> tuple[tupl
     return tuple(links), list(encoders)
 
 
-def _evaluation(results: Mapping[str, Any]) -> Panel:
+def _evaluation(results: Mapping[str, Any]) -> DiagramPanel:
     protocols: dict[str, dict[str, dict[str, None]]] = {}
     for row in results["rows"]:
         attacks = protocols.setdefault(say(row.get("protocol")), {}).setdefault(say(row.get("route")), {})
@@ -166,8 +166,8 @@ def _evaluation(results: Mapping[str, Any]) -> Panel:
             for route, attacks in routes.items()
             for line in (f"route {route}:", *wrap(", ".join(attacks), LETTERS))
         ]
-        parts.append(Part(name, "evaluation", tuple(lines)))
-    return Panel("Evaluation", "", (Layer("protocols", tuple(parts)),) if parts else ())
+        parts.append(DiagramPart(name, "evaluation", tuple(lines)))
+    return DiagramPanel("Evaluation", "", (Layer("protocols", tuple(parts)),) if parts else ())
 
 
 def say(value: object) -> str:

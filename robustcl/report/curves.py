@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
 
 from robustcl.evaluate.interval import wilson
-from robustcl.report.canvas import DASHES, PALETTE, Drawing, Key, draw
+from robustcl.report.canvas import DASHES, PALETTE, Drawing, LegendEntry, draw
 from robustcl.report.entries import is_number, of, place
 
-Curve = tuple[Key, tuple[int, ...], tuple[float, ...], int | None]
+Curve = tuple[LegendEntry, tuple[int, ...], tuple[float, ...], int | None]
 """How it looks, the steps, the accuracies, and the number of images."""
 
 
@@ -61,14 +61,14 @@ def _curves(results: Mapping[str, Any]) -> list[Curve]:
         if len(points) < 2:
             continue
         label = ", ".join(word for word in (place(entry), str(entry.get("attack") or "")) if word)
-        key = Key(label, PALETTE[len(found) % len(PALETTE)], DASHES[len(found) % len(DASHES)])
+        key = LegendEntry(label, PALETTE[len(found) % len(PALETTE)], DASHES[len(found) % len(DASHES)])
         n = entry.get("n")
         steps, shares = zip(*points, strict=True)
         found.append((key, steps, shares, n if isinstance(n, int) and n > 0 else None))
     return found
 
 
-def _end(key: Key, steps: tuple[int, ...], shares: tuple[float, ...], n: int | None) -> str:
+def _end(key: LegendEntry, steps: tuple[int, ...], shares: tuple[float, ...], n: int | None) -> str:
     fall = 100 * (shares[-2] - shares[-1])
     moved = f"falls by {fall:.2f} points" if fall > 0 else f"rises by {-fall:.2f} points" if fall < 0 else "stays"
     return f"{key.label}: from {steps[-2]} to {steps[-1]} steps it {moved}{f' (n = {n})' if n else ''}."

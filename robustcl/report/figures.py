@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from robustcl.evaluate.interval import wilson
-from robustcl.report.canvas import DASHES, INK, MUTED, PALETTE, Drawing, Key, draw
+from robustcl.report.canvas import DASHES, INK, MUTED, PALETTE, Drawing, LegendEntry, draw
 
 POINTS = 300
 """Curves with more steps than this are averaged over equal stretches of steps."""
@@ -29,9 +29,10 @@ def training(stage: str, place: int, lines: Sequence[Mapping[str, Any]]) -> Draw
     panels = [losses, *([checks] if checks else []), *([["lr"]] if _has(lines, "lr") else [])]
     names = [key for keys in panels[: 2 if checks else 1] for key in keys]
     legend = {
-        key: Key(_label(key), PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % 4]) for i, key in enumerate(names)
+        key: LegendEntry(_label(key), PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % 4])
+        for i, key in enumerate(names)
     }
-    legend |= {"loss": Key("total loss", INK, DASHES[1])} if "loss" in losses else {}
+    legend |= {"loss": LegendEntry("total loss", INK, DASHES[1])} if "loss" in losses else {}
     titles = ["loss", *(["validation"] if checks else []), "learning rate"]
 
     def paint(figure: Figure) -> None:
@@ -39,7 +40,7 @@ def training(stage: str, place: int, lines: Sequence[Mapping[str, Any]]) -> Draw
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})
         for ax, keys, title in zip(axes[:, 0], panels, titles, strict=False):
             for key in keys:
-                style = legend.get(key, Key(key, MUTED))
+                style = legend.get(key, LegendEntry(key, MUTED))
                 _line(ax, *_series(lines, axis, key), style)
             ax.set_ylabel(title)
             ax.margins(x=0.02, y=0.12)
@@ -83,7 +84,7 @@ def silhouette(entry: Mapping[str, Any], place: int) -> Drawing | None:
         f"K = {k}: {s:.3f}" for k, s in zip(grid, score, strict=True)
     )
     svg = draw(f"silhouette-{place}", f"{alt}; chosen K = {chosen}", (5.0, 2.6), paint)
-    key = Key(f"chosen, K = {chosen}", PALETTE[1], mark="dot")
+    key = LegendEntry(f"chosen, K = {chosen}", PALETTE[1], mark="dot")
     return Drawing(
         svg,
         f"Stage {stage}: mean silhouette of the clusters on a scale from -1 to 1; K = {chosen} was chosen.",
@@ -104,7 +105,7 @@ def security(curves: Iterable[Mapping[str, Any]], eps: float | None, chance: flo
         for place, curve in enumerate(series):
             points = sorted((e, a) for e, a in zip(curve["eps"], curve["accuracy"], strict=True) if a is not None)
             x, y = np.array([p[0] for p in points]), np.array([p[1] for p in points])
-            key = Key(_curve(curve, several), PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)])
+            key = LegendEntry(_curve(curve, several), PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)])
             legend.append(key)
             if curve.get("n"):
                 band = [wilson(round(float(a) * curve["n"]), curve["n"]) for a in y]
@@ -114,10 +115,10 @@ def security(curves: Iterable[Mapping[str, Any]], eps: float | None, chance: flo
             _line(ax, x, y, key, marker="o")
         if chance is not None:
             ax.axhline(chance, color=MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
-            legend.append(Key(f"guessing, {100 * chance:.1f} %", MUTED, "1 2"))
+            legend.append(LegendEntry(f"guessing, {100 * chance:.1f} %", MUTED, "1 2"))
         if eps is not None:
             ax.axvline(eps, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
-            legend.append(Key("eps of the threat", MUTED, "4 3"))
+            legend.append(LegendEntry("eps of the threat", MUTED, "4 3"))
         ax.set_ylim(-0.02, 1.02)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.xaxis.set_major_locator(MaxNLocator(6))
@@ -145,7 +146,7 @@ def _curve(curve: Mapping[str, Any], with_attack: bool) -> str:
     return ", ".join(w for w in [*words, str(curve.get("attack") or "") if with_attack else ""] if w)
 
 
-def _line(ax: Axes, x: Any, y: Any, key: Key, marker: str = "") -> None:
+def _line(ax: Axes, x: Any, y: Any, key: LegendEntry, marker: str = "") -> None:
     dash = tuple(float(part) / 1.6 for part in key.dash.split())
     ax.plot(x, y, color=key.colour, linestyle=(0, dash) if dash else "-", marker=marker, markersize=4)
 

@@ -16,7 +16,7 @@ _NONE, _ALL = (255, 255, 255), (134, 176, 214)
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class HeatCell:
     """One share: the exact value, its text, its colour "#rrggbb", and whether it stands out."""
 
     value: float | None
@@ -31,19 +31,19 @@ class Heat:
 
     corner: str
     head: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    rows: tuple[tuple[str, tuple[HeatCell, ...]], ...]
     caption: str
 
 
-def cell(value: object, *, marked: bool = False) -> Cell:
+def cell(value: object, *, marked: bool = False) -> HeatCell:
     """Return a share in [0, 1] as a cell; "-" without a colour for anything else."""
     found = numbers([value])
     if not found:
-        return Cell(None, percent(None), "#ffffff", marked)
+        return HeatCell(None, percent(None), "#ffffff", marked)
     share = found[0]
     part = min(max(share, 0.0), 1.0)
     mixed = (round(low + part * (high - low)) for low, high in zip(_NONE, _ALL, strict=True))
-    return Cell(share, percent(share), "#" + "".join(f"{each:02x}" for each in mixed), marked)
+    return HeatCell(share, percent(share), "#" + "".join(f"{each:02x}" for each in mixed), marked)
 
 
 def matrix(names: Sequence[str], values: Sequence[Sequence[float | None]], caption: str = "") -> Markup:

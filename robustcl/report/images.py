@@ -24,7 +24,7 @@ SMALL = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class StripSample:
     """One image of the strip: three data URIs, the label, the two predictions, and whether each is right."""
 
     index: int | None
@@ -43,7 +43,7 @@ class Sample:
 class Strip:
     """The samples, the factor by which the perturbations are amplified, and the images' width and height."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[StripSample, ...]
     factor: int
     width: int
     height: int
@@ -67,7 +67,7 @@ def strip(arrays: Arrays, classes: Sequence[str]) -> Strip | str:
             _at(arrays, key, place) for key in ("label", "clean_prediction", "adversarial_prediction")
         )
         samples.append(
-            Sample(
+            StripSample(
                 index=_at(arrays, "index", place),
                 clean=png(clean[place]),
                 perturbation=png(0.5 + factor * delta[place]),

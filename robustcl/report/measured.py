@@ -26,7 +26,7 @@ AGAIN = "robustcl measure RUN"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MeasuredLine:
     """One line of the table. ``joint``: ``attacked`` is one number of clean and attacked images together."""
 
     label: str
@@ -39,7 +39,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredSample:
     """One sample that was measured; ``figures`` are drawings that belong beside each other.
 
     ``absent`` says why a part is not shown, ``stale`` why nothing may hold now.
@@ -48,14 +48,14 @@ class Measured:
     title: str
     about: str
     stale: str | None
-    rows: tuple[Row, ...]
+    rows: tuple[MeasuredLine, ...]
     figures: tuple[tuple[Drawing, ...], ...]
     heats: tuple[Markup, ...]
     inverted: Inverted | None
     absent: tuple[str, ...]
 
 
-def read_measured(run: FinishedRun, classes: Sequence[str]) -> list[Measured] | str | None:
+def read_measured(run: FinishedRun, classes: Sequence[str]) -> list[MeasuredSample] | str | None:
     """Return what was measured of a run's representation, a sentence where it cannot be read, ``None`` for nothing."""
     file = run.path / FILE
     if not file.is_file():
@@ -70,7 +70,7 @@ def read_measured(run: FinishedRun, classes: Sequence[str]) -> list[Measured] | 
     return [_entry(run, entry, place, classes) for place, entry in enumerate(entries)] or None
 
 
-def _entry(run: FinishedRun, entry: Mapping[str, Any], place: int, classes: Sequence[str]) -> Measured:
+def _entry(run: FinishedRun, entry: Mapping[str, Any], place: int, classes: Sequence[str]) -> MeasuredSample:
     question = entry["question"]
     values, settings, refused = (_table(entry.get(key)) for key in ("values", "settings", "refused"))
     arrays = _arrays(run.path, entry.get("arrays"))
@@ -84,7 +84,7 @@ def _entry(run: FinishedRun, entry: Mapping[str, Any], place: int, classes: Sequ
     missing = [name for name in NUMBERS if name not in values and name not in refused]
     if missing:
         absent.append(f"Not measured: {AGAIN}{''.join(f' --what {name}' for name in missing)}")
-    return Measured(
+    return MeasuredSample(
         title=", ".join(word for word in (where(question), str(question.get("split") or "")) if word),
         about=_about(question),
         stale=_stale(run, question),
@@ -135,7 +135,7 @@ def _sha256(folder: Path) -> object:
         return None
 
 
-def _rows(values: Mapping[str, Any]) -> list[Row]:
+def _rows(values: Mapping[str, Any]) -> list[MeasuredLine]:
     rows = []
     for measure, numbers in NUMBERS.items():
         for number in numbers:
@@ -145,7 +145,7 @@ def _rows(values: Mapping[str, Any]) -> list[Row]:
             joint = not isinstance(value, Mapping)
             clean, attacked = (None, value) if joint else (value.get("clean"), value.get("attacked"))
             told = number.label, number.meaning, number.bounds, number.source
-            rows.append(Row(*told, _number(clean), _number(attacked), joint))
+            rows.append(MeasuredLine(*told, _number(clean), _number(attacked), joint))
     return rows
 
 

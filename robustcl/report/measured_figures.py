@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from robustcl.report.canvas import DASHES, INK, MUTED, PALETTE, Drawing, Key, draw
-from robustcl.report.heat import Cell, Heat, cell, markup
+from robustcl.report.canvas import DASHES, INK, MUTED, PALETTE, Drawing, LegendEntry, draw
+from robustcl.report.heat import Heat, HeatCell, cell, markup
 from robustcl.report.load import Arrays
 from robustcl.report.representation import class_name
 
@@ -23,7 +23,7 @@ CLASSES = 20
 
 _LOSS = LinearSegmentedColormap.from_list("loss", ["#f5f9fc", "#86b0d6", "#2b5c8a"])
 _DOUBT = LinearSegmentedColormap.from_list("doubt", [PALETTE[0], PALETTE[1]])
-_CLEAN, _ATTACKED = Key("clean", PALETTE[0]), Key("attacked", PALETTE[1], DASHES[1])
+_CLEAN, _ATTACKED = LegendEntry("clean", PALETTE[0]), LegendEntry("attacked", PALETTE[1], DASHES[1])
 
 
 def draw_measured(
@@ -56,7 +56,10 @@ def _divergence(arrays: Arrays, name: str) -> tuple[Drawing, ...]:
     parts = [array[np.isfinite(array)] for array in (arrays["intra_each"], arrays["inter_each"])]
     if any(len(part) == 0 for part in parts):
         return ()
-    keys = Key("to its own class (intra)", PALETTE[0]), Key("to other classes (inter)", PALETTE[1], DASHES[1])
+    keys = (
+        LegendEntry("to its own class (intra)", PALETTE[0]),
+        LegendEntry("to other classes (inter)", PALETTE[1], DASHES[1]),
+    )
     together = np.concatenate(parts)
     low, high = float(together.min()), float(together.max())
     edges = np.linspace(low, high if high > low else low + 1e-6, 25)
@@ -150,7 +153,7 @@ def _map(arrays: Arrays, most: float | None, name: str) -> tuple[Drawing, ...]:
     span = np.ptp(both, axis=0).max() * 0.04
     limits = [(both[:, axis].min() - span, both[:, axis].max() + span) for axis in (0, 1)]
     legend = tuple(
-        Key(f"{share * top:.2f} nats{word}", str(to_hex(_DOUBT(share))), mark="square")
+        LegendEntry(f"{share * top:.2f} nats{word}", str(to_hex(_DOUBT(share))), mark="square")
         for share, word in ((0.0, ", sure"), (0.5, ""), (1.0, ", all alike"))
     )
 
@@ -196,7 +199,7 @@ def _heats(arrays: Arrays, classes: Sequence[str]) -> list[Markup]:
     return made
 
 
-def _distance(value: float, top: float, marked: bool) -> Cell:
+def _distance(value: float, top: float, marked: bool) -> HeatCell:
     if not np.isfinite(value):
         return cell(None, marked=marked)
     return replace(cell(float(value) / top, marked=marked), value=float(value), text=f"{value:.2f}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from robustcl.report.composition import Layer, Link, Panel, Part
+from robustcl.report.composition import DiagramPanel, DiagramPart, Layer, Link
 
 WIDTH, GAP, MARGIN = 256.0, 30.0, 2.0
 PAD, LANE, CHIP_GAP, ROW, LAYER_GAP = 14.0, 16.0, 8.0, 16.0, 40.0
@@ -44,7 +44,7 @@ class Picture:
     arrows: list[tuple[str, str]] = field(default_factory=list)  # SVG path, head
 
 
-def picture(panels: Sequence[Panel], columns: int) -> Picture:
+def picture(panels: Sequence[DiagramPanel], columns: int) -> Picture:
     """Place the panels in rows of ``columns``, aligned at their tops."""
     drawn, top, previous = Picture(), MARGIN, None
     for start in range(0, len(panels), columns):
@@ -73,24 +73,24 @@ def _arrow(previous: tuple[float, float, float], x: float, top: float) -> tuple[
     return line, f"M{middle:.1f} {tip:.1f}l-4 -8h8z"
 
 
-def _height(panel: Panel) -> float:
+def _height(panel: DiagramPanel) -> float:
     y = _head(panel)
     for layer in panel.layers:
         y += 12 + sum(max(_tall(part) for part in row) + CHIP_GAP for row in _rows(layer)) + LAYER_GAP - CHIP_GAP
     return y - LAYER_GAP + PAD
 
 
-def _head(panel: Panel) -> float:
+def _head(panel: DiagramPanel) -> float:
     return 68.0 if panel.subtitle else 54.0
 
 
-def _tall(part: Part) -> float:
+def _tall(part: DiagramPart) -> float:
     return 12 + ROW * (1 + len(part.lines))
 
 
-def _rows(layer: Layer) -> list[list[Part]]:
+def _rows(layer: Layer) -> list[list[DiagramPart]]:
     """Put short parts two abreast, long ones alone."""
-    rows: list[list[Part]] = []
+    rows: list[list[DiagramPart]] = []
     room = (WIDTH - 2 * PAD - LANE - CHIP_GAP) / 2 - 14
     short = [all(len(text) * GLYPH <= room for text in (part.name, *part.lines)) for part in layer.parts]
     for place, part in enumerate(layer.parts):
@@ -101,7 +101,7 @@ def _rows(layer: Layer) -> list[list[Part]]:
     return rows
 
 
-def _place(drawn: Picture, panel: Panel, x: float, top: float) -> None:
+def _place(drawn: Picture, panel: DiagramPanel, x: float, top: float) -> None:
     title, subtitle = _cut(panel.title, WIDTH - 2 * PAD, 8.0), _cut(panel.subtitle, WIDTH - 2 * PAD)
     drawn.cards.append((x, top, _height(panel), title, subtitle))
     boxes = _boxes(panel, x + PAD, top, LANE)
@@ -130,7 +130,7 @@ def _between(boxes: dict[tuple[str, str], Box], link: Link) -> bool:
     return any(boxes[start].y < box.y - 1 and box.y < boxes[end].y - 1 for box in boxes.values())
 
 
-def _boxes(panel: Panel, x: float, top: float, lane: float) -> dict[tuple[str, str], Box]:
+def _boxes(panel: DiagramPanel, x: float, top: float, lane: float) -> dict[tuple[str, str], Box]:
     """Place a panel's parts below each other, right of the lane."""
     y, boxes = top + _head(panel), {}
     for layer in panel.layers:
@@ -146,7 +146,7 @@ def _boxes(panel: Panel, x: float, top: float, lane: float) -> dict[tuple[str, s
     return boxes
 
 
-def _box(part: Part, x: float, y: float, width: float, height: float) -> Box:
+def _box(part: DiagramPart, x: float, y: float, width: float, height: float) -> Box:
     texts = (part.name, *part.lines)
     lines = tuple((_cut(text, width - 14), y + 19 + ROW * place, text) for place, text in enumerate(texts))
     return Box(x, y, width, height, part.kind, lines)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from robustcl.report.canvas import MUTED, PALETTE, Drawing, Key, draw
+from robustcl.report.canvas import MUTED, PALETTE, Drawing, LegendEntry, draw
 from robustcl.report.load import Arrays
 
 Projection = Literal["t-sne", "pca"]
@@ -79,11 +79,11 @@ def representation(arrays: Arrays, classes: Sequence[str], method: Projection = 
         ax.spines[:].set_visible(False)
 
     names = {c: class_name(c, classes) for c in sorted(common)}
-    rest = [Key("other classes", "#9aa5b1", mark="square")] if len(set(label.tolist())) > len(common) else []
+    rest = [LegendEntry("other classes", "#9aa5b1", mark="square")] if len(set(label.tolist())) > len(common) else []
     legend = (
-        Key("clean", MUTED, mark="dot"),
-        Key("adversarial", MUTED, mark="ring"),
-        *(Key(names[c], colour[c], mark="square") for c in sorted(common)),
+        LegendEntry("clean", MUTED, mark="dot"),
+        LegendEntry("adversarial", MUTED, mark="ring"),
+        *(LegendEntry(names[c], colour[c], mark="square") for c in sorted(common)),
         *rest,
     )
     name = {"t-sne": "t-SNE", "pca": "PCA"}[used]

@@ -24,7 +24,7 @@ STANDS, BROKEN, WRONG, UNKNOWN = "stands", "broken", "wrong", "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AttackedSample:
     """One image under one attack: its state, the class that was predicted, and the member that broke it."""
 
     state: str
@@ -33,13 +33,13 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class JudgedSample:
     """One image: its index, class, and clean prediction; what each attack made of it; ``fates`` are for the filter."""
 
     index: int
     label: str
-    clean: Seen
-    seen: tuple[Seen, ...]
+    clean: AttackedSample
+    seen: tuple[AttackedSample, ...]
     image: str | None
     fates: tuple[str, ...]
 
@@ -59,7 +59,7 @@ class Samples:
 
     where: str
     attacks: tuple[str, ...]
-    samples: tuple[Sample, ...]
+    samples: tuple[JudgedSample, ...]
     judged: int
     bands: tuple[Band, ...]
     fates: tuple[tuple[str, str, int], ...]
@@ -105,31 +105,33 @@ def _sample(
     attacked: Sequence[tuple[Mapping[str, Any], Outcomes]],
     classes: Sequence[str],
     pictures: Mapping[int, str],
-) -> Sample:
+) -> JudgedSample:
     right = clean.correct
     seen = tuple(
-        _seen(found.get(index, ()), row, classes) if right else Seen(WRONG, class_name(clean.prediction, classes))
+        _seen(found.get(index, ()), row, classes)
+        if right
+        else AttackedSample(WRONG, class_name(clean.prediction, classes))
         for row, found in attacked
     )
-    first = Seen(STANDS if right else WRONG, class_name(clean.prediction, classes))
-    return Sample(index, class_name(clean.label, classes), first, seen, pictures.get(index), _tokens(right, seen))
+    first = AttackedSample(STANDS if right else WRONG, class_name(clean.prediction, classes))
+    return JudgedSample(index, class_name(clean.label, classes), first, seen, pictures.get(index), _tokens(right, seen))
 
 
-def _seen(found: Sequence[Outcome], row: Mapping[str, Any], classes: Sequence[str]) -> Seen:
+def _seen(found: Sequence[Outcome], row: Mapping[str, Any], classes: Sequence[str]) -> AttackedSample:
     """Return what an attack made of an image that was right before; one that has not met all members is not judged."""
     if not found:
-        return Seen(UNKNOWN)
+        return AttackedSample(UNKNOWN)
     last, members = found[-1], list(row.get("members") or ())
     prediction = class_name(last.prediction, classes)
     if not last.correct and last.member == "clean":
-        return Seen(WRONG, prediction)
+        return AttackedSample(WRONG, prediction)
     if not last.correct:
-        return Seen(BROKEN, prediction, last.member if len(members) > 1 else "")
+        return AttackedSample(BROKEN, prediction, last.member if len(members) > 1 else "")
     finished = last.member == members[-1] if members else last.member != "clean"
-    return Seen(STANDS, prediction) if finished else Seen(UNKNOWN)
+    return AttackedSample(STANDS, prediction) if finished else AttackedSample(UNKNOWN)
 
 
-def _tokens(right: bool, seen: Sequence[Seen]) -> tuple[str, ...]:
+def _tokens(right: bool, seen: Sequence[AttackedSample]) -> tuple[str, ...]:
     if not right:
         return (WRONG,)
     broken = [number for number, each in enumerate(seen) if each.state == BROKEN]
@@ -143,7 +145,7 @@ def _tokens(right: bool, seen: Sequence[Seen]) -> tuple[str, ...]:
     return tuple(tokens)
 
 
-def _fates(names: Sequence[str], made: Sequence[Sample]) -> tuple[tuple[str, str, int], ...]:
+def _fates(names: Sequence[str], made: Sequence[JudgedSample]) -> tuple[tuple[str, str, int], ...]:
     """Return the filters that leave something."""
     words = {STANDS: "right under every attack", WRONG: "wrong without an attack"}
     words |= {f"by-{number}": f"broken by {name}" for number, name in enumerate(names)}
@@ -153,7 +155,7 @@ def _fates(names: Sequence[str], made: Sequence[Sample]) -> tuple[tuple[str, str
     return tuple((token, text, counts[token]) for token, text in words.items() if counts[token])
 
 
-def _order(sample: Sample) -> tuple[Any, ...]:
+def _order(sample: JudgedSample) -> tuple[Any, ...]:
     """Put images that stand first, then those that more and more attacks break, and those wrong from the start last."""
     broken = sum(each.state == BROKEN for each in sample.seen)
     return (sample.clean.state == WRONG, broken, tuple(each.state for each in sample.seen), sample.index)
@@ -172,7 +174,7 @@ def _band(name: str, states: Sequence[str]) -> Band:
     )
 
 
-def _words(where: str, made: Sequence[Sample], judged: int, bands: Sequence[Band]) -> str:
+def _words(where: str, made: Sequence[JudgedSample], judged: int, bands: Sequence[Band]) -> str:
     """Return the picture as a text."""
     broken = Counter(
         sum(each.state == BROKEN for each in sample.seen) for sample in made if sample.clean.state == STANDS

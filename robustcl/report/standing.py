@@ -12,7 +12,7 @@ from robustcl.report.headline import place as classifier
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MemberStep:
     """One member: the share of the judged images that stood after it, and the share that fell to it, if known."""
 
     member: str
@@ -29,7 +29,7 @@ class Standing:
     n: int | None
     partial: bool
     clean: float | None
-    steps: tuple[Step, ...]
+    steps: tuple[MemberStep, ...]
 
 
 def standing(rows: Sequence[Mapping[str, Any]]) -> list[Standing]:
@@ -41,7 +41,7 @@ def _of(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Standing:
     clean = _clean(row, rows)
     steps, before = [], clean
     for member, share in _shares(row).items():
-        steps.append(Step(member, share, None if before is None else before - share))
+        steps.append(MemberStep(member, share, None if before is None else before - share))
         before = share
     where = ", ".join(word for word in (place(row), str(row.get("split") or "")) if word)
     return Standing(str(row.get("attack")), where, row.get("n"), is_partial(row), clean, tuple(steps))

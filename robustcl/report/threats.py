@@ -23,7 +23,7 @@ _FOLDERS = "threat-*"
 
 
 @dataclass(frozen=True, slots=True)
-class Threat:
+class OtherThreat:
     """One other threat, as "L2, eps 0.5"; ``page`` is that of its own numbers, seen from the run's, if there is one."""
 
     name: str
@@ -32,7 +32,7 @@ class Threat:
     badge: Badge | None
 
 
-def threats(run: Path) -> tuple[list[Threat], list[str]]:
+def threats(run: Path) -> tuple[list[OtherThreat], list[str]]:
     """Return the threats that a run's folder holds numbers of, by norm and size, and why others are left out."""
     found, absent = [], []
     for folder in sorted(run.glob(_FOLDERS)):
@@ -55,11 +55,11 @@ def below_its_run(results: Mapping[str, Any], path: Path) -> bool:
     return "judged" in results and beside.match(_FOLDERS) and (beside.parent / "recipe.lock.toml").is_file()
 
 
-def _of(results: Mapping[str, Any], ball: Mapping[str, Any], page: str | None) -> Threat:
+def _of(results: Mapping[str, Any], ball: Mapping[str, Any], page: str | None) -> OtherThreat:
     head = verdict(results)
     found = badge(head.attacked, audits(results), results) if head.attacked else None
     audited = found if found is not None and found.kind != "none" else None
-    return Threat(f"{say(ball.get('norm'))}, eps {say(ball.get('eps'))}", page, head, audited)
+    return OtherThreat(f"{say(ball.get('norm'))}, eps {say(ball.get('eps'))}", page, head, audited)
 
 
 def _size(ball: Mapping[str, Any]) -> float:

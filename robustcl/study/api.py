@@ -17,7 +17,7 @@ from robustcl.study.grammar import Study
 from robustcl.study.grid import Planned, Setting
 from robustcl.study.parsing import check_other
 from robustcl.study.run import RUNS, Machine, Say, execute, preflight_all
-from robustcl.study.table import Line
+from robustcl.study.table import StudyLine
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -74,12 +74,12 @@ class Composed:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FinishedStudy:
     """A finished study: its table, what else is to be said, and where everything is."""
 
     path: Path
     study: Study
-    lines: tuple[Line, ...]
+    lines: tuple[StudyLine, ...]
     data: str
     notes: tuple[str, ...]
     failed: Mapping[str, str]
@@ -124,7 +124,7 @@ def run(
     precision: str = "32-true",
     watcher: Watcher = watch_nothing,
     say: Say = lambda sentence: None,
-) -> Outcome:
+) -> FinishedStudy:
     """Run whatever the directory lacks, then write study.md, study.csv, study.html and the figures into it.
 
     ``out`` is by default ``studies/NAME-BUDGET``, with the data set where one was asked for; the same call goes on
@@ -161,7 +161,7 @@ def _models(composed: Composed, folder: Path, machine: Machine, say: Say) -> Mea
         return {}
     check_device(machine.device)
     engine = Engine(machine.device, 1, machine.precision)
-    bench = models.Bench(composed.dataset, setting.samples, composed.ball, engine)
+    bench = models.ModelBench(composed.dataset, setting.samples, composed.ball, engine)
     digests = models.preflight(bench, asked, say)
     found: dict[str, list[list[Reading | None]]] = {}
     for number, row in enumerate((row for row in composed.study.row if row.name in asked), 1):
@@ -174,7 +174,7 @@ def _models(composed: Composed, folder: Path, machine: Machine, say: Say) -> Mea
     return found
 
 
-def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], found: Measured) -> Outcome:
+def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], found: Measured) -> FinishedStudy:
     study = composed.study
     done = [(run, folder / RUNS / run.folder) for run in composed.planned if run.folder not in failed]
     lines = []
@@ -185,13 +185,13 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], foun
         data = table.find_published(study, spot.other or composed.dataset)
         lines.append(table.line(study, spot, readings, data))
     data = ", ".join(dict.fromkeys(line.data for line in lines))
-    outcome = Outcome(folder, study, tuple(lines), data, tuple(_notes(composed, lines, failed)), failed)
+    outcome = FinishedStudy(folder, study, tuple(lines), data, tuple(_notes(composed, lines, failed)), failed)
     drawings = figure.draw_all(study, lines, done, data)
     page.write(study, outcome.lines, data, outcome.notes, drawings, folder)
     return outcome
 
 
-def _notes(composed: Composed, lines: list[Line], failed: Mapping[str, str]) -> list[str]:
+def _notes(composed: Composed, lines: list[StudyLine], failed: Mapping[str, str]) -> list[str]:
     """Say under which circumstances our numbers came about, before what the study itself says."""
     study, setting = composed.study, composed.setting
     theirs = f"the paper's: {study.setting}" if study.setting else ""

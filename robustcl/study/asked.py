@@ -22,10 +22,10 @@ from robustcl.study.grammar import (
 )
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation
-from robustcl.study.table import Line
+from robustcl.study.table import StudyLine
 
 
-def questions(study: Study, planned: Sequence[Planned], lines: Sequence[Line]) -> list[str]:
+def questions(study: Study, planned: Sequence[Planned], lines: Sequence[StudyLine]) -> list[str]:
     """Return a sentence for each column, one for all values of a swept one; what differs stands with "or"."""
     said = []
     for column in study.column:

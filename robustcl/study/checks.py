@@ -8,7 +8,7 @@ from robustcl.composition import corrupt
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import UsageError, near
 from robustcl.study import measures, transfer
-from robustcl.study.drawings import Epochs, Landscape, Lines, Map, Silhouettes
+from robustcl.study.drawings import Epochs, Landscape, Lines, Map, SilhouetteFigure
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Study, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
@@ -30,7 +30,7 @@ def check(study: Study, planned: Sequence[Planned]) -> None:
                 plan = stage(run.composition, figure.stage, f"{where}, figure epochs")
                 for metric in figure.metrics:
                     _check_metric(plan, metric, f"{where}, figure epochs")
-            elif isinstance(figure, Silhouettes):
+            elif isinstance(figure, SilhouetteFigure):
                 _check_silhouette(run.composition, f"{where}, figure silhouette")
             elif isinstance(figure, Landscape | Map):
                 evaluation(run.composition, None, None, f"{where}, figure {figure.kind}")

@@ -35,7 +35,7 @@ class Epochs(Section):
     caption: str = ""
 
 
-class Silhouettes(Section):
+class SilhouetteFigure(Section):
     """The silhouette score of each number of clusters that was tried; the chosen one is marked."""
 
     kind: Literal["silhouette"]
@@ -81,5 +81,5 @@ class Map(Section):
 
 
 Figure = Annotated[
-    Bars | Lines | Epochs | Silhouettes | Sweeps | Scatter | Landscape | Map, Field(discriminator="kind")
+    Bars | Lines | Epochs | SilhouetteFigure | Sweeps | Scatter | Landscape | Map, Field(discriminator="kind")
 ]

@@ -13,15 +13,15 @@ from matplotlib.figure import Figure as Canvas
 from robustcl.report.canvas import INK, PALETTE, draw
 from robustcl.study import columns, panels, pictures
 from robustcl.study.columns import Curve
-from robustcl.study.drawings import Bars, Epochs, Figure, Landscape, Lines, Map, Scatter, Silhouettes, Sweeps
+from robustcl.study.drawings import Bars, Epochs, Figure, Landscape, Lines, Map, Scatter, SilhouetteFigure, Sweeps
 from robustcl.study.grammar import Study, swept
 from robustcl.study.grid import Planned
 from robustcl.study.panels import Panel
-from robustcl.study.table import Cell, Line
+from robustcl.study.table import StudyCell, StudyLine
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnFigure:
     """A figure: its SVG, which carries its own legend, and its caption."""
 
     svg: Markup
@@ -34,15 +34,17 @@ class Drawn:
         return float(box[1]) if box else 400.0
 
 
-def draw_all(study: Study, lines: Sequence[Line], runs: Sequence[tuple[Planned, Path]], data: str) -> list[Drawn]:
+def draw_all(
+    study: Study, lines: Sequence[StudyLine], runs: Sequence[tuple[Planned, Path]], data: str
+) -> list[DrawnFigure]:
     """Draw every figure of a study; ``runs`` are the finished ones and their folders, ``data`` is the paper's."""
     first = [(run, folder) for run, folder in runs if run.seed == 0]
-    return [Drawn(_one(f"figure-{number}", study, figure, lines, first, data), figure.caption)
+    return [DrawnFigure(_one(f"figure-{number}", study, figure, lines, first, data), figure.caption)
             for number, figure in enumerate(study.figure, 1)]  # fmt: skip
 
 
 def _one(
-    name: str, study: Study, figure: Figure, lines: Sequence[Line], runs: Sequence[tuple[Planned, Path]], data: str
+    name: str, study: Study, figure: Figure, lines: Sequence[StudyLine], runs: Sequence[tuple[Planned, Path]], data: str
 ) -> Markup:
     if isinstance(figure, Bars):
         return draw(name, _alt(figure.columns, lines), _wide(lines, figure), _bars(figure, lines, data))
@@ -53,7 +55,7 @@ def _one(
         return panels.draw_panels(name, [_swept(study, column, lines) for column in figure.columns], data)
     if isinstance(figure, Scatter):
         return panels.draw_panels(name, [_against(study, figure, lines)])
-    if isinstance(figure, Silhouettes):
+    if isinstance(figure, SilhouetteFigure):
         scores = [Curve(run.label if len(runs) > 1 else curve.name, curve.x, curve.y, curve.mark)
                   for run, folder in runs for curve in columns.silhouettes(folder)]  # fmt: skip
         return panels.draw_panels(name, [Panel("silhouette score", scores, "number of clusters")])
@@ -67,7 +69,7 @@ def _by_epoch(figure: Epochs, metric: str, runs: Sequence[tuple[Planned, Path]])
     return Panel(metric, [Curve(label, curve.x, curve.y) for label, curve in curves if curve.y], "epoch")
 
 
-def _along(column: str, axis: str, lines: Sequence[Line]) -> list[Curve]:
+def _along(column: str, axis: str, lines: Sequence[StudyLine]) -> list[Curve]:
     """Return a curve for each row: the lines that differ in this axis alone belong together."""
     groups: dict[str, list[tuple[float, float]]] = {}
     for one in lines:
@@ -81,7 +83,7 @@ def _along(column: str, axis: str, lines: Sequence[Line]) -> list[Curve]:
     ]
 
 
-def _swept(study: Study, column: str, lines: Sequence[Line]) -> Panel:
+def _swept(study: Study, column: str, lines: Sequence[StudyLine]) -> Panel:
     """Return the panel of a swept column: a curve for each line of the table."""
     values = _values(study, column)
     names = [] if all(isinstance(value, int | float) for value in values) else list(map(str, values))
@@ -96,7 +98,7 @@ def _swept(study: Study, column: str, lines: Sequence[Line]) -> Panel:
     return Panel(before.strip(" ,:"), curves, after.strip(), names=names)
 
 
-def _against(study: Study, figure: Scatter, lines: Sequence[Line]) -> Panel:
+def _against(study: Study, figure: Scatter, lines: Sequence[StudyLine]) -> Panel:
     """Return the panel of one column against another: a point for each line, or one for each value of the sweep."""
     curves = []
     for one in lines:
@@ -113,11 +115,11 @@ def _values(study: Study, column: str) -> list[float | int | str]:
     return [] if sweep is None else sweep.values
 
 
-def _cell(line: Line, column: str) -> Cell:
+def _cell(line: StudyLine, column: str) -> StudyCell:
     return next(cell for cell in line.cells if cell.column == column)
 
 
-def _bars(figure: Bars, lines: Sequence[Line], data: str) -> Callable[[Canvas], None]:
+def _bars(figure: Bars, lines: Sequence[StudyLine], data: str) -> Callable[[Canvas], None]:
     """Return the painter of grouped bars: a group for each line, a bar for each column, the paper's number a dash."""
 
     def paint(canvas: Canvas) -> None:
@@ -146,7 +148,7 @@ def _bars(figure: Bars, lines: Sequence[Line], data: str) -> Callable[[Canvas], 
     return paint
 
 
-def _reach(cell: Cell) -> tuple[float, float]:
+def _reach(cell: StudyCell) -> tuple[float, float]:
     """Return how far an error bar reaches down and up: the standard deviation, and of a share not out of 0 to 100 %."""
     mean, std = cell.mean or 0.0, cell.std or 0.0
     if not cell.percent or not 0 <= mean <= 100:
@@ -154,11 +156,11 @@ def _reach(cell: Cell) -> tuple[float, float]:
     return min(std, mean), min(std, 100 - mean)
 
 
-def _wide(lines: Sequence[Line], figure: Bars) -> tuple[float, float]:
+def _wide(lines: Sequence[StudyLine], figure: Bars) -> tuple[float, float]:
     return max(4.5, 0.9 + len(lines) * (0.5 + 0.3 * len(figure.columns))), 3.4
 
 
-def _alt(names: Sequence[str], lines: Sequence[Line]) -> str:
+def _alt(names: Sequence[str], lines: Sequence[StudyLine]) -> str:
     said = [f"{one.label}: " + ", ".join(f"{cell.column} {cell.text()}" for cell in one.cells if cell.column in names)
             for one in lines]  # fmt: skip
     return f"Bars. {'; '.join(said)}"

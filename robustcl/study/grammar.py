@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from robustcl.recipe import PluginTable, Section, Targets, Threat, Use, override
+from robustcl.recipe import PluginTable, Section, Targets, ThreatTable, Use, override
 from robustcl.study.drawings import Figure
 
 Place = Literal["data", "other"]
@@ -53,14 +53,14 @@ class Sweep(Section):
     values: list[float | int | str] = Field(min_length=1)
 
 
-class Measured(Section):
+class ColumnBase(Section):
     """What every column has."""
 
     name: str
     sweep: Sweep | None = None
 
 
-class Accuracy(Measured):
+class Accuracy(ColumnBase):
     """A number of results.json: accuracy, clean or under an attack; the recipe's first protocol and route by default.
 
     attack: a name as the recipe's evaluation has it, or ``first`` for its first one. on: ``other`` has the protocol
@@ -75,7 +75,7 @@ class Accuracy(Measured):
     split: Literal["test", "validation"] = "test"
 
 
-class Metric(Measured):
+class Metric(ColumnBase):
     """A number of metrics.jsonl, averaged over the logged steps of the first, of the last, or of all epochs."""
 
     use: Literal["metric"]
@@ -84,14 +84,14 @@ class Metric(Measured):
     over: Literal["first epoch", "last epoch", "all epochs"] = "last epoch"
 
 
-class Clusters(Measured):
+class Clusters(ColumnBase):
     """The number of clusters that a stage chose, or was given."""
 
     use: Literal["clusters"]
     stage: str | None = None
 
 
-class Corrupted(Measured):
+class Corrupted(ColumnBase):
     """A number of results.json: accuracy on corrupted test images, the mean over the severities of the evaluation.
 
     corruption: a name as the recipe's evaluation has it, or ``mean`` for the mean over all of them.
@@ -103,7 +103,7 @@ class Corrupted(Measured):
     route: str | None = None
 
 
-class Moved(Measured):
+class Moved(ColumnBase):
     """Test images moved by any attack or generator, seen by the run's own classifier.
 
     threat: the ball, the run's own where it is left out. times: the ball's size in its radii; step sizes grow with it.
@@ -112,7 +112,7 @@ class Moved(Measured):
     """
 
     attack: PluginTable
-    threat: Threat | None = None
+    threat: ThreatTable | None = None
     times: float = Field(1.0, gt=0)
     targets: Targets | None = None
     protocol: str | None = None
@@ -145,7 +145,7 @@ class Representation(Moved):
     attack: PluginTable = Use(use="none")
 
 
-class Transferred(Measured):
+class Transferred(ColumnBase):
     """Accuracy on adversarial test images that were made against the run of another row, of the same seed and point.
 
     source: that row; the attack sees the classifier of its first protocol and route. A row against itself has none.

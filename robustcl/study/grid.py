@@ -21,7 +21,7 @@ from robustcl.recipe import Use, inherit, override
 from robustcl.study import elsewhere, source
 from robustcl.study.elsewhere import Elsewhere
 from robustcl.study.grammar import Row, Study
-from robustcl.study.models import Model
+from robustcl.study.models import ModelSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Setting:
     overrides: Sequence[str] = ()
     others: Sequence[str] = ()
     samples: int | None = None
-    models: Mapping[str, Model] = field(default_factory=dict)
+    models: Mapping[str, ModelSource] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", whole(self.seeds, "seeds", least=0))

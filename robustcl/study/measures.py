@@ -21,7 +21,7 @@ from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.data.subset import Images
 from robustcl.errors import NeedNotMet
 from robustcl.evaluate import scaled
-from robustcl.evaluate.observer import Observer, Reading, Seen, nearest, observe
+from robustcl.evaluate.observer import Observations, Observer, Reading, nearest, observe
 from robustcl.evaluate.solo import Solo
 from robustcl.nn.encoder import Encoder
 from robustcl.protocols import Need
@@ -30,7 +30,7 @@ from robustcl.rng import Rng
 from robustcl.study import finished, representation
 from robustcl.study.finished import Finished, Judged
 from robustcl.study.grammar import Moved
-from robustcl.study.representation import Views
+from robustcl.study.representation import MeasuredViews
 from robustcl.threat import Ball
 from robustcl.train.encoders import Encoders
 from robustcl.train.plan import TargetPlan
@@ -109,12 +109,12 @@ def _measure(column: Moved, values: Set[str], judged: Judged) -> dict[str, Any]:
     part = attack_of(column.attack, Parts(), "attack")
     members = scaled.members(part.plugin, judged.outputs, ball, column.times)
     asked = sorted(values & representation.VALUES.keys())
-    seen = Seen() if asked else None
+    seen = Observations() if asked else None
     found = observe(judge, judged.test, judged.index, part.name, members, judged.block, seen)
     mine = {value: reading for value, reading in found.items() if (value in _COUNTED) != judge.onward}
     answers: dict[str, Any] = {**dict.fromkeys(values), **mine}
     if seen is not None:
-        answers |= representation.measure(asked, Views(seen, lambda: _training(_run(judged))))
+        answers |= representation.measure(asked, MeasuredViews(seen, lambda: _training(_run(judged))))
     return answers
 
 

@@ -23,7 +23,7 @@ from robustcl.evaluate.likeness import likeness
 from robustcl.evaluate.observer import Reading
 from robustcl.nn import outside
 from robustcl.protocols import Need
-from robustcl.recipe import Threat, Use, override
+from robustcl.recipe import ThreatTable, Use, override
 from robustcl.rng import Rng
 from robustcl.study import measures
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
@@ -37,7 +37,7 @@ _BLOCK = 250
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelSource:
     """Where a model comes from: ``module:function`` or ``torchvision:NAME``, and a safetensors file."""
 
     spec: str
@@ -45,7 +45,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class ModelBench:
     """Where models are judged: on which test images, how many of them, in which ball, and by what."""
 
     dataset: Use
@@ -53,7 +53,7 @@ class Bench:
     ball: Ball
     engine: Engine
 
-    def opened(self, model: Model, seed: int, say: outside.Say = lambda sentence: None) -> tuple[Judged, str]:
+    def opened(self, model: ModelSource, seed: int, say: outside.Say = lambda sentence: None) -> tuple[Judged, str]:
         """Return a model ready to be measured, and what tells it from others; ``say`` hears how images go in.
 
         Raises:
@@ -76,7 +76,7 @@ class Bench:
         return judged, likeness(module)
 
 
-def parse_models(models: Sequence[str], weights: Sequence[str]) -> dict[str, Model]:
+def parse_models(models: Sequence[str], weights: Sequence[str]) -> dict[str, ModelSource]:
     """Return the models of ``--model ROW=SPEC`` and ``--weights ROW=FILE``, by row.
 
     Raises:
@@ -86,7 +86,7 @@ def parse_models(models: Sequence[str], weights: Sequence[str]) -> dict[str, Mod
     for row in files:
         if row not in specs:
             raise UsageError(f"--weights {row}={files[row]}: the row has no model; give --model '{row}=SPEC' as well")
-    return {row: Model(spec, Path(files[row]) if row in files else None) for row, spec in specs.items()}
+    return {row: ModelSource(spec, Path(files[row]) if row in files else None) for row, spec in specs.items()}
 
 
 def threat(study: Study, overrides: Sequence[str]) -> Ball:
@@ -95,7 +95,7 @@ def threat(study: Study, overrides: Sequence[str]) -> Ball:
     Raises:
         UsageError: an override of something that only a recipe has, or no such ball.
     """
-    tables: dict[str, Any] = {"threat": Threat().model_dump()}
+    tables: dict[str, Any] = {"threat": ThreatTable().model_dump()}
     for path in ("threat.norm", "threat.eps"):
         if path in study.set:
             override.put(tables, path, study.set[path], "set")
@@ -108,7 +108,7 @@ def threat(study: Study, overrides: Sequence[str]) -> Ball:
     return ball_of(tables["threat"]["norm"], tables["threat"]["eps"], "threat")
 
 
-def check(study: Study, models: Mapping[str, Model], dataset: str | None) -> None:
+def check(study: Study, models: Mapping[str, ModelSource], dataset: str | None) -> None:
     """Refuse a model of no row, and a column or figure that only a run can have.
 
     Raises:
@@ -129,7 +129,9 @@ def check(study: Study, models: Mapping[str, Model], dataset: str | None) -> Non
         raise UsageError("--model needs --dataset as well: the data set that the models were made for")
 
 
-def preflight(bench: Bench, models: Mapping[str, Model], say: outside.Say = lambda sentence: None) -> dict[str, str]:
+def preflight(
+    bench: ModelBench, models: Mapping[str, ModelSource], say: outside.Say = lambda sentence: None
+) -> dict[str, str]:
     """Open each model once before any is measured; return what tells each from others, by row."""
     found = {}
     for row, model in models.items():
@@ -141,7 +143,7 @@ def preflight(bench: Bench, models: Mapping[str, Model], say: outside.Say = lamb
 
 
 def measure(
-    columns: Sequence[AnyColumn], bench: Bench, model: Model, digest: str, seed: int, folder: Path
+    columns: Sequence[AnyColumn], bench: ModelBench, model: ModelSource, digest: str, seed: int, folder: Path
 ) -> list[Reading | None]:
     """Return the columns' numbers of a model; what ``folder`` holds already is not measured again."""
     make_folder(folder)

@@ -10,12 +10,12 @@ import pandas as pd
 from robustcl.report.page import environment, store
 from robustcl.report.tables import inert
 from robustcl.study import table
-from robustcl.study.figure import Drawn
+from robustcl.study.figure import DrawnFigure
 from robustcl.study.grammar import Study
-from robustcl.study.table import Line
+from robustcl.study.table import StudyLine
 
 
-def markdown(study: Study, lines: Sequence[Line], data: str, notes: Sequence[str]) -> str:
+def markdown(study: Study, lines: Sequence[StudyLine], data: str, notes: Sequence[str]) -> str:
     """Return the table, and below it what differs from the paper."""
     parts = [table.markdown(lines, data, study.axis[0].name if _alone(study) else "")] if study.column else []
     parts.append("\n".join(f"- {note}" for note in notes))
@@ -23,7 +23,12 @@ def markdown(study: Study, lines: Sequence[Line], data: str, notes: Sequence[str
 
 
 def write(
-    study: Study, lines: Sequence[Line], data: str, notes: Sequence[str], drawings: Sequence[Drawn], folder: Path
+    study: Study,
+    lines: Sequence[StudyLine],
+    data: str,
+    notes: Sequence[str],
+    drawings: Sequence[DrawnFigure],
+    folder: Path,
 ) -> None:
     """Write every file whole or not at all. Raises ``UsageError`` where the place cannot be written."""
     text = [f"# {study.name}", study.about.strip(), study.cite, markdown(study, lines, data, notes)]

@@ -12,35 +12,35 @@ from torch import Tensor
 
 from robustcl import measures
 from robustcl.errors import UsageError
-from robustcl.evaluate.observer import Reading, Seen
+from robustcl.evaluate.observer import Observations, Reading
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
+class MeasuredViews:
     """What is measured: test images before and after, and the training images' clean features where asked for."""
 
-    seen: Seen
+    seen: Observations
     train: Callable[[], tuple[Tensor, Tensor]]
 
 
-def _class_ratio(of: Views) -> float:
+def _class_ratio(of: MeasuredViews) -> float:
     return measures.class_distances(of.seen.moved, of.seen.label).ratio
 
 
-def _divergence(part: str) -> Callable[[Views], float]:
-    def value(of: Views) -> float:
+def _divergence(part: str) -> Callable[[MeasuredViews], float]:
+    def value(of: MeasuredViews) -> float:
         found = measures.relative_divergence(of.seen.clean, of.seen.moved, of.seen.label)
         return float(getattr(found, part))
 
     return value
 
 
-def _separability(of: Views) -> float:
+def _separability(of: MeasuredViews) -> float:
     train, label = of.train()
     return measures.linear_separability(train, label, of.seen.moved, of.seen.label).test
 
 
-VALUES: Mapping[str, Callable[[Views], float]] = MappingProxyType({
+VALUES: Mapping[str, Callable[[MeasuredViews], float]] = MappingProxyType({
     "relative-divergence": _divergence("relative"),
     "intra-divergence": _divergence("intra"),
     "inter-divergence": _divergence("inter"),
@@ -57,12 +57,12 @@ VALUES: Mapping[str, Callable[[Views], float]] = MappingProxyType({
 """Value -> its measure, of the moved images; of clean ones beside them where it compares the two."""
 
 
-def measure(values: Iterable[str], of: Views) -> dict[str, dict[str, Any] | None]:
+def measure(values: Iterable[str], of: MeasuredViews) -> dict[str, dict[str, Any] | None]:
     """Return each value as the fields of a ``Reading``; ``None`` where the features leave nothing to measure."""
     return {value: _one(VALUES[value], of) for value in values}
 
 
-def _one(measure: Callable[[Views], float], of: Views) -> dict[str, Any] | None:
+def _one(measure: Callable[[MeasuredViews], float], of: MeasuredViews) -> dict[str, Any] | None:
     try:
         found = measure(of)
     except UsageError:  # one class alone, or features that have collapsed to a point

@@ -24,7 +24,7 @@ from robustcl.study.grid import Spot
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class StudyCell:
     """One number of the table: mean over seeds, standard deviation of two or more, and what the paper reports.
 
     low, high: the 95 % interval over n images, of a single seed alone. Shares are in percent, as papers print them.
@@ -59,12 +59,12 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StudyLine:
     """One line: a row at one point of the axes. ``data`` is the data set of the paper's numbers."""
 
     label: str
     point: Mapping[str, Any]
-    cells: tuple[Cell, ...]
+    cells: tuple[StudyCell, ...]
     data: str = ""
 
 
@@ -73,11 +73,11 @@ def line(
     spot: Spot,
     readings: Sequence[Sequence[Reading | None]],
     data: str,
-) -> Line:
+) -> StudyLine:
     """Make a line of the readings of each seed, in the order of the columns; ``data`` is the paper's data set."""
     row, point = spot.row, spot.point
     columns = study.columns_of(row)
-    return Line(
+    return StudyLine(
         spot.label,
         point,
         tuple(
@@ -109,20 +109,20 @@ def _published(study: Study, row: Row, point: Mapping[str, Any], data: str, colu
     return None
 
 
-def _cell(column: AnyColumn, readings: Sequence[Reading | None], paper: float | None) -> Cell:
+def _cell(column: AnyColumn, readings: Sequence[Reading | None], paper: float | None) -> StudyCell:
     found = [reading for reading in readings if reading is not None]
     percent = _is_share(column)
     if not found:
-        return Cell(column.name, None, None, None, None, None, 0, paper, percent)
+        return StudyCell(column.name, None, None, None, None, None, 0, paper, percent)
     unit = 100.0 if percent else 1.0
     values = [reading.value * unit for reading in found]
     mean = sum(values) / len(values)
     alone = found[0]
     if len(values) > 1:
         std = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
-        return Cell(column.name, mean, std, None, None, alone.n, len(values), paper, percent)
+        return StudyCell(column.name, mean, std, None, None, alone.n, len(values), paper, percent)
     low, high = (None if edge is None else edge * unit for edge in (alone.low, alone.high))
-    return Cell(column.name, mean, None, low, high, alone.n, 1, paper, percent)
+    return StudyCell(column.name, mean, None, low, high, alone.n, 1, paper, percent)
 
 
 def _is_share(column: AnyColumn) -> bool:
@@ -131,7 +131,7 @@ def _is_share(column: AnyColumn) -> bool:
     return isinstance(column, Accuracy | Corrupted | Perturbed | Transferred)
 
 
-def markdown(lines: Sequence[Line], data: str, corner: str = "") -> str:
+def markdown(lines: Sequence[StudyLine], data: str, corner: str = "") -> str:
     """Return the table, aligned for a terminal; a column of the paper's numbers stands right of ours."""
     columns = [cell.column for cell in lines[0].cells]
     reported = {cell.column for one in lines for cell in one.cells if cell.paper is not None}
@@ -151,7 +151,7 @@ def markdown(lines: Sequence[Line], data: str, corner: str = "") -> str:
     )  # fmt: skip
 
 
-def _texts(one: Line, reported: set[str]) -> list[str]:
+def _texts(one: StudyLine, reported: set[str]) -> list[str]:
     found: list[str] = []
     for cell in one.cells:
         found.append(cell.text())
@@ -160,7 +160,7 @@ def _texts(one: Line, reported: set[str]) -> list[str]:
     return found
 
 
-def records(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def records(lines: Sequence[StudyLine]) -> list[dict[str, Any]]:
     """Return one record per number, for study.csv and for tools."""
     return [
         {"row": one.label, **{f"axis {name}": value for name, value in one.point.items()}, "column": cell.column,

@@ -25,7 +25,7 @@ _LINES = 10
 Say = Callable[[str], None]
 
 
-class Progress:
+class ProgressBar:
     """A bar with the time that remains on a terminal; one line per tenth of a stage elsewhere."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ def _moves_back(file: object) -> bool:
 def show_progress(watcher: Watcher | None, say: Say | None) -> Iterator[tuple[Watcher, Say]]:
     """Yield who is told of steps and sentences: those given, or, where none is and a person waits, a ``Progress``."""
     if watcher is None and say is None and waits():
-        with Progress() as progress:
+        with ProgressBar() as progress:
             yield progress.watch, progress.say
         return
     yield watcher or watch_nothing, say or _silence

@@ -24,7 +24,7 @@ from robustcl.testing.builders import (
     make_pairs,
     make_scene,
 )
-from robustcl.testing.subject import Check, Report, Skip, Subject, unavailable
+from robustcl.testing.subject import Check, PluginSubject, Report, Skip, unavailable
 from robustcl.testing.suite import (
     CHECKS,
     check_class,
@@ -41,9 +41,9 @@ __all__ = [
     "DIMS",
     "ITEM",
     "Check",
+    "PluginSubject",
     "Report",
     "Skip",
-    "Subject",
     "TinyEncoder",
     "TinySurvey",
     "check_class",

@@ -15,7 +15,7 @@ from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.testing.builders import make_images
 from robustcl.testing.streams import another_key_draws_other_numbers, record_draws
-from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
+from robustcl.testing.subject import Check, PluginSubject, Skip, global_rng_untouched
 from robustcl.testing.survey import SAMPLES, TinySurvey
 
 ITEMS = {3: (3, 16, 16), 4: (3, 4, 16, 16)}
@@ -23,7 +23,7 @@ ITEMS = {3: (3, 16, 16), 4: (3, 4, 16, 16)}
 _ROWS = 6
 
 
-def draws_one_row_per_image(subject: Subject) -> None:
+def draws_one_row_per_image(subject: PluginSubject) -> None:
     """The view, and the pretext target if there is one, have a row per image; the view is finite."""
     plugin, x = subject.make(), _images(subject)
     view, target = _draw(plugin, x)
@@ -33,7 +33,7 @@ def draws_one_row_per_image(subject: Subject) -> None:
     assert target is None or len(target) == len(x), "the pretext target has not one row per image"
 
 
-def is_random_only_through_the_rng(subject: Subject) -> None:
+def is_random_only_through_the_rng(subject: PluginSubject) -> None:
     """The same stream gives the same view, the global random state and the images stay as they were."""
     plugin, x = subject.make(), _images(subject)
     with global_rng_untouched():
@@ -42,7 +42,7 @@ def is_random_only_through_the_rng(subject: Subject) -> None:
     assert torch.equal(x, _images(subject)), "the images were changed in place"
 
 
-def draws_from_the_stream_it_is_given(subject: Subject) -> None:
+def draws_from_the_stream_it_is_given(subject: PluginSubject) -> None:
     """Another stream, another epoch's for example, gives other views, and one image other views in two rows."""
     plugin, x = subject.make(), _images(subject)
     rows = torch.arange(len(x))
@@ -58,7 +58,7 @@ def draws_from_the_stream_it_is_given(subject: Subject) -> None:
     assert any(not torch.equal(same[0], view) for view in same[1:]), "one image has the same view in every row"
 
 
-def rows_are_independent(subject: Subject) -> None:
+def rows_are_independent(subject: PluginSubject) -> None:
     """A row's view depends on its image and its own stream alone, not on the rest of the batch."""
     plugin, x, rows = subject.make(), _images(subject), torch.tensor([4, 1])
     whole, target = _draw(plugin, x)
@@ -68,7 +68,7 @@ def rows_are_independent(subject: Subject) -> None:
         assert torch.equal(target[rows], part_target), "a row's pretext target depends on the other rows"
 
 
-def keeps_its_range(subject: Subject) -> None:
+def keeps_its_range(subject: PluginSubject) -> None:
     """``range`` is (low, high) or None; a view of pixels stays there, but for interpolation's overshoot."""
     plugin = subject.make()
     bounds = getattr(plugin, "range", (0.0, 1.0))
@@ -82,7 +82,7 @@ def keeps_its_range(subject: Subject) -> None:
     assert low - slack <= found[0] <= found[1] <= high + slack, f"the view's values {found} are far outside {bounds}"
 
 
-def describes_itself(subject: Subject) -> None:
+def describes_itself(subject: PluginSubject) -> None:
     """Classes are distinct names, mean and deviation have an entry per channel, ``encoder`` is text."""
     plugin = subject.make()
     assert isinstance(plugin.encoder, str), "encoder is not the name of an encoder plugin"
@@ -98,7 +98,7 @@ def describes_itself(subject: Subject) -> None:
     assert all(0 <= m <= 1 and 0 < s <= 1 for m, s in zip(mean, deviation, strict=True)), "statistics are not of [0, 1]"
 
 
-def its_sources_keep_their_word(subject: Subject) -> None:
+def its_sources_keep_their_word(subject: PluginSubject) -> None:
     """Every split that opens here has the shape, range and optional members that a source may have."""
     plugin, opened = subject.make(), 0
     for split in ("train", "pretrain", "test"):
@@ -136,7 +136,7 @@ def _check_members(source: Any) -> None:
         assert source.check() is None, "check() returns something: it raises DataError, or nothing"
 
 
-def its_encoder_exists(subject: Subject) -> None:
+def its_encoder_exists(subject: PluginSubject) -> None:
     """The encoder it suggests is registered."""
     known = registry.names("encoder")
     if not known:
@@ -144,7 +144,7 @@ def its_encoder_exists(subject: Subject) -> None:
     assert registry.origin("encoder", subject.make().encoder)
 
 
-def selects_indices(subject: Subject) -> None:
+def selects_indices(subject: PluginSubject) -> None:
     """The result is (S,), or whole batches (batches, B), int64 within the data set, not empty."""
     chosen = _select(subject.make())
     assert chosen.dtype == torch.int64, f"the indices are {chosen.dtype}"
@@ -155,7 +155,7 @@ def selects_indices(subject: Subject) -> None:
         assert all(len(batch.unique()) == len(batch) for batch in chosen), "a batch holds an image twice"
 
 
-def draws_from_the_survey_s_stream(subject: Subject) -> None:
+def draws_from_the_survey_s_stream(subject: PluginSubject) -> None:
     """Another survey's streams give other random numbers, and none of them serves twice."""
     plugin = subject.make()
 
@@ -167,7 +167,7 @@ def draws_from_the_survey_s_stream(subject: Subject) -> None:
     another_key_draws_other_numbers(prepare)
 
 
-def selects_by_the_rng(subject: Subject) -> None:
+def selects_by_the_rng(subject: PluginSubject) -> None:
     """The same survey gives the same indices, and the global random state stays."""
     plugin = subject.make()
     with global_rng_untouched():
@@ -186,7 +186,7 @@ DATASET: tuple[Check, ...] = (describes_itself, its_sources_keep_their_word, its
 SAMPLER: tuple[Check, ...] = (selects_indices, draws_from_the_survey_s_stream, selects_by_the_rng)
 
 
-def _images(subject: Subject) -> Tensor:
+def _images(subject: PluginSubject) -> Tensor:
     return make_images(_ROWS, ITEMS[getattr(subject.cls, "item_dim", 3)])
 
 

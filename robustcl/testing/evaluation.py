@@ -14,14 +14,14 @@ from robustcl.rng import Rng
 from robustcl.testing.builders import DIMS
 from robustcl.testing.generators import EPS
 from robustcl.testing.strength import STRENGTH
-from robustcl.testing.subject import Check, Skip, Subject
+from robustcl.testing.subject import Check, PluginSubject, Skip
 from robustcl.threat import Ball
 
 _IMAGES = 400
 """Training images of which a head is made."""
 
 
-def has_members(subject: Subject) -> None:
+def has_members(subject: PluginSubject) -> None:
     """In some norm there are members: distinct names, each with a generator (``perturb``, ``needs``)."""
     plugin, taken = subject.make(), 0
     for norm, eps in EPS.items():
@@ -40,7 +40,7 @@ def has_members(subject: Subject) -> None:
     assert taken, "takes no norm at all"
 
 
-def has_stages(subject: Subject) -> None:
+def has_stages(subject: PluginSubject) -> None:
     """Each stage is a table that TOML can hold; none only where it makes a head or needs a run's own predictions."""
     plugin = subject.make()
     for route in ("clean", "adv"):
@@ -56,7 +56,7 @@ def has_stages(subject: Subject) -> None:
                 raise AssertionError(f"a stage holds what TOML cannot: {error}") from error
 
 
-def its_head_classifies(subject: Subject) -> None:
+def its_head_classifies(subject: PluginSubject) -> None:
     """``head``, where there is one, gives finite logits (R, L) through which a gradient reaches the features."""
     plugin = subject.make()
     if not hasattr(plugin, "head"):
@@ -75,7 +75,7 @@ def its_head_classifies(subject: Subject) -> None:
     assert torch.allclose(alone, logits[3:4], atol=1e-5), "a row's logits depend on the other rows"
 
 
-def its_version_is_text(subject: Subject) -> None:
+def its_version_is_text(subject: PluginSubject) -> None:
     """``version``, where there is one, is text that is not empty."""
     version = getattr(subject.cls, "version", "v0")
     assert isinstance(version, str), f"version is a {type(version).__name__}, not text"

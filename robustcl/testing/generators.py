@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from robustcl.errors import NeedNotMet, UsageError
 from robustcl.testing.builders import TinyEncoder, make_attack, make_images
 from robustcl.testing.streams import another_key_draws_other_numbers
-from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
+from robustcl.testing.subject import Check, PluginSubject, Skip, global_rng_untouched
 from robustcl.threat import Ball
 
 EPS = {"Linf": 8 / 255, "L2": 0.5, "L1": 2.0}
 _ROWS = 5
 
 
-def stays_in_the_ball(subject: Subject) -> None:
+def stays_in_the_ball(subject: PluginSubject) -> None:
     """In each norm it takes: x's shape and dtype, finite, detached, within the ball and the range."""
     plugin, x = subject.make(), make_images(_ROWS)
     refused = []
@@ -38,14 +38,14 @@ def stays_in_the_ball(subject: Subject) -> None:
     assert len(refused) < len(EPS), "takes no norm at all"
 
 
-def a_ball_of_radius_zero_moves_nothing(subject: Subject) -> None:
+def a_ball_of_radius_zero_moves_nothing(subject: PluginSubject) -> None:
     """With eps 0 the result is x."""
     x = make_images(_ROWS)
     adv = _perturb(subject.make(), x, ball=Ball("Linf", 0.0))
     assert torch.allclose(adv, x, rtol=0, atol=1e-6), f"moved by {float((adv - x).abs().max()):g} with eps 0"
 
 
-def takes_a_radius_per_row(subject: Subject) -> None:
+def takes_a_radius_per_row(subject: PluginSubject) -> None:
     """``ball.eps`` may be (R,); a row of radius 0 stays."""
     x, eps = make_images(_ROWS), torch.linspace(0.0, 8 / 255, _ROWS)
     ball = Ball("Linf", eps)
@@ -54,7 +54,7 @@ def takes_a_radius_per_row(subject: Subject) -> None:
     assert torch.allclose(adv[0], x[0], rtol=0, atol=1e-6), "moved the row whose radius is 0"
 
 
-def takes_items_of_any_shape(subject: Subject) -> None:
+def takes_items_of_any_shape(subject: PluginSubject) -> None:
     """Works for images (C,H,W) and for clips (C,T,H,W)."""
     plugin = subject.make()
     for item in ((3, 5, 4), (2, 3, 4, 4)):
@@ -64,7 +64,7 @@ def takes_items_of_any_shape(subject: Subject) -> None:
         assert bool(Ball("Linf", EPS["Linf"]).contains(adv, x).all()), f"items {item}: left the ball"
 
 
-def rows_are_independent(subject: Subject) -> None:
+def rows_are_independent(subject: PluginSubject) -> None:
     """Under a separable objective, ``attack.take(rows)`` gives what the whole batch gave for these rows."""
     plugin, x, rows = subject.make(), make_images(_ROWS), torch.tensor([3, 0])
     attack = make_attack(x, subject.needs(plugin), constants=_constants(plugin))
@@ -73,7 +73,7 @@ def rows_are_independent(subject: Subject) -> None:
     assert torch.allclose(whole[rows], part, rtol=0, atol=1e-5), "a row's result depends on the other rows"
 
 
-def repeats_itself(subject: Subject) -> None:
+def repeats_itself(subject: PluginSubject) -> None:
     """The same inputs and the same random stream give the same result, and x is left as it was."""
     plugin, x = subject.make(), make_images(_ROWS)
     first, second = _perturb(plugin, x), _perturb(plugin, x)
@@ -81,7 +81,7 @@ def repeats_itself(subject: Subject) -> None:
     assert torch.equal(x, make_images(_ROWS)), "x was changed in place"
 
 
-def draws_from_the_stream_it_is_given(subject: Subject) -> None:
+def draws_from_the_stream_it_is_given(subject: PluginSubject) -> None:
     """Another stream gives other random numbers, and none of them serves twice: not in two restarts, nor in two rows.
 
     Options ``restarts`` and ``queries`` are set to 3 and 20 where it has them; no row is ever fooled.
@@ -94,7 +94,7 @@ def draws_from_the_stream_it_is_given(subject: Subject) -> None:
     another_key_draws_other_numbers(lambda rng: partial(plugin.perturb, x, standing.but(rng=rng)), torch.arange(_ROWS))
 
 
-def needs_only_what_it_declares(subject: Subject) -> None:
+def needs_only_what_it_declares(subject: PluginSubject) -> None:
     """An attack that holds only the declared needs is enough."""
     plugin, x = subject.make(), make_images(_ROWS)
     try:
@@ -103,7 +103,7 @@ def needs_only_what_it_declares(subject: Subject) -> None:
         raise AssertionError(f"reads what it does not declare: {error}") from error
 
 
-def leaves_no_trace(subject: Subject) -> None:
+def leaves_no_trace(subject: PluginSubject) -> None:
     """Parameters, their ``.grad``, buffers, training flags and the global random state stay as they were."""
     plugin, x, encoder = subject.make(), make_images(_ROWS), TinyEncoder()
     encoder.projector.train()

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from robustcl.errors import UsageError
 from robustcl.testing.builders import make_images
-from robustcl.testing.subject import Check, Skip, Subject
+from robustcl.testing.subject import Check, PluginSubject, Skip
 
 ITEMS: dict[int, tuple[tuple[int, ...], ...]] = {3: ((3, 32, 32), (1, 8, 8)), 4: ((3, 4, 16, 16),)}
 """What an encoder is tried on: images, or clips where its ``item_dim`` is 4."""
 
 
-def builds_a_backbone(subject: Subject) -> None:
+def builds_a_backbone(subject: PluginSubject) -> None:
     """``backbone(item)`` gives (module, F) and the module maps (R, *item) to (R, F), in train and eval mode.
 
     An item that the architecture cannot take is refused with ``UsageError``; at least one must be taken.
@@ -35,7 +35,7 @@ def builds_a_backbone(subject: Subject) -> None:
     assert taken, "takes no item at all"
 
 
-def rows_are_independent_in_eval(subject: Subject) -> None:
+def rows_are_independent_in_eval(subject: PluginSubject) -> None:
     """In eval mode a row's features do not depend on the rest of the batch."""
     module, item = _first(subject)
     x = make_images(3, item)
@@ -45,7 +45,7 @@ def rows_are_independent_in_eval(subject: Subject) -> None:
     assert torch.allclose(whole[1:2], part, rtol=1e-3, atol=1e-4), "a row's features depend on the other rows"
 
 
-def passes_gradients(subject: Subject) -> None:
+def passes_gradients(subject: PluginSubject) -> None:
     """The input and the parameters receive a finite gradient."""
     module, item = _first(subject)
     x = make_images(2, item).requires_grad_()
@@ -56,7 +56,7 @@ def passes_gradients(subject: Subject) -> None:
     assert all(g is None or bool(g.isfinite().all()) for g in found), "a gradient is not finite"
 
 
-def makes_an_optimizer(subject: Subject) -> None:
+def makes_an_optimizer(subject: PluginSubject) -> None:
     """``make`` gives a ``torch.optim.Optimizer`` over all parameters, at the rate of its option ``lr``."""
     plugin, parameters = subject.make(), _parameters()
     optimizer = plugin.make(parameters)
@@ -67,7 +67,7 @@ def makes_an_optimizer(subject: Subject) -> None:
     assert plugin.lr in rates, f"lr is {plugin.lr} but the groups have {sorted(rates)}"
 
 
-def lowers_a_quadratic(subject: Subject) -> None:
+def lowers_a_quadratic(subject: PluginSubject) -> None:
     """One step on a bowl of small curvature lowers it."""
     parameters = _parameters()
     optimizer = subject.make().make(parameters)
@@ -77,7 +77,7 @@ def lowers_a_quadratic(subject: Subject) -> None:
     assert after < before, f"one step took a quadratic from {before:g} to {after:g}"
 
 
-def resumes_from_its_state(subject: Subject) -> None:
+def resumes_from_its_state(subject: PluginSubject) -> None:
     """Two steps, a ``state_dict`` round trip, and one step equal three steps."""
     plugin, parameters = subject.make(), _parameters()
     optimizer = plugin.make(parameters)
@@ -105,7 +105,7 @@ def _backbone(plugin: Any, item: tuple[int, ...]) -> tuple[nn.Module, int]:
     return module, features
 
 
-def _first(subject: Subject) -> tuple[nn.Module, tuple[int, ...]]:
+def _first(subject: PluginSubject) -> tuple[nn.Module, tuple[int, ...]]:
     """Return the backbone for the smallest item it takes."""
     plugin = subject.make()
     for item in reversed(ITEMS[getattr(subject.cls, "item_dim", 3)]):

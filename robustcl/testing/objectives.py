@@ -20,7 +20,7 @@ from robustcl.testing.builders import (
     make_scene,
     needed_layers,
 )
-from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
+from robustcl.testing.subject import Check, PluginSubject, Skip, global_rng_untouched
 from robustcl.types import Batch, Embedding, Scene
 
 _SIZE = 5
@@ -68,7 +68,7 @@ def scene_for(
     return scene, leaves
 
 
-def returns_its_terms(subject: Subject) -> None:
+def returns_its_terms(subject: PluginSubject) -> None:
     """The keys are ``terms``; each value is finite, of rows (R,) or a scalar, floating, with a graph."""
     plugin = subject.make()
     values = _values(plugin, scene_for(plugin)[0])
@@ -80,7 +80,7 @@ def returns_its_terms(subject: Subject) -> None:
     assert any(value.requires_grad for value in values.values()), "no term has a gradient"
 
 
-def needs_only_what_it_declares(subject: Subject) -> None:
+def needs_only_what_it_declares(subject: PluginSubject) -> None:
     """A scene that holds only the declared needs is enough."""
     plugin = subject.make()
     try:
@@ -89,7 +89,7 @@ def needs_only_what_it_declares(subject: Subject) -> None:
         raise AssertionError(f"reads what it does not declare: {error}") from error
 
 
-def is_finite_at_the_edges(subject: Subject) -> None:
+def is_finite_at_the_edges(subject: PluginSubject) -> None:
     """One image, equal rows, zero vectors, huge vectors: values and gradients stay finite."""
     edges: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {
         "one image": (1, lambda x: x),
@@ -103,7 +103,7 @@ def is_finite_at_the_edges(subject: Subject) -> None:
             _finite(plugin, name, *scene_for(plugin, size=size, change=_each(edge)))
 
 
-def an_anchor_without_pairs_is_harmless(subject: Subject) -> None:
+def an_anchor_without_pairs_is_harmless(subject: PluginSubject) -> None:
     """With all pairs ignored, and with all positives ignored, every row is exactly 0 with gradient 0."""
     for plugin in _variants(subject):
         if Need.PAIRS not in plugin.needs:
@@ -117,7 +117,7 @@ def an_anchor_without_pairs_is_harmless(subject: Subject) -> None:
             _finite(plugin, "no positives", scene, leaves)
 
 
-def follows_a_permutation(subject: Subject) -> None:
+def follows_a_permutation(subject: PluginSubject) -> None:
     """Permuting the images permutes the values."""
     plugin, order = subject.make(), torch.tensor([3, 1, 4, 0, 2])
     straight = _values(plugin, scene_for(plugin, dtype=torch.float64)[0])
@@ -127,7 +127,7 @@ def follows_a_permutation(subject: Subject) -> None:
         assert same, f"{name}: depends on the order of the images"
 
 
-def computes_in_float64(subject: Subject) -> None:
+def computes_in_float64(subject: PluginSubject) -> None:
     """float64 in, float64 out, close to float32; bfloat16 in, float32 out."""
     plugin = subject.make()
     narrow = _values(plugin, scene_for(plugin)[0])
@@ -142,7 +142,7 @@ def computes_in_float64(subject: Subject) -> None:
         assert half[name].dtype == torch.float32, f"{name}: bfloat16 embeddings gave {half[name].dtype}"
 
 
-def repeats_itself(subject: Subject) -> None:
+def repeats_itself(subject: PluginSubject) -> None:
     """``per_sample`` is pure: the same scene gives the same values, and the global random state stays."""
     plugin = subject.make()
     scene, leaves = scene_for(plugin)
@@ -154,7 +154,7 @@ def repeats_itself(subject: Subject) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, leaves, strict=True)), "changed the embeddings in place"
 
 
-def separable_rows_stand_alone(subject: Subject) -> None:
+def separable_rows_stand_alone(subject: PluginSubject) -> None:
     """Where ``separable`` is claimed, terms are (B,) and changing image j leaves all other rows."""
     plugin = subject.make()
     if not getattr(plugin, "separable", False):
@@ -181,7 +181,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _variants(subject: Subject) -> Iterator[Any]:
+def _variants(subject: PluginSubject) -> Iterator[Any]:
     """Build the plugin from its defaults, and where it has a temperature also at extreme ones."""
     yield subject.make()
     if "temperature" in subject.options():

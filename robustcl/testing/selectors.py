@@ -11,13 +11,13 @@ from robustcl.errors import NeedNotMet
 from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.testing.builders import DIMS, make_clustering, make_embedding, make_scene, needed_layers
-from robustcl.testing.subject import Check, Skip, Subject, global_rng_untouched
+from robustcl.testing.subject import Check, PluginSubject, Skip, global_rng_untouched
 from robustcl.types import UNLABELED, Pairs, Scene
 
 _SIZE = 6
 
 
-def chooses_pairs_of_the_right_shape(subject: Subject) -> None:
+def chooses_pairs_of_the_right_shape(subject: PluginSubject) -> None:
     """Both masks are (N, M), bool or finite weights >= 0, without gradient."""
     for scene, pairs in _cases(subject):
         columns = pairs.columns if pairs.has("columns") else scene.columns
@@ -30,7 +30,7 @@ def chooses_pairs_of_the_right_shape(subject: Subject) -> None:
                 assert bool((mask.isfinite() & (mask >= 0)).all()), f"{name}: a weight is negative or not finite"
 
 
-def leaves_the_own_column_out(subject: Subject) -> None:
+def leaves_the_own_column_out(subject: PluginSubject) -> None:
     """An anchor is neither positive nor negative to itself."""
     for scene, pairs in _cases(subject):
         if pairs.has("columns"):
@@ -39,14 +39,14 @@ def leaves_the_own_column_out(subject: Subject) -> None:
             assert not bool(mask.gather(1, scene.own[:, None]).any()), f"{name}: holds an anchor's own column"
 
 
-def masks_are_disjoint(subject: Subject) -> None:
+def masks_are_disjoint(subject: PluginSubject) -> None:
     """No column both attracts and repels an anchor; weights may divide a column between the two."""
     for _, pairs in _cases(subject):
         if pairs.positive.dtype == torch.bool and pairs.negative.dtype == torch.bool:
             assert not bool((pairs.positive & pairs.negative).any()), "a pair is positive and negative at once"
 
 
-def needs_only_what_it_declares(subject: Subject) -> None:
+def needs_only_what_it_declares(subject: PluginSubject) -> None:
     """A scene that holds only the declared needs is enough."""
     plugin = subject.make()
     try:
@@ -55,7 +55,7 @@ def needs_only_what_it_declares(subject: Subject) -> None:
         raise AssertionError(f"reads what it does not declare: {error}") from error
 
 
-def repeats_itself(subject: Subject) -> None:
+def repeats_itself(subject: PluginSubject) -> None:
     """``select`` is pure: same scene, same pairs; the scene and the global random state stay as they were."""
     plugin = subject.make()
     scene = _scene(plugin)
@@ -67,7 +67,7 @@ def repeats_itself(subject: Subject) -> None:
     assert all(torch.equal(getattr(scene.rows, n), v) for n, v in before.items()), "changed the rows in place"
 
 
-def follows_a_permutation(subject: Subject) -> None:
+def follows_a_permutation(subject: PluginSubject) -> None:
     """Permuting the images permutes rows and columns of the masks."""
     plugin, order = subject.make(), torch.tensor([3, 1, 4, 0, 2, 5])
     straight, moved = _select(plugin, _scene(plugin)), _select(plugin, _scene(plugin, order))
@@ -89,7 +89,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _cases(subject: Subject) -> list[tuple[Scene, Pairs]]:
+def _cases(subject: PluginSubject) -> list[tuple[Scene, Pairs]]:
     """Return scenes of two views with their pairs: labelled, one image, one class, partly unlabelled."""
     plugin, one, partly = subject.make(), torch.zeros(_SIZE).long(), torch.arange(_SIZE) % 3 - 1
     single = torch.arange(1)

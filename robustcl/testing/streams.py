@@ -12,7 +12,7 @@ from torch import Tensor
 from robustcl.rng import Rng
 
 
-class Drawn:
+class DrawRecord:
     """The draws of a block, each by the key of its stream, how many came before it, and the row that it is bound to."""
 
     def __init__(self) -> None:
@@ -41,9 +41,9 @@ class Drawn:
 
 
 @contextmanager
-def record_draws() -> Iterator[Drawn]:
+def record_draws() -> Iterator[DrawRecord]:
     """Note every draw from any ``Rng`` inside; numbers are the same as without it."""
-    found, methods = Drawn(), {name: getattr(Rng, name) for name in ("_bits", "permutation", "generator", "seed")}
+    found, methods = DrawRecord(), {name: getattr(Rng, name) for name in ("_bits", "permutation", "generator", "seed")}
     for name, method in methods.items():
         setattr(Rng, name, _noting(method, found))
     try:
@@ -69,7 +69,7 @@ def another_key_draws_other_numbers(prepare: Callable[[Rng], Callable[[], Any]],
     assert not twice, f"{len(twice)} of {len(first.places)} numbers serve twice: take rng.child(...) for each use"
 
 
-def _draws(prepare: Callable[[Rng], Callable[[], Any]], rows: Tensor | None, epoch: int) -> Drawn:
+def _draws(prepare: Callable[[Rng], Callable[[], Any]], rows: Tensor | None, epoch: int) -> DrawRecord:
     rng = Rng(0, "epoch", epoch)
     use = prepare(rng if rows is None else rng.for_rows(rows))
     with record_draws() as found:
@@ -77,7 +77,7 @@ def _draws(prepare: Callable[[Rng], Callable[[], Any]], rows: Tensor | None, epo
     return found
 
 
-def _noting(method: Callable[..., Any], found: Drawn) -> Callable[..., Any]:
+def _noting(method: Callable[..., Any], found: DrawRecord) -> Callable[..., Any]:
     """Return a method of ``Rng`` that notes its draw; what a draw draws for itself is none of its own."""
 
     def note(rng: Rng, *given: Any, **named: Any) -> Any:

@@ -15,7 +15,7 @@ from robustcl.evaluate.journal import CLEAN
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.protocols import Need
 from robustcl.rng import Rng
-from robustcl.testing.subject import Check, Skip, Subject
+from robustcl.testing.subject import Check, PluginSubject, Skip
 from robustcl.threat import Ball
 
 _BALLS = {"Linf": 8 / 255, "L2": 0.1, "L1": 0.1}
@@ -28,7 +28,7 @@ _QUERIES = 100
 _MET = frozenset({Need.PREDICTIONS, Need.LABELS, Need.OBJECTIVE, Need.INDEX})
 
 
-def breaks_linear_models(subject: Subject) -> None:
+def breaks_linear_models(subject: PluginSubject) -> None:
     """Linear models with a boundary well inside the ball fall: every sample in Linf, four of five in L2 and L1."""
     for norm, members in _members(subject).items():
         ball = Ball(norm, _BALLS[norm])
@@ -39,7 +39,7 @@ def breaks_linear_models(subject: Subject) -> None:
         assert broken >= least, f"{norm}: breaks {broken} of {_ROWS} samples whose boundary is {_REACH:.2g} eps away"
 
 
-def survives_models_without_gradients(subject: Subject) -> None:
+def survives_models_without_gradients(subject: PluginSubject) -> None:
     """On logits that do not depend on the input it raises nothing, stays inside, and breaks nothing."""
     for norm, members in _members(subject).items():
         ball = Ball(norm, _BALLS[norm])
@@ -50,7 +50,7 @@ def survives_models_without_gradients(subject: Subject) -> None:
         assert torch.equal(prediction, label), f"{norm}: a model that never changes its mind was broken"
 
 
-def _members(subject: Subject) -> dict[str, Members]:
+def _members(subject: PluginSubject) -> dict[str, Members]:
     """Return the members by norm, of the norms that the attack takes and that need nothing but a classifier."""
     plugin, found = subject.make(), {}
     for norm, eps in _BALLS.items():

@@ -19,7 +19,7 @@ class Skip(Exception):
 
 
 @dataclass(frozen=True)
-class Subject:
+class PluginSubject:
     """One plugin under test: its class, the kind and name it goes by, the options that the name presets."""
 
     kind: str
@@ -28,7 +28,7 @@ class Subject:
     preset: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, kind: str, name: str) -> Subject:
+    def find(cls, kind: str, name: str) -> PluginSubject:
         """Return the registered plugin; raises what ``robustcl.registry.find`` raises."""
         found = registry.find(kind, name)
         return cls(kind, name, found.cls, found.preset)
@@ -59,7 +59,7 @@ class Subject:
         return found
 
 
-Check = Callable[[Subject], None]
+Check = Callable[[PluginSubject], None]
 """A check raises ``AssertionError`` for a broken promise and ``Skip`` where it does not apply.
 
 Its docstring says what it checks, its name becomes the report's.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from robustcl import registry
 from robustcl.errors import RobustclError, UnknownPlugin, UsageError
 from robustcl.testing import common, data, evaluation, generators, models, objectives, selectors, targets
-from robustcl.testing.subject import Check, Report, Skip, Subject
+from robustcl.testing.subject import Check, PluginSubject, Report, Skip
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {
     "generator": generators.CHECKS,
@@ -38,7 +38,7 @@ def checks(kind: str) -> list[Check]:
 def check_plugin(kind: str, name: str) -> list[Report]:
     """Run every check of a kind on one registered plugin; if it cannot be loaded, that is the one report."""
     try:
-        subject = Subject.find(kind, name)
+        subject = PluginSubject.find(kind, name)
     except RobustclError as error:
         return [Report(kind, name, "can_be_loaded", False, str(error))]
     return check_subject(subject)
@@ -55,10 +55,10 @@ def check_class(kind: str, cls: type, name: str = "") -> list[Report]:
             f"check_class(kind, cls, name) was given {cls!r} as the class and {name!r} as its name: "
             "the class comes second"
         )
-    return check_subject(Subject(kind, name or cls.__name__, cls))
+    return check_subject(PluginSubject(kind, name or cls.__name__, cls))
 
 
-def check_subject(subject: Subject) -> list[Report]:
+def check_subject(subject: PluginSubject) -> list[Report]:
     """Run every check of the subject's kind."""
     return [run(subject, check) for check in checks(subject.kind)]
 
@@ -72,7 +72,7 @@ def check_distribution(distribution: str) -> list[Report]:
     return [r for entry in entries for r in check_plugin(entry.kind, f"{entry.origin.distribution}/{entry.name}")]
 
 
-def run(subject: Subject, check: Check) -> Report:
+def run(subject: PluginSubject, check: Check) -> Report:
     """Run one check; whatever the plugin raises becomes the report's message."""
     ok, skipped, message = True, False, ""
     try:

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from robustcl.rng import Rng
 from robustcl.testing.streams import another_key_draws_other_numbers
-from robustcl.testing.subject import Check, Subject, global_rng_untouched
+from robustcl.testing.subject import Check, PluginSubject, global_rng_untouched
 from robustcl.types import Clustering
 
 _CLUSTERS = (3, 5)
 _SHAPE = (40, 6)
 
 
-def fits_every_number_of_clusters(subject: Subject) -> None:
+def fits_every_number_of_clusters(subject: PluginSubject) -> None:
     """One clustering per number asked: finite centroids (K, F), assignment and confidence (I, n)."""
     features = _features()
     found = _fit(subject.make(), features)
@@ -34,7 +34,7 @@ def fits_every_number_of_clusters(subject: Subject) -> None:
         assert 0 <= int(own.min()) <= int(own.max()) < k, f"an assignment lies outside 0 .. {k - 1}"
 
 
-def confidence_is_the_cosine_to_the_own_centroid(subject: Subject) -> None:
+def confidence_is_the_cosine_to_the_own_centroid(subject: PluginSubject) -> None:
     """``confidence`` follows from centroids and assignment; ``inertia`` is finite and not negative."""
     features = _features()
     found = _fit(subject.make(), features)
@@ -44,7 +44,7 @@ def confidence_is_the_cosine_to_the_own_centroid(subject: Subject) -> None:
         assert 0 <= found.inertia[i] < float("inf"), f"inertia is {found.inertia[i]}, neither finite nor >= 0"
 
 
-def finds_clusters_that_are_there(subject: Subject) -> None:
+def finds_clusters_that_are_there(subject: PluginSubject) -> None:
     """Three far apart directions with little noise are told apart."""
     planted = torch.arange(30) % 3
     features = 5 * torch.eye(3, 6)[planted] + 0.05 * Rng(0, "noise").normal((30, 6))
@@ -53,7 +53,7 @@ def finds_clusters_that_are_there(subject: Subject) -> None:
     assert torch.equal(together, planted[:, None] == planted), "three well separated clusters were not found"
 
 
-def repeats_itself(subject: Subject) -> None:
+def repeats_itself(subject: PluginSubject) -> None:
     """The same random stream gives the same clusters; features and the global random state stay."""
     plugin, features = subject.make(), _features()
     with global_rng_untouched():
@@ -62,7 +62,7 @@ def repeats_itself(subject: Subject) -> None:
     assert torch.equal(features, _features()), "the features were changed in place"
 
 
-def draws_from_the_stream_it_is_given(subject: Subject) -> None:
+def draws_from_the_stream_it_is_given(subject: PluginSubject) -> None:
     """Another stream gives other random numbers, and none of them serves twice, nor for two numbers of clusters."""
     plugin, features = subject.make(), _features()
     another_key_draws_other_numbers(lambda rng: partial(plugin.fit, features, _CLUSTERS, rng))

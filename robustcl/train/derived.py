@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from robustcl.data.draw import Drawn, ViewSpec, draw_views
+from robustcl.data.draw import DrawnViews, ViewSpec, draw_views
 from robustcl.rng import Rng
 from robustcl.train.plan import GeneratorPlan, StagePlan
 
@@ -67,7 +67,7 @@ class Lenses:
         """Whether every candidate is seen as it is."""
         return all(name == view for name, view in self.seen.items())
 
-    def draw(self, name: str, x: Tensor, index: Tensor) -> Drawn:
+    def draw(self, name: str, x: Tensor, index: Tensor) -> DrawnViews:
         """Draw what is made of candidates x (R, *item) for the written view ``name``, with gradient toward them.
 
         index: (R,) int64, the images' positions in the data set.

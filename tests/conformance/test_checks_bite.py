@@ -14,7 +14,7 @@ from robustcl_plugins.selectors.all import All
 @pytest.mark.parametrize(("kind", "cls", "check"), BAD, ids=[f"{cls.__name__}-{check}" for _, cls, check in BAD])
 def test_a_broken_promise_is_found(kind: str, cls: type, check: str) -> None:
     (named,) = [one for one in testing.checks(kind) if one.__name__ == check]
-    report = testing.run(testing.Subject(kind, cls.__name__, cls), named)
+    report = testing.run(testing.PluginSubject(kind, cls.__name__, cls), named)
     assert not report.ok, str(report)
     assert report.message, "a failed report must say why"
 

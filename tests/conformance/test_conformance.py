@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from robustcl import registry
-from robustcl.testing import CHECKS, Check, Subject, checks, run
+from robustcl.testing import CHECKS, Check, PluginSubject, checks, run
 
 CASES = [
     pytest.param(kind, name, check, id=f"{kind}-{name}-{check.__name__}")
@@ -17,7 +17,7 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "name", "check"), CASES)
 def test_plugin_keeps_its_promise(kind: str, name: str, check: Check) -> None:
-    report = run(Subject.find(kind, name), check)
+    report = run(PluginSubject.find(kind, name), check)
     if report.skipped:
         pytest.skip(report.message)
     assert report.ok, report.message

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustcl.analysis.measure.numbers import Found
+from robustcl.analysis.measure.numbers import Measures
 from robustcl.data.artifacts import read_arrays
 from robustcl.disk import make_folder, read_json, write_atomically
 from robustcl.errors import DataError
@@ -26,7 +26,7 @@ FILE, SCHEMA = "representation.json", 1
 
 
 def keep(
-    folder: Path, question: Mapping[str, Any], found: Mapping[str, Found], refused: Mapping[str, str]
+    folder: Path, question: Mapping[str, Any], found: Mapping[str, Measures], refused: Mapping[str, str]
 ) -> dict[str, Any]:
     """Add what was found, and why some measures gave nothing, and return the question's entry.
 

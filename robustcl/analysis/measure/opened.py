@@ -36,7 +36,7 @@ SPLITS = ("test", "validation")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MeasureQuestion:
     """What is asked of a run. Protocol, route and attack are by default the first of its recipe.
 
     samples: how many images, drawn by the run's seed; by default 200, or all where there are fewer.
@@ -50,7 +50,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
+class MeasuredSubject:
     """What is measured: one prepared encoder on one route, and which images of a split, (n,) int64.
 
     question: protocol, route, split, samples, attack, threat and weights; other answers belong to other questions.
@@ -84,7 +84,7 @@ class Measured:
 
 
 @contextmanager
-def open_measured(folder: Path, asked: Asked, say: Callable[[str], None]) -> Iterator[Measured]:
+def open_measured(folder: Path, asked: MeasureQuestion, say: Callable[[str], None]) -> Iterator[MeasuredSubject]:
     """Open a finished run for one process; what its protocol trains is trained where no evaluation has done so yet.
 
     Raises:
@@ -101,7 +101,7 @@ def open_measured(folder: Path, asked: Asked, say: Callable[[str], None]) -> Ite
         images = run.splits.test or _validation(run.splits)
         index = _sample(images, asked, judged.recipe.seed)
         found = run.subject(plan)
-        yield Measured(
+        yield MeasuredSubject(
             question=_question(found, asked, len(index)),
             encoder=found.encoder,
             route=found.route,
@@ -117,14 +117,14 @@ def open_measured(folder: Path, asked: Asked, say: Callable[[str], None]) -> Ite
         )
 
 
-def _check(asked: Asked) -> None:
+def _check(asked: MeasureQuestion) -> None:
     if asked.samples is not None and asked.samples < 1:
         raise UsageError(f"--samples {asked.samples}: measure 1 image or more")
     if asked.split not in SPLITS:
         raise UsageError(f"--split {asked.split}: write one of {', '.join(SPLITS)}")
 
 
-def _composed(folder: Path, asked: Asked, say: Callable[[str], None]) -> tuple[RecipePlan, Engine]:
+def _composed(folder: Path, asked: MeasureQuestion, say: Callable[[str], None]) -> tuple[RecipePlan, Engine]:
     """Return the run's recipe with the evaluation that is asked for."""
     if asked.protocol is None and not reopen(folder)[0].evaluations:
         raise UsageError(f"the recipe of {folder} has no [[evaluate]] table: say by which --protocol it is judged")
@@ -144,7 +144,7 @@ def _validation(splits: Splits) -> Images:
     return splits.validation
 
 
-def _sample(images: Images, asked: Asked, seed: int) -> Tensor:
+def _sample(images: Images, asked: MeasureQuestion, seed: int) -> Tensor:
     """Draw the images that are measured, of those with a label; ascending, so that blocks stay the same."""
     labelled = (images.labels >= 0).nonzero()[:, 0].cpu()
     where = f"the {asked.split} split"
@@ -163,7 +163,7 @@ def _sample(images: Images, asked: Asked, seed: int) -> Tensor:
     return index
 
 
-def _question(of: Subject, asked: Asked, samples: int) -> dict[str, Any]:
+def _question(of: Subject, asked: MeasureQuestion, samples: int) -> dict[str, Any]:
     plan = of.evaluation
     stage = plan.table.stage or of.plan.stages[-1].name
     suffix = "" if plan.table.encoder == "online" else f"@{plan.table.encoder}"

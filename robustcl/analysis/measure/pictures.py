@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustcl import measures
-from robustcl.analysis.measure.numbers import Found, array
-from robustcl.analysis.measure.opened import Measured
-from robustcl.analysis.measure.views import Views
+from robustcl.analysis.measure.numbers import Measures, array
+from robustcl.analysis.measure.opened import MeasuredSubject
+from robustcl.analysis.measure.views import SampleViews
 from robustcl.threat import Ball
 
 _GRID, _GRID_IMAGES = 21, 25
@@ -19,7 +19,7 @@ _STEP_SIZE = 0.0125
 """Length of an inversion's step in L2 for an input of one value; it grows with the root of their number."""
 
 
-def input_landscape(subject: Measured, views: Views) -> Found:
+def input_landscape(subject: MeasuredSubject, views: SampleViews) -> Measures:
     """The mean loss on the plane of the gradient's sign and random signs, a threat's radius to each side.
 
     The radius is the step along signs whose length in the threat's norm is eps.
@@ -37,10 +37,10 @@ def input_landscape(subject: Measured, views: Views) -> Found:
         "gradient": float(mean[-1, middle]),
         "random": float((mean[middle, 0] + mean[middle, -1]) / 2),
     }
-    return Found(numbers, {"axis": array(found.axis), "loss": array(mean)}, {"images": len(x), "radius": radius})
+    return Measures(numbers, {"axis": array(found.axis), "loss": array(mean)}, {"images": len(x), "radius": radius})
 
 
-def weight_landscape(subject: Measured, views: Views) -> Found:
+def weight_landscape(subject: MeasuredSubject, views: SampleViews) -> Measures:
     """The loss of clean images, and of their fixed attacked versions, along one filter-normalised direction."""
     label, rng = views.label[:_CURVE_IMAGES], subject.rng.child("weight-landscape")
     curves = {}
@@ -52,7 +52,7 @@ def weight_landscape(subject: Measured, views: Views) -> Found:
         found = measures.weight_landscape(subject.encoder, loss, rng, radius=_CURVE_RADIUS, points=_CURVE)
         axis, curves[name] = found.axis, found.loss
     middle = _CURVE // 2
-    return Found(
+    return Measures(
         {
             "centre": {name: float(curve[middle]) for name, curve in curves.items()},
             "rise": {name: float((curve[0] + curve[-1]) / 2 - curve[middle]) for name, curve in curves.items()},
@@ -62,7 +62,7 @@ def weight_landscape(subject: Measured, views: Views) -> Found:
     )
 
 
-def inversion(subject: Measured, views: Views) -> Found:
+def inversion(subject: MeasuredSubject, views: SampleViews) -> Measures:
     """Images found from noise that have the features of some of the sample, one of each class first."""
     rows = _spread(views.label)
     x = views.x[rows]
@@ -72,7 +72,7 @@ def inversion(subject: Measured, views: Views) -> Found:
             subject.features, x, subject.rng.child("inversion").for_rows(views.index[rows]),
             steps=_STEPS, step_size=step_size,
         )  # fmt: skip
-    return Found(
+    return Measures(
         {"start": float(found.start.mean()), "reached": float(found.value.mean())},
         {
             "image": array(x), "inverted": array(found.images), "label": array(views.label[rows]),

@@ -8,13 +8,13 @@ from types import MappingProxyType
 from typing import Any
 
 from robustcl.analysis.measure import kept, numbers, pictures
-from robustcl.analysis.measure.numbers import Found
-from robustcl.analysis.measure.opened import Asked, Measured, open_measured
-from robustcl.analysis.measure.views import Told, Views, embed_sample
+from robustcl.analysis.measure.numbers import Measures
+from robustcl.analysis.measure.opened import MeasuredSubject, MeasureQuestion, open_measured
+from robustcl.analysis.measure.views import SampleViews, Told, embed_sample
 from robustcl.errors import UsageError
 from robustcl.measures.catalogue import choose_measures
 
-MEASURES: Mapping[str, Callable[[Measured, Views], Found]] = MappingProxyType({
+MEASURES: Mapping[str, Callable[[MeasuredSubject, SampleViews], Measures]] = MappingProxyType({
     "r-div": numbers.divergence,
     "class-distances": numbers.class_distances,
     "alignment": numbers.alignment,
@@ -35,7 +35,7 @@ MEASURES: Mapping[str, Callable[[Measured, Views], Found]] = MappingProxyType({
 def measure(
     folder: Path | str,
     what: Sequence[str] = (),
-    asked: Asked | None = None,
+    asked: MeasureQuestion | None = None,
     *,
     told: Told = lambda what, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
@@ -54,9 +54,9 @@ def measure(
         UsageError: no such measure, no finished run, or something asked for that it does not have.
     """
     names, folder = choose_measures(what), Path(folder)
-    found: dict[str, Found] = {}
+    found: dict[str, Measures] = {}
     refused: dict[str, str] = {}
-    with open_measured(folder, asked or Asked(), say) as subject:
+    with open_measured(folder, asked or MeasureQuestion(), say) as subject:
         views = embed_sample(subject, told)
         for number, name in enumerate(names, 1):
             try:

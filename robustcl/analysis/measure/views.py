@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustcl.analysis.measure.opened import Measured
+from robustcl.analysis.measure.opened import MeasuredSubject
 from robustcl.rng import Rng
 
 _TRAINING = 2000
@@ -19,7 +19,7 @@ Told = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Views:
+class SampleViews:
     """n images in the order of the sample.
 
     x, moved: (n, *item), clean and attacked to the end. label, index: (n,). clean, after: features (n, F).
@@ -38,7 +38,7 @@ class Views:
     kept: Tensor
 
 
-def embed_sample(subject: Measured, told: Told) -> Views:
+def embed_sample(subject: MeasuredSubject, told: Told) -> SampleViews:
     """Attack the sample and embed it, block by block."""
     parts: list[tuple[Tensor, ...]] = []
     done = 0
@@ -52,11 +52,11 @@ def embed_sample(subject: Measured, told: Told) -> Views:
         parts.append((x, moved, label, rows, *outputs, right, prediction == label))
         done += len(rows)
         told("attack", done, len(subject.index))
-    return Views(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return SampleViews(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 @torch.no_grad()
-def training(subject: Measured, rng: Rng) -> tuple[Tensor, Tensor]:
+def training(subject: MeasuredSubject, rng: Rng) -> tuple[Tensor, Tensor]:
     """Return features (m, F) and labels (m,) of labelled training images, at most 2000 drawn by ``rng``."""
     labelled = (subject.train.labels >= 0).nonzero()[:, 0].cpu()
     index = labelled[rng.permutation(len(labelled))[:_TRAINING]].sort().values
@@ -66,7 +66,9 @@ def training(subject: Measured, rng: Rng) -> tuple[Tensor, Tensor]:
     ]
 
 
-def _attacked(subject: Measured, x: Tensor, label: Tensor, rows: Tensor, *, onward: bool) -> tuple[Tensor, Tensor]:
+def _attacked(
+    subject: MeasuredSubject, x: Tensor, label: Tensor, rows: Tensor, *, onward: bool
+) -> tuple[Tensor, Tensor]:
     """Return adversarial inputs and the predictions (R,) on them.
 
     ``onward``: every image is attacked to the end, those that were wrong before too; otherwise as in evaluation, where
