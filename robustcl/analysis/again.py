@@ -11,14 +11,14 @@ from robustcl.composition import store
 from robustcl.composition.added import entry_for
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.assembly import assemble
-from robustcl.composition.folder import reopen
+from robustcl.composition.folder import read_lock, reopen
 from robustcl.composition.lock import digest
-from robustcl.composition.owners import Owners
+from robustcl.composition.owners import Owners, of_lock
 from robustcl.composition.parts import Parts
+from robustcl.composition.plan import RecipePlan
 from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
-from robustcl.recipe import reading
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 
@@ -52,8 +52,7 @@ def evaluate_again(
     tables, options = wanted.tables(folder, say)
     judged = assemble(tables, str(folder))
     engine = Engine(options["device"], 1, options["precision"])
-    own = digest(judged) == digest(reopen(folder)[0])
-    return execute(judged, folder, engine, watcher, say, None, work, own)
+    return execute(judged, folder, engine, watcher, say, None, work, _is_own(judged, tables, folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +80,12 @@ class Wanted:
         Raises:
             UsageError: no run, or one with an unfinished stage.
         """
-        composition, options = reopen(folder)
-        for stage in composition.recipe.stage:
+        tables, recipe, options = read_lock(folder)
+        for stage in recipe.stage:
             if store.facts(folder, stage.name) is None:
                 raise UsageError(
                     f"{folder}: stage {stage.name} is not finished; continue it with robustcl resume {folder}"
                 )
-        tables: dict[str, Any] = reading.read(folder / "recipe.lock.toml")
         entries = tables.get("evaluate") or []
         if not entries and self.protocol is None:
             taken = f"judging by {_DEFAULT}; --protocol NAME takes another"
@@ -97,8 +95,8 @@ class Wanted:
             entries = [entry for entry in entries if entry["use"] == self.protocol] or [
                 entry_for(tables, self.protocol)
             ]
-        own = {table.use: table.model_dump() for entry in composition.recipe.evaluate for table in entry.attacks}
-        tables["evaluate"] = [entry | self._changes(own, composition.parts.owners) for entry in entries]
+        own = {table.use: table.model_dump() for entry in recipe.evaluate for table in entry.attacks}
+        tables["evaluate"] = [entry | self._changes(own, of_lock(recipe.lock)) for entry in entries]
         return tables, options
 
     def _changes(self, own: Mapping[str, Mapping[str, Any]], whose: Owners) -> dict[str, Any]:
@@ -115,6 +113,22 @@ class Wanted:
         }
         changes = {key: value for key, value in asked.items() if value}
         return changes | ({} if self.audit is None else {"audit": self.audit})
+
+
+def _is_own(judged: RecipePlan, tables: Mapping[str, Any], folder: Path) -> bool:
+    """Say whether a run is judged just as its own recipe says, however that was asked for."""
+    asked, written = tables["evaluate"], read_lock(folder)[0].get("evaluate", [])
+    if asked == written or _outline(asked) != _outline(written):
+        return bool(asked == written)
+    return digest(judged) == digest(reopen(folder)[0])
+
+
+def _outline(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return what each evaluation is of, and the names of its attacks."""
+    return [
+        (entry["use"], entry.get("route"), [a if isinstance(a, str) else a["use"] for a in entry.get("attacks", [])])
+        for entry in entries
+    ]
 
 
 def read_attack(attack: str | Mapping[str, Any], whose: Owners) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from robustcl.composition.occupation import only_one as only_one
 from robustcl.composition.plan import RecipePlan
 from robustcl.disk import as_usage, make_folder, read_json, say_why, write_atomically
 from robustcl.errors import DataError, UsageError
+from robustcl.recipe import Recipe, reading
 
 
 def free(composition: RecipePlan, out: str | Path | None) -> Path:
@@ -79,13 +80,24 @@ def create(composition: RecipePlan, folder: Path, options: dict[str, Any]) -> No
 
 
 def reopen(folder: Path) -> tuple[RecipePlan, dict[str, Any]]:
-    """Return a run's composition, from its lock, and the device options it was started with."""
+    """Return the plan of a run, from its lock, and the device options it was started with."""
+    return read_plan(_lock_of(folder)), _options(folder / "run.json")
+
+
+def read_lock(folder: Path) -> tuple[dict[str, Any], Recipe, dict[str, Any]]:
+    """Return the tables of a run's lock, the recipe that they are, nothing built yet, and the device options."""
+    path = _lock_of(folder)
+    tables: dict[str, Any] = reading.read(path)
+    return tables, reading.parse(tables, str(path)), _options(folder / "run.json")
+
+
+def _lock_of(folder: Path) -> Path:
+    """Return the lock of a run, which is there."""
     if not folder.is_dir():
         raise UsageError(f"there is no run directory {folder}")
     if not (folder / "recipe.lock.toml").is_file():
         raise UsageError(f"{folder} holds no run: recipe.lock.toml is missing; start one with robustcl compose")
-    composition = read_plan(folder / "recipe.lock.toml")
-    return composition, _options(folder / "run.json")
+    return folder / "recipe.lock.toml"
 
 
 def _options(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from robustcl.composition import store
 from robustcl.composition.asked import check_attack
 from robustcl.composition.assembly import assemble
 from robustcl.composition.data import Splits
-from robustcl.composition.folder import reopen
+from robustcl.composition.folder import read_lock
 from robustcl.composition.plan import RecipePlan
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
@@ -126,7 +126,7 @@ def _check(asked: MeasureQuestion) -> None:
 
 def _composed(folder: Path, asked: MeasureQuestion, say: Callable[[str], None]) -> tuple[RecipePlan, Engine]:
     """Return the run's recipe with the evaluation that is asked for."""
-    if asked.protocol is None and not reopen(folder)[0].evaluations:
+    if asked.protocol is None and not read_lock(folder)[1].evaluate:
         raise UsageError(f"the recipe of {folder} has no [[evaluate]] table: say by which --protocol it is judged")
     wanted = Wanted(
         asked.protocol,
