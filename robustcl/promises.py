@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from robustcl import hooks
 from robustcl.errors import DataError, NeedNotMet, PluginMisbehaved
+from robustcl.hooks import ViewHooks
 from robustcl.nn.traces import Traces
 from robustcl.protocols import (
     ClusterTarget,
@@ -137,7 +139,7 @@ def draw(view: View, name: str, x: Tensor, rng: Rng, *, graph: bool = False) -> 
         _require(len(target) == len(x), who, f"return {len(x)} targets", f"there are {len(target)}")
         target = target.detach()
     _require_rows(image.isfinite().flatten(1).all(1), who, "return finite values", "holds NaN or infinity")
-    bounds = getattr(view, "range", (0.0, 1.0))
+    bounds = hooks.of(view, ViewHooks).range
     return (image if bounds is None else _clamped(image, *bounds)), target
 
 

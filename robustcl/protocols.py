@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Batch, Clustering, Dims, Pairs, Scene
+from robustcl.types import Attack, Batch, Clustering, Pairs, Scene
 
 
 class Need(enum.Enum):
@@ -299,17 +299,3 @@ KINDS: Mapping[str, type] = {
     "protocol": EvaluationProtocol,
 }
 """The plugin kinds; the entry-point group of each is ``robustcl.`` and the plural, e.g. ``robustcl.generators``."""
-
-
-def build(plugin: object, dims: Dims) -> None:
-    """Call the plugin's optional ``build``."""
-    hook = getattr(plugin, "build", None)
-    if hook is not None:
-        hook(dims)
-
-
-def remember(plugin: object, scene: Scene) -> None:
-    """Call the plugin's optional ``remember``."""
-    hook = getattr(plugin, "remember", None)
-    if hook is not None:
-        hook(scene)

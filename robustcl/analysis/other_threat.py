@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from robustcl import hooks
 from robustcl.analysis.again import Wanted
 from robustcl.composition import answers, contents
 from robustcl.composition.asked import attack_of
@@ -27,6 +28,7 @@ from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import scaled
 from robustcl.evaluate.solo import Solo
 from robustcl.evaluate.work import WHOLE, Work
+from robustcl.hooks import GeneratorHooks
 from robustcl.recipe import Use
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
@@ -108,7 +110,7 @@ def _scaled(plan: EvaluationPlan, parts: Parts, ball: Ball, times: float, wanted
     tables = []
     for table, attack in zip(plan.table.attacks, plan.attacks, strict=True):
         plugin = attack.plugin.generator if isinstance(attack.plugin, Solo) else attack.plugin
-        step = getattr(plugin, "step_size", None)
+        step = hooks.of(plugin, GeneratorHooks).step_size
         moved: dict[str, Any] = {"step_size": step * times} if isinstance(step, int | float) else {}
         moved |= scaled.grow(attack.plugin, times)
         tables.append(Use(use=table.use, **{**parts.resolved(table), **moved}))

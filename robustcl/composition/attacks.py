@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from robustcl import hooks
 from robustcl.composition.parts import Parts
 from robustcl.composition.roles import ref_to
 from robustcl.composition.terms import make_term
 from robustcl.errors import NeedNotMet, UsageError, near
 from robustcl.evaluate import aim
+from robustcl.hooks import GeneratorHooks
 from robustcl.protocols import Need
 from robustcl.recipe import GeneratorTable, Maximise, Stage, Term
 from robustcl.threat import Ball
@@ -138,7 +140,7 @@ def _refuse_unseen(
 
 def _check_constants(table: GeneratorTable, part: Part, where: str) -> None:
     """Refuse a constant that the generator reads and nothing binds, and one that is bound and nothing reads."""
-    read: tuple[str, ...] = getattr(part.plugin, "constants", ())
+    read = hooks.of(part.plugin, GeneratorHooks).constants
     for name in read:
         if name not in table.constants:
             raise NeedNotMet(
@@ -155,7 +157,7 @@ def _check_constants(table: GeneratorTable, part: Part, where: str) -> None:
 
 def _check_mode(table: GeneratorTable, part: Part, where: str) -> None:
     """Refuse batch statistics for a generator that sends ever fewer rows: they would depend on who has left."""
-    if table.mode != "eval" and not getattr(part.plugin, "lockstep", True):
+    if table.mode != "eval" and not hooks.of(part.plugin, GeneratorHooks).lockstep:
         raise UsageError(
             f'{where}.mode = "{table.mode}": {table.use} looks at some rows more often than at others, and batch '
             'statistics would depend on which; take mode = "eval"'

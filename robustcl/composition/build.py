@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from robustcl import options
+from robustcl import hooks, options
 from robustcl.composition.attacks import StageAttacks
 from robustcl.composition.parts import Parts
 from robustcl.composition.terms import make_term
 from robustcl.errors import UsageError, near
+from robustcl.hooks import ObjectiveHooks
 from robustcl.options import Fraction
 from robustcl.options.duration import duration
 from robustcl.recipe import Ema, Stage, Targets, Use
@@ -91,7 +92,7 @@ def _views(stage: Stage, parts: Parts, where: str) -> tuple[ViewPlan, ...]:
 
 def _refuse_unknown_clusters(stage: Stage, terms: tuple[TermPlan, ...], where: str) -> None:
     for term in terms:
-        known = getattr(term.objective.plugin, "known_clusters", False)
+        known = hooks.of(term.objective.plugin, ObjectiveHooks).known_clusters
         if known and stage.targets is not None and stage.targets.clusters == "silhouette":
             raise UsageError(
                 f'{where}.targets.clusters = "silhouette": {term.objective.name} makes a head for each clustering and '

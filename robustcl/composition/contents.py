@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from robustcl import corruption, disk, ranks
+from robustcl import corruption, disk, hooks, ranks
 from robustcl.composition import corrupt
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.plan import RecipePlan
@@ -19,6 +19,7 @@ from robustcl.data import agreement, digest
 from robustcl.data.rows import Array
 from robustcl.data.subset import Images
 from robustcl.errors import DataError, RobustclError
+from robustcl.hooks import DatasetHooks
 
 FILE = "data.json"
 """The file of a run that keeps the digests of its splits."""
@@ -43,7 +44,7 @@ def check(composition: RecipePlan, splits: Splits) -> None:
         for plan in composition.evaluations:
             table = plan.table.corruptions
             if table is not None and table.path is not None:
-                folder = getattr(composition.dataset.plugin, "corrupted", "")
+                folder = hooks.of(composition.dataset.plugin, DatasetHooks).corrupted
                 for name in corrupt.choose_corruptions(table):
                     _check_copies(table.path, folder, name, splits.test)
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from robustcl import hooks
 from robustcl.composition.question import Question
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.measure import Measurement, accuracy
+from robustcl.hooks import GeneratorHooks
 from robustcl.threat import Ball
 from robustcl.train.plan import Part
 
@@ -83,5 +85,5 @@ def with_steps(members: Members, steps: int, who: str) -> Members:
 
 
 def _steps(generator: object) -> int | None:
-    steps = getattr(generator, "steps", None)
+    steps: object = hooks.of(generator, GeneratorHooks).steps
     return steps if isinstance(steps, int) else None

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robustcl import corruption
+from robustcl import corruption, hooks
 from robustcl.composition.question import Question
 from robustcl.data.corrupted import Generated, Stored, maker
 from robustcl.data.held import keep
@@ -15,6 +15,7 @@ from robustcl.errors import UsageError
 from robustcl.evaluate.judge import Judge
 from robustcl.evaluate.measure import Measurement, accuracy
 from robustcl.evaluate.work import tell_nobody
+from robustcl.hooks import DatasetHooks
 from robustcl.protocols import DatasetPlugin
 from robustcl.recipe import Corruptions
 from robustcl.rng import Rng
@@ -33,7 +34,7 @@ def check(table: Corruptions, dataset: DatasetPlugin, where: str) -> None:
                 maker(name, 1)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
-    if table.path is not None and getattr(dataset, "corrupted", None) is None:
+    if table.path is not None and not hooks.has(dataset, "corrupted"):
         raise UsageError(f"{where}.path: there are no published copies of this data set; leave path out to make them")
 
 
@@ -93,7 +94,7 @@ def measure(
 def _images(table: Corruptions, name: str, severity: int, test: Images, dataset: DatasetPlugin) -> Images:
     if table.path is None:
         return Generated(test, maker(name, severity), Rng(0, "corruption", name, severity))
-    folder: str = getattr(dataset, "corrupted")  # noqa: B009 - an optional member of the plugin
+    folder = hooks.of(dataset, DatasetHooks).corrupted
     images, labels = corruption.load(table.path, folder, name, severity)
     where = f"{Path(table.path) / folder / name}.npy"
     return keep(Stored(images, labels, test, where), test.device)

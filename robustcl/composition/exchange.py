@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from robustcl import registry
+from robustcl import hooks, registry
 from robustcl.errors import OptionError, UsageError
+from robustcl.hooks import GeneratorHooks
 from robustcl.options import describe, resolve
 from robustcl.protocols import Need
 
@@ -38,7 +39,7 @@ def generator(recipe: dict[str, Any], name: str) -> list[str]:
 def _drop_unread_constants(table: dict[str, Any], cls: type, where: str) -> list[str]:
     """Remove the constants that only the replaced generator read."""
     bound = table.get("constants", {})
-    unread = [key for key in bound if key not in getattr(cls, "constants", ())]
+    unread = [key for key in bound if key not in hooks.of(cls, GeneratorHooks).constants]
     for key in unread:
         del bound[key]
     return [f"{where}: without the constants {', '.join(unread)}, which nothing reads any more"] if unread else []
@@ -132,7 +133,7 @@ def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where:
     mine = {option.name for option in describe(registry.get(kind, table["use"]))}
     cls = registry.find(kind, name, f"--{kind}").cls
     dropped = [option for option, value in table.items() if option in mine and not _accepts(cls, option, value)]
-    if not getattr(cls, "lockstep", True) and table.get("mode", "eval") != "eval":
+    if not hooks.of(cls, GeneratorHooks).lockstep and table.get("mode", "eval") != "eval":
         dropped.append("mode")  # batch statistics would depend on which rows it still looks at
     kept = {option: value for option, value in table.items() if option not in dropped} | {"use": name}
     if key is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from robustcl import hooks
 from robustcl.errors import NeedNotMet, UsageError, near
+from robustcl.hooks import GeneratorHooks, ViewHooks
 from robustcl.protocols import Need
 from robustcl.recipe import Stage
 from robustcl.train.encoders import ONLINE
@@ -47,13 +49,10 @@ def check_clusters(plugin: object, targets: TargetPlan, place: str) -> None:
     Raises:
         UsageError: its answer, with its place.
     """
-    check = getattr(plugin, "check_clusters", None)
-    if check is None:
-        return
     fewest = targets.clusters or (min(targets.grid),)
     choice = "" if targets.clusters else f"; the silhouette may choose {fewest[0]}, the least in targets.grid"
     try:
-        check(fewest)
+        hooks.of(plugin, GeneratorHooks).check_clusters(fewest)
     except UsageError as error:
         raise UsageError(f"{place}: {error}{choice}") from None
 
@@ -93,7 +92,7 @@ def _meet(need: Need, place: str, part: Part, plan: StagePlan) -> str:
             f"{place}: {part.name} needs {need.value}, and the stage has none; add --target spherical-kmeans, "
             'or targets = { use = "spherical-kmeans" } to the stage'
         )
-    if need is Need.TARGET and not any(getattr(view.part.plugin, "makes_target", False) for view in plan.views):
+    if need is Need.TARGET and not any(hooks.of(view.part.plugin, ViewHooks).makes_target for view in plan.views):
         raise NeedNotMet(f"{place}: {part.name} needs {need.value}, and the stage draws none; bind a pretext view")
     if need is Need.VALUES and part is plan.terms[0].objective:
         raise NeedNotMet(f"{place}: {part.name} needs {need.value}, and none stands before it; write it behind them")

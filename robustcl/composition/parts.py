@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from robustcl import options, registry
+from robustcl import hooks, options, registry
 from robustcl.composition import owners
 from robustcl.composition.owners import Owners
 from robustcl.errors import NotAPlugin, UsageError
+from robustcl.hooks import PluginHooks
 from robustcl.recipe import Use
 from robustcl.registry import Origin
 from robustcl.train.plan import Part
@@ -36,9 +37,7 @@ class Parts:
         self._resolved[id(table)] = options.resolve(found.cls, given, where)
         self._alive.append(table)  # an id is only good for as long as its object lives
         self.origins[f"{kind} {table.use}"] = found.origin
-        available = getattr(built.instance, "available", None)
-        reason = available() if available is not None else None
-        if reason:
+        if reason := hooks.of(built.instance, PluginHooks).available():
             raise UsageError(f"{where}: {table.use} cannot run here: {reason}")
         return Part(table.use, built.instance, dict(built.schedules))
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from robustcl import ranks
+from robustcl import hooks, ranks
 from robustcl.composition import classifier, contents, store
 from robustcl.composition.data import Splits
 from robustcl.composition.plan import RecipePlan
 from robustcl.composition.stages import build_untrained
 from robustcl.data.order import epoch_batches
 from robustcl.errors import UsageError, WeightsError
+from robustcl.hooks import SamplerHooks
 from robustcl.nn.encoder import options_of
 from robustcl.protocols import Need
 from robustcl.recipe import Stage
@@ -74,12 +75,10 @@ def _check_batch(plan: StagePlan, samples: int, where: str) -> None:
 def _check_sampler(plan: StagePlan, labels: Tensor, where: str) -> None:
     """Ask the sampler, if it has an answer, whether it can choose from these images."""
     assert plan.sampler is not None
-    check = getattr(plan.sampler.part.plugin, "check_images", None)
-    if check is not None:
-        try:
-            check(labels, plan.batch)
-        except UsageError as error:
-            raise UsageError(f"{where}.{error}") from None
+    try:
+        hooks.of(plan.sampler.part.plugin, SamplerHooks).check_images(labels, plan.batch)
+    except UsageError as error:
+        raise UsageError(f"{where}.{error}") from None
 
 
 def _check_clusters(plan: StagePlan, samples: int, where: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from robustcl import hooks
+from robustcl.hooks import GeneratorHooks
 from robustcl.options.duration import Duration
 from robustcl.options.schedule import Piecewise, Ramp
 from robustcl.train.plan import Number, StagePlan
@@ -26,7 +28,8 @@ def short(plans: Sequence[StagePlan]) -> list[str]:
     for plan in plans:
         for generator in plan.generators:
             plugin, scheduled = generator.part.plugin, generator.part.schedules
-            steps, size = (getattr(plugin, name, None) for name in ("steps", "step_size"))
+            own = hooks.of(plugin, GeneratorHooks)
+            steps, size = own.steps, own.step_size
             if {"steps", "step_size"} & scheduled.keys() or not isinstance(steps, int) or not isinstance(size, float):
                 continue
             eps = float(generator.ball.eps)

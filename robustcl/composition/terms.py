@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from robustcl import hooks
 from robustcl.composition.parts import Parts
 from robustcl.composition.roles import bind, ref_to
 from robustcl.errors import UsageError, near
+from robustcl.hooks import ObjectiveHooks
 from robustcl.options import schedule
 from robustcl.protocols import Need
 from robustcl.recipe import Stage, Term, Use
@@ -31,7 +33,7 @@ def make_term(name: str, table: Term, views: list[str], stage: Stage, parts: Par
             raise UsageError(f"{where}.selector: {table.use} reads no pairs, so nothing would read the selector")
         selector = parts.make("selector", table.selector, f"{where}.selector")
     elif Need.PAIRS in objective.needs:
-        default: str = getattr(objective.plugin, "selector", "all")
+        default = hooks.of(objective.plugin, ObjectiveHooks).selector
         selector = parts.make("selector", Use(use=default), f"{where}.selector")
     weights = {term: _product(weight, table.mix.get(term, 1.0), f"{where}.mix.{term}") for term in terms}
     roles = bind(objective.plugin.views, table.views, views, stage, where, table.use)

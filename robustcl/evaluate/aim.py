@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustcl import hooks
 from robustcl.errors import UsageError
 from robustcl.evaluate.lines import CLEAN, Outcome
+from robustcl.hooks import GeneratorHooks
 from robustcl.types import Attack, Embedding
 
 _NAMED = re.compile(r"(?P<attack>.+)-target-(?P<target>\d+|each)")
@@ -46,7 +48,7 @@ def everywhere(target: int | None, like: Tensor) -> Tensor | None:
 
 def of(generator: object) -> int | None:
     """Return the class that a generator or an attack is set to aim at, ``None`` where it is any wrong one."""
-    target = getattr(generator, "target", None)
+    target: object = hooks.of(generator, GeneratorHooks).target
     return target if isinstance(target, int) else None
 
 

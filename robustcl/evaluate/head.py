@@ -9,8 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from robustcl import hooks
 from robustcl.data.subset import Images
 from robustcl.errors import NotAPlugin
+from robustcl.hooks import ProtocolHooks
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.modes import hold_mode
 from robustcl.rng import Rng
@@ -50,11 +52,11 @@ def put(
         UsageError: the plugin refuses these features.
         NotAPlugin: what it makes is no module that gives (R, L) logits.
     """
-    make = getattr(protocol, "head", None)
-    if make is None:
+    if not hooks.has(protocol, "head"):
         return False
+    make = hooks.of(protocol, ProtocolHooks).head
     features, label = embed_labelled(encoder, route, images)
-    head = make(features, label, classes, **_more(make, encoder, route, validation, rng))
+    head: Any = make(features, label, classes, **_more(make, encoder, route, validation, rng))
     if isinstance(head, nn.Module):
         head.register_forward_pre_hook(_in_single_precision)
     _check(head, features[:2], classes, type(protocol).__name__)

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from robustcl import hooks
+from robustcl.hooks import ProtocolHooks
 from robustcl.nn.encoder import options_of
 
 JUDGED = "judged"
@@ -30,7 +32,7 @@ def identity(name: str, plugin: object, stages: Sequence[Mapping[str, Any]]) -> 
         plugin: the protocol.
         stages: its stage tables for the route ``JUDGED``, as JSON can hold them.
     """
-    version = str(getattr(plugin, "version", f"{name}-v0"))
+    version = str(hooks.of(plugin, ProtocolHooks).version or f"{name}-v0")
     whole = {"version": version, "options": options_of(plugin), "stages": list(stages)}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Identity(version, hashlib.sha256(text.encode()).hexdigest()[:12])

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustcl import gradients, promises
+from robustcl import gradients, hooks, promises
 from robustcl.data.subset import Images
 from robustcl.errors import PluginMisbehaved, UsageError
 from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.work import Work
+from robustcl.hooks import GeneratorHooks
 from robustcl.protocols import PerturbationGenerator
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -27,9 +28,7 @@ Members = Sequence[tuple[str, PerturbationGenerator]]
 def check_item(members: Members, item: tuple[int, ...]) -> None:
     """Raise ``UsageError`` where a member cannot take inputs of this shape, before an earlier one has spent a pass."""
     for _, generator in members:
-        check = getattr(generator, "check_item", None)
-        if check is not None:
-            check(item)
+        hooks.of(generator, GeneratorHooks).check_item(item)
 
 
 class Judge:

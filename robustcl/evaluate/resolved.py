@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from robustcl import hooks
 from robustcl.errors import RobustclError
+from robustcl.hooks import GeneratorHooks
 from robustcl.ratio import ratio
 from robustcl.threat import Ball
 
@@ -32,14 +34,16 @@ def options(plugin: Any, given: Mapping[str, Any], classes: int, ball: Ball) -> 
 
 
 def _defaults(plugin: Any, classes: int, ball: Ball) -> Mapping[str, Any]:
-    own = getattr(plugin, "defaults", None)
-    if own is None:
+    if not hooks.has(plugin, "defaults"):
         try:
             members = plugin.members(classes, ball)
         except RobustclError:
             return {}
-        own = getattr(members[0][1], "defaults", None) if len(members) == 1 else None
-    return {} if own is None else {name: value for name, value in own(classes, ball).items() if value is not None}
+        if len(members) != 1:
+            return {}
+        plugin = members[0][1]
+    found = hooks.of(plugin, GeneratorHooks).defaults(classes, ball)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _number(value: Any) -> Any:

@@ -6,17 +6,18 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from robustcl import hooks
 from robustcl.evaluate import aim
 from robustcl.evaluate.judge import Members
 from robustcl.evaluate.solo import Solo
+from robustcl.hooks import GeneratorHooks
 from robustcl.threat import Ball
 
 
 def grow(plugin: Any, times: float) -> Mapping[str, Any]:
     """Return the options of an attack that its own ``grow(times)`` says for a ball ``times`` as large."""
     plugin = plugin.generator if isinstance(plugin, Solo) else plugin
-    grow = getattr(plugin, "grow", None)
-    return {} if grow is None or times == 1.0 else grow(times)
+    return {} if times == 1.0 else hooks.of(plugin, GeneratorHooks).grow(times)
 
 
 def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Members:
@@ -29,8 +30,8 @@ def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Member
         if isinstance(plugin, Solo):
             plugin.generator = copy.copy(plugin.generator)
         moved: Any = plugin.generator if isinstance(plugin, Solo) else plugin
-        if getattr(moved, "step_size", None) is not None:
-            moved.step_size = moved.step_size * times
+        if (step := hooks.of(moved, GeneratorHooks).step_size) is not None:
+            moved.step_size = step * times
         for name, value in grow(moved, times).items():
             setattr(moved, name, value)
     found: Members = plugin.members(classes, ball)

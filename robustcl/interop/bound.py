@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustcl import hooks
 from robustcl.errors import NeedNotMet, NotOffered, UsageError
 from robustcl.evaluate import aim
 from robustcl.evaluate.judge import Members
+from robustcl.hooks import GeneratorHooks
 from robustcl.interop import elsewhere, given, words
 from robustcl.interop.names import NamedAttack
 from robustcl.interop.subject import JUDGING, HeldModel
@@ -116,7 +118,7 @@ class BoundAttack:
     def _refuse_needs(self, plugin: Any, name: str) -> None:
         met = _MET | ({Need.FEATURES} if "h" in self.subject.layers else frozenset())
         missing = sorted(need.value for need in plugin.needs - met)
-        constants = ", ".join(getattr(plugin, "constants", ()))
+        constants = ", ".join(hooks.of(plugin, GeneratorHooks).constants)
         if missing or constants:
             what = " and ".join([*missing, *([f"the recipe's constants {constants}"] if constants else [])])
             raise NeedNotMet(f"{name} needs {what}, which a bare model does not bring: use it in a recipe")

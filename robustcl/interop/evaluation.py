@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustcl import hooks
 from robustcl.disk import make_folder
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import aim, soundness
@@ -21,6 +22,7 @@ from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.likeness import likeness
 from robustcl.evaluate.work import Work
+from robustcl.hooks import GeneratorHooks
 from robustcl.interop import given, telling
 from robustcl.interop.bound import BoundAttack, Target
 from robustcl.interop.subject import JUDGING
@@ -59,7 +61,7 @@ def run(
     soundness.check_labels(images.labels, classes)
     members = [member for member in attack.members(classes) if only in (None, member[0])]
     images.target = attack.toward(target, images.labels, classes)
-    if attack.subject.draws and not any(getattr(generator, "eot", 1) > 1 for _, generator in members):
+    if attack.subject.draws and not any(hooks.of(generator, GeneratorHooks).eot > 1 for _, generator in members):
         warnings.warn(
             "the model draws at random: each verdict is that of one draw, and gradients of single passes understate "
             "the attack; take one that averages passes (its option eot)",

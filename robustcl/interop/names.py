@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustcl import options, registry
+from robustcl import hooks, options, registry
 from robustcl.errors import AmbiguousPlugin, NotAPlugin, OptionError, UsageError, near
+from robustcl.hooks import PluginHooks
 from robustcl.interop import words
 from robustcl.ratio import plain
 
@@ -94,8 +95,7 @@ def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> NamedAt
     built = options.build(found.cls, table, where)
     if built.schedules:
         raise OptionError(f"{where}.{min(built.schedules)}: there are no epochs here to schedule by; give one number")
-    available = getattr(built.instance, "available", None)
-    if available is not None and (reason := available()):
+    if reason := hooks.of(built.instance, PluginHooks).available():
         raise UsageError(f"{where}: {name} cannot run here: {reason}")
     return NamedAttack(kind, name, built.instance, options.resolve(found.cls, table, where))
 

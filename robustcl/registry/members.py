@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Protocol
 
+from robustcl import hooks
 from robustcl.options.signature import constructor
 from robustcl.protocols import KINDS, Need
 
@@ -25,7 +26,7 @@ def faults(kind: str, found: object) -> list[str]:
             wrong.append(f"has no method {member!r}")
         elif not is_method and not hasattr(found, member) and member not in options:
             wrong.append(f"has no {member!r}")
-    return wrong or _wrong_values(found)
+    return wrong or _wrong_values(found) or hooks.misspelt(kind, found, {*members(kind), *options})
 
 
 @functools.cache

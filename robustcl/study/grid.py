@@ -12,10 +12,9 @@ from typing import Any
 from robustcl.analysis.other_data import slug
 from robustcl.arrays import whole
 from robustcl.composition import choose, naming, settings
-from robustcl.composition.assembly import assemble
+from robustcl.composition.api import Composition, from_tables
 from robustcl.composition.choose import Flags
 from robustcl.composition.lock import digest
-from robustcl.composition.plan import RecipePlan
 from robustcl.errors import RobustclError, UsageError
 from robustcl.recipe import Use, inherit, override
 from robustcl.study import elsewhere, source
@@ -35,7 +34,7 @@ class Planned:
     row: Row
     point: Mapping[str, Any]
     seed: int
-    composition: RecipePlan
+    composition: Composition
     digest: str
     folder: str
     elsewhere: Elsewhere | None = None
@@ -130,13 +129,13 @@ def _name(spot: Spot) -> str:
     return spot.label if spot.row.on == "other" else spot.title
 
 
-def _elsewhere(study: Study, spot: Spot, composition: RecipePlan, where: str) -> Elsewhere | None:
+def _elsewhere(study: Study, spot: Spot, composition: Composition, where: str) -> Elsewhere | None:
     if spot.other is None or spot.row.on == "other":
         return None
     return elsewhere.plan_elsewhere(spot.other, composition, study.columns_of(spot.row), where)
 
 
-def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -> RecipePlan:
+def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -> Composition:
     row, use, data_dir = spot.row, setting.dataset, setting.data_dir
     assert row.recipe is not None
     base = source.recipe(row.recipe, name)
@@ -165,7 +164,7 @@ def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -
     start = dataclasses.replace(start, parts=before | start.parts)
     reached = choose.settle(tables, start, [*texts, *setting.overrides])
     how = [f"recipe {row.recipe}", *start.how, *settings.said(tables, start.settings), *reached]
-    return assemble(tables, f"the recipe {row.recipe}", how)
+    return from_tables(tables, f"the recipe {row.recipe}", how)
 
 
 def _slugs(labels: Sequence[str]) -> dict[str, str]:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustcl import registry
+from robustcl import hooks, registry
 from robustcl.data.streamed import fetch
 from robustcl.errors import UsageError
+from robustcl.hooks import PluginHooks, ViewHooks
 from robustcl.rng import Rng
 from robustcl.testing.builders import make_images
 from robustcl.testing.streams import another_key_draws_other_numbers, record_draws
@@ -71,7 +72,7 @@ def rows_are_independent(subject: PluginSubject) -> None:
 def keeps_its_range(subject: PluginSubject) -> None:
     """``range`` is (low, high) or None; a view of pixels stays there, but for interpolation's overshoot."""
     plugin = subject.make()
-    bounds = getattr(plugin, "range", (0.0, 1.0))
+    bounds = hooks.of(plugin, ViewHooks).range
     if bounds is None:
         raise Skip("its values are not pixels")
     low, high = bounds
@@ -187,7 +188,7 @@ SAMPLER: tuple[Check, ...] = (selects_indices, draws_from_the_survey_s_stream, s
 
 
 def _images(subject: PluginSubject) -> Tensor:
-    return make_images(_ROWS, ITEMS[getattr(subject.cls, "item_dim", 3)])
+    return make_images(_ROWS, ITEMS[hooks.of(subject.cls, PluginHooks).item_dim])
 
 
 def _draw(plugin: Any, x: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

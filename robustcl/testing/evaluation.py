@@ -8,7 +8,9 @@ import tomli_w
 import torch
 from torch import nn
 
+from robustcl import hooks
 from robustcl.errors import UsageError
+from robustcl.hooks import ProtocolHooks
 from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.testing.builders import DIMS
@@ -77,7 +79,7 @@ def its_head_classifies(subject: PluginSubject) -> None:
 
 def its_version_is_text(subject: PluginSubject) -> None:
     """``version``, where there is one, is text that is not empty."""
-    version = getattr(subject.cls, "version", "v0")
+    version = hooks.of(subject.cls, ProtocolHooks).version if hooks.has(subject.cls, "version") else "v0"
     assert isinstance(version, str), f"version is a {type(version).__name__}, not text"
     assert version, "version is empty"
 

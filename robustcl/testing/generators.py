@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustcl import hooks
 from robustcl.errors import NeedNotMet, UsageError
+from robustcl.hooks import GeneratorHooks
 from robustcl.testing.builders import TinyEncoder, make_attack, make_images
 from robustcl.testing.streams import another_key_draws_other_numbers
 from robustcl.testing.subject import Check, PluginSubject, Skip, global_rng_untouched
@@ -145,7 +147,7 @@ def _perturb(plugin: Any, x: Tensor, *, ball: Ball | None = None) -> Tensor:
 
 def _constants(plugin: Any) -> tuple[str, ...]:
     """Return the constants that the plugin reads by name."""
-    return getattr(plugin, "constants", ())
+    return hooks.of(plugin, GeneratorHooks).constants
 
 
 def _state(module: nn.Module) -> dict[str, list[Any]]:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustcl import hooks
 from robustcl.errors import UsageError
+from robustcl.hooks import PluginHooks
 from robustcl.testing.builders import make_images
 from robustcl.testing.subject import Check, PluginSubject, Skip
 
@@ -22,7 +24,7 @@ def builds_a_backbone(subject: PluginSubject) -> None:
     An item that the architecture cannot take is refused with ``UsageError``; at least one must be taken.
     """
     plugin, taken = subject.make(), 0
-    for item in ITEMS[getattr(subject.cls, "item_dim", 3)]:
+    for item in ITEMS[hooks.of(subject.cls, PluginHooks).item_dim]:
         try:
             module, features = _backbone(plugin, item)
         except UsageError:
@@ -108,7 +110,7 @@ def _backbone(plugin: Any, item: tuple[int, ...]) -> tuple[nn.Module, int]:
 def _first(subject: PluginSubject) -> tuple[nn.Module, tuple[int, ...]]:
     """Return the backbone for the smallest item it takes."""
     plugin = subject.make()
-    for item in reversed(ITEMS[getattr(subject.cls, "item_dim", 3)]):
+    for item in reversed(ITEMS[hooks.of(subject.cls, PluginHooks).item_dim]):
         try:
             return _backbone(plugin, item)[0], item
         except UsageError:

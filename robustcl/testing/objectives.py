@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustcl import hooks
 from robustcl.errors import NeedNotMet
+from robustcl.hooks import ObjectiveHooks
 from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.testing.builders import (
@@ -44,7 +46,7 @@ def scene_for(
     roles = ("a", "b") if plugin.views == ("*",) else plugin.views
     apart = [role for role in roles if "teacher" in role] if Need.TEACHER in needs else []
     layers = needed_layers(needs) or ["h"]
-    patches = getattr(plugin, "patches", None)
+    patches = hooks.of(plugin, ObjectiveHooks).patches
     drawn = {r: _embedding(size, patches, layers, seed + i, dtype).take(order) for i, r in enumerate(roles)}
     changed = {role: value.apply(_in_patches(patches)) for role, value in change(drawn).items()}
     views = {role: value.apply(_constant if role in apart else _leaf) for role, value in changed.items()}
@@ -63,7 +65,7 @@ def scene_for(
         scene = _with_values(scene, order)
     if Need.PAIRS in needs:
         scene = scene.but(pairs=make_pairs(scene))
-    elif not getattr(plugin, "rows", False):
+    elif not hooks.of(plugin, ObjectiveHooks).rows:
         scene = scene.but(rows=None, columns=None, own=None)
     return scene, leaves
 
@@ -157,7 +159,7 @@ def repeats_itself(subject: PluginSubject) -> None:
 def separable_rows_stand_alone(subject: PluginSubject) -> None:
     """Where ``separable`` is claimed, terms are (B,) and changing image j leaves all other rows."""
     plugin = subject.make()
-    if not getattr(plugin, "separable", False):
+    if not hooks.of(plugin, ObjectiveHooks).separable:
         raise Skip("it does not claim to be separable")
     straight = _values(plugin, scene_for(plugin, dtype=torch.float64)[0])
     for j in range(_SIZE):

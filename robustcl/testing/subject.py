@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from robustcl import options, protocols, registry
+from robustcl import hooks, options, registry
+from robustcl.hooks import PluginHooks
 from robustcl.nn.traces import Traces
 from robustcl.protocols import Need
 from robustcl.testing.builders import DIMS
@@ -49,7 +50,7 @@ class PluginSubject:
         reason = unavailable(plugin)
         if reason:
             raise Skip(reason)
-        protocols.build(plugin, DIMS)
+        hooks.of(plugin, PluginHooks).build(DIMS)
         return plugin
 
     def needs(self, plugin: Any = None) -> frozenset[Need]:
@@ -84,8 +85,7 @@ class Report:
 
 def unavailable(plugin: Any) -> str | None:
     """Return the sentence of the plugin's optional ``available()``: why it cannot run here."""
-    hook = getattr(plugin, "available", None)
-    reason = hook() if callable(hook) else None
+    reason = hooks.of(plugin, PluginHooks).available()
     return reason if isinstance(reason, str) and reason else None
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robustcl import promises, ranks
+from robustcl import hooks, promises, ranks
 from robustcl.errors import PluginMisbehaved, UsageError
+from robustcl.hooks import ObjectiveHooks
 from robustcl.nn.fast import frozen_for_attack
 from robustcl.nn.modes import hold_mode
 from robustcl.protocols import Need
@@ -222,7 +223,7 @@ def _with_targets(generator: GeneratorPlan, batch: Batch, lenses: Lenses) -> Bat
 
 
 def _is_separable(term: TermPlan, generator: GeneratorPlan, batch: Batch) -> bool:
-    independent = bool(getattr(term.objective.plugin, "separable", False)) and len(generator.writes) == 1
+    independent = bool(hooks.of(term.objective.plugin, ObjectiveHooks).separable) and len(generator.writes) == 1
     if not independent or Need.LABELS not in term.objective.needs:
         return independent
     # Over all ranks: were they of different minds, some would wait for a sum that the others never form.

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustcl import protocols, ranks
+from robustcl import hooks, ranks
 from robustcl.data.order import epoch_batches
 from robustcl.errors import Interrupted, NonFiniteLoss, UsageError
+from robustcl.hooks import PluginHooks
 from robustcl.options.duration import Progress
 from robustcl.train import checkpoint, pairs, state
 from robustcl.train.interrupt import Interrupt
@@ -114,9 +115,9 @@ class StageRun(StageState):
         self.encoders.follow(progress, before_optimiser=False)
         for term, scene in self.step.scenes:
             with torch.no_grad():
-                protocols.remember(term.objective.plugin, scene)
+                hooks.of(term.objective.plugin, PluginHooks).remember(scene)
                 if term.selector is not None:
-                    protocols.remember(term.selector.plugin, scene)
+                    hooks.of(term.selector.plugin, PluginHooks).remember(scene)
         counted = pairs.counts(self.step.scenes)
         self.pairs.add(counted)
         self.step.scenes = []

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from robustcl import hooks
 from robustcl.data.draw import ViewSpec
+from robustcl.hooks import ObjectiveHooks
 from robustcl.options.duration import Progress
 from robustcl.options.schedule import Schedule
 from robustcl.protocols import Need
@@ -91,7 +93,7 @@ class TermPlan:
     @property
     def taps(self) -> frozenset[str]:
         """The backbone's inner outputs that the objective asks for (optional attribute ``taps``)."""
-        return frozenset(getattr(self.objective.plugin, "taps", ()))
+        return frozenset(hooks.of(self.objective.plugin, ObjectiveHooks).taps)
 
 
 @dataclass(frozen=True, slots=True)

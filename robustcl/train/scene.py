@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from robustcl import promises, ranks
+from robustcl import hooks, promises, ranks
+from robustcl.hooks import ObjectiveHooks
 from robustcl.protocols import Need
 from robustcl.train.plan import TermPlan
 from robustcl.types import Batch, Clustering, Embedding, Rows, Scene
@@ -47,7 +48,7 @@ def compose_scene(
 
 def _wants_rows(term: TermPlan) -> bool:
     """Rows cost a gather: they are made where pairs are read, or where the objective asks (``rows = True``)."""
-    return Need.PAIRS in term.objective.needs or bool(getattr(term.objective.plugin, "rows", False))
+    return Need.PAIRS in term.objective.needs or bool(hooks.of(term.objective.plugin, ObjectiveHooks).rows)
 
 
 def _stack(views: list[Embedding], batch: Batch) -> Rows:

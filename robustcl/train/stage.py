@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustcl import protocols, ranks
+from robustcl import hooks, ranks
 from robustcl.data.draw import draw_views, drawable
 from robustcl.data.subset import Images
 from robustcl.errors import CheckpointError
+from robustcl.hooks import PluginHooks
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
 from robustcl.train.encoders import Encoders, freeze_idle
@@ -88,7 +89,7 @@ class StageState:
         for number, part in enumerate(self.plan.parts()):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.rng.child("build", number).seed())
-                protocols.build(part.plugin, dims)
+                hooks.of(part.plugin, PluginHooks).build(dims)
 
 
 @dataclass(frozen=True, slots=True)

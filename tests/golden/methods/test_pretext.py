@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from robustcl.errors import UsageError
 from robustcl.nn.routing import Norm
-from robustcl.protocols import build
 from robustcl.rng import Rng
 from robustcl.testing.builders import DIMS, make_scene
 from robustcl.types import Batch, Embedding, Scene
@@ -130,7 +129,7 @@ def pretext_loss(head: nn.Linear, views: list[Tensor], target: Tensor) -> list[f
 def built(objective: Pretext | Selfie) -> Pretext | Selfie:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        build(objective, DIMS)
+        objective.build(DIMS)
     return objective.double()
 
 
@@ -238,7 +237,7 @@ def test_selfie_places_the_hidden_patches(softmax: str) -> None:
 
 def test_selfie_says_what_does_not_fit() -> None:
     with pytest.raises(UsageError, match=r"hidden = 4 leaves no context of 4 patches: hide fewer, e\.g\. hidden = 2"):
-        build(Selfie(grid=2, hidden=4, depth=1), DIMS)
+        Selfie(grid=2, hidden=4, depth=1).build(DIMS)
     objective = built(Selfie(grid=2, hidden=2, depth=1))
     places = torch.zeros(4, 9, dtype=torch.int64)
     with pytest.raises(UsageError, match="instead of 4 patches and their places for each image: bind a view"):
