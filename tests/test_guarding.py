@@ -225,3 +225,11 @@ def test_a_guarded_copy_and_the_original_do_not_touch_each_other():
     model.train()
     model[0].eval()
     assert same(model, before)
+
+
+def test_a_model_without_weights_yet_is_refused_in_a_sentence() -> None:
+    with (
+        pytest.raises(UsageError, match=r"lazy layers have no weights yet, 1.weight is one: call it once"),
+        robustcl.guard(nn.Sequential(nn.Flatten(), nn.LazyLinear(3))),
+    ):
+        pass

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from robustcl import gradients
 from robustcl.errors import RobustclError, UsageError, words
 from robustcl.evaluate.output import failure, logits_of
 from robustcl.nn.layout import bears_channels_last, channels_last
+from robustcl.nn.lazy import refuse_lazy
 from robustcl.nn.snapshot import Snapshot
 from robustcl.types import Embedding
 
@@ -56,7 +56,7 @@ class Caller:
             UsageError: the forward fails, whether or not a gradient is asked for, or its output is something else.
         """
         if self._layout is None:
-            _refuse_lazy(model)
+            refuse_lazy(model)
             kept = Snapshot(model, parameters=False)
             self._layout = bears_channels_last(self._called, model, x)
             kept.restore()  # what the model does to itself, it does in the call below
@@ -170,12 +170,3 @@ class Caller:
 def _told(error: Exception, model: nn.Module, x: Tensor, left: str = "") -> Exception:
     """Return what a user should read of an error; what is said on purpose already stays as it is."""
     return error if isinstance(error, RobustclError) else failure(error, model, x, left)
-
-
-def _refuse_lazy(model: nn.Module) -> None:
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if is_lazy(tensor):
-            raise UsageError(
-                f"the model's lazy layers have no weights yet, {name} is one: call it once on an input and load its "
-                "weights, because verdicts on random ones mean nothing"
-            )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import DataError, UsageError
+from robustcl.nn.lazy import refuse_lazy
 from robustcl.nn.snapshot import Snapshot
 from robustcl.threat import Ball, Range, excess
 
@@ -58,10 +59,11 @@ def guard(model: nn.Module, *, quiet: bool = False) -> Iterator[GuardReport]:
         quiet: leave out the ``GuardWarning`` that says how much had to be put back; ``report.found`` has it anyway.
 
     Raises:
-        UsageError: the model is no ``torch.nn.Module``.
+        UsageError: the model is no ``torch.nn.Module``, or its lazy layers have no weights yet.
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"robustcl.guard takes a torch.nn.Module, not a {type(model).__name__}")
+    refuse_lazy(model)
     report, snapshot = GuardReport(), Snapshot(model)
     try:
         yield report
