@@ -99,11 +99,8 @@ def test_a_row_that_is_fooled_is_returned_though_another_start_had_a_larger_loss
 
 
 def test_climbs_of_several_starts_keep_rows_or_whole_batches() -> None:
-    starts = []
     source = rng()
-    for _ in range(3):
-        starts.append(BALL.sample(X, source))
-    stacked = torch.stack(starts)
+    stacked = torch.stack([BALL.sample(X, source) for _ in range(3)])
 
     def gain(v: Tensor) -> Tensor:
         return v[:, 0]
@@ -116,9 +113,7 @@ def test_climbs_of_several_starts_keep_rows_or_whole_batches() -> None:
 
 def test_rows_take_as_many_steps_as_are_theirs() -> None:
     steps, length = torch.tensor([0, 1, 3, 2]), torch.tensor([0.05, 0.05, 0.01, 0.5])
-    found = search.ascend(
-        X, lambda v: v[:, 0], BALL, steps=steps, step_size=length, rng=rng(), start="none"
-    )  # fmt: skip
+    found = search.ascend(X, lambda v: v[:, 0], BALL, steps=steps, step_size=length, rng=rng(), start="none")
     expected = X[:, 0] + torch.tensor([0.0, 0.05, 0.03, 0.2])
     torch.testing.assert_close(found, torch.stack([expected, X[:, 1]], 1))
 
