@@ -208,6 +208,19 @@ def test_points_lie_in_memory_as_both_inputs_do_and_else_as_torch_makes_them(pro
         torch.testing.assert_close(found, plain, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("project", PROJECTIONS)
+@pytest.mark.parametrize("item", [(3, 1, 1), (1, 1, 3), (1, 3, 1), (1, 1, 1), (1, 3, 3), (3, 1, 3), (3, 3, 1)])
+def test_items_of_one_pixel_or_one_line_are_projected_as_their_numbers(
+    project: Callable[..., Tensor], item: tuple[int, ...]
+) -> None:
+    x = drawn(2, *item)
+    adv = x + 3.0 * (drawn(3, *item)[1:] - 0.4)
+    expected = project(adv.flatten(1), x.flatten(1), 0.5, (0.0, 1.0)).view_as(x)
+    for kind in (torch.contiguous_format, torch.channels_last):
+        found = project(adv.contiguous(memory_format=kind), x.contiguous(memory_format=kind), 0.5, (0.0, 1.0))
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
 def test_rows_beyond_the_range_on_either_side() -> None:
     points = torch.tensor([[0.0, 1.0], [-1e-6, 0.5], [0.5, 1.0 + 1e-6], [math.nan, 0.5], [0.2, 0.3]])
     assert shrink._beyond(points, (0.0, 1.0)).tolist() == [False, True, True, False, False]

@@ -54,12 +54,14 @@ def _in_lines(
     if x.dtype not in (torch.float32, torch.float64):
         near = _in_lines(project, adv.float(), x.float(), eps, range).to(x.dtype)
         return near if range is None else near.clamp_(*range)
-    if x.dim() == 4 and all(each.is_contiguous(memory_format=torch.channels_last) for each in (adv, x)):
-        return _in_lines(project, adv.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1), eps, range).permute(0, 3, 1, 2)
+    last = x.dim() == 4 and all(each.is_contiguous(memory_format=torch.channels_last) for each in (adv, x))
+    if last:  # once: a row of one pixel, or of one line, lies channels last however its axes are turned
+        adv, x = adv.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
     radius = torch.as_tensor(eps, dtype=torch.float64, device=x.device).reshape(-1, 1).expand(len(x), 1)
     lines = x.flatten(1)
     inside = radius + _rounding(lines, radius, 0.5 if project is _l2 else 1.0)
-    return project(_Rows(adv.flatten(1), lines, radius, inside), range).view(x.shape)
+    nearest = project(_Rows(adv.flatten(1), lines, radius, inside), range).view(x.shape)
+    return nearest.permute(0, 3, 1, 2) if last else nearest
 
 
 def _l2(all_rows: _Rows, range: Range) -> Tensor:

@@ -1,0 +1,124 @@
+"""How often a source is asked, for which images, and what becomes of them: held on the device, or streamed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustcl.data import held, streamed
+from robustcl.data.held import Held, keep
+from robustcl.data.streamed import Streamed, as_pixels, checked
+from robustcl.errors import DataError
+
+
+class Counted:
+    """A source of images that say their number, and of what it was asked for."""
+
+    def __init__(self, samples: int, dtype: torch.dtype = torch.uint8, **flags: bool) -> None:
+        self.item, self.labels, self.dtype = (1, 2, 2), torch.arange(samples) % 3, dtype
+        self.asked: list[list[int]] = []
+        for name, value in flags.items():
+            setattr(self, name, value)
+
+    def fetch(self, index: Tensor) -> Tensor:
+        self.asked.append(index.tolist())
+        number = index.to(torch.float64)[:, None, None, None].expand(len(index), *self.item)
+        return (number if self.dtype == torch.uint8 else number / 255).to(self.dtype)
+
+
+@pytest.mark.parametrize(("samples", "asked"), [
+    (0, [[]]), (1, [[0], [0]]), (2, [[0], [0, 1]]), (4, [[0], [0, 1, 2, 3]]), (5, [[0], [0, 1, 2, 3], [4]]),
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_one_image_is_looked_at_and_each_is_fetched_once(
+    samples: int, asked: list[list[int]], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "_CHUNK", 4)
+    source = Counted(samples, dtype)
+    kept = Held(source)
+    assert source.asked == asked
+    assert kept.samples == samples
+    assert kept.images.dtype == (torch.uint8 if dtype == torch.uint8 else torch.float32)
+    order = torch.arange(samples).flip(0)
+    expected = order.float()[:, None, None, None].expand(samples, 1, 2, 2) / 255
+    torch.testing.assert_close(kept.fetch(order), expected)
+    ((index, images),) = kept.batches([order])
+    assert torch.equal(index, order)
+    assert torch.equal(images, kept.fetch(order))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_streamed_images_are_those_that_are_held(dtype: torch.dtype) -> None:
+    source = Counted(7, dtype)
+    split, kept = Streamed(source, workers=0), Held(Counted(7, dtype))
+    order = [torch.tensor([6, 0]), torch.tensor([3]), torch.tensor([5, 5, 1])]
+    for (index, images), (theirs, held_) in zip(split.batches(order), kept.batches(order), strict=True):
+        assert torch.equal(index, theirs)
+        assert images.dtype == torch.float32
+        torch.testing.assert_close(images, held_)
+        torch.testing.assert_close(split.fetch(index), held_)
+    assert source.asked[::2] == [[6, 0], [3], [5, 5, 1]]
+    assert (split.samples, split.item, split.workers) == (7, (1, 2, 2), 0)
+
+
+@pytest.mark.parametrize(("dtype", "width"), [(torch.uint8, 1), (torch.float32, 4)])
+def test_a_split_is_held_up_to_its_limit(dtype: torch.dtype, width: int) -> None:
+    size = 5 * 4 * width
+    assert isinstance(keep(Counted(5, dtype), limit=size), Held)
+    assert isinstance(keep(Counted(5, dtype), limit=size - 1), Streamed)
+    assert isinstance(keep(Counted(0, dtype), limit=0), Held)
+    source = Counted(5, dtype, on_disk=True)
+    read_there = keep(source)
+    assert isinstance(read_there, Streamed)
+    assert read_there.workers == 0
+    assert source.asked == []
+    assert isinstance(keep(Counted(5, dtype, on_disk=False)), Held)
+
+
+def test_pixels_are_shares_of_255_or_what_they_are() -> None:
+    assert as_pixels(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0.0, 0.2, 1.0])
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        pixels = as_pixels(torch.tensor([0.0, 0.5, 1.0], dtype=dtype))
+        assert (pixels.tolist(), pixels.dtype) == ([0.0, 0.5, 1.0], torch.float32)
+
+
+class Wrong(Counted):
+    """A source that gives what it is told to."""
+
+    def __init__(self, given: object) -> None:
+        super().__init__(3)
+        self.given = given
+
+    def fetch(self, index: Tensor) -> Tensor:
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("given", "words"), [
+    ([1], "gave a list where a tensor of images is due"),
+    (torch.zeros(3, 1, 2, 2), "gave 3 images where it was asked for 2"),
+    (torch.zeros(2, 1, 2, 3), r"gave images of shape \(1, 2, 3\) where it promised \(1, 2, 2\)"),
+    (torch.zeros(()), r"gave images of shape \(\) where it promised"),
+    (torch.zeros(2, 1, 2, 2, dtype=torch.int64), "gave images of type torch.int64"),
+    (torch.full((2, 1, 2, 2), 1.001), "gave values from 1.001 to 1.001"),
+    (torch.full((2, 1, 2, 2), -0.001), "gave values from -0.001 to -0.001"),
+    (torch.full((2, 1, 2, 2), float("nan")), "gave values from nan to nan"),
+    (ValueError("lost"), r"fails to give 2 images from 0 to 2"),
+])  # fmt: skip
+def test_what_is_no_batch_of_images_is_named(given: object, words: str) -> None:
+    with pytest.raises(DataError, match=f"the data source Wrong {words}"):
+        checked(Wrong(given), torch.tensor([2, 0]))
+
+
+def test_both_ends_of_the_range_are_images() -> None:
+    given = torch.tensor([0.0, 1.0]).repeat(4).view(2, 1, 2, 2)
+    assert checked(Wrong(given), torch.tensor([0, 1])) is given
+
+
+@pytest.mark.parametrize(("index", "said"), [
+    ([], "no image"), ([4], "image 4"), ([4, 2], "2 images from 2 to 4"), ([7, 7, 7], "3 images from 7 to 7"),
+])  # fmt: skip
+def test_images_are_named_by_their_numbers(index: list[int], said: str) -> None:
+    assert streamed._images(torch.tensor(index, dtype=torch.int64)) == said
