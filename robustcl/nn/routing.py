@@ -53,14 +53,14 @@ class Norm(_BatchNorm):
             like.eps,
             like.momentum,
             like.affine,
-            like.track_running_stats,
+            like.running_mean is not None,  # the switch may have been turned off on a norm that has statistics
             device=None if reference is None else reference.device,
             dtype=None if reference is None else reference.dtype,
         )
         self.load_state_dict({k: v for k, v in like.state_dict().items() if not k.startswith("others.")})
         for name, parameter in self.named_parameters(recurse=False):
             parameter.requires_grad_(getattr(like, name).requires_grad)
-        self.training = like.training
+        self.training, self.track_running_stats = like.training, like.track_running_stats
         self.axes: tuple[int, ...] = getattr(like, "axes", None) or _axes(like)
 
     def forward(self, x: Tensor) -> Tensor:
