@@ -69,4 +69,5 @@ def adapters(session: nox.Session, library: str) -> None:
 def range_of_versions(session: nox.Session, resolution: str) -> None:
     """Run the tests with the oldest and with the newest version of each dependency that pyproject.toml admits."""
     session.install("--resolution", resolution, "--upgrade", "--editable", ".[test]")
+    session.install("pip")  # by which the tests install a third party's plugin; uv brings none
     session.run("python", "-m", "pytest", *session.posargs)

@@ -8,6 +8,7 @@ is looked up, since it would be passed over in silence.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, cast
 
@@ -177,4 +178,4 @@ class _Hooks:
         default = getattr(self._defaults, name)
         if hasattr(self._plugin, name):
             return getattr(self._plugin, name)
-        return default.__get__(self._plugin) if callable(default) else default
+        return functools.partial(default, self._plugin) if callable(default) else default

@@ -13,7 +13,7 @@ from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.assembly import assemble
 from robustcl.composition.folder import read_lock, reopen
 from robustcl.composition.lock import digest
-from robustcl.composition.owners import Owners, of_lock
+from robustcl.composition.owners import Owners, of_lock, require
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
 from robustcl.composition.run import Run, execute
@@ -81,6 +81,8 @@ class Wanted:
             UsageError: no run, or one with an unfinished stage.
         """
         tables, recipe, options = read_lock(folder)
+        owners = of_lock(recipe.lock)
+        require(owners)  # before anything else that is asked: without them the run is nobody's
         for stage in recipe.stage:
             if store.facts(folder, stage.name) is None:
                 raise UsageError(
@@ -96,7 +98,7 @@ class Wanted:
                 entry_for(tables, self.protocol)
             ]
         own = {table.use: table.model_dump() for entry in recipe.evaluate for table in entry.attacks}
-        tables["evaluate"] = [entry | self._changes(own, of_lock(recipe.lock)) for entry in entries]
+        tables["evaluate"] = [entry | self._changes(own, owners) for entry in entries]
         return tables, options
 
     def _changes(self, own: Mapping[str, Mapping[str, Any]], whose: Owners) -> dict[str, Any]:

@@ -64,3 +64,11 @@ def find(kind: str, name: str, owners: Owners, where: str = "") -> registry.Foun
             f"write {now.distribution + '/' + name!r} in the place of {name!r} to take the other one"
         )
     return found
+
+
+def require(owners: Owners) -> None:
+    """Hold every plugin that a lock names against what is installed, the data set's first; errors as ``find``."""
+    for name in sorted(owners, key=lambda name: (not name.startswith("dataset "), name)):
+        kind, _, plugin = name.partition(" ")
+        if kind in registry.KINDS:
+            find(kind, plugin, owners, kind)
