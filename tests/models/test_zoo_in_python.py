@@ -65,6 +65,7 @@ def test_a_naked_attack_finds_the_same(name: str) -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = attack(x, y)
+    said = [each for each in said if each.category is not FutureWarning]  # torch's own, of its export
     assert any(case.warned in str(each.message) for each in said) if case.warned else not said
     assert case.flat or bool(found.ne(x).flatten(1).any(1).all())
     if case.draws or name == "inference-built":
