@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustcl import search
+from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding
@@ -186,7 +187,7 @@ def test_rows_that_are_taken_go_on_as_they_would_among_the_others(norm: str) -> 
         return adv
 
     whole = run(None)[kept]
-    for leave_at in (1, 11, 12, 21):
+    for leave_at in (0, 1, 11, 12, 21):
         torch.testing.assert_close(run(leave_at), whole, rtol=1e-5, atol=1e-6)
 
 
@@ -205,3 +206,115 @@ def test_steps_are_halved_row_by_row() -> None:
     assert back is not None
     assert back.tolist() == [False, True, True, True]
     assert plan.step.tolist() == [2.0, 2.0, 3.0, 4.0]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_sparse_step_by_hand(dtype: torch.dtype) -> None:
+    """Four changed entries make three to step along, by a third of eps each, whatever their signs."""
+    x = torch.zeros(2, 1, 2, 2, dtype=dtype)
+    slope = torch.tensor([[-4.0, 1.0, 3.0, -2.0], [0.0, 0.0, 0.0, 0.0]], dtype=dtype).view_as(x)
+    plan = auto_step.schedule(x, Ball("L1", 1.0, None), steps=50, start=x + 1)
+    moved = plan.move(x, slope)
+    third = 1 / 3
+    expected = torch.tensor([[-third, 0.0, third, -third], [0.0] * 4], dtype=dtype).view_as(x)
+    torch.testing.assert_close(moved, expected)
+    torch.testing.assert_close(plan.move(moved, slope), expected, msg="twice as far is projected back")
+    torch.testing.assert_close(plan.move(moved, -slope), torch.zeros_like(x), rtol=0, atol=1e-7)
+    first = auto_step.schedule(x, Ball("L1", 1.0, None), steps=50).move(x, slope)  # a fifth of four is one
+    assert first.flatten().tolist() == [-1.0, *[0.0] * 7]
+
+
+@pytest.mark.parametrize(("before", "left", "back"), [
+    (400, 379, True), (400, 380, False), (200, 189, True), (200, 190, False), (200, 380, False),
+])  # fmt: skip
+def test_a_twentieth_is_of_the_entries_that_were_changed_before(before: int, left: int, back: bool) -> None:
+    x, numbers = torch.zeros(1, 400), torch.arange(400)
+    plan = auto_step.schedule(x, Ball("L1", 1.0, None), steps=25, start=x + (numbers < before))
+    found = plan.adapt(1, x[:, 0], x + (numbers < left), x[:, 0])
+    assert found is not None
+    assert found.tolist() == [back]
+
+
+def test_momentum_by_hand() -> None:
+    """From (1, -2) to the corner (10, 10), and on toward (-10, 10) by 3/4, and 1/4 of the last move, (9, 12)."""
+    x = torch.zeros(1, 2)
+    plan = auto_step.schedule(x, Ball("Linf", 10.0, None), steps=100)
+    first = plan.move(torch.tensor([[1.0, -2.0]]), torch.tensor([[1.0, 1.0]]))
+    assert first.tolist() == [[10.0, 10.0]]
+    assert plan.move(first, torch.tensor([[-1.0, 1.0]])).tolist() == [[10.0 - 15.0 + 2.25, 10.0]]
+
+
+@pytest.mark.parametrize(("losses", "halved"), [
+    ([0, 1, 2, 3, 4, 5, 6], [False, False, False]),  # looked at after 3, 5 and 6 of ten steps
+    ([0, 1, 2, 3, 4, 3, 9], [False, True, False]),  # one of two is too few
+    ([0, -3, 1, 2, 3, 4, 3], [True, False, True]),  # two of three, then two of two, then none of one
+    ([0, -1, -2, -3, -2, -1, -1], [True, False, True]),  # none has risen above the start: but it has just been halved
+])  # fmt: skip
+def test_climbs_are_counted_from_checkpoint_to_checkpoint(losses: list[float], halved: list[bool]) -> None:
+    x, told, loss = torch.zeros(1, 2), [], torch.tensor(losses, dtype=torch.float32)
+    plan = auto_step.schedule(x, Ball("Linf", 1.0, None), steps=10)
+    for done in range(7):
+        back = plan.adapt(done, loss[done : done + 1], x, loss[: done + 1].amax(0, keepdim=True))
+        if back is not None:
+            told.append(bool(back))
+    assert told == halved
+    assert float(plan.step) == 2.0 / 2 ** sum(halved)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("dtype", "drawn", "digits"), [
+    (torch.float64, torch.float64, 1e-12), (torch.float32, torch.float32, 1e-6), (torch.float16, torch.float32, 1e-3),
+])  # fmt: skip
+@pytest.mark.parametrize(("norm", "order"), [("Linf", math.inf), ("L2", 2.0)])
+def test_starts_are_drawn_and_stretched_in_single_or_double(
+    norm: str, order: float, dtype: torch.dtype, drawn: torch.dtype, digits: float
+) -> None:
+    x = torch.zeros(4, 3, dtype=dtype)
+    noise = rng().uniform(x.shape, -1.0, 1.0, dtype=drawn) if norm == "Linf" else rng().normal(x.shape, dtype=drawn)
+    unit = noise / torch.linalg.vector_norm(noise, order, dim=1, keepdim=True)
+    found = auto_step.start(x, Ball(norm, 0.1, None), rng())
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), 0.1 * unit.double(), rtol=digits, atol=digits)
+    nothing = torch.zeros(1, 3, dtype=drawn)
+    assert auto_step._stretched(nothing, nothing[:, 0], x[:1], Ball(norm, 0.1, None)).tolist() == [[0.0] * 3]
+
+
+@pytest.mark.parametrize("start", ["uniform", "none"])
+def test_what_a_search_finds_has_no_graph(start: Any) -> None:
+    x = X.clone().requires_grad_()
+    found = search.ascend(x, lambda v: v[:, 0], BALL, steps=0, step_size=0.1, rng=rng(), start=start)
+    assert not found.requires_grad
+    assert not search.pursue(x, attack_on(x), steps=0, step_size=0.1, start=start).requires_grad
+
+
+def test_a_single_start_is_not_scored_and_each_of_several_is_once() -> None:
+    for restarts, scored in ((1, 0), (2, 2), (3, 3)):
+        seen: list[bool] = []
+
+        def gain(v: Tensor, seen: list[bool] = seen) -> Tensor:
+            seen.append(torch.is_grad_enabled())
+            return v[:, 0]
+
+        search.ascend(X, gain, BALL, steps=0, step_size=0.1, rng=rng(), restarts=restarts)
+        assert seen == [False] * scored
+        seen.clear()
+        attack = attack_on(X).but(
+            encoder=lambda v, places, seen=seen: (seen.append(torch.is_grad_enabled()), Embedding(logits=v))[1]
+        )
+        search.pursue(X, attack, steps=0, step_size=0.1, restarts=restarts)
+        assert seen == [False] * scored
+    for again in (2, 5):
+        said = f"^{again} restarts from x itself are all the same"
+        with pytest.raises(UsageError, match=said):
+            search.ascend(X, lambda v: v[:, 0], BALL, steps=1, step_size=0.1, rng=rng(), start="none", restarts=again)
+        with pytest.raises(UsageError, match=said):
+            search.pursue(X, attack_on(X), steps=1, step_size=0.1, start="none", restarts=again)
+
+
+def test_double_precision_is_pursued_too() -> None:
+    x = X.double()
+    found = search.pursue(x, attack_on(x), steps=0, step_size=0.1, restarts=3)
+    starts = torch.stack(
+        [BALL.sample(x, rng() if number == 0 else rng().child("restart", number)) for number in range(3)]
+    )
+    assert found.dtype == torch.float64
+    assert torch.equal(found, starts[starts[:, :, 0].argmax(0), ROWS])
