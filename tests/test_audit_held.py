@@ -22,7 +22,7 @@ from robustcl.threat import Ball
     (8, 1, 10 / 512),
 ])  # fmt: skip
 def test_a_coin_falls_so_often_on_one_side(more: int, less: int, expected: float) -> None:
-    assert chance.one_sided(more, less) == pytest.approx(expected, rel=1e-15)
+    assert chance.mcnemar(more, less) == pytest.approx(expected, rel=1e-15)
 
 
 @pytest.mark.parametrize(("count", "n", "many"), [
@@ -65,7 +65,7 @@ def test_what_the_fall_of_samples_means_for_a_number(lost: int, judged: int, ver
     fell, read = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
     fell[:lost], read[:judged] = True, True
     fell[judged:] = True  # of samples that nobody reported nothing is known
-    assert chance.overstated(fell, read) == verdict
+    assert chance.say_overstatement(fell, read) == verdict
 
 
 def test_the_bars_are_those_that_the_page_names() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustcl.data import held, streamed
 from robustcl.data.held import Held, keep
-from robustcl.data.streamed import Streamed, as_pixels, checked
+from robustcl.data.streamed import Streamed, as_pixels, fetch
 from robustcl.errors import DataError
 
 
@@ -109,12 +109,12 @@ class Wrong(Counted):
 ])  # fmt: skip
 def test_what_is_no_batch_of_images_is_named(given: object, words: str) -> None:
     with pytest.raises(DataError, match=f"the data source Wrong {words}"):
-        checked(Wrong(given), torch.tensor([2, 0]))
+        fetch(Wrong(given), torch.tensor([2, 0]))
 
 
 def test_both_ends_of_the_range_are_images() -> None:
     given = torch.tensor([0.0, 1.0]).repeat(4).view(2, 1, 2, 2)
-    assert checked(Wrong(given), torch.tensor([0, 1])) is given
+    assert fetch(Wrong(given), torch.tensor([0, 1])) is given
 
 
 @pytest.mark.parametrize(("index", "said"), [

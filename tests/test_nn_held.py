@@ -1,4 +1,4 @@
-"""Norms, folded copies, layouts, initial weights and files of networks: what each says at its border."""
+"""Norms, fold copies, layouts, initial weights and files of networks: what each says at its border."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustcl.errors import WeightsError
 from robustcl.nn import weights
 from robustcl.nn.encoder import build_encoder
-from robustcl.nn.folding import folded
+from robustcl.nn.folding import fold
 from robustcl.nn.layout import bears_channels_last
 from robustcl.nn.projector import Projector
 from robustcl.nn.routing import Norm, Router, convert
@@ -108,7 +108,7 @@ class Named(nn.Module):
 
 def test_a_norm_that_is_called_by_name_stays_and_the_others_are_folded() -> None:
     model = Named()
-    quick = folded(model, logits, images())
+    quick = fold(model, logits, images())
     assert quick is not None
     assert isinstance(quick.first, nn.BatchNorm2d)
     assert isinstance(quick.second, nn.Identity)
@@ -120,9 +120,9 @@ def test_a_network_with_one_part_in_training_is_left_alone(lively: int) -> None:
     """A dropout that drops nothing and a norm that nobody calls would not be noticed by what they say."""
     parts = [nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.0), nn.Flatten()]
     model = nn.Sequential(*parts).eval()
-    assert folded(model, logits, images()) is not None
+    assert fold(model, logits, images()) is not None
     model[lively].training = True
-    assert folded(model, logits, images()) is None
+    assert fold(model, logits, images()) is None
     assert model[lively].training
 
 

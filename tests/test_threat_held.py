@@ -157,7 +157,7 @@ def test_moves_are_cut_to_their_length_by_one_threshold(
     limits = entries if room is None else torch.tensor([room], dtype=torch.float64)
     assert newton.thresholded_to_length(entries, limits, column(eps))[0].tolist() == pytest.approx(expected, rel=1e-14)
     if room is None:
-        assert newton.thresholded(entries, column(eps))[0].tolist() == pytest.approx(expected, rel=1e-14)
+        assert newton.soft_threshold(entries, column(eps))[0].tolist() == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize(("entries", "items", "rows"), [
