@@ -12,6 +12,7 @@ import torch
 
 from robustcl.analysis import other_threat, surrogates
 from robustcl.analysis.again import Wanted
+from robustcl.analysis.outside import open_model
 from robustcl.analysis.subject import OpenRun, Subject, open_run
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
@@ -19,10 +20,8 @@ from robustcl.audit.values import Audit
 from robustcl.composition import audited
 from robustcl.composition.assembly import assemble
 from robustcl.composition.judging import ball_of
-from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
 from robustcl.composition.stages import Say
-from robustcl.data.held import keep, open_source
 from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
@@ -90,14 +89,12 @@ def of_outside(asked: OutsideModel, device: str = "auto", say: Say = lambda sent
     check_device(device)
     engine, ball = Engine(device, 1), ball_of(asked.norm, asked.eps, "--eps")
     options = {"path": asked.data_dir} if asked.data_dir else {}
-    dataset = Parts().make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
-    images, classes = keep(open_source(dataset, "test"), engine.device), len(class_names(dataset))
+    opened = open_model(asked.model, asked.weights, Use(use=asked.dataset, **options), engine, say=say)
     others: tuple[Surrogate, ...] = ()
     if asked.surrogate is not None:
-        weights = asked.surrogate_weights
+        weights, classes = asked.surrogate_weights, len(class_names(opened.dataset))
         others = (surrogates.open_surrogate(asked.surrogate, weights, asked.dataset, classes, engine, say),)
-    classifier = surrogates.place_model(asked.model, asked.weights, classes, engine, say=say)
-    return Opened(asked.model, classifier, images, ball, asked.seed, surrogates=others)
+    return Opened(asked.model, opened.classifier, opened.images, ball, asked.seed, surrogates=others)
 
 
 @contextmanager

@@ -10,30 +10,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from robustcl.analysis.outside import open_model
 from robustcl.composition import answers, audited
 from robustcl.composition.asked import attack_of, attack_table
-from robustcl.composition.data import keep_looked_through
 from robustcl.composition.folder import make_out, only_one
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.results import Results, environment
 from robustcl.composition.run import Run, check_device
 from robustcl.composition.stages import Say
-from robustcl.data.held import open_source
 from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
-from robustcl.evaluate import artifacts, resolved, scaled, shards, soundness
-from robustcl.evaluate.classifier import of_model
+from robustcl.evaluate import artifacts, resolved, scaled, shards
 from robustcl.evaluate.journal import Key
 from robustcl.evaluate.judge import Judge, Members, check_item
 from robustcl.evaluate.likeness import content, likeness
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.work import WHOLE, Work
-from robustcl.nn import outside
 from robustcl.protocols import DatasetPlugin
 from robustcl.recipe import Use
 from robustcl.rng import Rng
@@ -205,16 +200,10 @@ def _open(asked: ModelQuestion, engine: Engine, say: Say) -> _Subject:
     if asked.data_dir is not None and ":" in asked.dataset:
         raise UsageError(f"--dataset {asked.dataset} names its files already: leave out --data-dir {asked.data_dir}")
     options = {"path": asked.data_dir} if asked.data_dir else {}
-    dataset = parts.make("dataset", Use(use=asked.dataset, **options), "--dataset").plugin
     tables = [attack_table(attack, "--attack") for attack in asked.attacks]
     found = [attack_of(table, parts, "--attack") for table in tables]
-    source = open_source(dataset, "test")
-    images = keep_looked_through(source, engine.device)
-    model = outside.build(asked.model, asked.weights, len(class_names(dataset)), say=say)
-    engine.place(model, ours=False)
-    classifier = of_model(model)
-    first = images.fetch(torch.arange(min(images.samples, asked.block), device=images.device))
-    outputs = soundness.check(classifier, first, images.labels)
+    opened = open_model(asked.model, asked.weights, Use(use=asked.dataset, **options), engine, parts, say)
+    outputs, images = opened.outputs(asked.block), opened.images
     attacks = [
         (attack.name, scaled.members(attack.plugin, outputs, ball), parts.resolved(table))
         for attack, table in zip(found, tables, strict=True)
@@ -225,8 +214,8 @@ def _open(asked: ModelQuestion, engine: Engine, say: Say) -> _Subject:
     ]
     for _, members, _ in attacks:
         check_item(members, tuple(images.item))
-    judge = Judge(classifier, ball, Rng(asked.seed, "evaluate", PROTOCOL), engine.autocast)
+    judge = Judge(opened.classifier, ball, Rng(asked.seed, "evaluate", PROTOCOL), engine.autocast)
     return _Subject(
-        asked, ball, engine, parts, dataset, images, judge, likeness(model), content(images), attacks, ran,
-        tuple(getattr(source, "remarks", ())),
+        asked, ball, engine, parts, opened.dataset, images, judge, likeness(opened.model), content(images), attacks,
+        ran, tuple(getattr(opened.source, "remarks", ())),
     )  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustcl.analysis import opponents
+from robustcl.analysis.outside import place_model
 from robustcl.audit.rivals import Surrogate
 from robustcl.composition.stages import Say
 from robustcl.errors import UsageError
-from robustcl.evaluate.classifier import Classifier, of_model
-from robustcl.nn import outside
+from robustcl.evaluate.classifier import of_model
 from robustcl.train.engine import Engine
 
 _FLAGS = ("--surrogate", "--surrogate-weights")
@@ -44,7 +44,7 @@ def open_surrogate(
     if not folder.is_dir():
         if ":" not in spec:
             raise UsageError(f"--surrogate {spec}: there is no such run; name its folder, or write module:function")
-        return spec, place_model(spec, weights, classes, engine, _FLAGS, say)
+        return spec, of_model(place_model(spec, weights, classes, engine, _FLAGS, say))
     if weights is not None:
         raise UsageError(f"--surrogate-weights: the run {spec} has weights of its own; leave them out")
     if audited is not None and folder.resolve() == audited.resolve():
@@ -56,17 +56,3 @@ def open_surrogate(
             f"{classes} of {dataset}; name a model of the same task"
         )
     return f"{spec} ({found.name})", found.classifier
-
-
-def place_model(
-    spec: str,
-    weights: Path | None,
-    classes: int,
-    engine: Engine,
-    flags: tuple[str, str] = outside.FLAGS,
-    say: outside.Say = lambda sentence: None,
-) -> Classifier:
-    """Return the classifier of "module:function" on the engine's device; errors as ``open_surrogate``, of ``flags``."""
-    model = outside.build(spec, weights, classes, flags, say)
-    engine.place(model, ours=False)
-    return of_model(model)

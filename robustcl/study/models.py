@@ -10,15 +10,11 @@ from typing import Any
 
 import torch
 
+from robustcl.analysis.outside import open_model
 from robustcl.composition.asked import check_attack, needs_of
 from robustcl.composition.judging import ball_of
-from robustcl.composition.parts import Parts
-from robustcl.data.held import keep, open_source
-from robustcl.data.promises import class_names
 from robustcl.disk import make_folder
 from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
-from robustcl.evaluate import soundness
-from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.likeness import likeness
 from robustcl.evaluate.observer import Reading
 from robustcl.nn import outside
@@ -61,19 +57,14 @@ class ModelBench:
             DataError: logits that are not finite, or labels that the model has no output for.
             WeightsError: weights that are not safetensors, or of another model.
         """
-        plugin = Parts().make("dataset", self.dataset, "--dataset").plugin
-        test = keep(open_source(plugin, "test"), self.engine.device)
-        module = outside.build(model.spec, model.weights, len(class_names(plugin)), say=say)
-        self.engine.place(module, ours=False)
-        classifier = of_model(module)
-        first = torch.arange(min(test.samples, _BLOCK), device=test.device)
-        outputs = soundness.check(classifier, test.fetch(first), test.labels)
+        found = open_model(model.spec, model.weights, self.dataset, self.engine, say=say)
+        outputs, test = found.outputs(_BLOCK), found.images
         judged = Judged(
-            classifier=classifier, ball=self.ball, engine=self.engine, test=test, block=_BLOCK, outputs=outputs,
+            classifier=found.classifier, ball=self.ball, engine=self.engine, test=test, block=_BLOCK, outputs=outputs,
             index=torch.arange(min(test.samples, self.samples or test.samples), device=test.device),
             rng=Rng(seed, "study", "model"),
         )  # fmt: skip
-        return judged, likeness(module)
+        return judged, likeness(found.model)
 
 
 def parse_models(models: Sequence[str], weights: Sequence[str]) -> dict[str, ModelSource]:
