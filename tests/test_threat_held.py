@@ -126,6 +126,9 @@ def test_scales_at_which_a_cut_move_has_its_length() -> None:
     begun = column(0.3, 0.05, 0.3)
     found = newton.scale_in_range([cut, two], begun, eps, eps)
     assert found[:, 0].tolist() == pytest.approx([0.8, 0.1, 1.0])
+    long = newton.Known(column(2.0, 0.0), torch.tensor([1]), torch.tensor([3.0]).double(), torch.tensor([3.0]).double())
+    found = newton.scale_in_range([long], column(0.1, 0.1), column(1.5, 2.0), column(1.5, 2.0))
+    assert found[:, 0].tolist() == pytest.approx([0.75, 2 / 3])
 
 
 @pytest.mark.parametrize(("size", "room", "eps", "expected"), [
@@ -287,3 +290,42 @@ def test_half_precision_is_projected_in_single_and_stays_in_the_range() -> None:
             assert found.dtype == dtype
             assert torch.equal(found, project(adv.float(), x.float(), 0.7, (0.0, 1.0)).to(dtype).clamp(0.0, 1.0))
             assert project(x[:0], x[:0], 0.7, (0.0, 1.0)).shape == (0, 4)
+
+
+def test_rows_of_any_size_are_scaled_each_by_itself() -> None:
+    size = torch.tensor([[3.0, 4.0], [3e200, 4e200], [3e-200, 4e-200]], dtype=torch.float64)
+    eps = column(1.0, 1e200, 1e-200)
+    expected = torch.tensor([[0.6, 0.8]], dtype=torch.float64) * eps
+    torch.testing.assert_close(newton.scaled_to_length(size, size, eps) / eps, expected / eps, rtol=1e-14, atol=0)
+    room = torch.tensor([[0.0, 4.0], [0.3e200, 4e200], [3e-200, 0.4e-200]], dtype=torch.float64)
+    found = newton.scaled_to_length(size, room, column(1.0, 0.5e200, 0.5e-200)) / eps
+    torch.testing.assert_close(
+        found, torch.tensor([[0.0, 1.0], [0.3, 0.4], [0.3, 0.4]], dtype=torch.float64), rtol=1e-14, atol=0
+    )
+    several = newton.thresholded_to_length(
+        torch.tensor([[3.0, 2.0, 0.5], [1e30, 1e30, 0.0], [3.0, 2.0, 1.0]], dtype=torch.float64),
+        torch.tensor([[0.5, 2.0, 0.5], [1e30, 1e30, 0.0], [0.25, 0.25, 1.0]], dtype=torch.float64),
+        column(1.0, 1.0, 1.0),
+    )
+    assert several.tolist() == [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.25, 0.25, 0.5]]
+
+
+def test_room_is_counted_from_either_end_of_any_range() -> None:
+    """The last two origins lie outside: where there is no room, none is taken."""
+    x = torch.tensor([[0.5, -0.5, 2.25, -1.5]])
+    adv = torch.tensor([[4.0, -3.0, 3.0, -2.0]])
+    known = newton.known_entries(adv, x, (-1.0, 2.0))
+    assert known.size.tolist() == [3.5, 2.5, 0.75, 0.5]
+    assert known.room.tolist() == [1.5, 0.5, 0.0, 0.0]
+    assert known.free.tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("project", PROJECTIONS)
+def test_points_in_a_range_that_begins_anywhere(project: Callable[..., Tensor]) -> None:
+    """Shifted and stretched inputs have shifted and stretched points: 0 and 1 are no special ends."""
+    x, eps = drawn(3, 6, dtype=torch.float64), torch.tensor([0.5, 1.0, 0.25])
+    adv = x + 4.0 * (drawn(4, 6, dtype=torch.float64)[1:] - 0.4)
+    expected = project(adv, x, eps, (0.0, 1.0))
+    for scale, shift in ((3.0, -1.0), (0.5, 7.0), (2.0, -20.0)):
+        found = project(adv * scale + shift, x * scale + shift, eps * scale, (shift, shift + scale))
+        torch.testing.assert_close((found - shift) / scale, expected, rtol=1e-9, atol=1e-9)
