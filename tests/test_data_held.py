@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from robustcl.data import held, streamed
+from robustcl.data.arrays import ArraySource
 from robustcl.data.held import Held, keep
 from robustcl.data.streamed import Streamed, as_pixels, fetch
 from robustcl.errors import DataError
@@ -22,6 +23,7 @@ class Counted:
             setattr(self, name, value)
 
     def fetch(self, index: Tensor) -> Tensor:
+        assert index.dtype == torch.int64
         self.asked.append(index.tolist())
         number = index.to(torch.float64)[:, None, None, None].expand(len(index), *self.item)
         return (number if self.dtype == torch.uint8 else number / 255).to(self.dtype)
@@ -122,3 +124,33 @@ def test_both_ends_of_the_range_are_images() -> None:
 ])  # fmt: skip
 def test_images_are_named_by_their_numbers(index: list[int], said: str) -> None:
     assert streamed._images(torch.tensor(index, dtype=torch.int64)) == said
+
+
+def test_before_a_split_is_kept_one_image_is_asked_for() -> None:
+    for samples, asked in ((0, [[]]), (1, [[0]]), (5, [[0]])):
+        source = Counted(samples)
+        assert isinstance(keep(source, limit=-1), Streamed)
+        assert source.asked == asked
+    kept = Counted(2)
+    keep(kept)
+    assert kept.asked == [[0], [0], [0, 1]]
+
+
+def test_an_array_in_memory_is_held_where_it_lies_whatever_its_size() -> None:
+    images = torch.arange(5 * 12, dtype=torch.uint8).view(5, 2, 3, 2).permute(0, 3, 1, 2)
+    kept = keep(ArraySource(images, torch.zeros(5, dtype=torch.int64)), limit=0)
+    assert isinstance(kept, Held)
+    assert kept.images.data_ptr() == images.data_ptr()
+    assert kept.fetch(torch.tensor([4, 1])).is_contiguous()
+    assert torch.equal(kept.fetch(torch.tensor([4, 1])), images[[4, 1]].float() / 255)
+
+
+@pytest.mark.parametrize("where", ["array", "disk"])
+def test_what_goes_to_another_device_is_held_there_up_to_the_limit_alone(where: str) -> None:
+    """Neither what lies in memory nor what is quickly read is of use there."""
+    array = ArraySource(torch.zeros(5, 1, 2, 2, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))
+    source = array if where == "array" else Counted(5, on_disk=True)
+    split = keep(source, "meta", limit=19)
+    assert isinstance(split, Streamed)
+    assert split.workers == streamed.WORKERS
+    assert split.labels.device.type == "meta"

@@ -329,3 +329,10 @@ def test_points_in_a_range_that_begins_anywhere(project: Callable[..., Tensor]) 
     for scale, shift in ((3.0, -1.0), (0.5, 7.0), (2.0, -20.0)):
         found = project(adv * scale + shift, x * scale + shift, eps * scale, (shift, shift + scale))
         torch.testing.assert_close((found - shift) / scale, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_scale_stays_where_rounding_leaves_nothing_of_the_radius() -> None:
+    """The first entry is full and fills the radius by itself, and a few units more."""
+    size, room = (torch.tensor([each], dtype=torch.float64) for each in ([4.0, 1.0], [1.0 + 8 * EPS, 1.0]))
+    found = newton._scale(size, room, column(1.0), column(0.0), column(0.5))
+    assert found.tolist() == [[0.5]]
