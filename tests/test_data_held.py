@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -154,3 +156,87 @@ def test_what_goes_to_another_device_is_held_there_up_to_the_limit_alone(where: 
     assert isinstance(split, Streamed)
     assert split.workers == streamed.WORKERS
     assert split.labels.device.type == "meta"
+
+
+class Torn(Counted):
+    """A source of which image 3 cannot be read, or no two images at once."""
+
+    def __init__(self, lonely: bool = False) -> None:
+        super().__init__(6)
+        self.lonely = lonely
+
+    def fetch(self, index: Tensor) -> Tensor:
+        if (self.lonely and len(index) > 1) or (not self.lonely and 3 in index.tolist()):
+            raise ValueError("torn")
+        return super().fetch(index)
+
+
+def test_images_that_can_be_read_are_read_whatever_becomes_of_others() -> None:
+    order = [torch.tensor([5, 1]), torch.tensor([2, 3, 4]), torch.tensor([3]), torch.tensor([0])]
+    found = [(index.tolist(), images, lost) for index, images, lost in streamed.read_all(Torn(), order)]
+    assert [index for index, _, _ in found] == [[5, 1], [2, 4], [], [0]]
+    assert [images.flatten(1)[:, 0].tolist() for _, images, _ in found] == [[5, 1], [2, 4], [], [0]]
+    assert [tuple(images.shape[1:]) for _, images, _ in found] == [(1, 2, 2)] * 4
+    assert [list(lost) for _, _, lost in found] == [[], [3], [3], []]
+    assert "the data source Torn fails to give image 3" in found[1][2][3]
+    ((index, images, lost),) = streamed.read_all(Torn(lonely=True), order[:1])
+    assert (index.tolist(), tuple(images.shape), list(lost)) == ([], (0, 1, 2, 2), [5, 1])
+    assert all("fails to give 2 images from 1 to 5" in said for said in lost.values())
+    with pytest.raises(DataError, match="the data source Torn fails to give 3 images from 2 to 4"):
+        list(streamed.read_ahead(Torn(), order, 0))
+
+
+def test_workers_read_where_a_source_says_that_it_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(streamed, "WORKERS", 3)
+    monkeypatch.setattr(streamed, "read_ahead", lambda source, order, workers: asked.append(workers))
+    monkeypatch.setattr(streamed, "_loaded", lambda batches, workers: iter(asked.append(workers) or []))
+    for source in (Counted(2), Counted(2, decodes=False), Counted(2, decodes=True)):
+        streamed.decoded(source, [])
+        list(streamed.read_all(source, []))
+    assert asked == [0, 0, 0, 0, 3, 3]
+
+
+@pytest.mark.parametrize("values", [(-0.001, 0.5), (0.5, 1.001), (-0.001, 1.001), (float("nan"), 0.5)])
+def test_either_end_is_looked_at(values: tuple[float, float]) -> None:
+    with pytest.raises(DataError, match="give floats in"):
+        checked(Wrong(torch.tensor(values).repeat(4).view(2, 1, 2, 2)), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(("rank", "told", "opens"), [(0, None, 1), (1, None, 1), (1, DataError("no disk"), 0)])
+def test_the_first_rank_opens_before_the_others_and_all_hear_of_its_error(
+    rank: int, told: DataError | None, opens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    events: list[str] = []
+
+    def split(dataset: object, name: str) -> Counted:
+        asked.append((dataset, name))
+        events.append("open")
+        return Counted(1)
+
+    def hear(error: object) -> object:
+        events.append("hear")
+        return told if rank else error
+
+    dataset: Any = object()
+    monkeypatch.setattr(held, "rank", lambda: rank)
+    monkeypatch.setattr(held, "from_first", hear)
+    monkeypatch.setattr(held, "open_split", split)
+    if told is None:
+        assert isinstance(held.opened(dataset, "test"), Counted)
+    else:
+        with pytest.raises(DataError, match="no disk"):
+            held.opened(dataset, "test")
+    assert asked == [(dataset, "test")] * opens
+    assert events == (["open", "hear"] if rank == 0 else ["hear", "open"][: 1 + opens])
+
+
+def test_an_error_of_the_first_rank_is_raised_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def split(dataset: object, name: str) -> Counted:
+        raise DataError("no such split")
+
+    monkeypatch.setattr(held, "open_split", split)
+    nothing: Any = None
+    with pytest.raises(DataError, match="no such split"):
+        held.opened(nothing, "test")
