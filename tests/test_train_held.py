@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import statistics
 import threading
 from types import SimpleNamespace
 
@@ -14,10 +16,10 @@ from torch import nn
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
 from robustcl.options.duration import Progress
-from robustcl.train import companions, interrupt
+from robustcl.train import companions, falling, interrupt
 from robustcl.train import engine as engines
-from robustcl.train.encoders import ONLINE, Encoders
-from robustcl.train.falling import still_falling
+from robustcl.train.encoders import ONLINE, Encoders, at_least_float32
+from robustcl.train.falling import LossCurve, still_falling
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.pairs import EpochMeans, refuse_without_positives
 from robustcl.train.plan import EmaPlan
@@ -171,6 +173,56 @@ def test_only_the_online_encoder_learns_and_the_surroundings_are_left_as_they_ar
             assert named.embed(x, name, "main", frozenset({"h"}), "train").h.requires_grad == graph
 
 
+def routed(*routes: str) -> Encoder:
+    """Return an encoder whose branches scale by 1, 2, ..., in the order of their names."""
+    made = Encoder(Flat(), 4, item=(1, 2, 2), routes=routes)
+    for number, route in enumerate(routes, start=1):
+        nn.init.constant_(made.backbone.norm.branch(route).weight, float(number))  # type: ignore[union-attr, operator]
+    return made
+
+
+@pytest.mark.parametrize("leading", [(), (3,), (3, 2)])
+def test_axes_before_the_item_are_rows_and_stand_where_they_stood(leading: tuple[int, ...]) -> None:
+    named = Encoders(routed("clean", "adv"), {}, {})
+    rows = torch.rand(2 * 3 * 2, 1, 2, 2)
+    x = rows if not leading else rows.view(-1, *leading, 1, 2, 2)
+    for route, scale in (("clean", 1.0), ("adv", 2.0)):
+        found = named.embed(x, ONLINE, route, frozenset({"h"}), "eval").h
+        assert found.shape == (*x.shape[:-3], 4)
+        torch.testing.assert_close(found.reshape(-1, 4), scale * rows.flatten(1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("routes", "asked", "scale"), [
+    (("main",), "adv", 1.0), (("main", "adv"), "adv", 2.0), (("main", "adv"), "main", 1.0),
+    (("adv", "x"), "clean", 1.0),
+])  # fmt: skip
+def test_a_frozen_encoder_takes_its_own_route_in_eval_mode(routes: tuple[str, ...], asked: str, scale: float) -> None:
+    named = Encoders(routed("clean", "adv"), {"teacher": routed(*routes)}, {})
+    x = torch.rand(5, 1, 2, 2)
+    for mode in ("train", "batch", "eval"):
+        found = named.embed(x, "teacher", asked, frozenset({"h"}), mode).h
+        torch.testing.assert_close(found, scale * x.flatten(1), rtol=1e-4, atol=1e-4)
+    assert int(named["teacher"].backbone.norm.num_batches_tracked) == 0  # type: ignore[union-attr, arg-type]
+
+
+def test_the_online_encoder_embeds_in_the_mode_that_is_asked_for() -> None:
+    named = Encoders(routed("clean", "adv"), {}, {})
+    x = torch.rand(5, 1, 2, 2)
+    centred = x.flatten(1) - x.flatten(1).mean(0)
+    norm = named[ONLINE].backbone.norm
+    for mode, batch, counted in (("eval", False, 0), ("batch", True, 0), ("train", True, 1)):
+        found = named.embed_constant(x, ONLINE, "clean", frozenset({"h"}), mode)
+        assert not found.h.requires_grad
+        expected = centred / (centred.square().mean(0) + 1e-5).sqrt() if batch else x.flatten(1)
+        torch.testing.assert_close(found.h, expected, rtol=1e-4, atol=1e-4)
+        assert int(norm.num_batches_tracked) == counted  # type: ignore[union-attr, arg-type]
+    plain = named.embed_constant(x, ONLINE, "clean", frozenset({"h"})).h
+    again = named.embed_constant(x, ONLINE, "clean", frozenset({"h"}), "eval").h
+    assert torch.equal(plain, again), "eval is what is meant where nothing is said"
+    with pytest.raises(UsageError, match="the route 'other' is unknown"):
+        named.embed(x, ONLINE, "other", frozenset({"h"}), "eval")
+
+
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("buffers", [False, True])
 def test_a_follower_moves_at_its_turn_and_takes_statistics_where_it_says_so(before: bool, buffers: bool) -> None:
@@ -228,3 +280,57 @@ def test_means_of_an_epoch_are_over_its_steps_and_begin_anew() -> None:
     assert means.take() == {}
     means.add({"pairs/a/positive": 7.0})
     assert (means.sums, means.steps) == ({"pairs/a/positive": 7.0}, 1)
+
+
+def test_a_follower_whose_turn_it_is_not_holds_nobody_up() -> None:
+    named = encoders(first=EmaPlan(ONLINE, 0.5, True, False), second=EmaPlan(ONLINE, 0.5, False, False))
+    with torch.no_grad():
+        named[ONLINE].backbone.norm.weight.fill_(3.0)  # type: ignore[union-attr, operator]
+    named.follow(Progress(0, 10, 0.0, 1.0), before_optimiser=False)
+    moved = [float(named[name].backbone.norm.weight[0]) for name in ("first", "second")]  # type: ignore[union-attr, index]
+    assert moved == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("dtype", "becomes"), [
+    (torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float32, torch.float32),
+    (torch.float64, torch.float64),
+])  # fmt: skip
+def test_verdicts_are_of_single_precision_at_least(dtype: torch.dtype, becomes: torch.dtype) -> None:
+    value = torch.tensor([0.5], dtype=dtype)
+    assert at_least_float32(value).dtype == becomes
+    assert at_least_float32(value).tolist() == [0.5]
+
+
+def test_a_curve_keeps_the_first_loss_and_the_mean_and_time_of_each_epoch() -> None:
+    curve = LossCurve()
+    for loss, rate in ((4.0, 0.5), (2.0, 0.25)):
+        curve.add(loss, rate)
+    assert (curve.first, curve.sum, curve.time, curve.steps) == (4.0, 6.0, 0.75, 2)
+    curve.end_epoch()
+    assert (curve.sum, curve.time, curve.steps) == (0.0, 0.0, 0)
+    for loss in (5.0, 3.0, 1.0, 1.0):
+        curve.add(loss, 0.125)
+    curve.end_epoch()
+    assert curve.facts() == {"first": 4.0, "losses": [3.0, 2.5], "times": [0.75, 0.5]}
+    curve.end_epoch()
+    assert curve.facts() == {"first": 4.0, "losses": [3.0, 2.5, 0.0], "times": [0.75, 0.5, 0.0]}
+
+
+def test_means_and_errors_by_hand() -> None:
+    assert still_falling(1.0, [], [1.0]) is None
+    assert falling._mean([3.0, 5.0, 100.0], [0.0, 0.0, 1.0], [0, 1]) == 4.0
+    assert falling._mean([3.0, 5.0, 100.0], [1.0, 3.0, 1.0], [0, 1]) == 4.5
+    assert falling._error([1.0, 5.0, 2.0], [0, 1], [2]) == 0.0, "three epochs tell nothing of scatter"
+    losses = [9.0, 4.0, 7.0, 1.0, 3.0, 2.0]
+    steps = [3.0, -6.0, 2.0, -1.0]  # from the second to the last
+    expected = statistics.stdev(steps) * math.sqrt(0.5 * (1 / 2 + 1 / 3))
+    assert falling._error(losses, [1, 2], [3, 4, 5]) == pytest.approx(expected, rel=1e-15)
+    assert falling._error(losses, [2, 3], [4, 5]) == pytest.approx(statistics.stdev(steps[1:]) * 0.5**0.5, rel=1e-15)
+
+
+@pytest.mark.parametrize(("times", "late", "early"), [
+    ([1.0], [0], []), ([1.0, 1.0], [1], [0]), ([1.0] * 4, [3], [2]), ([1.0] * 8, [6, 7], [4, 5]),
+    ([1.0, 0.0], [0, 1], []), ([0.0, 1.0], [1], [0]), ([95.0, 5.0], [1], [0]), ([95.1, 4.9], [0, 1], []),
+])  # fmt: skip
+def test_quarters_are_of_the_time_and_hold_an_epoch_each(times: list[float], late: list[int], early: list[int]) -> None:
+    assert falling._quarters(times, sum(times)) == (late, early)
