@@ -334,3 +334,28 @@ def test_means_and_errors_by_hand() -> None:
 ])  # fmt: skip
 def test_quarters_are_of_the_time_and_hold_an_epoch_each(times: list[float], late: list[int], early: list[int]) -> None:
     assert falling._quarters(times, sum(times)) == (late, early)
+
+
+@pytest.mark.parametrize(("sent", "ends"), [
+    ((), False), ((signal.SIGINT,), False), ((signal.SIGINT, signal.SIGINT), True), ((signal.SIGTERM,), False),
+    ((signal.SIGTERM, signal.SIGINT), True), ((signal.SIGINT, signal.SIGTERM), False),
+    ((signal.SIGTERM, signal.SIGTERM), False),
+])  # fmt: skip
+@pytest.mark.parametrize("patience", [None, 600.0])
+def test_a_signal_is_remembered_and_a_ctrl_c_after_it_ends(
+    sent: tuple[signal.Signals, ...], ends: bool, patience: float | None
+) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    asked = Interrupt(patience)
+    raised = False
+    try:
+        with asked:
+            assert patience is None or listener().daemon
+            for number in sent:
+                signal.raise_signal(number)
+            assert asked.asked(torch.device("cpu")) == bool(sent)
+    except KeyboardInterrupt:
+        raised = True
+    assert raised == ends
+    assert asked.number == (None if not sent else sent[0] if ends else sent[-1])
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
