@@ -192,7 +192,7 @@ def test_workers_read_where_a_source_says_that_it_decodes(monkeypatch: pytest.Mo
     monkeypatch.setattr(streamed, "read_ahead", lambda source, order, workers: asked.append(workers))
     monkeypatch.setattr(streamed, "_loaded", lambda batches, workers: iter(asked.append(workers) or []))
     for source in (Counted(2), Counted(2, decodes=False), Counted(2, decodes=True)):
-        streamed.decoded(source, [])
+        streamed.decode(source, [])
         list(streamed.read_all(source, []))
     assert asked == [0, 0, 0, 0, 3, 3]
 
@@ -200,7 +200,7 @@ def test_workers_read_where_a_source_says_that_it_decodes(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("values", [(-0.001, 0.5), (0.5, 1.001), (-0.001, 1.001), (float("nan"), 0.5)])
 def test_either_end_is_looked_at(values: tuple[float, float]) -> None:
     with pytest.raises(DataError, match="give floats in"):
-        checked(Wrong(torch.tensor(values).repeat(4).view(2, 1, 2, 2)), torch.tensor([0, 1]))
+        fetch(Wrong(torch.tensor(values).repeat(4).view(2, 1, 2, 2)), torch.tensor([0, 1]))
 
 
 @pytest.mark.parametrize(("rank", "told", "opens"), [(0, None, 1), (1, None, 1), (1, DataError("no disk"), 0)])
@@ -224,10 +224,10 @@ def test_the_first_rank_opens_before_the_others_and_all_hear_of_its_error(
     monkeypatch.setattr(held, "from_first", hear)
     monkeypatch.setattr(held, "open_split", split)
     if told is None:
-        assert isinstance(held.opened(dataset, "test"), Counted)
+        assert isinstance(held.open_source(dataset, "test"), Counted)
     else:
         with pytest.raises(DataError, match="no disk"):
-            held.opened(dataset, "test")
+            held.open_source(dataset, "test")
     assert asked == [(dataset, "test")] * opens
     assert events == (["open", "hear"] if rank == 0 else ["hear", "open"][: 1 + opens])
 
@@ -239,4 +239,4 @@ def test_an_error_of_the_first_rank_is_raised_there_too(monkeypatch: pytest.Monk
     monkeypatch.setattr(held, "open_split", split)
     nothing: Any = None
     with pytest.raises(DataError, match="no such split"):
-        held.opened(nothing, "test")
+        held.open_source(nothing, "test")
