@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from one_step import TINY, stage_run
+from torch import nn
 
+from robustcl import compose
 from robustcl.nn.encoder import build_encoder
 from robustcl.nn.projector import Projector
 from robustcl.rng import Rng
@@ -15,6 +20,7 @@ from robustcl.testing import make_embedding, make_scene
 from robustcl.testing.builders import DIMS
 from robustcl.train.encoders import ONLINE, freeze_idle
 from robustcl.train.falling import _error
+from robustcl.types import Dims
 from robustcl_plugins.encoders.resnet_small import ResNetSmall
 from robustcl_plugins.selectors.fnc import FNC
 
@@ -59,3 +65,22 @@ def test_the_error_of_a_fall_by_hand() -> None:
     # Steps 1, 2, -1, 0 have the mean 0.5 and the variance 5 / 3; sizes are 2 and 3.
     assert _error(losses, [0, 1], [2, 3, 4]) == pytest.approx((5 / 3) ** 0.5 * (0.5 * (1 / 2 + 1 / 3)) ** 0.5)
     assert _error(losses, [0], [1, 2]) == 0.0
+
+
+def test_heads_are_drawn_from_a_stream_of_each_part_s_own(tmp_path: Path) -> None:
+    composition = compose(recipe="rotation", budget="smoke", overrides=TINY)
+    run = stage_run(composition, composition.stages[0], tmp_path)
+    online = run.encoders.online
+    dims = Dims(online.features, online.projection, online.classes, (), run.images.item, run.images.samples)
+    parts = {
+        id(part.plugin): (number, part.plugin) for number, part in enumerate(run.plan.parts())
+    }  # the last one counts
+    heads = [(number, plugin) for number, plugin in parts.values() if isinstance(plugin, nn.Module)]
+    assert heads
+    for number, plugin in heads:
+        again: Any = copy.deepcopy(plugin)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.rng.child("build", number).seed())
+            again.build(dims)
+        state = plugin.state_dict()
+        assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())

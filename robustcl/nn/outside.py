@@ -56,7 +56,7 @@ def build(
         WeightsError: the weights are no whole safetensors file, or of another model.
     """
     module, _, name = spec.partition(":")
-    if not module or not name or (module != TORCHVISION and not all(part.isidentifier() for part in module.split("."))):
+    if not name or (module != TORCHVISION and not all(part.isidentifier() for part in module.split("."))):
         raise UsageError(
             f'{flags[0]} {spec}: write module:function, e.g. "my_module:build" for my_module.py in this folder, or '
             "torchvision:resnet18"
