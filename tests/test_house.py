@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import house
@@ -56,3 +57,12 @@ def test_a_room_stands_above_what_it_uses() -> None:
     order = house.levels(graph)
     assert all(order.index(room) < order.index(other) for room, others in graph.items() for other in others)
     assert order[-1] in {"errors", "ratio"}
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    found: dict[str, list[str]] = {}
+    for path in (house.ROOT / "robustcl").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(path.name)
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}

@@ -30,7 +30,7 @@ from robustcl.protocols import PerturbationGenerator
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class JudgedInputs:
     """What an evaluation found: the outcome of each input x (n, *item), in order, and the inputs that fooled.
 
     ``pending`` are outcomes that an earlier call wrote into the journal, whose inputs are not in ``adversarial``.
@@ -46,7 +46,7 @@ class Verdicts:
 def run(
     attack: BoundAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None, target: Target = None,
     only: str | None = None,
-) -> Verdicts:  # fmt: skip
+) -> JudgedInputs:  # fmt: skip
     """Judge every input that the journal does not know yet; ``only``: by one member of the attack alone."""
     if attack.subject.mode != JUDGING:
         raise UsageError(f'verdicts in mode = "{attack.subject.mode}" depend on the batch: evaluate in "eval"')
@@ -89,10 +89,10 @@ def run(
     if attack.verbose:
         telling.accuracies(journal, key, outcomes, [name for name, _ in members])
         telling.targets(outcomes, images.aim)
-    return Verdicts(outcomes, judge.adversarial, pending, images, members)
+    return JudgedInputs(outcomes, judge.adversarial, pending, images, members)
 
 
-def alone(attack: BoundAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None) -> dict[str, Verdicts]:
+def alone(attack: BoundAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None) -> dict[str, JudgedInputs]:
     """Judge by each member of the attack alone: its name -> what it found."""
     clean = given.inputs(x, y, attack.ball, f"robustcl.attacks {attack.made.name}")
     home, some = given.device_of(attack.subject.model) or clean.device, slice(0, given.block(bs, len(clean)))
@@ -100,7 +100,7 @@ def alone(attack: BoundAttack, x: Tensor, y: Tensor, bs: int, path: Path | str |
     return {name: run(attack, x, y, bs, path, only=name) for name, _ in attack.members(classes)}
 
 
-def adversarial(attack: BoundAttack, found: Verdicts) -> tuple[Tensor, Tensor]:
+def adversarial(attack: BoundAttack, found: JudgedInputs) -> tuple[Tensor, Tensor]:
     """Return adversarial inputs (n, *item) and the classes (n,) predicted for them.
 
     The journal keeps verdicts and no inputs: those of ``pending`` are made again by the member that found them.
