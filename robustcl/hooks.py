@@ -156,7 +156,10 @@ def misspelt(kind: str, cls: type, known: Collection[str]) -> list[str]:
     """Return, as parts of a sentence, which names of a class are nearly a hook's; ``known`` are right."""
     hooks = [name for name in dir(HOOKS[kind]) if not name.startswith("_")]
     own = {name for base in cls.__mro__ if base is not object for name in vars(base) if not name.startswith("_")}
-    near = {name: difflib.get_close_matches(name, hooks, 1, _NEAR) for name in sorted(own - {*hooks, *known})}
+    near = {
+        name: difflib.get_close_matches(name, [hook for hook in hooks if _alike(kind, hook, cls, name)], 1, _NEAR)
+        for name in sorted(own - {*hooks, *known})
+    }
     return [
         f"has {name!r}, which nothing reads: did you mean {close[0]!r}? (else begin it with _)"
         for name, close in near.items()
@@ -167,6 +170,14 @@ def misspelt(kind: str, cls: type, known: Collection[str]) -> list[str]:
 _NEAR = 0.85
 """Of difflib's ratio: one letter of seven is wrong, missing or exchanged."""
 
+_OPTIONS = frozenset({"target", "eot", "steps", "step_size"})
+"""Options by nature: the recipe's reader refuses a misspelt one, and ``step`` is a good name of one's own."""
+
+
+def _alike(kind: str, hook: str, cls: type, name: str) -> bool:
+    """Say whether a hook could be meant by a name: a method by a method, a value by a value."""
+    return hook not in _OPTIONS and callable(getattr(HOOKS[kind], hook)) == callable(getattr(cls, name))
+
 
 class _Hooks:
     def __init__(self, plugin: object, hooks: type[PluginHooks]) -> None:
@@ -176,6 +187,7 @@ class _Hooks:
         if name.startswith("__"):
             raise AttributeError(name)
         default = getattr(self._defaults, name)
-        if hasattr(self._plugin, name):
-            return getattr(self._plugin, name)
-        return functools.partial(default, self._plugin) if callable(default) else default
+        own = getattr(self._plugin, name, default)
+        if not callable(default):
+            return own
+        return functools.partial(default, self._plugin) if own is None or own is default else own

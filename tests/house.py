@@ -86,7 +86,8 @@ def _imported(path: Path, known: Collection[str]) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
-                yield from (each for each in (name if name in known else node.module,) if each in known)
+                if name in known or node.module in known:
+                    yield name if name in known else node.module
 
 
 def _reached(name: str, graph: Graph) -> set[str]:

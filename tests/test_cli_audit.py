@@ -19,8 +19,13 @@ from zoo.honest import mlp, trained
 from zoo.images import digits
 from zoo.masked import Quantised
 
+from robustcl import compose
 from robustcl.analysis.again import evaluate_again
+from robustcl.analysis.audit import AuditedModel
+from robustcl.analysis.bare import ModelQuestion
+from robustcl.analysis.outside import OutsideModel
 from robustcl.composition import api, audited
+from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
@@ -264,3 +269,13 @@ def test_an_attack_that_is_named_is_the_recipes_with_its_options(robustcl: Audit
 
     assert set(judged()) == {"4/255"}
     assert judged() == judged(), "no row beside the recipe's own"
+
+
+@pytest.mark.parametrize("question", [AuditedModel, ModelQuestion])
+def test_files_that_are_named_twice_are_said(question: type[OutsideModel]) -> None:
+    said = re.escape("--dataset npz:i.npz names its files already: leave out --data-dir elsewhere")
+    with pytest.raises(UsageError, match=said):
+        question("module:build", "npz:i.npz", data_dir="elsewhere").data()
+    with pytest.raises(UsageError, match=said):
+        compose(recipe="at", dataset="npz:i.npz", data_dir="elsewhere")
+    assert question("module:build", "cifar10", data_dir="there").data().options == {"path": "there"}

@@ -58,7 +58,7 @@ def test_what_is_no_hook_is_an_error() -> None:
     ("wrong", "meant"), [("lockstp", "lockstep"), ("check_itm", "check_item"), ("constant", "constants")]
 )
 def test_a_misspelt_hook_is_refused(wrong: str, meant: str) -> None:
-    cls = type("Wrong", (Still,), {wrong: False})
+    cls = type("Wrong", (Still,), {wrong: (lambda self, item: None) if meant == "check_item" else False})
     with (
         pytest.raises(NotAPlugin, match=f"has '{wrong}', which nothing reads: did you mean '{meant}'"),
         registry.local("generator", "wrong", cls),
@@ -70,6 +70,31 @@ def test_a_misspelt_hook_is_refused(wrong: str, meant: str) -> None:
 def test_other_names_are_the_plugin_s_own_business(name: str) -> None:
     with registry.local("generator", "mine", type("Mine", (Still,), {name: False})):
         assert registry.get("generator", "mine")
+
+
+def test_helpers_of_one_s_own_are_no_misspellings() -> None:
+    class Mine(Still):
+        def step(self, x: Tensor) -> Tensor:
+            return x
+
+        def targets(self) -> int:
+            return 3
+
+        constant: ClassVar[Any] = staticmethod(lambda: 1.0)
+
+    with registry.local("generator", "mine", Mine):
+        assert registry.get("generator", "mine") is Mine
+
+
+def test_a_hook_that_is_none_is_left_out() -> None:
+    class Empty(Still):
+        check_item = None
+        grow = None
+        available = None
+
+    found = hooks.of(Empty(), GeneratorHooks)
+    found.check_item((1,))
+    assert (found.grow(2.0), found.available()) == ({}, None)
 
 
 def test_an_option_is_no_misspelling() -> None:

@@ -46,8 +46,9 @@ def test_every_combination_is_composed_or_refused_in_a_sentence(objective: str) 
 
 @pytest.mark.parametrize("objective", matrix.names("objective"))
 def test_what_composes_trains_a_finite_step(composed: list[matrix.Combination], objective: str) -> None:
-    wrong = {cell.command: fault for cell in composed if cell.objective == objective and (fault := fault_of(cell))}
-    assert not wrong
+    cells = [cell for cell in composed if cell.objective == objective]
+    assert cells
+    assert not {cell.command: fault for cell in cells if (fault := fault_of(cell))}
 
 
 def fault_of(cell: matrix.Combination) -> str | None:

@@ -13,12 +13,13 @@ from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.assembly import assemble
 from robustcl.composition.folder import read_lock, reopen
 from robustcl.composition.lock import digest
-from robustcl.composition.owners import Owners, of_lock, require
+from robustcl.composition.owners import LOCK, Owners, of_lock, require
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
 from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
+from robustcl.recipe import reading
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 
@@ -119,7 +120,7 @@ class Wanted:
 
 def _is_own(judged: RecipePlan, tables: Mapping[str, Any], folder: Path) -> bool:
     """Say whether a run is judged just as its own recipe says, however that was asked for."""
-    asked, written = tables["evaluate"], read_lock(folder)[0].get("evaluate", [])
+    asked, written = tables["evaluate"], reading.read(folder / LOCK).get("evaluate", [])
     if asked == written or _outline(asked) != _outline(written):
         return bool(asked == written)
     return digest(judged) == digest(reopen(folder)[0])

@@ -12,7 +12,7 @@ import torch
 
 from robustcl.analysis import other_threat, surrogates
 from robustcl.analysis.again import Wanted
-from robustcl.analysis.outside import open_model
+from robustcl.analysis.outside import OutsideModel, open_model
 from robustcl.analysis.subject import OpenRun, Subject, open_run
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
@@ -27,7 +27,6 @@ from robustcl.data.subset import Images
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import Outcome
-from robustcl.recipe import Use
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
@@ -62,24 +61,17 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class OutsideModel:
-    """Anybody's model, as the command line names it; ``weights`` is a safetensors file.
+class AuditedModel(OutsideModel):
+    """Anybody's model, to be audited.
 
     surrogate: another model, as "module:function" with ``surrogate_weights``, or the folder of a finished run.
     """
 
-    model: str
-    dataset: str
-    weights: Path | None = None
-    data_dir: str | None = None
-    norm: str = "Linf"
-    eps: str = "8/255"
-    seed: int = 0
     surrogate: str | None = None
     surrogate_weights: Path | None = None
 
 
-def of_outside(asked: OutsideModel, device: str = "auto", say: Say = lambda sentence: None) -> Opened:
+def of_outside(asked: AuditedModel, device: str = "auto", say: Say = lambda sentence: None) -> Opened:
     """Open a model that somebody else has trained, and the test images of a data set.
 
     Raises:
@@ -88,8 +80,7 @@ def of_outside(asked: OutsideModel, device: str = "auto", say: Say = lambda sent
     """
     check_device(device)
     engine, ball = Engine(device, 1), ball_of(asked.norm, asked.eps, "--eps")
-    options = {"path": asked.data_dir} if asked.data_dir else {}
-    opened = open_model(asked.model, asked.weights, Use(use=asked.dataset, **options), engine, say=say)
+    opened = open_model(asked.model, asked.weights, asked.data(), engine, say=say)
     others: tuple[Surrogate, ...] = ()
     if asked.surrogate is not None:
         weights, classes = asked.surrogate_weights, len(class_names(opened.dataset))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from robustcl.analysis.outside import open_model
+from robustcl.analysis.outside import OutsideModel, open_model
 from robustcl.composition import answers, audited
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.folder import make_out, only_one
@@ -30,7 +30,6 @@ from robustcl.evaluate.likeness import content, likeness
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.protocols import DatasetPlugin
-from robustcl.recipe import Use
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
@@ -41,20 +40,13 @@ PROTOCOL = "as-is"
 
 
 @dataclass(frozen=True, slots=True)
-class ModelQuestion:
-    """What is to be judged, as the command line says it; ``weights`` is a safetensors file."""
+class ModelQuestion(OutsideModel):
+    """Anybody's model, to be judged."""
 
-    model: str
-    dataset: str
-    weights: Path | None = None
-    data_dir: str | None = None
-    norm: str = "Linf"
-    eps: str = "8/255"
     attacks: Sequence[str | Mapping[str, Any]] = ("pgd-20",)
     """Names, or tables of a name and its options."""
     samples: int | None = None
     block: int = 250
-    seed: int = 0
     audit: int | None = None
     """How many images are audited: a quarter of those judged, at most 100, where it is left out; 0 for none."""
 
@@ -197,12 +189,10 @@ def _refuse_others(out: Path, subject: _Subject) -> None:
 def _open(asked: ModelQuestion, engine: Engine, say: Say) -> _Subject:
     """Find and check everything before a folder is made."""
     parts, ball = Parts(), ball_of(asked.norm, asked.eps, "--eps")
-    if asked.data_dir is not None and ":" in asked.dataset:
-        raise UsageError(f"--dataset {asked.dataset} names its files already: leave out --data-dir {asked.data_dir}")
-    options = {"path": asked.data_dir} if asked.data_dir else {}
+    data = asked.data()
     tables = [attack_table(attack, "--attack") for attack in asked.attacks]
     found = [attack_of(table, parts, "--attack") for table in tables]
-    opened = open_model(asked.model, asked.weights, Use(use=asked.dataset, **options), engine, parts, say)
+    opened = open_model(asked.model, asked.weights, data, engine, parts, say)
     outputs, images = opened.outputs(asked.block), opened.images
     attacks = [
         (attack.name, scaled.members(attack.plugin, outputs, ball), parts.resolved(table))

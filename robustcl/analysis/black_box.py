@@ -97,8 +97,7 @@ def matrix(
     check_device(device)
     engine = Engine(device, 1, precision)
     # What is asked wrongly is said before the first run is opened, which may take a while.
-    asked = _asked(attack)
-    ball = _given_ball(norm, eps)
+    asked, ball = _asked(attack), _given_ball(norm, eps)
     found = [opponents.open_opponent(path, protocol, route, engine, say) for path in paths]
     index = opponents.common(found, samples)
     ball = ball or opponents.common_ball(found, eps)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from robustcl.analysis.again import Wanted
+from robustcl.composition import exchange, preflight, store
 from robustcl.composition import folder as folder_of
-from robustcl.composition import preflight, store
 from robustcl.composition.assembly import assemble
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.plan import RecipePlan
@@ -47,7 +47,7 @@ def evaluate_elsewhere(
         WeightsError: the images have other channels, or a size that the backbone cannot take.
     """
     tables, options = wanted.tables(folder, say)
-    table = Use(use=dataset, **({"path": data_dir} if data_dir is not None else {}))
+    table = Use(use=dataset, **exchange.files(dataset, data_dir))
     target = out or folder / f"transfer-{slug(dataset)}"
     return judged_on(table, tables, options, folder, target, work=work, watcher=watcher, say=say)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from robustcl.composition import exchange
 from robustcl.composition.data import keep_looked_through
 from robustcl.composition.parts import Parts
 from robustcl.data.held import open_source
@@ -19,6 +20,23 @@ from robustcl.nn import outside
 from robustcl.protocols import DatasetPlugin, Source
 from robustcl.recipe import Use
 from robustcl.train.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideModel:
+    """Anybody's model, as the command line names it, and in which ball; ``weights`` is a safetensors file."""
+
+    model: str
+    dataset: str
+    weights: Path | None = None
+    data_dir: str | None = None
+    norm: str = "Linf"
+    eps: str = "8/255"
+    seed: int = 0
+
+    def data(self) -> Use:
+        """Return the data set's table; raises ``UsageError`` where its files are named twice."""
+        return Use(use=self.dataset, **exchange.files(self.dataset, self.data_dir))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -121,10 +121,10 @@ def _tell(audits: list[tuple[str, Audit]], as_json: bool, out: Path | None) -> i
 
 
 def _asked(given: dict[str, Any]) -> Any:
-    from robustcl.analysis.audit import OutsideModel
+    from robustcl.analysis.audit import AuditedModel
 
     if given["dataset"] is None:
         raise UsageError("--model needs --dataset as well")
     words = {key: given[key] for key in ("data_dir", "norm", "eps", "seed", "surrogate") if given[key] is not None}
     paths: dict[str, Any] = {key: Path(given[key]) for key in ("weights", "surrogate_weights") if given[key]}
-    return OutsideModel(given["model"], given["dataset"], **words, **paths)
+    return AuditedModel(given["model"], given["dataset"], **words, **paths)

@@ -109,7 +109,7 @@ def fill(flags: Flags, base: Base) -> dict[str, Any]:
     """Return the base's tables with the seed and the data's path, to be changed."""
     recipe = copy.deepcopy(base.tables)
     if flags.data_dir is not None:
-        recipe.setdefault("data", {"use": "digits"})["path"] = flags.data_dir
+        recipe.setdefault("data", {"use": "digits"}).update(exchange.files(flags.dataset, flags.data_dir))
     if flags.seed is not None:
         recipe["seed"] = flags.seed
     recipe.pop("base", None)

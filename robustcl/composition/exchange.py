@@ -121,6 +121,19 @@ def dataset(recipe: dict[str, Any], name: str) -> list[str]:
     return _exchange(recipe.setdefault("data", {"use": name}), None, "dataset", name, "data")
 
 
+def files(dataset: str | None, data_dir: str | None, flag: str = "--dataset ") -> dict[str, str]:
+    """Return the option of a data set's files, where they are named beside it; ``flag`` stands before its name.
+
+    Raises:
+        UsageError: the data set's own name holds its files already, "npz:FILE".
+    """
+    if data_dir is None:
+        return {}
+    if dataset is not None and ":" in dataset:
+        raise UsageError(f"{flag}{dataset} names its files already: leave out --data-dir {data_dir}")
+    return {"path": data_dir}
+
+
 def _exchange(box: dict[str, Any], key: str | None, kind: str, name: str, where: str) -> list[str]:
     """Put another plugin into a table; keep the core's keys, and the options that the new plugin has too."""
     table = box if key is None else box[key]

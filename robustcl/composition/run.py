@@ -69,7 +69,7 @@ def start(
 
 def add_report(run: Run, say: Say) -> Run:
     """Write the page of a run that was judged, and return the run."""
-    from robustcl import report  # which stands above us, and is called once all is done and kept
+    from robustcl import report  # heavy, and asked for once all is done and kept
 
     if ranks.rank() == 0 and run.results.tables["rows"]:
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from robustcl.composition import exchange
 from robustcl.composition.data import same_images
 from robustcl.composition.parts import Parts
 from robustcl.data import agreement
@@ -122,10 +123,7 @@ def check_data(
 def _made(dataset: str, data_dir: str | None, overrides: Sequence[str]) -> tuple[Data, DatasetPlugin]:
     # A recipe has a stage; this one is never composed.
     tables: dict[str, Any] = {"name": "data", "stage": [{"name": "none", "epochs": 0}], "data": {"use": dataset}}
-    if data_dir is not None and ":" in dataset:
-        raise UsageError(f"{dataset} names its files already: leave out --data-dir {data_dir}")
-    if data_dir is not None:
-        tables["data"]["path"] = data_dir
+    tables["data"] |= exchange.files(dataset, data_dir, "")
     for assignment in overrides:
         if not assignment.strip().startswith("data.") or assignment.partition("=")[0].strip() == "data.use":
             raise UsageError(

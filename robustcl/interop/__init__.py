@@ -1,1 +1,1 @@
-"""Other libraries' shapes on our one engine: attacks on any model by name, a guard around foreign ones, RobustBench."""
+"""Other libraries' shapes on our one engine: attacks on any model by name, and a guard around foreign ones."""

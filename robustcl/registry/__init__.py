@@ -1,17 +1,11 @@
 """What is installed and what it is called: entry points to plugins, recipes and studies, without imports."""
 
 from robustcl.registry.find import (
-    KINDS,
     LOCAL,
-    Entry,
     FoundPlugin,
-    Origin,
     broken_recipes,
-    choose,
-    entries,
     find,
     get,
-    labels,
     load,
     local,
     names,
@@ -22,6 +16,8 @@ from robustcl.registry.find import (
     studies,
     study_text,
 )
+from robustcl.registry.installed import KINDS, Entry, Origin
+from robustcl.registry.lookup import choose, entries, labels
 
 __all__ = [
     "KINDS",

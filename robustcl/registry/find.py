@@ -16,31 +16,8 @@ from types import MappingProxyType
 from typing import Final
 
 from robustcl.errors import AmbiguousPlugin, BrokenPlugin, NotAPlugin, RobustclError, UnknownPlugin, UsageError
-from robustcl.registry.installed import KINDS, Entry, Origin, scan
+from robustcl.registry.installed import Entry, Origin, scan
 from robustcl.registry.lookup import added, check_kind, choose, entries, labels
-
-__all__ = [
-    "KINDS",
-    "LOCAL",
-    "Entry",
-    "FoundPlugin",
-    "Origin",
-    "broken_recipes",
-    "choose",
-    "entries",
-    "find",
-    "get",
-    "labels",
-    "load",
-    "local",
-    "names",
-    "origin",
-    "recipe_text",
-    "recipes",
-    "refresh",
-    "studies",
-    "study_text",
-]
 
 LOCAL: Final = "local"
 """What stands for the distribution of a plugin added by ``local``."""
