@@ -136,7 +136,7 @@ def step_length(step_size: float | Tensor | None, ball: Ball) -> float | Tensor:
 
 def confirmed(attack: Attack, x: Tensor, fooled: Tensor) -> Tensor:
     """Return which of the ``fooled`` rows (R,) bool of x the judge itself gets wrong, if it can be asked."""
-    if not attack.has("confirmation") or not bool(fooled.any()):
+    if not attack.has("breaks") or not bool(fooled.any()):
         return fooled
     asked = fooled.nonzero()[:, 0]
     sure = fooled.clone()

@@ -205,6 +205,34 @@ class Scene(Present):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Oracle(Present):
+    """What an attack asks of the encoder and of the judge: functions of a value and of its rows' places (R,) int64.
+
+    The places are those in the original batch, by which labels, constants and routes are found, so that an attack on
+    some of the rows asks the same functions. What each returns is told by the method of ``Attack`` of the same name.
+    """
+
+    encode: Callable[[Tensor, Tensor], Embedding]
+    objective: Callable[[Embedding, Tensor], Tensor] = ABSENT
+    clean: Callable[[Tensor], Embedding] = ABSENT
+    fooled: Callable[[Embedding, Tensor], Tensor] = ABSENT
+    breaks: Callable[[Tensor, Tensor], Tensor] = ABSENT
+
+
+_FUNCTIONS = frozenset(field.name for field in fields(Oracle))
+"""What an attack asks of its oracle, by the methods of the same names."""
+
+_FORMERLY = {
+    "encoder": "encode",
+    "loss": "objective",
+    "unperturbed": "clean",
+    "verdict": "fooled",
+    "confirmation": "breaks",
+}
+"""Another name by which a generator may still ask ``has`` and ``but`` -> the name of the function."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Attack(Present):
     """What a perturbation generator may use, for R inputs x (R, *item): J views of B images in blocks, R = J * B.
 
@@ -216,47 +244,54 @@ class Attack(Present):
     judge's own verdict on candidates, in float32: (R,) bool each. ``target`` (R,) int64 is there where each row is
     to be given a class: then the objective is largest at that class, and the verdict is that it is reached.
 
-    The functions behind them take the rows' places in the original batch, so that ``take`` only selects rows.
+    ``has`` and ``but`` know the functions of the oracle by their names, as they know the fields.
     """
 
-    encoder: Callable[[Tensor, Tensor], Embedding]
+    oracle: Oracle
     ball: Ball
     rng: Rng
     label: Tensor
     index: Tensor
     places: Tensor
     separable: bool = True
-    loss: Callable[[Embedding, Tensor], Tensor] = ABSENT
-    unperturbed: Callable[[Tensor], Embedding] = ABSENT
     teacher: Embedding = ABSENT
     constants: Mapping[str, Embedding] = ABSENT
     clusters: Clustering = ABSENT
-    verdict: Callable[[Embedding, Tensor], Tensor] = ABSENT
-    confirmation: Callable[[Tensor, Tensor], Tensor] = ABSENT
     target: Tensor = ABSENT
 
     def encode(self, x: Tensor) -> Embedding:
         """Embed candidates (R, *item), with gradient toward them."""
-        return self.encoder(x, self.places)
+        return self.oracle.encode(x, self.places)
 
     def objective(self, embedding: Embedding) -> Tensor:
         """Return what is to be maximised: (R,) if ``separable``, else a scalar."""
-        return self.loss(embedding, self.places)
+        return self.oracle.objective(embedding, self.places)
 
     def clean(self) -> Embedding:
         """Return the embedding of the unperturbed inputs."""
-        return self.unperturbed(self.places)
+        return self.oracle.clean(self.places)
 
     def fooled(self, embedding: Embedding) -> Tensor:
         """Return the verdict (R,) bool."""
-        return self.verdict(embedding, self.places)
+        return self.oracle.fooled(embedding, self.places)
 
     def breaks(self, x: Tensor) -> Tensor:
         """Return the judge's own verdict on candidates (R, *item), in float32 and without a graph: (R,) bool.
 
         ``fooled`` sees logits in the attack's precision: ask this before a row is left alone for good.
         """
-        return self.confirmation(x, self.places)
+        return self.oracle.breaks(x, self.places)
+
+    def has(self, name: str) -> bool:
+        """Say whether the field, or the function of the oracle, is there."""
+        name = _FORMERLY.get(name, name)
+        return Present.has(self.oracle if name in _FUNCTIONS else self, name)
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with some fields, or functions of the oracle, changed."""
+        named = {_FORMERLY.get(name, name): value for name, value in changes.items()}
+        asked = {name: named.pop(name) for name in _FUNCTIONS & named.keys()}
+        return Present.but(self, **({"oracle": self.oracle.but(**asked)} if asked else {}), **named)
 
     def take(self, rows: Tensor) -> Attack:
         """Return the attack on some rows, (S,) int64."""

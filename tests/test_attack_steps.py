@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcl.errors import UsageError
+from robustcl.errors import NeedNotMet, UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge
 from robustcl.rng import Rng
@@ -180,9 +180,29 @@ def test_rows_without_a_verdict_are_left_alone_from_the_start() -> None:
 
     x = torch.full((2, 1, 2, 2), 0.5)
     attack = make_attack(x, label=torch.tensor([0, 0]), ball=Ball("Linf", 0.4)).but(
-        encoder=encode, verdict=None, confirmation=None, unperturbed=lambda places: encode(x[places], places)
+        encode=encode, fooled=None, breaks=None, clean=lambda places: encode(x[places], places)
     )
     moved = FAB(steps=3).perturb(x, attack)
     assert torch.equal(moved[0], x[0])
     assert float(moved[1].sum()) == pytest.approx(1.0, abs=0.1)
     assert set(asked[1:]) == {1}
+
+
+def test_an_attack_has_what_its_oracle_answers_by_either_name() -> None:
+    x = torch.full((2, 1, 2, 2), 0.5)
+    attack = make_attack(x, frozenset())
+    asked = {name: attack.has(name) for name in ("encode", "clean", "fooled", "objective", "breaks", "label", "target")}
+    assert asked == {
+        "encode": True, "clean": True, "fooled": True, "objective": False, "breaks": False, "label": True,
+        "target": False,
+    }  # fmt: skip
+    mute = attack.but(verdict=None, target=torch.zeros(2, dtype=torch.int64))
+    assert (attack.has("verdict"), mute.has("verdict"), mute.has("fooled")) == (True, False, False)
+    assert mute.has("target")
+    sure = attack.but(breaks=lambda candidates, places: places == 1, objective=lambda embedding, places: places)
+    assert sure.take(torch.tensor([1])).breaks(x[1:]).tolist() == [True]
+    assert sure.take(torch.tensor([1, 0])).objective(sure.clean()).tolist() == [1, 0]
+    with pytest.raises(NeedNotMet, match=r"provides no 'objective' in its Oracle: add Need\.OBJECTIVE to the needs"):
+        attack.objective(attack.clean())
+    with pytest.raises(TypeError, match="'enocde'"):
+        attack.but(enocde=None)

@@ -184,7 +184,7 @@ def test_the_border_belongs_to_the_ball_and_to_the_range(norm: str) -> None:
 
 def test_a_tie_of_logits_is_no_negative_margin() -> None:
     x = torch.zeros(3, 2)
-    attack = make_attack(x, label=torch.tensor([0, 0, 0])).but(verdict=None)
+    attack = make_attack(x, label=torch.tensor([0, 0, 0])).but(fooled=None)
     logits = torch.tensor([[1.0, 1.0], [1.0, 0.999], [1.0, 1.001]])
     assert claimed(Embedding(logits=logits), attack).tolist() == [False, False, True]
 
@@ -195,7 +195,7 @@ def test_of_equal_restarts_the_first_stays() -> None:
     once = ascend(x, lambda v: 0 * v.sum(1), Ball("Linf", 0.1), rng=Rng(0), restarts=1, **flat)  # type: ignore[arg-type]
     more = ascend(x, lambda v: 0 * v.sum(1), Ball("Linf", 0.1), rng=Rng(0), restarts=3, **flat)  # type: ignore[arg-type]
     assert torch.equal(once, more)
-    attack = make_attack(x).but(loss=lambda e, places: 0 * e.logits.sum(1), verdict=lambda e, places: places < 0)
+    attack = make_attack(x).but(objective=lambda e, places: 0 * e.logits.sum(1), fooled=lambda e, places: places < 0)
     first, third = (pursue(x, attack, restarts=count, **flat) for count in (1, 3))  # type: ignore[arg-type]
     assert torch.equal(first, third)
 

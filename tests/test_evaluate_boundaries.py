@@ -366,8 +366,8 @@ def test_who_stands_after_all_members_keeps_what_the_first_one_made() -> None:
 
 def test_an_unstopped_attack_is_told_nothing() -> None:
     attack = without_verdict(make_attack(torch.rand(2, 1, 2, 2)))
-    assert not attack.has("verdict")
-    assert not attack.has("confirmation")
+    assert not attack.has("fooled")
+    assert not attack.has("breaks")
 
 
 @pytest.mark.parametrize(("rows", "are"), [

@@ -16,7 +16,7 @@ from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.points import order
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 
 SPEC: dict[str, Any] = {"model": "m", "steps": 3}
 
@@ -171,14 +171,16 @@ def test_what_is_reached_is_the_very_class() -> None:
 def test_an_aimed_attack_climbs_toward_its_classes_and_succeeds_there() -> None:
     rows, nothing = torch.arange(3), torch.zeros(3, dtype=torch.int64)
     plain = Attack(
-        encoder=lambda x, places: Embedding(logits=x),
+        oracle=Oracle(
+            encode=lambda x, places: Embedding(logits=x),
+            fooled=lambda e, places: e.logits.argmax(1) != 0,
+            breaks=lambda x, places: x.argmax(1) != 0,
+        ),
         ball=Ball("Linf", 0.1),
         rng=Rng(0),
         label=nothing,
         index=rows,
         places=rows,
-        verdict=lambda e, places: e.logits.argmax(1) != 0,
-        confirmation=lambda x, places: x.argmax(1) != 0,
     )
     target, logits = torch.tensor([1, 2, 2]), torch.tensor([[0.0, 3.0, 1.0], [0.0, 3.0, 1.0], [0.0, 1.0, 3.0]])
     attack = aim.aim_at(plain, target, lambda x: x.argmax(1))
@@ -187,9 +189,9 @@ def test_an_aimed_attack_climbs_toward_its_classes_and_succeeds_there() -> None:
     assert attack.breaks(logits).tolist() == [True, False, True]
     wanted = torch.nn.functional.log_softmax(logits, 1).gather(1, target[:, None])[:, 0]
     torch.testing.assert_close(attack.objective(embedding), wanted)
-    bare = aim.aim_at(plain.but(verdict=None, confirmation=None), target, lambda x: x.argmax(1))
-    assert not bare.has("verdict")
-    assert not bare.has("confirmation")
+    bare = aim.aim_at(plain.but(fooled=None, breaks=None), target, lambda x: x.argmax(1))
+    assert not bare.has("fooled")
+    assert not bare.has("breaks")
 
 
 @pytest.mark.parametrize(("changes", "wrong"), [

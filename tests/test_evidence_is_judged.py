@@ -21,7 +21,7 @@ from robustcl.evaluate.work import Work
 from robustcl.rng import Rng
 from robustcl.testing import make_attack, make_images
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.generators.apgd import APGD
 from robustcl_plugins.generators.multi_targeted_pgd import MultiTargetedPGD
 from robustcl_plugins.generators.pgd import PGD
@@ -86,15 +86,17 @@ def attack_on(model: nn.Module, x: Tensor, loss: Any, ball: Ball = BALL) -> Atta
     """Return an attack whose loss is told apart from its verdict."""
     rows, label = torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64)
     return Attack(
-        encoder=lambda inputs, places: Embedding(logits=model(inputs)),
+        oracle=Oracle(
+            encode=lambda inputs, places: Embedding(logits=model(inputs)),
+            objective=loss,
+            clean=lambda places: Embedding(logits=model(x[places])),
+            fooled=lambda embedding, places: embedding.logits.argmax(1) != 0,
+        ),
         ball=ball,
         rng=Rng(0, "trench").for_rows(rows),
         label=label,
         index=rows,
         places=rows,
-        loss=loss,
-        unperturbed=lambda places: Embedding(logits=model(x[places])),
-        verdict=lambda embedding, places: embedding.logits.argmax(1) != 0,
     )
 
 
@@ -137,7 +139,7 @@ def test_more_restarts_of_a_generator_break_more_of_a_trench(generator: Any) -> 
 @pytest.mark.parametrize("fooled", [False, True])
 def test_a_gaussian_start_lies_in_the_ball_also_where_it_fools_at_once(norm: str, fooled: bool) -> None:
     x, ball = Rng(0).uniform((16, 1, 3, 3)), Ball(norm, 0.2)
-    attack = make_attack(x, ball=ball).but(verdict=lambda e, places: torch.full((len(places),), fooled))
+    attack = make_attack(x, ball=ball).but(fooled=lambda e, places: torch.full((len(places),), fooled))
     evaluated = PGD(steps=1, step_size=1e-9, start="gaussian", deviation=0.5).perturb(x, attack)
     trained = search.ascend(x, lambda v: v.flatten(1).sum(1), ball, steps=1, step_size=1e-9, rng=Rng(1),
                             start="gaussian", deviation=0.5)  # fmt: skip
@@ -165,13 +167,13 @@ def test_the_deviation_of_the_start_is_the_recipe_s_in_training(deviation: float
 def test_vat_looks_along_a_vector_of_length_xi_in_l2_whatever_the_ball_is(norm: str, xi: float) -> None:
     x, seen = make_images(5), []
     attack = make_attack(x, VAT.needs, ball=Ball(norm, 0.3))
-    encoder = attack.encoder
+    encoder = attack.oracle.encode
 
     def watched(inputs: Tensor, places: Tensor) -> Embedding:
         seen.append((inputs.detach() - x).flatten(1).norm(dim=1))
         return encoder(inputs, places)
 
-    VAT(xi=xi, iterations=2).perturb(x, attack.but(encoder=watched))
+    VAT(xi=xi, iterations=2).perturb(x, attack.but(encode=watched))
     assert len(seen) == 2
     assert all(torch.allclose(length, torch.full((5,), xi), rtol=1e-3) for length in seen)
 
@@ -198,7 +200,7 @@ class Wavering:
 def test_a_tie_of_votes_is_no_majority(votes: int, of: int, falls: bool) -> None:
     x = torch.full((2, 1, 2, 2), 0.5)
     encoder = Wavering(votes, of)
-    attack = attack_on(Trench(), x, None).but(encoder=encoder)
+    attack = attack_on(Trench(), x, None).but(encode=encoder)
     APGD(steps=3, eot=of).perturb(x, attack)
     assert encoder.passes == (of if falls else 4 * of), "who is fooled leaves after the first look"
 

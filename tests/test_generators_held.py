@@ -13,7 +13,7 @@ from torch import Tensor
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.generators.art_adapter import ART
 from robustcl_plugins.generators.fab import FAB
 from robustcl_plugins.generators.square_moves import MOVES, Stripes, sparsely_projected
@@ -117,13 +117,15 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def attacked(generator: ART, ball: Ball) -> Tensor:
     x, rows = torch.full((2, 1, 2, 2), 0.25, dtype=torch.float64), torch.arange(2)
     attack = Attack(
-        encoder=lambda candidates, places: Embedding(logits=candidates.flatten(1)),
+        oracle=Oracle(
+            encode=lambda candidates, places: Embedding(logits=candidates.flatten(1)),
+            clean=lambda places: Embedding(logits=x[places].flatten(1)),
+        ),
         ball=ball,
         rng=Rng(0).for_rows(rows),
         label=torch.zeros(2, dtype=torch.int64),
         index=rows,
         places=rows,
-        unperturbed=lambda places: Embedding(logits=x[places].flatten(1)),
     )
     return generator.perturb(x, attack) - x
 

@@ -207,7 +207,7 @@ def test_sparse_steps_go_along_the_largest_entries_of_either_sign_and_count_thos
 
 def test_who_is_left_in_a_search_has_its_own_label_and_number() -> None:
     """Rows 0 and 2 are fooled from the start and leave; the others climb away from their own labels."""
-    from robustcl.types import Attack, Embedding
+    from robustcl.types import Attack, Embedding, Oracle
 
     x, label = torch.full((4, 3), 0.5), torch.tensor([2, 0, 2, 1])
     x[[0, 2], 0] = 0.6
@@ -218,15 +218,17 @@ def test_who_is_left_in_a_search_has_its_own_label_and_number() -> None:
         return Embedding(logits=candidates)
 
     attack = Attack(
-        encoder=encode,
+        oracle=Oracle(
+            encode=encode,
+            objective=lambda embedding, places: -embedding.logits.gather(1, label[places][:, None])[:, 0],
+            fooled=lambda embedding, places: embedding.logits.argmax(1) == 3 - label[places] - 1,
+        ),
         ball=Ball("Linf", torch.tensor([0.1, 0.1, 0.1, 0.2])),
         rng=Rng(0),
         label=label,
         index=rows,
         places=rows,
         separable=True,
-        loss=lambda embedding, places: -embedding.logits.gather(1, label[places][:, None])[:, 0],
-        verdict=lambda embedding, places: embedding.logits.argmax(1) == 3 - label[places] - 1,
     )
     moved = search.pursue(x, attack, steps=2, step_size=None, start="none")
     assert torch.equal(moved[[0, 2]], x[[0, 2]])

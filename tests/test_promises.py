@@ -15,7 +15,7 @@ from robustcl import promises
 from robustcl.errors import DataError, PluginMisbehaved
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Batch, Clustering, Embedding, Pairs, Rows, Scene
+from robustcl.types import Attack, Batch, Clustering, Embedding, Oracle, Pairs, Rows, Scene
 
 
 class Net(nn.Module):
@@ -39,13 +39,15 @@ class Generator:
 def attack_on(net: nn.Module, rows: int, ball: Ball) -> Attack:
     numbers = torch.arange(rows)
     return Attack(
-        encoder=lambda v, places: Embedding(h=net(v)),
+        oracle=Oracle(
+            encode=lambda v, places: Embedding(h=net(v)),
+            objective=lambda embedding, places: embedding.h.square().sum(1),
+        ),
         ball=ball,
         rng=Rng(0).for_rows(numbers),
         label=numbers,
         index=numbers,
         places=numbers,
-        loss=lambda embedding, places: embedding.h.square().sum(1),
     )
 
 

@@ -12,7 +12,7 @@ from robustcl import search
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 
 NORMS = ("Linf", "L2", "L1")
 
@@ -237,11 +237,14 @@ def doubted(asked: list[int], rows: int = 3) -> Attack:
         asked.append(len(candidates))
         return torch.zeros(len(candidates), dtype=torch.bool)
 
-    return Attack(
-        encoder=lambda v, places: Embedding(logits=v[:, :2]), ball=Ball("Linf", 0.2), rng=rows_rng(rows),
-        label=index * 0, index=index, places=index, loss=lambda embedding, places: embedding.logits[:, 1],
-        verdict=lambda embedding, places: torch.ones(len(places), dtype=torch.bool), confirmation=refuse,
-    )  # fmt: skip
+    oracle = Oracle(
+        encode=lambda v, places: Embedding(logits=v[:, :2]),
+        objective=lambda embedding, places: embedding.logits[:, 1],
+        fooled=lambda embedding, places: torch.ones(len(places), dtype=torch.bool),
+        breaks=refuse,
+    )
+    ball = Ball("Linf", 0.2)
+    return Attack(oracle=oracle, ball=ball, rng=rows_rng(rows), label=index * 0, index=index, places=index)
 
 
 @pytest.mark.parametrize("restarts", [1, 3])

@@ -13,7 +13,7 @@ from robustcl import gradients, search
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.generators import standing
 from robustcl_plugins.generators.fgsm import FGSM
 from robustcl_plugins.generators.margin import dlr, likely_targets, margin, target_count, targeted_dlr
@@ -35,21 +35,23 @@ def attack_on(
         carried.append(len(candidates))
         return Embedding(logits=candidates.flatten(1))
 
-    confirmation = {"confirmation": lambda candidates, places: sure(candidates)} if sure is not None else {}
+    confirmation = {"breaks": lambda candidates, places: sure(candidates)} if sure is not None else {}
     rows = torch.arange(len(x))
     return Attack(
-        encoder=encode,
+        oracle=Oracle(
+            encode=encode,
+            objective=lambda embedding, places: embedding.logits[:, 1] - embedding.logits[:, 0],
+            clean=lambda places: Embedding(logits=x[places].flatten(1)),
+            fooled=lambda embedding, places: embedding.logits[:, 1] > embedding.logits[:, 0] + 1e-6,
+            **confirmation,
+            **more,
+        ),
         ball=Ball("Linf", eps),
         rng=Rng(0, "attack").for_rows(rows),
         label=torch.zeros(len(x), dtype=torch.int64),
         index=rows,
         places=rows,
         separable=True,
-        loss=lambda embedding, places: embedding.logits[:, 1] - embedding.logits[:, 0],
-        unperturbed=lambda places: Embedding(logits=x[places].flatten(1)),
-        verdict=lambda embedding, places: embedding.logits[:, 1] > embedding.logits[:, 0] + 1e-6,
-        **confirmation,
-        **more,
     ), carried
 
 
@@ -141,7 +143,7 @@ def test_noise_fills_the_ball_by_the_rows_streams() -> None:
 def test_a_label_that_shares_the_largest_logit_is_not_fooled() -> None:
     attack, _ = attack_on(torch.zeros(3, 2, 1, 1))
     tied = Embedding(logits=torch.tensor([[1.0, 1.0], [1.0, 2.0], [2.0, 1.0]]))
-    assert claimed(tied, attack.but(verdict=None)).tolist() == [False, True, False]
+    assert claimed(tied, attack.but(fooled=None)).tolist() == [False, True, False]
     assert claimed(tied, attack).tolist() == [False, True, False]
     assert claimed(Embedding(logits=torch.tensor([[1.0, 1.0 + 1e-7]] * 3)), attack).tolist() == [False] * 3
 

@@ -13,7 +13,7 @@ from robustcl import search
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.generators import auto_step
 
 X = torch.tensor([[0.5, 0.5], [0.4, 0.6], [0.3, 0.7], [0.6, 0.4]])
@@ -29,17 +29,19 @@ def attack_on(x: Tensor, wins: Tensor | None = None, ball: Ball = BALL, **more: 
     """Return an attack whose loss is the first entry; rows whose first entry is above ``wins`` (R,) are fooled."""
     limit = torch.full((len(x),), math.inf) if wins is None else wins
     return Attack(
-        encoder=lambda candidates, places: Embedding(logits=candidates),
+        oracle=Oracle(
+            encode=lambda candidates, places: Embedding(logits=candidates),
+            objective=lambda embedding, places: embedding.logits[:, 0],
+            clean=lambda places: Embedding(logits=x[places]),
+            fooled=lambda embedding, places: embedding.logits[:, 0] > limit[places],
+            **more,
+        ),
         ball=ball,
         rng=rng().take(ROWS[: len(x)]),
         label=torch.zeros(len(x), dtype=torch.int64),
         index=ROWS[: len(x)],
         places=ROWS[: len(x)],
         separable=True,
-        loss=lambda embedding, places: embedding.logits[:, 0],
-        unperturbed=lambda places: Embedding(logits=x[places]),
-        verdict=lambda embedding, places: embedding.logits[:, 0] > limit[places],
-        **more,
     )
 
 
@@ -78,7 +80,7 @@ def test_fooled_rows_leave_and_the_others_go_on_with_what_is_theirs() -> None:
         carried.append(places.tolist())
         return Embedding(logits=candidates)
 
-    found = search.pursue(X, attack.but(encoder=encode), steps=0, step_size=0.1, restarts=3)
+    found = search.pursue(X, attack.but(encode=encode), steps=0, step_size=0.1, restarts=3)
     assert carried[:2] == [[0, 1, 2, 3], [0, 2, 3]]
     assert torch.equal(found[1], starts[0, 1])
     for row in (0, 3):
@@ -94,7 +96,7 @@ def test_a_row_that_is_fooled_is_returned_though_another_start_had_a_larger_loss
         asked.append(len(places))
         return torch.full((len(places),), len(asked) > 1)
 
-    attack = attack_on(X).but(verdict=verdict)
+    attack = attack_on(X).but(fooled=verdict)
     assert torch.equal(search.pursue(X, attack, steps=0, step_size=0.1, restarts=2), starts[1])
     assert asked == [4, 4]
 
@@ -298,7 +300,7 @@ def test_a_single_start_is_not_scored_and_each_of_several_is_once() -> None:
         assert seen == [False] * scored
         seen.clear()
         attack = attack_on(X).but(
-            encoder=lambda v, places, seen=seen: (seen.append(torch.is_grad_enabled()), Embedding(logits=v))[1]
+            encode=lambda v, places, seen=seen: (seen.append(torch.is_grad_enabled()), Embedding(logits=v))[1]
         )
         search.pursue(X, attack, steps=0, step_size=0.1, restarts=restarts)
         assert seen == [False] * scored

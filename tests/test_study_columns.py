@@ -280,7 +280,7 @@ def test_only_what_counts_the_fooled_shows_the_attack_a_verdict(
 
     def watching(judge: Observer, images: Any, index: Tensor, *rest: Any) -> Any:
         x, label = images.fetch(index[:1]), images.labels[index[:1]]
-        seen_by.append(judge.task(judge.classifier, x, label, index[:1], judge.rng).has("verdict"))
+        seen_by.append(judge.task(judge.classifier, x, label, index[:1], judge.rng).has("fooled"))
         return {}
 
     monkeypatch.setattr(measures, "observe", watching)

@@ -188,7 +188,7 @@ class Moves:
 
     def perturb(self, x: Tensor, attack: Any) -> Tensor:
         self.met = attack.index
-        assert not attack.has("verdict")
+        assert not attack.has("fooled")
         return x + self.by[attack.index][:, None]
 
 

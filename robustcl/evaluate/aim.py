@@ -33,11 +33,11 @@ def aim_at(attack: Attack, target: Tensor, predict: Callable[[Tensor], Tensor]) 
     def loss(embedding: Embedding, places: Tensor) -> Tensor:
         return -F.cross_entropy(embedding.logits.float(), target[places], reduction="none")
 
-    changes: dict[str, Any] = {"target": target, "loss": loss}
-    if attack.has("verdict"):
-        changes["verdict"] = lambda embedding, places: embedding.logits.argmax(1) == target[places]
-    if attack.has("confirmation"):
-        changes["confirmation"] = lambda candidates, places: predict(candidates) == target[places]
+    changes: dict[str, Any] = {"target": target, "objective": loss}
+    if attack.has("fooled"):
+        changes["fooled"] = lambda embedding, places: embedding.logits.argmax(1) == target[places]
+    if attack.has("breaks"):
+        changes["breaks"] = lambda candidates, places: predict(candidates) == target[places]
     return attack.but(**changes)
 
 

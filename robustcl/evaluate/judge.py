@@ -20,7 +20,7 @@ from robustcl.hooks import GeneratorHooks
 from robustcl.protocols import PerturbationGenerator
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 
 Members = Sequence[tuple[str, PerturbationGenerator]]
 
@@ -202,15 +202,17 @@ class Judge:
                 return embed(x[places], layers)
 
         return Attack(
-            encoder=encode,
+            oracle=Oracle(
+                encode=encode,
+                objective=loss,
+                clean=clean,
+                fooled=lambda embedding, places: embedding.logits.argmax(1) != label[places],
+                breaks=lambda candidates, places: self.classifier.predict(candidates) != label[places],
+            ),
             ball=self.ball,
             rng=rng,
             label=label,
             index=index,
             places=torch.arange(len(x), device=x.device),
             separable=True,
-            loss=loss,
-            unperturbed=clean,
-            verdict=lambda embedding, places: embedding.logits.argmax(1) != label[places],
-            confirmation=lambda candidates, places: self.classifier.predict(candidates) != label[places],
         )

@@ -25,7 +25,7 @@ class Unstopped(Judge):
 
 def without_verdict(attack: Attack) -> Attack:
     """Return the same attack without a verdict: every row is attacked to the end."""
-    return attack.but(verdict=ABSENT, confirmation=ABSENT)
+    return attack.but(fooled=ABSENT, breaks=ABSENT)
 
 
 def adversaries(judge: Judge, x: Tensor, label: Tensor, index: Tensor, name: str, members: Members) -> Tensor:

@@ -39,4 +39,4 @@ class Mover(Judge):
 
     def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
         task = super().task(attacked, x, label, index, rng)
-        return task if self._judged else task.but(verdict=None, confirmation=None)
+        return task if self._judged else task.but(fooled=None, breaks=None)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from robustcl.protocols import Need, SampleSelector
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import UNLABELED, Attack, Batch, Clustering, Dims, Embedding, Pairs, Rows, Scene
+from robustcl.types import ABSENT, UNLABELED, Attack, Batch, Clustering, Dims, Embedding, Oracle, Pairs, Rows, Scene
 
 ITEM = (2, 4, 4)
 DIMS = Dims(features=6, projection=5, classes=4, clusters=(3,), item=ITEM, samples=24)
@@ -153,9 +153,11 @@ def make_attack(
     label = Rng(seed, "label").integers(DIMS.classes, (len(x),)) if label is None else label
     with torch.no_grad():
         clean, teacher = model(x), TinyEncoder(tuple(x.shape[1:]), seed=seed + 1)(x)
+
+    def maximised(embedding: Embedding, places: Tensor) -> Tensor:
+        return F.cross_entropy(embedding.logits, label[places], reduction="none")
+
     parts: dict[str, Any] = {}
-    if Need.OBJECTIVE in needs:
-        parts["loss"] = lambda e, places: F.cross_entropy(e.logits, label[places], reduction="none")
     if Need.TEACHER in needs:
         parts["teacher"] = teacher
     if Need.CLUSTERS in needs:
@@ -163,15 +165,18 @@ def make_attack(
     if constants:
         parts["constants"] = dict.fromkeys(constants, teacher)
     return Attack(
-        encoder=lambda inputs, places: model(inputs),
+        oracle=Oracle(
+            encode=lambda inputs, places: model(inputs),
+            objective=maximised if Need.OBJECTIVE in needs else ABSENT,
+            clean=clean.take,
+            fooled=lambda e, places: e.logits.argmax(dim=1) != label[places],
+        ),
         ball=Ball("Linf", 8 / 255) if ball is None else ball,
         rng=Rng(seed, "attack").for_rows(rows),
         label=label,
         index=rows,
         places=rows,
         separable=True,
-        unperturbed=clean.take,
-        verdict=lambda e, places: e.logits.argmax(dim=1) != label[places],
         **parts,
     )
 

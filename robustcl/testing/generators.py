@@ -92,7 +92,7 @@ def draws_from_the_stream_it_is_given(subject: PluginSubject) -> None:
     plugin, x = subject.make(**given), make_images(_ROWS)
     label = TinyEncoder()(x).logits.argmax(dim=1)
     attack = make_attack(x, subject.needs(plugin), constants=_constants(plugin), label=label)
-    standing = attack.but(verdict=lambda embedding, places: torch.zeros(len(places), dtype=torch.bool))
+    standing = attack.but(fooled=lambda embedding, places: torch.zeros(len(places), dtype=torch.bool))
     another_key_draws_other_numbers(lambda rng: partial(plugin.perturb, x, standing.but(rng=rng)), torch.arange(_ROWS))
 
 

@@ -19,7 +19,7 @@ from robustcl.train.derived import Lenses
 from robustcl.train.encoders import Encoders
 from robustcl.train.plan import GeneratorPlan, Ref, StagePlan, TermPlan, layers_of
 from robustcl.train.scene import compose_scene
-from robustcl.types import ABSENT, Attack, Batch, Clustering, Embedding
+from robustcl.types import ABSENT, Attack, Batch, Clustering, Embedding, Oracle
 
 _BLOCK = 1 << 40
 """Blocks of a joint perturbation draw from streams of their own, farther apart than any data set is large."""
@@ -71,17 +71,19 @@ class Attacker:
         lenses = Lenses(self.plan, generator, self.rng)
         loss, separable = self._loss(generator, batch, lenses)
         return Attack(
-            encoder=self._encoder(generator, layers, batch.index, lenses),
+            oracle=Oracle(
+                encode=self._encoder(generator, layers, batch.index, lenses),
+                objective=loss,
+                clean=self._clean(
+                    _looked(x, generator, batch, lenses), own, layers or frozenset({"h"}), generator.mode
+                ),
+            ),
             ball=generator.ball,
             rng=self.rng.child("generator", generator.name).for_rows(streams),
             label=batch.label.repeat(blocks),
             index=index,
             places=torch.arange(len(x), device=x.device),
             separable=separable,
-            loss=loss,
-            unperturbed=self._clean(
-                _looked(x, generator, batch, lenses), own, layers or frozenset({"h"}), generator.mode
-            ),
             teacher=self._stacked(x.chunk(blocks), [("teacher", MAIN_ROUTE)] * blocks) if reads_teacher else ABSENT,
             constants=self._constants(generator, batch) if generator.constants else ABSENT,
             clusters=self.clusters if self.clusters is not None else ABSENT,

@@ -16,7 +16,7 @@ from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.attacks.apgd import APGDCrossEntropy, APGDLogitsRatio, APGDTargets
 from robustcl_plugins.generators import auto_step
 from robustcl_plugins.generators.apgd import APGD
@@ -42,16 +42,18 @@ def images(rows: int, features: int = 12, seed: int = 1) -> Tensor:
 def setting(net: Net, x: Tensor, ball: Ball, *, verdict: bool = False, label: Tensor | None = None) -> Attack:
     label = net(x).argmax(1) if label is None else label
     rows = torch.arange(len(x))
-    known = {"verdict": lambda e, places: e.logits.argmax(1) != label[places]} if verdict else {}
+    known = {"fooled": lambda e, places: e.logits.argmax(1) != label[places]} if verdict else {}
     return Attack(
-        encoder=lambda v, places: Embedding(logits=net(v)),
+        oracle=Oracle(
+            encode=lambda v, places: Embedding(logits=net(v)),
+            clean=lambda places: Embedding(logits=net(x[places])),
+            **known,
+        ),
         ball=ball,
         rng=Rng(0, "test").for_rows(rows),
         label=label,
         index=rows,
         places=rows,
-        unperturbed=lambda places: Embedding(logits=net(x[places])),
-        **known,
     )
 
 
@@ -63,7 +65,7 @@ def seen_by(generator: object, net: Net, x: Tensor, ball: Ball, **more: object) 
         asked.append(v.detach().clone())
         return net(v)
 
-    attack = setting(net, x, ball, **more).but(encoder=lambda v, places: Embedding(logits=spy(v)))
+    attack = setting(net, x, ball, **more).but(encode=lambda v, places: Embedding(logits=spy(v)))
     return asked, promises.perturb(generator, "it", x, attack, modules=[])
 
 
@@ -312,7 +314,7 @@ def test_rows_do_not_see_each_other(norm, generator, verdict):
     together = generator.perturb(x, attack)
     for i in range(8):
         row = torch.tensor([i])
-        alone = generator.perturb(x[row], attack.take(row).but(unperturbed=lambda p: Embedding(logits=net(x[p]))))
+        alone = generator.perturb(x[row], attack.take(row).but(clean=lambda p: Embedding(logits=net(x[p]))))
         torch.testing.assert_close(together[row], alone, rtol=0, atol=1e-6)
 
 
@@ -344,7 +346,7 @@ def test_only_the_judge_lets_a_row_go():
         asked.append(len(candidates))
         return torch.zeros(len(candidates), dtype=torch.bool)
 
-    doubted = APGD(steps=12).perturb(x, attack.but(confirmation=never))
+    doubted = APGD(steps=12).perturb(x, attack.but(breaks=never))
     torch.testing.assert_close(doubted, APGD(steps=12).perturb(x, setting(net, x, ball)), rtol=0, atol=0)
     assert asked, "nobody asked the judge"
 
@@ -453,7 +455,7 @@ def test_costs_one_forward_and_backward_per_step_and_a_last_forward():
             logits.register_hook(lambda g: passes.update(backward=passes["backward"] + 1))
         return logits
 
-    attack = setting(net, x, Ball("Linf", 0.01)).but(encoder=lambda v, places: Embedding(logits=counting(v)))
+    attack = setting(net, x, Ball("Linf", 0.01)).but(encode=lambda v, places: Embedding(logits=counting(v)))
     APGD(steps=9, restarts=2).perturb(x, attack)
     assert passes == {"forward": 20, "backward": 18}
 

@@ -14,7 +14,7 @@ from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.attacks.fgsm import FGSMAttack
 from robustcl_plugins.attacks.pgd import PGDAttack
 from robustcl_plugins.generators.art_adapter import ART
@@ -41,14 +41,18 @@ def setting(ball: Ball, rows: int = 6) -> tuple[Tensor, Tensor, Attack, Classifi
     torch.manual_seed(0)
     net, x, label = Classifier().eval(), torch.rand(rows, 3, 8, 8), torch.arange(rows) % 4
     attack = Attack(
-        encoder=lambda v, places: Embedding(logits=net(v)),
+        oracle=Oracle(
+            encode=lambda v, places: Embedding(logits=net(v)),
+            objective=lambda embedding, places: nn.functional.cross_entropy(
+                embedding.logits, label[places], reduction="none"
+            ),
+            clean=lambda places: Embedding(logits=net(x[places]).detach()),
+        ),
         ball=ball,
         rng=Rng(0, "test").for_rows(torch.arange(rows)),
         label=label,
         index=torch.arange(rows),
         places=torch.arange(rows),
-        loss=lambda embedding, places: nn.functional.cross_entropy(embedding.logits, label[places], reduction="none"),
-        unperturbed=lambda places: Embedding(logits=net(x[places]).detach()),
     )
     return x, label, attack, net
 
@@ -64,13 +68,15 @@ def linear_drop(generator: Any, ball: Ball) -> Tensor:
     x, label = torch.full((2, 4), 0.5), torch.tensor([0, 1])
     rows = torch.arange(2)
     attack = Attack(
-        encoder=lambda v, places: Embedding(logits=v @ weight.T),
+        oracle=Oracle(
+            encode=lambda v, places: Embedding(logits=v @ weight.T),
+            objective=lambda e, places: nn.functional.cross_entropy(e.logits, label[places], reduction="none"),
+        ),
         ball=ball,
         rng=Rng(0).for_rows(rows),
         label=label,
         index=rows,
         places=rows,
-        loss=lambda e, places: nn.functional.cross_entropy(e.logits, label[places], reduction="none"),
     )
     adv = promises.perturb(generator, "it", x, attack, modules=[])
     toward = weight[label] - weight[1 - label]

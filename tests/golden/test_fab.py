@@ -18,7 +18,7 @@ from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.attacks.fab import FABAttack
 from robustcl_plugins.generators.fab import FAB
 
@@ -34,17 +34,19 @@ def attack_on(net: Logits, x: Tensor, label: Tensor, ball: Ball, *, judged: bool
     rows = torch.arange(len(x))
     verdicts: dict[str, Any] = {}
     if judged:
-        verdicts["verdict"] = lambda e, places: e.logits.argmax(1) != label[places]
-        verdicts["confirmation"] = lambda v, places: net(v).detach().argmax(1) != label[places]
+        verdicts["fooled"] = lambda e, places: e.logits.argmax(1) != label[places]
+        verdicts["breaks"] = lambda v, places: net(v).detach().argmax(1) != label[places]
     return Attack(
-        encoder=lambda v, places: Embedding(logits=net(v)),
+        oracle=Oracle(
+            encode=lambda v, places: Embedding(logits=net(v)),
+            clean=lambda places: Embedding(logits=net(x[places]).detach()),
+            **verdicts,
+        ),
         ball=ball,
         rng=Rng(0, "fab").for_rows(rows),
         label=label,
         index=rows,
         places=rows,
-        unperturbed=lambda places: Embedding(logits=net(x[places]).detach()),
-        **verdicts,
     )
 
 
@@ -281,7 +283,7 @@ def test_a_standing_row_costs_one_forward_pass_a_step(norm):
 def test_what_the_judge_refuses_is_not_returned():
     net, x = curved(4), images(4, 12)
     attack = attack_on(net, x, net(x).argmax(1), Ball("Linf", 0.3), judged=True)
-    refusing = attack.but(confirmation=lambda v, places: places % 2 == 0)
+    refusing = attack.but(breaks=lambda v, places: places % 2 == 0)
     usual, adv = FAB(steps=6).perturb(x, attack), FAB(steps=6).perturb(x, refusing)
     assert (usual != x).any(1).sum() > 6
     assert torch.equal(adv[1::2], x[1::2])
@@ -378,7 +380,7 @@ def test_half_precision_logits_serve_and_the_judge_has_the_last_word():
     net, x = curved(4), images(8, 30)
     label, ball = net(x).argmax(1), Ball("L2", 0.6)
     attack = attack_on(net, x, label, ball, judged=True)
-    coarse = attack.but(encoder=lambda v, places: Embedding(logits=net(v).bfloat16()))
+    coarse = attack.but(encode=lambda v, places: Embedding(logits=net(v).bfloat16()))
     fooled = (FAB(steps=20).perturb(x, attack) != x).any(1)
     adv = promises.perturb(FAB(steps=20), "fab", x, coarse, modules=[])
     moved = (adv != x).any(1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from robustcl import promises
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.generators.fab import FAB
 from robustcl_plugins.generators.fab_untargeted import FABUntargeted
 
@@ -21,13 +21,15 @@ DUAL = {"Linf": 1, "L2": 2, "L1": float("inf")}
 def attack_on(net: nn.Module, x: Tensor, label: Tensor, ball: Ball) -> Attack:
     rows = torch.arange(len(x))
     return Attack(
-        encoder=lambda v, places: Embedding(logits=net(v)),
+        oracle=Oracle(
+            encode=lambda v, places: Embedding(logits=net(v)),
+            clean=lambda places: Embedding(logits=net(x[places]).detach()),
+        ),
         ball=ball,
         rng=Rng(0, "fab").for_rows(rows),
         label=label,
         index=rows,
         places=rows,
-        unperturbed=lambda places: Embedding(logits=net(x[places]).detach()),
     )
 
 

@@ -13,7 +13,7 @@ from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Clustering, Embedding
+from robustcl.types import Attack, Clustering, Embedding, Oracle
 from robustcl_plugins.generators.deacl import DeACL
 from robustcl_plugins.generators.fgsm import FGSM
 from robustcl_plugins.generators.ncp import NCP
@@ -42,16 +42,18 @@ INDEX = torch.tensor([7, 2, 0, 4])
 def attack(ball: Ball | None = None, **changes: Any) -> Attack:
     rows = torch.arange(ROWS)
     given: dict[str, Any] = {
-        "encoder": lambda v, places: Embedding(h=v @ WEIGHT.T, logits=v * SLOPE[places]),
+        "oracle": Oracle(
+            encode=lambda v, places: Embedding(h=v @ WEIGHT.T, logits=v * SLOPE[places]),
+            objective=lambda embedding, places: embedding.logits.sum(1),
+            clean=lambda places: Embedding(h=X[places] @ WEIGHT.T),
+        ),
         "ball": ball or Ball("Linf", EPS),
         "rng": Rng(0, "test").for_rows(INDEX),
         "label": rows,
         "index": INDEX,
         "places": rows,
-        "loss": lambda embedding, places: embedding.logits.sum(1),
-        "unperturbed": lambda places: Embedding(h=X[places] @ WEIGHT.T),
     }
-    return Attack(**{**given, **changes})
+    return Attack(**given).but(**changes)
 
 
 def perturb(generator: Any, given: Attack) -> Tensor:
@@ -133,7 +135,7 @@ def test_pgd_steps_as_written_and_asks_for_the_given_loss():
     def loss(embedding: Embedding, places: Tensor) -> Tensor:
         return torch.nn.functional.cosine_similarity(embedding.h, TEACHER[places])
 
-    found = perturb(PGD(steps=2, step_size=STEP, start="none"), attack(loss=loss))
+    found = perturb(PGD(steps=2, step_size=STEP, start="none"), attack(objective=loss))
     expected = walked(X, [[(1.0, target)] for target in TEACHER.tolist()], 2)
     torch.testing.assert_close(found, expected)
 
@@ -148,7 +150,7 @@ def test_pgd_restarts_follow_the_loss():
 
     def found(restarts: int, separable: bool) -> Tensor:
         generator = PGD(steps=2, step_size=0.01, restarts=restarts)
-        return value(perturb(generator, attack(loss=bumpy, separable=separable)))
+        return value(perturb(generator, attack(objective=bumpy, separable=separable)))
 
     assert (found(6, True) >= found(1, True)).all()
     assert found(6, False).sum() >= found(1, False).sum()
@@ -206,8 +208,8 @@ def test_ncp_on_orthogonal_centroids_by_hand():
     x = torch.tensor([[0.5, 0.3, 0.4]], dtype=torch.float64)
     first = torch.tensor([0])
     given = attack(
-        encoder=lambda v, places: Embedding(h=v),
-        unperturbed=lambda places: Embedding(h=x),
+        encode=lambda v, places: Embedding(h=v),
+        clean=lambda places: Embedding(h=x),
         clusters=clusters,
         index=first,
         label=first,

@@ -12,7 +12,7 @@ from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.attacks.multi_targeted import MultiTargetedPGDAttack
 from robustcl_plugins.generators.multi_targeted_pgd import MultiTargetedPGD
 
@@ -32,7 +32,7 @@ def logits_of(x: Tensor, classes: int = 5) -> Tensor:
 
 def setting(x: Tensor, ball: Ball, classes: int = 5, *, verdict: bool = False, asked: list[Tensor] | None = None):
     rows, label = torch.arange(len(x)), logits_of(x, classes).argmax(1)
-    known = {"verdict": lambda e, places: e.logits.argmax(1) != label[places]} if verdict else {}
+    known = {"fooled": lambda e, places: e.logits.argmax(1) != label[places]} if verdict else {}
 
     def encode(v: Tensor, places: Tensor) -> Embedding:
         if asked is not None:
@@ -40,14 +40,12 @@ def setting(x: Tensor, ball: Ball, classes: int = 5, *, verdict: bool = False, a
         return Embedding(logits=logits_of(v, classes))
 
     return Attack(
-        encoder=encode,
+        oracle=Oracle(encode=encode, clean=lambda places: Embedding(logits=logits_of(x[places], classes)), **known),
         ball=ball,
         rng=Rng(0, "test").for_rows(rows),
         label=label,
         index=rows,
         places=rows,
-        unperturbed=lambda places: Embedding(logits=logits_of(x[places], classes)),
-        **known,
     )
 
 
@@ -91,8 +89,8 @@ def test_a_linear_model_gives_its_smallest_margin(norm):
     rows, label = torch.arange(8), (x @ weight.T).argmax(1)
     attack = setting(x, ball).but(
         label=label,
-        encoder=lambda v, places: Embedding(logits=v @ weight.T),
-        unperturbed=lambda places: Embedding(logits=x[places] @ weight.T),
+        encode=lambda v, places: Embedding(logits=v @ weight.T),
+        clean=lambda places: Embedding(logits=x[places] @ weight.T),
     )
     away = weight[None] - weight[label][:, None]
     dual = {"Linf": 1.0, "L2": 2.0}[norm]
@@ -172,7 +170,7 @@ def test_nothing_leaves_ball_and_range(norm, share, step, bounded, seed):
     x = images(3, seed).float().round(decimals=1)
     ball = Ball(norm, EPS[norm] * share, (0.0, 1.0) if bounded else None)
     attack = setting(x.double(), ball, verdict=bounded).but(
-        encoder=lambda v, places: Embedding(logits=logits_of(v.double()).bfloat16())
+        encode=lambda v, places: Embedding(logits=logits_of(v.double()).bfloat16())
     )
     promises.perturb(MultiTargetedPGD(steps=3, step_size=step), "it", x, attack, modules=[])
 

@@ -15,7 +15,7 @@ from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.attacks.rays import RaySAttack
 from robustcl_plugins.generators.rays import RayS
 
@@ -38,7 +38,7 @@ class Decisions:
 
     def attack(self, rows: int, ball: Ball) -> Attack:
         index = torch.arange(rows)
-        return Attack(encoder=self, ball=ball, rng=Rng(0), label=index * 0, index=index, places=index)
+        return Attack(oracle=Oracle(encode=self), ball=ball, rng=Rng(0), label=index * 0, index=index, places=index)
 
 
 def run(generator: RayS, x: Tensor, attack: Attack) -> Tensor:
@@ -53,7 +53,7 @@ def linear(seed: int, size: int = 12, far: float = 0.1) -> tuple[Tensor, Decisio
     return x, Decisions(lambda v: v @ weight + bias)
 
 
-class Oracle:
+class ByHand:
     """Algorithms 1 and 3 for one flat image, step by step."""
 
     def __init__(self, x: list[float], wrong: Callable[[list[float]], bool], tolerance: float) -> None:
@@ -96,14 +96,14 @@ def test_one_row_is_the_papers_search_in_naked_loops(seed):
     mix = Rng(seed, "mix").normal((size, 5), dtype=torch.float64)
     bent = Decisions(lambda v: 1.2 - torch.tanh((v - 0.5) @ mix).square().sum(1))
     x = torch.full((2, size), 0.5, dtype=torch.float64)
-    oracle = Oracle(x[1].tolist(), lambda v: bool(bent.wrong(torch.tensor([v], dtype=torch.float64))), 0.01)
-    oracle.search(150)
-    assert math.isfinite(oracle.nearest)
-    eps = 0.5 * oracle.nearest
-    adv = run(RayS(queries=oracle.queries, tolerance=0.01), x, bent.attack(2, Ball("Linf", eps)))
-    expected = x[1] + eps * torch.tensor(oracle.best, dtype=torch.float64)
+    by_hand = ByHand(x[1].tolist(), lambda v: bool(bent.wrong(torch.tensor([v], dtype=torch.float64))), 0.01)
+    by_hand.search(150)
+    assert math.isfinite(by_hand.nearest)
+    eps = 0.5 * by_hand.nearest
+    adv = run(RayS(queries=by_hand.queries, tolerance=0.01), x, bent.attack(2, Ball("Linf", eps)))
+    expected = x[1] + eps * torch.tensor(by_hand.best, dtype=torch.float64)
     torch.testing.assert_close(adv[1], expected, rtol=0, atol=1e-12)
-    found = run(RayS(queries=oracle.queries, tolerance=0.01), x, bent.attack(2, Ball("Linf", oracle.nearest)))
+    found = run(RayS(queries=by_hand.queries, tolerance=0.01), x, bent.attack(2, Ball("Linf", by_hand.nearest)))
     assert bool(bent.wrong(found).all())
 
 
@@ -155,7 +155,7 @@ def test_a_row_leaves_only_when_the_judge_confirms():
         asked.append(places.tolist())
         return places == 1
 
-    attack = model.attack(2, Ball("Linf", 0.3)).but(confirmation=confirmation)
+    attack = model.attack(2, Ball("Linf", 0.3)).but(breaks=confirmation)
     run(RayS(queries=100), x, attack)
     assert model.asked[-1] == [0]
     assert len(model.asked) == 101

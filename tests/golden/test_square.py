@@ -15,7 +15,7 @@ from robustcl import promises
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.attacks.square import SquareAttack
 from robustcl_plugins.generators.square import Square, share
 from robustcl_plugins.generators.square_moves import MOVES, sparsely_projected
@@ -52,7 +52,9 @@ class Net:
         with torch.no_grad():
             self.label = self.logits(x).argmax(1) if label is None else label
         rng = Rng(0, "test").for_rows(rows)
-        return Attack(encoder=self, ball=ball, rng=rng, label=self.label, index=rows, places=rows, **parts)
+        return Attack(
+            oracle=Oracle(encode=self, **parts), ball=ball, rng=rng, label=self.label, index=rows, places=rows
+        )
 
 
 def margins(logits: Tensor, label: Tensor, shift: float) -> Tensor:
@@ -104,7 +106,7 @@ def sign(number: float) -> float:
     return -1.0 if number < 0.5 else 1.0
 
 
-class Oracle:
+class ByHand:
     """Square Attack on one image (C, T, H, W) with the numbers of one row."""
 
     def __init__(self, x: Tensor, norm: str, eps: float) -> None:
@@ -195,7 +197,7 @@ def test_one_row_is_the_papers_algorithm_in_naked_loops(norm, eps, item):
     attack = net.attack(x, Ball(norm, eps))
     adv = run(Square(queries=queries), x, attack)
     assert len(net.asked) == queries + 1
-    row, oracle = 1, Oracle(x[1], norm, eps)
+    row, by_hand = 1, ByHand(x[1], norm, eps)
     rng = attack.rng.child("restart", 0)
     side = max(min(item[2:]) // 5, 1)
     width, shape = (
@@ -205,14 +207,14 @@ def test_one_row_is_the_papers_algorithm_in_naked_loops(norm, eps, item):
     )
     start = rng.uniform((3, *shape))[row]
     numbers = torch.cat([rng.uniform((3, 64, width)), rng.uniform((3, 64, width))], 1)[row].tolist()
-    best, accepted = oracle.start(start), 0
+    best, accepted = by_hand.start(start), 0
     with torch.no_grad():
         lowest = margins(net.logits(best[None]), net.label[row : row + 1], 0.0)
         for query in range(1, queries):
             p = 0.8
             for halving in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000):
                 p = p / 2 if query * 10000 // queries > halving else p
-            candidate = oracle.propose(best, p, numbers[query - 1])
+            candidate = by_hand.propose(best, p, numbers[query - 1])
             margin = margins(net.logits(candidate[None]), net.label[row : row + 1], 0.0)
             if margin < lowest:
                 best, lowest, accepted = candidate, margin, accepted + 1
@@ -341,7 +343,12 @@ def test_a_linear_margin_falls_nearly_as_far_as_the_ball_allows(norm, item, reac
         return Embedding(logits=torch.stack([score + 90, -score], 1))
 
     attack = Attack(
-        encoder=encode, ball=Ball(norm, eps), rng=Rng(0).for_rows(rows), label=rows * 0, index=rows, places=rows
+        oracle=Oracle(encode=encode),
+        ball=Ball(norm, eps),
+        rng=Rng(0).for_rows(rows),
+        label=rows * 0,
+        index=rows,
+        places=rows,
     )
     adv = run(Square(queries=1500), x, attack)
     dual = {"Linf": 1.0, "L2": 2.0, "L1": math.inf}[norm]
@@ -362,7 +369,12 @@ def test_a_model_without_a_gradient_is_broken_and_fooled_rows_leave_with_their_p
 
     label = (x.flatten(1).sum(1) < 18.0).long()
     attack = Attack(
-        encoder=encode, ball=Ball("Linf", 0.15), rng=Rng(0).for_rows(rows), label=label, index=rows, places=rows
+        oracle=Oracle(encode=encode),
+        ball=Ball("Linf", 0.15),
+        rng=Rng(0).for_rows(rows),
+        label=label,
+        index=rows,
+        places=rows,
     )
     adv = run(Square(queries=300), x, attack)
     assert bool((((adv.flatten(1).sum(1) * 4).round() / 4 < 18.0).long() != label).any())
@@ -385,15 +397,15 @@ def test_a_row_leaves_only_when_the_judge_confirms():
     net, x = Net(item), images(3, item)
     asked: list[list[int]] = []
 
-    def confirmation(v: Tensor, places: Tensor) -> Tensor:
+    def breaks(v: Tensor, places: Tensor) -> Tensor:
         asked.append(places.tolist())
         return places == 1
 
     attack = net.attack(
         x,
         Ball("Linf", 0.05),
-        verdict=lambda e, places: torch.full_like(places, True, dtype=torch.bool),
-        confirmation=confirmation,
+        fooled=lambda e, places: torch.full_like(places, True, dtype=torch.bool),
+        breaks=breaks,
     )
     run(Square(queries=7), x, attack)
     assert asked == [[0, 1, 2], *[[0, 2]] * 7]
@@ -424,10 +436,9 @@ def test_autoattack_keeps_the_published_numbers_of_queries():
             return super().propose(clean, best, ball, canvas, share, numbers)
 
     rows = torch.arange(1)
-    attack = Attack(
-        encoder=lambda v, places: Embedding(logits=torch.tensor([[1.0, 0.0]]).expand(len(v), 2)),
-        ball=Ball("Linf", 0.1), rng=Rng(0).for_rows(rows), label=rows, index=rows, places=rows,
-    )  # fmt: skip
+    oracle = Oracle(encode=lambda v, places: Embedding(logits=torch.tensor([[1.0, 0.0]]).expand(len(v), 2)))
+    rng = Rng(0).for_rows(rows)
+    attack = Attack(oracle=oracle, ball=Ball("Linf", 0.1), rng=rng, label=rows, index=rows, places=rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("robustcl_plugins.generators.square.MOVES", {"Linf": Watched()})
         for rescale in (False, True):

@@ -224,12 +224,12 @@ class _Found:
         wrong = _wrong(embedding, attack)
         distance = ball.distance(points, self.x[rows])
         near = (wrong & (distance <= ball.eps) & (distance < self.distance[rows])).nonzero()[:, 0]
-        if len(near) and attack.has("confirmation"):
+        if len(near) and attack.has("breaks"):
             confirmed = attack.take(near).breaks(points[near])
             wrong, near = wrong.index_copy(0, near, confirmed), near[confirmed]
         self.nearest[rows[near]] = points[near]
         self.distance[rows[near]] = distance[near]
-        if attack.has("verdict"):
+        if attack.has("fooled"):
             self.done[rows[near]] = True
         return wrong
 
@@ -247,7 +247,7 @@ class _Found:
 def _wrong(embedding: Embedding, attack: Attack) -> Tensor:
     """Say which rows are classified as something else, (R,) bool; logits that are not finite say nothing."""
     logits = embedding.logits.detach()
-    if attack.has("verdict"):
+    if attack.has("fooled"):
         wrong = attack.fooled(embedding)
     elif attack.has("target"):
         wrong = logits.argmax(1) == attack.target

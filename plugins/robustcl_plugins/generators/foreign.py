@@ -44,7 +44,7 @@ class AsModule(nn.Module):
         attack = self._attack[0]
         whole = len(x) == len(attack.places)
         places = attack.places if whole else attack.places[:1].expand(len(x))
-        return attack.encoder(x, places).logits.float()
+        return attack.oracle.encode(x, places).logits.float()
 
 
 class _TowardInputs(torch.autograd.Function):

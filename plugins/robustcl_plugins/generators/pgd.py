@@ -53,7 +53,7 @@ class PGD:
         return search.step_default(self.step_size, ball)
 
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
-        if attack.has("verdict") and attack.separable:
+        if attack.has("fooled") and attack.separable:
             return search.pursue(
                 x,
                 attack,

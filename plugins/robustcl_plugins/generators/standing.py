@@ -64,7 +64,7 @@ def climb(
     the majority. A row whose loss is not finite never becomes the best, and entries of gradients that are not
     finite count as 0. ``watch``: let fooled rows leave.
     """
-    watch = watch and attack.has("verdict")
+    watch = watch and attack.has("fooled")
     adv, gradient = start, torch.zeros_like(start)
     best, best_gradient = start, gradient
     best_loss = torch.full((len(start),), -torch.inf, device=start.device)

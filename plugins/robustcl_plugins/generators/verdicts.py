@@ -12,7 +12,7 @@ def claimed(embedding: Embedding, attack: Attack) -> Tensor:
 
     The logits may be of less than single precision: ask ``search.confirmed`` before a row is left alone for good.
     """
-    if attack.has("verdict"):
+    if attack.has("fooled"):
         return attack.fooled(embedding)
     logits = embedding.logits.float()
     return logits.gather(1, attack.label[:, None])[:, 0] < logits.amax(1)

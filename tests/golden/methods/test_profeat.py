@@ -24,7 +24,7 @@ from robustcl.errors import NeedNotMet, UsageError
 from robustcl.rng import Rng
 from robustcl.testing import make_scene
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding, Scene
+from robustcl.types import Attack, Embedding, Oracle, Scene
 from robustcl_plugins.generators.profeat import ProFeAT as Generator
 from robustcl_plugins.objectives.profeat import ProFeAT
 from robustcl_plugins.views.auto_augment import AutoAugment
@@ -110,13 +110,12 @@ def _attack(features: Tensor, projection: Tensor, x: Tensor, target: Tensor) -> 
         return Embedding(h=h, z=h @ projection.T)
 
     return Attack(
-        encoder=lambda v, places: embed(v),
+        oracle=Oracle(encode=lambda v, places: embed(v), clean=lambda places: embed(x).take(places).detach()),
         ball=Ball("Linf", 0.1),
         rng=Rng(0, "attack").for_rows(rows),
         label=rows,
         index=rows,
         places=rows,
-        unperturbed=lambda places: embed(x).take(places).detach(),
         constants={"target": Embedding(z=target)},
     )
 

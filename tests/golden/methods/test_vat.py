@@ -20,7 +20,7 @@ from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
 from robustcl.testing.survey import TinySurvey
 from robustcl.threat import Ball
-from robustcl.types import Attack, Embedding
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.generators.vat import VAT
 from robustcl_plugins.samplers.mixed import Mixed
 
@@ -29,13 +29,12 @@ def attack_on(x: Tensor, logits: Callable[[Tensor], Tensor], ball: Ball, seed: i
     rows = torch.arange(len(x))
     clean = Embedding(logits=logits(x).detach())
     return Attack(
-        encoder=lambda v, places: Embedding(logits=logits(v)),
+        oracle=Oracle(encode=lambda v, places: Embedding(logits=logits(v)), clean=clean.take),
         ball=ball,
         rng=Rng(seed, "attack").for_rows(rows),
         label=torch.zeros_like(rows),
         index=rows,
         places=rows,
-        unperturbed=clean.take,
     )
 
 
