@@ -8,6 +8,6 @@ setup(
     package_dir={"robustcl": "robustcl", "robustcl_plugins": "plugins/robustcl_plugins"},
     package_data={
         "robustcl": ["py.typed", "report/templates/*"],
-        "robustcl_plugins": ["py.typed", "recipes/*.toml", "studies/*.toml"],
+        "robustcl_plugins": ["py.typed", "attacks/*.toml", "recipes/*.toml", "studies/*.toml"],
     },
 )

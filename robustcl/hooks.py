@@ -52,6 +52,9 @@ class GeneratorHooks(PluginHooks):
     def check_item(self, item: tuple[int, ...]) -> None:
         """Raise ``UsageError`` where inputs of this shape cannot be taken."""
 
+    def check_threat(self, classes: int, ball: Ball, who: str) -> None:
+        """Raise ``UsageError`` where it cannot attack so many classes, or in a ball; ``who`` is the attack's name."""
+
     def check_clusters(self, clusters: tuple[int, ...]) -> None:
         """Raise ``UsageError`` where so few clusters do not suffice."""
 

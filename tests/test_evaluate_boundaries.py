@@ -26,11 +26,11 @@ from robustcl.evaluate.points import Point, order, points, shares
 from robustcl.evaluate.rows import per_member, row, said
 from robustcl.evaluate.scaled import members
 from robustcl.evaluate.shards import journal, merge, path
-from robustcl.evaluate.solo import Solo
 from robustcl.evaluate.soundness import check_labels, check_logits, probabilities
 from robustcl.evaluate.unstopped import adversaries, without_verdict
 from robustcl.evaluate.work import Work, parse_shard, parse_time
 from robustcl.nn.encoder import Encoder
+from robustcl.registry.presets import Solo
 from robustcl.rng import Rng
 from robustcl.testing.builders import make_attack
 from robustcl.threat import Ball

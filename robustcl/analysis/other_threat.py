@@ -26,7 +26,6 @@ from robustcl.data.promises import class_names
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import scaled
-from robustcl.evaluate.solo import Solo
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.hooks import GeneratorHooks
 from robustcl.recipe import Use
@@ -109,8 +108,7 @@ def _scaled(plan: EvaluationPlan, parts: Parts, ball: Ball, times: float, wanted
     """Return a plan whose attacks take steps of the same share of eps; the tables say which, and so do the keys."""
     tables = []
     for table, attack in zip(plan.table.attacks, plan.attacks, strict=True):
-        plugin = attack.plugin.generator if isinstance(attack.plugin, Solo) else attack.plugin
-        step = hooks.of(plugin, GeneratorHooks).step_size
+        step = hooks.of(scaled.mover(attack.plugin), GeneratorHooks).step_size
         moved: dict[str, Any] = {"step_size": step * times} if isinstance(step, int | float) else {}
         moved |= scaled.grow(attack.plugin, times)
         tables.append(Use(use=table.use, **{**parts.resolved(table), **moved}))

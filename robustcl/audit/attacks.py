@@ -9,7 +9,7 @@ from typing import Any
 from robustcl import options, registry
 from robustcl.errors import RobustclError
 from robustcl.evaluate.judge import Members
-from robustcl.evaluate.solo import Solo
+from robustcl.registry.presets import Solo
 from robustcl.threat import Ball
 
 

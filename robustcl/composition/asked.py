@@ -11,11 +11,11 @@ from robustcl.composition.parts import Parts
 from robustcl.disk import parse_toml
 from robustcl.errors import NeedNotMet, UnknownPlugin, UsageError, near
 from robustcl.evaluate import aim
-from robustcl.evaluate.solo import Solo
 from robustcl.interop import names, words
 from robustcl.protocols import Need
 from robustcl.ratio import plain
 from robustcl.recipe import Use
+from robustcl.registry.presets import Solo
 from robustcl.train.plan import Part
 
 _REMEDY = 'write a name, pgd-20, or a table, { use = "pgd", steps = 50 }'
@@ -70,15 +70,9 @@ def attack_of(table: Use, parts: Parts, where: str) -> Part:
 def check_attack(table: Use, where: str, more: frozenset[Need] = frozenset(), whose: Owners | None = None) -> Part:
     """Return an attack; refuse one that reads what test images and their classifier, with ``more``, cannot offer."""
     part = attack_of(table, Parts(whose), f"{where}.attack")
-    for need in sorted(needs_of(part) - _GIVEN - more, key=str):
+    for need in sorted(part.needs - _GIVEN - more, key=str):
         raise NeedNotMet(f"{where}: {part.name} reads {need.value}, which no test image has")
     return part
-
-
-def needs_of(attack: Part) -> frozenset[Need]:
-    """Return what an attack reads, that of its generator where it is made of one."""
-    needed: frozenset[Need] = attack.plugin.generator.needs if isinstance(attack.plugin, Solo) else attack.needs
-    return needed
 
 
 def _kind(use: str, where: str) -> str:

@@ -9,15 +9,19 @@ from typing import Any
 from robustcl import hooks
 from robustcl.evaluate import aim
 from robustcl.evaluate.judge import Members
-from robustcl.evaluate.solo import Solo
 from robustcl.hooks import GeneratorHooks
+from robustcl.registry.presets import Solo
 from robustcl.threat import Ball
 
 
 def grow(plugin: Any, times: float) -> Mapping[str, Any]:
     """Return the options of an attack that its own ``grow(times)`` says for a ball ``times`` as large."""
-    plugin = plugin.generator if isinstance(plugin, Solo) else plugin
-    return {} if times == 1.0 else hooks.of(plugin, GeneratorHooks).grow(times)
+    return {} if times == 1.0 else hooks.of(mover(plugin), GeneratorHooks).grow(times)
+
+
+def mover(plugin: Any) -> Any:
+    """Return who takes an attack's steps: the generator that it is made of, or an ensemble itself."""
+    return plugin.generator if isinstance(plugin, Solo) else plugin
 
 
 def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Members:
@@ -27,9 +31,8 @@ def members(plugin: Any, classes: int, ball: Ball, times: float = 1.0) -> Member
     """
     if times != 1.0:
         plugin = copy.copy(plugin)
-        if isinstance(plugin, Solo):
-            plugin.generator = copy.copy(plugin.generator)
-        moved: Any = plugin.generator if isinstance(plugin, Solo) else plugin
+        if (moved := mover(plugin)) is not plugin:
+            moved = plugin.generator = copy.copy(moved)
         if (step := hooks.of(moved, GeneratorHooks).step_size) is not None:
             moved.step_size = step * times
         for name, value in grow(moved, times).items():

@@ -16,6 +16,7 @@ from robustcl.options.build import (
     describe,
     model_of,
     resolve,
+    validate,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "describe",
     "model_of",
     "resolve",
+    "validate",
 ]

@@ -89,7 +89,7 @@ def build(cls: type, given: Mapping[str, Any], where: str) -> Built:
     ``where`` is the place of the table, for example ``stage.robust.generator.w_adv``; it opens every error.
     Raises ``OptionError`` for what the user wrote, ``NotAPlugin`` for an ``__init__`` that cannot be read.
     """
-    values, schedules = _validated(cls, given, where)
+    values, schedules = validate(cls, given, where)
     try:
         instance = cls(**values)
     except ValueError as error:
@@ -106,10 +106,24 @@ def resolve(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:
 
     Ratios and schedules stay as they were written; an option that is ``None`` is left out: TOML has no null.
     """
-    values, schedules = _validated(cls, given, where)
+    values, schedules = validate(cls, given, where)
     kept = {name: given[name] for name in values if name in schedules or isinstance(given.get(name), str)}
     plain = json.loads(_json({**values, **kept}, where))
     return {name: value for name, value in plain.items() if value is not None}
+
+
+def validate(cls: type, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Schedule]]:
+    """Return the value of every option as the class takes it, and the schedules among them; errors as ``build``."""
+    given = {name: plain(value) for name, value in given.items()}
+    annotations = signature.hints(cls)
+    _refuse_unknown(cls, given, where)
+    schedules: dict[str, Schedule] = {}
+    first: dict[str, Any] = {}
+    for name, value in given.items():
+        if is_schedule(value) and not signature.is_table(annotations[name]):
+            schedules[name] = _schedule(annotations[name], value, f"{where}.{name}")
+            first[name] = schedules[name].at(_START)
+    return _values(cls, {**given, **first}, where), schedules
 
 
 def describe(cls: type) -> list[Option]:
@@ -143,19 +157,6 @@ def model_of(cls: type) -> type[BaseModel]:
         raise NotAPlugin(
             f"the options of {signature.path(cls)} cannot be checked: {str(error).splitlines()[0]}"
         ) from error
-
-
-def _validated(cls: type, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Schedule]]:
-    given = {name: plain(value) for name, value in given.items()}
-    annotations = signature.hints(cls)
-    _refuse_unknown(cls, given, where)
-    schedules: dict[str, Schedule] = {}
-    first: dict[str, Any] = {}
-    for name, value in given.items():
-        if is_schedule(value) and not signature.is_table(annotations[name]):
-            schedules[name] = _schedule(annotations[name], value, f"{where}.{name}")
-            first[name] = schedules[name].at(_START)
-    return _values(cls, {**given, **first}, where), schedules
 
 
 def _values(cls: type, given: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Entry points to plugins: lazy, isolated, clash-aware, with their origin. Names are read without imports.
 
-Each kind has a group, ``robustcl.generators`` and so on; ``robustcl.recipes`` and ``robustcl.studies`` name packages of
-TOML files. A plugin is asked for as ``name``, as ``distribution/name`` where two distributions offer the name, and as
-``name:VALUE`` where the class says with ``preset = "attack"`` which option the part after the colon fills.
+Each kind has a group, ``robustcl.generators`` and so on; ``robustcl.recipes``, ``robustcl.studies`` and
+``robustcl.presets``, whose files are attacks, name packages of TOML files. A plugin is asked for as ``name``, as
+``distribution/name`` where two distributions offer the name, and as ``name:VALUE`` where the class says with
+``preset = "attack"`` which option the part after the colon fills.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from robustcl.errors import AmbiguousPlugin, BrokenPlugin, NotAPlugin, RobustclError, UnknownPlugin, UsageError
+from robustcl.registry import packages
 from robustcl.registry.installed import Entry, Origin, scan
 from robustcl.registry.lookup import added, check_kind, choose, entries, labels
 
@@ -77,8 +80,8 @@ def recipe_text(name: str) -> str:
 
 
 def broken_recipes() -> list[BrokenPlugin]:
-    """Return what is wrong with each package of recipes or studies that cannot be read."""
-    return [*_files("recipe")[1], *_files("study")[1]]
+    """Return what is wrong with each package of recipes, studies or presets that cannot be read."""
+    return [error for kind in ("recipe", "study", "preset") for error in packages.files(kind)[1]]
 
 
 def studies() -> Mapping[str, Origin]:
@@ -117,22 +120,24 @@ def local(kind: str, name: str, cls: type) -> Iterator[type]:
 def refresh() -> None:
     """Forget the metadata scan, after installing a distribution into a running process."""
     scan.cache_clear()
+    packages.refresh()
+    if (made := sys.modules.get("robustcl.registry.presets")) is not None:  # brings torch
+        made.refresh()
 
 
 def load(entry: Entry) -> type:
     """Import the class of one entry and check it; ``BrokenPlugin`` or ``NotAPlugin`` names the owner."""
     cls = entry.source
-    if installed := isinstance(cls, EntryPoint):
+    if isinstance(cls, EntryPoint):
         try:
             cls = cls.load()
         except (Exception, SystemExit) as error:  # a stranger's import may raise anything
-            raise _broken(entry, error) from error
-    judge = _faults_once if installed and isinstance(cls, type) else _faults
+            raise packages.say_broken(entry, error) from error
+    elif not isinstance(cls, type):
+        cls = _of_preset(entry)
+    judge = _faults_once if entry.source is not cls and isinstance(cls, type) else _faults
     if wrong := judge(entry.kind, cls):
-        raise NotAPlugin(
-            f"the {entry.kind} {entry.name!r} of {entry.origin} ({entry.origin.target}) "
-            f"{' and '.join(wrong)}; robustcl.protocols says what a {entry.kind} must offer"
-        )
+        raise NotAPlugin(f"{entry} {' and '.join(wrong)}; robustcl.protocols says what a {entry.kind} must offer")
     checked: type = cls
     return checked
 
@@ -147,46 +152,26 @@ _faults_once = functools.cache(_faults)
 """An installed class is looked up thousands of times while parts are composed, and stays what it is."""
 
 
-@functools.cache
-def _files_of(package: Entry) -> tuple[Entry, ...]:
-    from importlib.resources import files  # not needed to list plugins
+def _of_preset(entry: Entry) -> type:
+    """Return the class of an attack that is written as a preset; its own distribution's generator comes first."""
+    from robustcl.registry import presets  # brings torch
 
-    return tuple(
-        Entry(package.kind, file.name.removesuffix(".toml"), package.origin, file)
-        for file in files(package.origin.target).iterdir()
-        if file.name.endswith(".toml")
-    )
-
-
-def _files(kind: str) -> tuple[list[Entry], list[BrokenPlugin]]:
-    """Return the files of a kind that is made of TOML, and what is wrong with the packages that cannot be read."""
-    found: list[Entry] = []
-    broken: list[BrokenPlugin] = []
-    for package in scan().get(kind, ()):
-        try:
-            found.extend(_files_of(package))
-        except (Exception, SystemExit) as error:
-            broken.append(_broken(package, error))
-    return found, broken
+    use, owner = presets.read(entry).use, entry.origin.distribution
+    own = any(each.qualified == f"{owner}/{use.partition(':')[0]}" for each in entries("generator"))
+    found = find("generator", f"{owner}/{use}" if own else use, str(entry))
+    return presets.make(entry, found.cls, tuple(found.preset.items()))
 
 
 def _named(kind: str) -> dict[str, Origin]:
-    return dict(sorted((label, entry.origin) for label, entry in labels(_files(kind)[0]).items()))
+    return dict(sorted((label, entry.origin) for label, entry in labels(packages.files(kind)[0]).items()))
 
 
 def _text(kind: str, name: str) -> str:
-    files, broken = _files(kind)
+    files, broken = packages.files(kind)
     try:
         return str(choose(kind, name, files).source.read_text(encoding="utf-8"))
     except UnknownPlugin as error:
         raise UnknownPlugin("; ".join(map(str, [error, *broken]))) from None
-
-
-def _broken(entry: Entry, error: BaseException) -> BrokenPlugin:
-    return BrokenPlugin(
-        f"the {entry.kind} {entry.name!r} of {entry.origin} ({entry.origin.target}) cannot be imported: "
-        f"{type(error).__name__}: {error}; mend or uninstall {entry.origin.distribution}"
-    )
 
 
 def _preset(entry: Entry, cls: type, name: str, value: str) -> str:

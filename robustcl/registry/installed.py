@@ -40,7 +40,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One registered name, not imported; ``source`` is an entry point, a class, or a recipe's file."""
+    """One registered name, not imported; ``source`` is an entry point, a class, or a file of TOML."""
 
     kind: str
     name: str
@@ -52,11 +52,14 @@ class Entry:
         """``distribution/name``, which selects this entry among several of its name."""
         return f"{self.origin.distribution}/{self.name}"
 
+    def __str__(self) -> str:
+        return f"the {self.kind} {self.name!r} of {self.origin} ({self.origin.target})"
+
 
 @functools.cache
 def scan() -> Mapping[str, tuple[Entry, ...]]:
-    """Return kind -> entries by name and distribution; packages of TOML files are of the kinds recipe and study."""
-    groups = {f"robustcl.{kind}s": kind for kind in (*KINDS, "recipe")} | {"robustcl.studies": "study"}
+    """Return kind -> entries by name and distribution; packages of TOML are of the kinds recipe, study and preset."""
+    groups = {f"robustcl.{kind}s": kind for kind in (*KINDS, "recipe", "preset")} | {"robustcl.studies": "study"}
     found: dict[str, list[Entry]] = {}
     for distribution in _distributions():
         try:
@@ -67,7 +70,7 @@ def scan() -> Mapping[str, tuple[Entry, ...]]:
             if kind := groups.get(point.group):
                 origin = Origin(distribution.metadata["Name"], distribution.version, point.value)
                 found.setdefault(kind, []).append(Entry(kind, point.name, origin, point))
-    return {kind: tuple(sorted(rows, key=_by_name)) for kind, rows in found.items()}
+    return {kind: tuple(sorted(rows, key=by_name)) for kind, rows in found.items()}
 
 
 def normal(distribution: str) -> str:
@@ -83,7 +86,8 @@ def version() -> str:
         return "(not installed)"
 
 
-def _by_name(entry: Entry) -> tuple[str, str]:
+def by_name(entry: Entry) -> tuple[str, str]:
+    """Return what entries are sorted by."""
     return entry.name, entry.origin.distribution
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 
 from robustcl.errors import AmbiguousPlugin, UnknownPlugin, near
-from robustcl.registry.installed import KINDS, Entry, normal, scan
+from robustcl.registry.installed import KINDS, Entry, by_name, normal, scan
+from robustcl.registry.packages import presets
 
 added: ContextVar[tuple[Entry, ...]] = ContextVar("robustcl_local_plugins", default=())
 """What ``registry.local`` has added."""
@@ -15,7 +16,10 @@ added: ContextVar[tuple[Entry, ...]] = ContextVar("robustcl_local_plugins", defa
 def entries(kind: str) -> list[Entry]:
     """Return all entries of a kind, local ones first, then by name and distribution; nothing is imported."""
     check_kind(kind)
-    return [entry for entry in added.get() if entry.kind == kind] + list(scan().get(kind, ()))
+    written = presets() if kind == "attack" else ()
+    return [entry for entry in added.get() if entry.kind == kind] + sorted(
+        [*scan().get(kind, ()), *written], key=by_name
+    )
 
 
 def labels(rows: Iterable[Entry]) -> dict[str, Entry]:

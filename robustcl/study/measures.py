@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustcl.composition import needs
-from robustcl.composition.asked import attack_of, check_attack, needs_of
+from robustcl.composition.asked import attack_of, check_attack
 from robustcl.composition.build import build_stage
 from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
@@ -22,7 +22,6 @@ from robustcl.data.subset import Images
 from robustcl.errors import NeedNotMet
 from robustcl.evaluate import scaled
 from robustcl.evaluate.observer import Observations, Observer, Reading, nearest, observe
-from robustcl.evaluate.solo import Solo
 from robustcl.nn.encoder import Encoder
 from robustcl.protocols import Need
 from robustcl.recipe import Section, Stage, Targets
@@ -44,12 +43,13 @@ _COUNTED = frozenset({"accuracy", "relative-drop"})
 def check(column: Moved, composition: RecipePlan, judged: tuple[EvaluationPlan, str], where: str) -> None:
     """Refuse what could not be measured: an unknown attack, or one that needs what test images cannot offer."""
     part = check_attack(column.attack, where, frozenset({Need.CLUSTERS}))
-    plugin = part.plugin.generator if isinstance(part.plugin, Solo) else part.plugin
-    if Need.CLUSTERS in needs_of(part) and column.targets is None:
+    if Need.CLUSTERS in part.needs and column.targets is None:
         raise NeedNotMet(f'{where}: {part.name} reads clusters; add targets = {{ use = "spherical-kmeans" }}')
     _ball(column, composition.ball, where)
     if column.targets is not None:
-        needs.check_clusters(plugin, _targets(column.targets, judged[1], composition, Parts()), f"{where}.attack")
+        needs.check_clusters(
+            scaled.mover(part.plugin), _targets(column.targets, judged[1], composition, Parts()), f"{where}.attack"
+        )
 
 
 def measure(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from robustcl.analysis.outside import open_model
-from robustcl.composition.asked import check_attack, needs_of
+from robustcl.composition.asked import check_attack
 from robustcl.composition.judging import ball_of
 from robustcl.disk import make_folder
 from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
@@ -153,7 +153,7 @@ def _check_column(column: AnyColumn, where: str) -> None:
             f'{where}: of a model there are only columns with use = "perturbed" and without clusters; leave --model out'
         )
     part = check_attack(column.attack, where)
-    if Need.FEATURES in needs_of(part):
+    if Need.FEATURES in part.needs:
         raise NeedNotMet(f"{where}: {part.name} reads features, and a model from outside has logits alone")
     if column.threat is not None:
         ball_of(column.threat.norm, column.threat.eps, f"{where}.threat")

@@ -12,16 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustcl import promises
+from robustcl import promises, registry
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding, Oracle
-from robustcl_plugins.attacks.apgd import APGDCrossEntropy, APGDLogitsRatio, APGDTargets
 from robustcl_plugins.generators import auto_step
 from robustcl_plugins.generators.apgd import APGD
 from robustcl_plugins.generators.apgd_targeted import APGDTargeted
 from robustcl_plugins.generators.margin import dlr, likely_targets, margin, target_count, targeted_dlr
+
+APGD_CE = registry.get("attack", "apgd-ce")
+APGD_DLR = registry.get("attack", "apgd-dlr")
+APGD_T = registry.get("attack", "apgd-t")
 
 EPS = {"Linf": 0.08, "L2": 0.3, "L1": 0.8}
 Net = Callable[[Tensor], Tensor]
@@ -252,7 +255,7 @@ def optimum(weight: Tensor, x: Tensor, ball: Ball) -> float:
 @pytest.mark.golden("attack", "apgd-ce")
 @pytest.mark.golden("attack", "apgd-dlr")
 @pytest.mark.golden("attack", "apgd-t")
-@pytest.mark.parametrize("attacks", [APGDCrossEntropy, APGDLogitsRatio, APGDTargets])
+@pytest.mark.parametrize("attacks", [APGD_CE, APGD_DLR, APGD_T])
 @pytest.mark.parametrize(("norm", "eps"), [("Linf", 0.1), ("L2", 0.9), ("L1", 1.7)])
 def test_a_linear_model_is_brought_down_as_far_as_ball_and_box_allow(attacks, norm, eps):
     weight = torch.randn(2, 30, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -465,11 +468,11 @@ def test_costs_one_forward_and_backward_per_step_and_a_last_forward():
 @pytest.mark.golden("attack", "apgd-t")
 def test_attacks_have_the_published_settings():
     ball = Ball("Linf", 8 / 255)
-    ((name, ce),) = APGDCrossEntropy(restarts=5, eot=20).members(10, ball)
+    ((name, ce),) = APGD_CE(restarts=5, eot=20).members(10, ball)
     assert (name, ce.steps, ce.loss, ce.restarts, ce.eot, ce.rho) == ("apgd-ce", 100, "cross-entropy", 5, 20, 0.75)
-    ((name, ratio),) = APGDLogitsRatio().members(10, ball)
+    ((name, ratio),) = APGD_DLR().members(10, ball)
     assert (name, ratio.steps, ratio.loss, ratio.restarts, ratio.eot) == ("apgd-dlr", 100, "dlr", 1, 1)
-    ((name, aimed),) = APGDTargets().members(10, ball)
+    ((name, aimed),) = APGD_T().members(10, ball)
     assert (name, aimed.steps, aimed.targets, aimed.restarts, aimed.eot) == ("apgd-t", 100, None, 1, 1)
     assert [target_count(aimed.targets, classes, "apgd-t") for classes in (2, 10, 11, 1000)] == [1, 9, 9, 9]
 
@@ -485,5 +488,5 @@ def test_more_targets_than_wrong_classes_are_refused_and_left_out_takes_all() ->
     with pytest.raises(UsageError, match=f"apgd-targeted: {said}"):
         APGDTargeted(steps=3, targets=4).perturb(x, attack)
     with pytest.raises(UsageError, match=f"apgd-t: {said}"):
-        APGDTargets(targets=4).members(4, ball)
-    assert APGDTargets(targets=3).members(4, ball)
+        APGD_T(targets=4).members(4, ball)
+    assert APGD_T(targets=3).members(4, ball)

@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcl import promises
+from robustcl import promises, registry
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding, Oracle
-from robustcl_plugins.attacks.fgsm import FGSMAttack
-from robustcl_plugins.attacks.pgd import PGDAttack
 from robustcl_plugins.generators.art_adapter import ART
 from robustcl_plugins.generators.pgd import PGD
 from robustcl_plugins.generators.torchattacks_adapter import Torchattacks
+
+ONE_STEP = registry.get("attack", "fgsm")
+PGD_20 = registry.get("attack", "pgd-20")
 
 EPS = 8 / 255
 
@@ -87,22 +88,22 @@ def linear_drop(generator: Any, ball: Ball) -> Tensor:
 @pytest.mark.golden("attack", "pgd-20")
 @pytest.mark.parametrize(("norm", "eps"), [("Linf", EPS), ("L2", 0.1), ("L1", 0.1)])
 def test_pgd_20_takes_the_whole_margin_of_a_linear_model(norm, eps):
-    ((name, generator),) = PGDAttack(step_size=eps / 4).members(2, Ball(norm, eps))
+    ((name, generator),) = PGD_20(step_size=eps / 4).members(2, Ball(norm, eps))
     assert name == "pgd-20"
     torch.testing.assert_close(linear_drop(generator, Ball(norm, eps)), torch.ones(2), rtol=0, atol=1e-4)
 
 
 @pytest.mark.golden("attack", "pgd-20")
 def test_pgd_20_is_the_field_s_convention_and_its_options_arrive():
-    ((_, usual),) = PGDAttack().members(10, Ball("Linf", EPS))
+    ((_, usual),) = PGD_20().members(10, Ball("Linf", EPS))
     assert (usual.steps, usual.step_size, usual.restarts, usual.start) == (20, None, 1, "uniform")
-    ((name, given),) = PGDAttack(step_size=0.1, restarts=3).members(10, Ball("Linf", EPS))
+    ((name, given),) = PGD_20(step_size=0.1, restarts=3).members(10, Ball("Linf", EPS))
     assert (name, given.steps, given.step_size, given.restarts) == ("pgd-20", 20, 0.1, 3)
 
 
 @pytest.mark.golden("attack", "fgsm")
 def test_fgsm_takes_the_whole_margin_of_a_linear_model_at_once():
-    ((name, generator),) = FGSMAttack().members(2, Ball("Linf", EPS))
+    ((name, generator),) = ONE_STEP().members(2, Ball("Linf", EPS))
     assert name == "fgsm"
     torch.testing.assert_close(linear_drop(generator, Ball("Linf", EPS)), torch.ones(2), rtol=0, atol=1e-5)
 
@@ -166,7 +167,7 @@ def test_art_fgsm_is_ours():
     pytest.importorskip("art")
     x, _, attack, net = setting(Ball("Linf", EPS))
     theirs = promises.perturb(ART(attack="FastGradientMethod"), "it", x, attack, modules=[net])
-    ((_, fgsm),) = FGSMAttack().members(4, attack.ball)
+    ((_, fgsm),) = ONE_STEP().members(4, attack.ball)
     torch.testing.assert_close(theirs, fgsm.perturb(x, attack), rtol=0, atol=1e-6)
 
 

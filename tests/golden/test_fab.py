@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 from torch import Tensor, nn
 
-from robustcl import promises
+from robustcl import promises, registry
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding, Oracle
-from robustcl_plugins.attacks.fab import FABAttack
 from robustcl_plugins.generators.fab import FAB
+
+FAB_T = registry.get("attack", "fab-t")
 
 pytestmark = pytest.mark.golden("generator", "fab")
 
@@ -237,7 +238,7 @@ def test_the_judge_ends_a_row_early_and_spares_no_other(norm):
         return net(v)
 
     label, ball = net(x).argmax(1), Ball(norm, EPS[norm])
-    ((name, generator),) = FABAttack(steps=20).members(4, ball)
+    ((name, generator),) = FAB_T(steps=20).members(4, ball)
     assert name == "fab-t"
     nearest = generator.perturb(x, attack_on(counted, x, label, ball))
     alone = sum(seen)
@@ -315,8 +316,8 @@ def test_more_targets_than_wrong_classes_are_refused_and_left_out_takes_all_up_t
     said = "fab: targets = 4, but of 4 classes only 3 are wrong for an image: write 3 or fewer, or leave targets out"
     with pytest.raises(UsageError, match=said):
         FAB(steps=4, targets=4).perturb(x, attack)
-    with pytest.raises(UsageError, match=said):
-        FABAttack(targets=4).members(4, attack.ball)
+    with pytest.raises(UsageError, match=said.replace("fab", "fab-t")):
+        FAB_T(targets=4).members(4, attack.ball)
 
 
 def test_targets_are_the_most_likely_classes_first():

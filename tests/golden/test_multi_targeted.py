@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustcl import promises
+from robustcl import promises, registry
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding, Oracle
-from robustcl_plugins.attacks.multi_targeted import MultiTargetedPGDAttack
 from robustcl_plugins.generators.multi_targeted_pgd import MultiTargetedPGD
+
+MT_PGD = registry.get("attack", "mt-pgd")
 
 EPS = {"Linf": 0.05, "L2": 0.15, "L1": 0.3}
 
@@ -102,7 +103,7 @@ def test_a_linear_model_gives_its_smallest_margin(norm):
         logits = promises.perturb(generator, "it", x, attack, modules=[]) @ weight.T
         return logits.scatter(1, label[:, None], -torch.inf).amax(1) - logits[rows, label]
 
-    ((_, all_targets),) = MultiTargetedPGDAttack(step_size=EPS[norm]).members(6, ball)
+    ((_, all_targets),) = MT_PGD(step_size=EPS[norm]).members(6, ball)
     torch.testing.assert_close(reached(all_targets), best, rtol=0, atol=1e-6)
     one = MultiTargetedPGD(steps=100, step_size=EPS[norm], targets=1)
     assert bool((reached(one) < best - 1e-3).any()), "the example would not need more than one target"
@@ -148,7 +149,7 @@ def test_any_number_of_classes_has_its_targets(classes):
     with pytest.raises(UsageError, match=f"multi-targeted-pgd: {said}"):
         MultiTargetedPGD(targets=classes).perturb(x, setting(x, Ball("Linf", 0.05), classes))
     with pytest.raises(UsageError, match=f"mt-pgd: {said}"):
-        MultiTargetedPGDAttack(targets=classes).members(classes, Ball("Linf", 0.05))
+        MT_PGD(targets=classes).members(classes, Ball("Linf", 0.05))
 
 
 @pytest.mark.golden("generator", "multi-targeted-pgd")
@@ -178,7 +179,7 @@ def test_nothing_leaves_ball_and_range(norm, share, step, bounded, seed):
 @pytest.mark.golden("attack", "mt-pgd")
 def test_the_attack_s_options_arrive():
     ball = Ball("Linf", 8 / 255)
-    ((name, usual),) = MultiTargetedPGDAttack().members(10, ball)
+    ((name, usual),) = MT_PGD().members(10, ball)
     assert (name, usual.steps, usual.step_size, usual.targets, usual.restarts) == ("mt-pgd", 100, None, None, 1)
-    ((_, given_),) = MultiTargetedPGDAttack(step_size=0.1, restarts=3, targets=4).members(10, ball)
+    ((_, given_),) = MT_PGD(step_size=0.1, restarts=3, targets=4).members(10, ball)
     assert (given_.step_size, given_.restarts, given_.targets) == (0.1, 3, 4)

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustcl import promises
+from robustcl import promises, registry
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding, Oracle
-from robustcl_plugins.attacks.rays import RaySAttack
 from robustcl_plugins.generators.rays import RayS
+
+RAYS = registry.get("attack", "rays")
 
 pytestmark = [pytest.mark.golden("generator", "rays"), pytest.mark.golden("attack", "rays")]
 
@@ -182,11 +183,11 @@ def test_other_balls_are_refused():
     with pytest.raises(UsageError, match="not of L2: take square"):
         RayS().perturb(x, model.attack(2, Ball("L2", 0.1)))
     with pytest.raises(UsageError, match="this threat has none"):
-        RaySAttack().members(2, Ball("Linf", 0.1, None))
+        RAYS().members(2, Ball("Linf", 0.1, None))
 
 
 def test_the_member_is_called_rays_and_its_options_arrive():
-    ((name, usual),) = RaySAttack().members(10, Ball("Linf", 0.1))
+    ((name, usual),) = RAYS().members(10, Ball("Linf", 0.1))
     assert (name, usual.queries, usual.tolerance) == ("rays", 5000, 0.001)
-    ((_, few),) = RaySAttack(queries=7).members(10, Ball("Linf", 0.1))
+    ((_, few),) = RAYS(queries=7).members(10, Ball("Linf", 0.1))
     assert few.queries == 7

@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustcl import promises
+from robustcl import promises, registry
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding, Oracle
-from robustcl_plugins.attacks.square import SquareAttack
 from robustcl_plugins.generators.square import Square, share
 from robustcl_plugins.generators.square_moves import MOVES, sparsely_projected
 from robustcl_plugins.generators.square_windows import Canvas, Window, bumps
+
+SQUARE = registry.get("attack", "square")
 
 pytestmark = [pytest.mark.golden("generator", "square"), pytest.mark.golden("attack", "square")]
 EPS = {"Linf": 0.1, "L2": 0.6, "L1": 2.0}
@@ -413,9 +414,9 @@ def test_a_row_leaves_only_when_the_judge_confirms():
 
 
 def test_the_member_is_called_square_and_its_options_arrive():
-    ((name, usual),) = SquareAttack().members(10, Ball("L2", 0.5))
+    ((name, usual),) = SQUARE().members(10, Ball("L2", 0.5))
     assert (name, usual.queries, usual.p_init, usual.restarts) == ("square", 5000, 0.8, 1)
-    ((_, given_),) = SquareAttack(queries=7, restarts=2).members(10, Ball("L2", 0.5))
+    ((_, given_),) = SQUARE(queries=7, restarts=2).members(10, Ball("L2", 0.5))
     assert (given_.queries, given_.restarts) == (7, 2)
 
 
@@ -426,7 +427,7 @@ def test_other_shapes_are_refused():
 
 
 def test_autoattack_keeps_the_published_numbers_of_queries():
-    ((_, generator),) = SquareAttack().members(10, Ball("Linf", 0.1))
+    ((_, generator),) = SQUARE().members(10, Ball("Linf", 0.1))
     assert (generator.queries, generator.rescale) == (5000, False)
     x, asked = torch.full((1, 3, 10, 10), 0.5), []
 

@@ -24,7 +24,12 @@ AREAS = {
     "nn": ["robustcl/nn/*.py", "plugins/robustcl_plugins/encoders/*.py"],
     "objectives": ["plugins/robustcl_plugins/objectives/*.py"],
     "optimizers": ["plugins/robustcl_plugins/optimizers/*.py", "robustcl/options/schedule.py"],
-    "attacks": ["robustcl/attacks.py", "robustcl/interop/*.py", "plugins/robustcl_plugins/attacks/*.py"],
+    "attacks": [
+        "robustcl/attacks.py",
+        "robustcl/interop/*.py",
+        "robustcl/registry/presets.py",
+        "plugins/robustcl_plugins/attacks/*.py",
+    ],
     "recipes": ["plugins/robustcl_plugins/recipes/*.toml"],
 }
 

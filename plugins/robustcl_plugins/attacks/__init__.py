@@ -1,1 +1,1 @@
-"""Built-in attacks, one paper, one file."""
+"""Built-in attacks: presets of generators, a TOML file each, and the ensembles, which are plugins."""

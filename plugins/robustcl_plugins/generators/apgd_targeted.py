@@ -50,6 +50,10 @@ class APGDTargeted:
         self.eot = eot
         self.largereps = largereps
 
+    def check_threat(self, classes: int, ball: Ball, who: str) -> None:
+        """Raise ``UsageError`` for more targets than there are wrong classes."""
+        target_count(self.targets, classes, who)
+
     def defaults(self, classes: int, ball: Ball) -> Mapping[str, int | bool]:
         """Return the number of targets, and whether larger balls come first, where these were left open."""
         large = {"largereps": phased(None, ball)} if self.largereps is None else {}

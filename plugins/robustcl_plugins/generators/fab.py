@@ -66,6 +66,10 @@ class FAB:
         self.beta = beta
         self.target = target
 
+    def check_threat(self, classes: int, ball: Ball, who: str) -> None:
+        """Raise ``UsageError`` for more targets than there are wrong classes."""
+        target_count(self.targets, classes, who)
+
     def defaults(self, classes: int, ball: Ball) -> Mapping[str, int]:
         """Return the number of targets where neither that nor the class to reach was given."""
         open_ = self.targets is None and self.target is None

@@ -42,6 +42,11 @@ class MultiTargetedPGD:
         self.targets = targets
         self.restarts = restarts
 
+    def check_threat(self, classes: int, ball: Ball, who: str) -> None:
+        """Raise ``UsageError`` for more targets than there are wrong classes."""
+        if self.targets is not None:
+            target_count(self.targets, classes, who)
+
     def defaults(self, classes: int, ball: Ball) -> Mapping[str, float]:
         """Return the step and the number of targets that are taken where none was given."""
         targets = {"targets": classes - 1} if self.targets is None else {}

@@ -40,6 +40,10 @@ class RayS:
         self.queries = queries
         self.tolerance = tolerance
 
+    def check_threat(self, classes: int, ball: Ball, who: str) -> None:
+        """Raise ``UsageError`` for another norm than Linf, and where there is no range."""
+        reach(ball)
+
     @torch.no_grad()
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         width = reach(attack.ball)
