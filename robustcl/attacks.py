@@ -18,7 +18,7 @@ from robustcl.options import signature
 if TYPE_CHECKING:
     from torch import nn
 
-    from robustcl.interop.attack import ModelAttack
+    from robustcl.interop.calls import ModelAttack
     from robustcl.threat import Range
 
 __all__ = ["AutoAttack", "make"]
@@ -205,7 +205,7 @@ def _factory(kind: str, name: str, where: str) -> Factory:
         verbose: bool = False,
         **options: Any,
     ) -> ModelAttack:
-        from robustcl.interop.attack import ModelAttack
+        from robustcl.interop.calls import ModelAttack
         from robustcl.threat import Ball
 
         if positional:

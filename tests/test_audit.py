@@ -17,7 +17,7 @@ from zoo.masked import Quantised, Scaled
 
 from robustcl import registry
 from robustcl.audit import Audit, Finding, as_json, audit, chance, slopes
-from robustcl.audit.attacks import CHEAP, DEEP, Arm, Effort
+from robustcl.audit.arms import CHEAP, DEEP, Arm, Effort
 from robustcl.audit.bench import Bench
 from robustcl.audit.shown import headline, lines
 from robustcl.audit.values import TITLES

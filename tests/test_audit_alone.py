@@ -22,7 +22,7 @@ from zoo.images import digits
 
 from robustcl import registry
 from robustcl.audit import gradients, rivals, runner, slopes
-from robustcl.audit.attacks import CHEAP, Arm, Effort
+from robustcl.audit.arms import CHEAP, Arm, Effort
 from robustcl.audit.bench import Bench, Check
 from robustcl.audit.values import TITLES, Finding
 from robustcl.evaluate.classifier import of_model

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robustcl import registry
 from robustcl.audit import budgets, chance, gradients, hygiene, record, rivals, runner, slopes, strength
-from robustcl.audit.attacks import CHEAP, DEEP, Arm, Effort
+from robustcl.audit.arms import CHEAP, DEEP, Arm, Effort
 from robustcl.audit.bench import Bench, count, count_known, percent
 from robustcl.audit.shown import headline, lines
 from robustcl.audit.slopes import Slopes

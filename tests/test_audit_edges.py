@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.audit import budgets, chance, gradients, hygiene, record, rivals, runner, slopes, strength
-from robustcl.audit.attacks import CHEAP, Arm, Effort
+from robustcl.audit.arms import CHEAP, Arm, Effort
 from robustcl.audit.bench import Bench
 from robustcl.audit.slopes import Slopes
 from robustcl.errors import UsageError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.audit import chance, record
-from robustcl.audit.attacks import CHEAP
+from robustcl.audit.arms import CHEAP
 from robustcl.audit.bench import Bench
 from robustcl.evaluate.classifier import of_model
 from robustcl.rng import Rng

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustcl import registry
 from robustcl.audit import gradients, record, rivals, runner, strength
-from robustcl.audit.attacks import CHEAP, Arm, Effort
+from robustcl.audit.arms import CHEAP, Arm, Effort
 from robustcl.audit.bench import Bench
 from robustcl.errors import DataError
 from robustcl.evaluate.classifier import of_model

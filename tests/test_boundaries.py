@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustcl.audit import gradients, hygiene
-from robustcl.audit.attacks import CHEAP
+from robustcl.audit.arms import CHEAP
 from robustcl.audit.bench import Bench
 from robustcl.audit.slopes import Slopes
 from robustcl.data.labelled import choose_labelled

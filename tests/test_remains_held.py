@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from robustcl.audit import hygiene, rivals
-from robustcl.audit.attacks import CHEAP
+from robustcl.audit.arms import CHEAP
 from robustcl.audit.bench import Bench
 from robustcl.errors import DataError
 from robustcl.evaluate.classifier import of_model

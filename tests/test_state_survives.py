@@ -18,7 +18,7 @@ from zoo.images import Tensors
 import robustcl
 from robustcl import attacks, compose, registry
 from robustcl.audit import audit
-from robustcl.audit.attacks import CHEAP
+from robustcl.audit.arms import CHEAP
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from robustcl import gradients, registry
 from robustcl import rng as rng_module
 from robustcl.audit import record, rivals
-from robustcl.audit.attacks import CHEAP
+from robustcl.audit.arms import CHEAP
 from robustcl.audit.bench import Bench
 from robustcl.composition import api
 from robustcl.data.draw import ViewSpec, draw_views

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustcl.audit.attacks import Arm, Effort
+from robustcl.audit.arms import Arm, Effort
 from robustcl.audit.values import Finding, Verdict
 from robustcl.evaluate.classifier import LOGITS, NOTHING, Classifier
 from robustcl.evaluate.journal import Outcome

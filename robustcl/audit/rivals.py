@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from robustcl.audit.attacks import Arm
+from robustcl.audit.arms import Arm
 from robustcl.audit.bench import Bench, count, percent
 from robustcl.audit.chance import beyond
 from robustcl.audit.values import Finding, Verdict

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustcl.audit import budgets, gradients, hygiene, record, rivals, strength
-from robustcl.audit.attacks import CHEAP, DEEP, Effort
+from robustcl.audit.arms import CHEAP, DEEP, Effort
 from robustcl.audit.bench import Bench, Check, count_known
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.values import TITLES, Audit, Finding

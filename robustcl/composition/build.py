@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustcl import hooks, options
-from robustcl.composition.attacks import StageAttacks
+from robustcl.composition.generators import StageGenerators
 from robustcl.composition.parts import Parts
 from robustcl.composition.terms import make_term
 from robustcl.errors import UsageError, near
@@ -48,7 +48,7 @@ def build_stage(stage: Stage, parts: Parts, ball: Ball, batch: int, where: str |
         drop_last=stage.drop_last,
         mode=stage.mode,
         views=views,
-        generators=StageAttacks(stage, terms, views, parts, ball, where).plans(_early(views, where, written)),
+        generators=StageGenerators(stage, terms, views, parts, ball, where).plans(_early(views, where, written)),
         terms=terms,
         routes=stage.routes,
         encode=stage.encode,

@@ -16,7 +16,7 @@ from robustcl.evaluate import aim
 from robustcl.evaluate.judge import Members
 from robustcl.hooks import GeneratorHooks
 from robustcl.interop import elsewhere, given, words
-from robustcl.interop.names import NamedAttack
+from robustcl.interop.names import NamedPlugin
 from robustcl.interop.subject import JUDGING, HeldModel
 from robustcl.protocols import Need
 from robustcl.ratio import plain
@@ -29,12 +29,12 @@ _PRECISIONS = ("32-true", "bf16-mixed")
 _MET = frozenset({Need.OBJECTIVE, Need.PREDICTIONS, Need.LABELS, Need.INDEX})
 
 
-class BoundAttack:
+class BoundToModel:
     """An attack and its model. Only ``seed`` and ``verbose`` may be set later."""
 
     def __init__(
         self,
-        made: NamedAttack,
+        made: NamedPlugin,
         model: nn.Module,
         ball: Ball,
         *,

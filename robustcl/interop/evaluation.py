@@ -24,7 +24,7 @@ from robustcl.evaluate.likeness import likeness
 from robustcl.evaluate.work import Work
 from robustcl.hooks import GeneratorHooks
 from robustcl.interop import given, telling
-from robustcl.interop.bound import BoundAttack, Target
+from robustcl.interop.bound import BoundToModel, Target
 from robustcl.interop.subject import JUDGING
 from robustcl.protocols import PerturbationGenerator
 
@@ -44,7 +44,7 @@ class JudgedInputs:
 
 
 def run(
-    attack: BoundAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None, target: Target = None,
+    attack: BoundToModel, x: Tensor, y: Tensor, bs: int, path: Path | str | None, target: Target = None,
     only: str | None = None,
 ) -> JudgedInputs:  # fmt: skip
     """Judge every input that the journal does not know yet; ``only``: by one member of the attack alone."""
@@ -92,7 +92,7 @@ def run(
     return JudgedInputs(outcomes, judge.adversarial, pending, images, members)
 
 
-def alone(attack: BoundAttack, x: Tensor, y: Tensor, bs: int, path: Path | str | None) -> dict[str, JudgedInputs]:
+def alone(attack: BoundToModel, x: Tensor, y: Tensor, bs: int, path: Path | str | None) -> dict[str, JudgedInputs]:
     """Judge by each member of the attack alone: its name -> what it found."""
     clean = given.inputs(x, y, attack.ball, f"robustcl.attacks {attack.made.name}")
     home, some = given.device_of(attack.subject.model) or clean.device, slice(0, given.block(bs, len(clean)))
@@ -100,7 +100,7 @@ def alone(attack: BoundAttack, x: Tensor, y: Tensor, bs: int, path: Path | str |
     return {name: run(attack, x, y, bs, path, only=name) for name, _ in attack.members(classes)}
 
 
-def adversarial(attack: BoundAttack, found: JudgedInputs) -> tuple[Tensor, Tensor]:
+def adversarial(attack: BoundToModel, found: JudgedInputs) -> tuple[Tensor, Tensor]:
     """Return adversarial inputs (n, *item) and the classes (n,) predicted for them.
 
     The journal keeps verdicts and no inputs: those of ``pending`` are made again by the member that found them.
@@ -152,7 +152,7 @@ class _Given:
 class _Keeping(Judge):
     """A judge that keeps what its generators made, until ``settle`` has taken from it what fooled."""
 
-    def __init__(self, attack: BoundAttack, images: _Given) -> None:
+    def __init__(self, attack: BoundToModel, images: _Given) -> None:
         super().__init__(attack.subject.classifier, attack.ball, attack.stream, attack.autocast)
         self.adversarial, self._images = images.x.clone(), images
         self._made: dict[str, tuple[Tensor, Tensor]] = {}
@@ -205,7 +205,7 @@ def _opened(path: Path) -> Journal:
     return Journal(path)
 
 
-def _key(attack: BoundAttack, images: _Given, only: str | None) -> Key:
+def _key(attack: BoundToModel, images: _Given, only: str | None) -> Key:
     """Return the question: another model, other data, another setting is another one."""
     data = hashlib.blake2b(images.x.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(), digest_size=8)
     data.update(images.labels.cpu().numpy().tobytes())
@@ -245,7 +245,7 @@ def _by_member(outcomes: Iterable[Outcome]) -> list[tuple[str, Tensor]]:
 
 
 def _again(
-    attack: BoundAttack, images: _Given, rows: Tensor, member: str, generator: PerturbationGenerator
+    attack: BoundToModel, images: _Given, rows: Tensor, member: str, generator: PerturbationGenerator
 ) -> tuple[Tensor, Tensor]:
     judge, here = (
         Judge(attack.subject.classifier, attack.ball, attack.stream, attack.autocast),

@@ -30,7 +30,7 @@ _THREAT = {
 
 
 @dataclass(frozen=True, slots=True)
-class NamedAttack:
+class NamedPlugin:
     """A plugin with its options: the registered name, the kind, the instance, and all options as JSON can hold them."""
 
     kind: str
@@ -79,7 +79,7 @@ def kind_of(name: str, kinds: Sequence[str] = KINDS) -> str | None:
     return next((kind for kind in kinds if head in {label.rpartition("/")[2] for label in registry.names(kind)}), None)
 
 
-def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> NamedAttack:
+def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> NamedPlugin:
     """Return a plugin with its options.
 
     Raises:
@@ -97,7 +97,7 @@ def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> NamedAt
         raise OptionError(f"{where}.{min(built.schedules)}: there are no epochs here to schedule by; give one number")
     if reason := hooks.of(built.instance, PluginHooks).available():
         raise UsageError(f"{where}: {name} cannot run here: {reason}")
-    return NamedAttack(kind, name, built.instance, options.resolve(found.cls, table, where))
+    return NamedPlugin(kind, name, built.instance, options.resolve(found.cls, table, where))
 
 
 def check_words(given: Mapping[str, Any], verbose: object, where: str) -> None:

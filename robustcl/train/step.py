@@ -18,7 +18,7 @@ from robustcl.options.duration import Progress
 from robustcl.protocols import Need
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
-from robustcl.train.attack import Attacker
+from robustcl.train.adversary import Adversary
 from robustcl.train.derived import resting_on
 from robustcl.train.encoders import Encoders
 from robustcl.train.plan import Ref, StagePlan, TermPlan, at
@@ -99,7 +99,7 @@ class Step(nn.Module):
         return {t.name: {n: at(w, self.moment.progress) for n, w in t.weights.items()} for t in terms}
 
     def _attacked(self, batch: Batch, weights: Mapping[str, Mapping[str, float]]) -> Batch:
-        attacker = Attacker(self.plan, self.encoders, weights, self.moment.clusters, self.moment.rng)
+        attacker = Adversary(self.plan, self.encoders, weights, self.moment.clusters, self.moment.rng)
         for generator in self.plan.generators:
             written = attacker.perturb(generator, batch)
             batch = _with_views(batch, {**batch.views, **written})

@@ -212,7 +212,7 @@ def test_each_plugin_is_built_from_a_stream_of_its_own(composition: Any, tmp_pat
 
 
 def test_a_loss_of_rows_alone_says_so_and_is_of_one_view() -> None:
-    from robustcl.train.attack import _is_separable
+    from robustcl.train.adversary import _is_separable
 
     batch: Any = SimpleNamespace(label=torch.tensor([0, 1]))
     unlabelled: Any = SimpleNamespace(label=torch.tensor([0, -1]))
@@ -234,12 +234,12 @@ def test_a_value_of_the_batch_is_shared_by_the_ranks_and_rows_are_added(
     world: int, value: float, slope: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two ranks with the same rows: the whole is twice what is here, and a batch's own value counts once."""
-    from robustcl.train import attack
+    from robustcl.train import adversary
 
-    monkeypatch.setattr(attack.ranks, "world", lambda: world)
-    monkeypatch.setattr(attack.ranks, "total", lambda here: world * here)
+    monkeypatch.setattr(adversary.ranks, "world", lambda: world)
+    monkeypatch.setattr(adversary.ranks, "total", lambda here: world * here)
     rows, whole = torch.tensor([1.0, 2.0, 3.0], requires_grad=True), torch.tensor(4.0, requires_grad=True)
-    found = attack._over_ranks({"a": rows, "b": whole}, {"a": 2.0, "b": 3.0})
+    found = adversary._over_ranks({"a": rows, "b": whole}, {"a": 2.0, "b": 3.0})
     assert float(found.detach()) == pytest.approx(value)
     found.backward()
     assert rows.grad is not None

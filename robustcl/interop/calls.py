@@ -14,12 +14,12 @@ from robustcl.errors import UsageError
 from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.journal import Outcome
 from robustcl.interop import evaluation, given
-from robustcl.interop.bound import BoundAttack, Target
+from robustcl.interop.bound import BoundToModel, Target
 from robustcl.interop.moving import Mover
 from robustcl.interop.subject import JUDGING
 
 
-class ModelAttack(BoundAttack):
+class ModelAttack(BoundToModel):
     """``attack(x, y)`` returns adversarial inputs; ``run_standard_evaluation(x, y)`` judges as well.
 
     A generator perturbs every input and maximises the cross-entropy where it borrows a loss, as in training; with

@@ -25,7 +25,7 @@ _BLOCK = 1 << 40
 """Blocks of a joint perturbation draw from streams of their own, farther apart than any data set is large."""
 
 
-class Attacker:
+class Adversary:
     """Runs a stage's generators on one batch, in attack mode, before any training forward."""
 
     def __init__(

@@ -20,7 +20,7 @@ from robustcl.train.plan import GeneratorPlan, Part, TermPlan, ViewPlan
 
 
 @dataclass(frozen=True, slots=True)
-class StageAttacks:
+class StageGenerators:
     """The generators of one stage; ``ball`` is the threat's, ``where`` the stage's place in the recipe."""
 
     stage: Stage
