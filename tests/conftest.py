@@ -14,6 +14,8 @@ import hypothesis
 import pytest
 import torch
 
+pytest_plugins = ["fixtures.trained_runs"]
+
 # A deadline is a timing, and a slow machine is no failure.
 hypothesis.settings.register_profile("robustcl", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("robustcl")

@@ -15,14 +15,11 @@ def rows(run: Path) -> dict[tuple[str, str, str | None], dict[str, Any]]:
     return {(row["route"], row["split"], row["attack"]): row for row in found}
 
 
-def test_shares_that_were_killed_add_their_rows(tmp_path: Path) -> None:
-    recipe = tiny.RECIPE.replace('route = ["clean", "adv"]', 'route = ["clean"]')
-    (tmp_path / "tiny.toml").write_text(recipe, encoding="utf-8")
-    (made,) = tiny.run_legs(tmp_path, [tiny.Leg(["run", "tiny.toml", "--device", "cpu", "--out", "shared"])])
-    assert made.code == 0, made.said
+def test_shares_that_were_killed_add_their_rows(whole_run: Path, tmp_path: Path) -> None:
+    for name in ("shared", "alone"):
+        shutil.copytree(whole_run, tmp_path / name)
     before = rows(tmp_path / "shared")
-    shutil.copytree(tmp_path / "shared", tmp_path / "alone")
-    more = ["--attack", "pgd-20", "--samples", "16", "--no-audit"]
+    more = ["--attack", "pgd-20", "--samples", "16", "--no-audit", "--route", "clean"]
     first = ["evaluate", "shared", *more, "--shard", "1/2"]
     killed, again, second, joined, whole, alone = tiny.run_legs(
         tmp_path,

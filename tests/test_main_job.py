@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 import robustcl
 
-# The number of threads decides the order of sums: the process gets as many as the tests.
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    out = tmp_path_factory.mktemp("job") / "run"
-    line = [sys.executable, "-m", "robustcl", "compose", "--generator", "ncp", "--objective", "deacl"]
-    done = subprocess.run(
-        [*line, "--budget", "smoke", "--device", "cpu", "--out", str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ONE_THREAD,
-    )
-    assert done.returncode == 0, done.stderr
-    return out, done
-
-
-def test_it_leaves_what_was_promised(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    out, _ = finished
+def test_it_leaves_what_was_promised(main_job: Path) -> None:
+    out = main_job / "run"
     for name in ("recipe.toml", "recipe.lock.toml", "metrics.jsonl", "results.json", "journal.jsonl", "report.html"):
         assert (out / name).stat().st_size > 0, name
     for stage in ("pretrain", "robust"):
@@ -45,19 +22,19 @@ def test_it_leaves_what_was_promised(finished: tuple[Path, subprocess.CompletedP
     assert lock["stage"][1]["generator"]["w_adv"]["neighbour"] == 2
 
 
-def test_it_prints_the_table_and_the_page(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    out, done = finished
+def test_it_prints_the_table_and_the_page(main_job: Path) -> None:
+    out, said = main_job / "run", (main_job / "said").read_text(encoding="utf-8")
     results = json.loads((out / "results.json").read_text())
     for row in results["rows"]:
-        assert f"{100 * row['value']:.2f}" in done.stdout
-    assert f"report  {out / 'report.html'}" in done.stdout
+        assert f"{100 * row['value']:.2f}" in said
+    assert f"report  {out / 'report.html'}" in said
     (silhouette,) = results["silhouette"]
     assert silhouette["chosen"] in silhouette["grid"]
     assert silhouette["score"][silhouette["grid"].index(silhouette["chosen"])] == max(silhouette["score"])
 
 
-def test_every_sample_is_in_the_journal(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    out, _ = finished
+def test_every_sample_is_in_the_journal(main_job: Path) -> None:
+    out = main_job / "run"
     lines = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
     asked = {line["question"]: json.loads(line["spec"]) for line in lines if "question" in line}
     outcomes = [line for line in lines if "question" not in line]
@@ -74,8 +51,8 @@ def test_every_sample_is_in_the_journal(finished: tuple[Path, subprocess.Complet
         assert sum(last.values()) == row["correct"]
 
 
-def test_the_library_says_the_same(finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
-    out, _ = finished
+def test_the_library_says_the_same(main_job: Path, tmp_path: Path) -> None:
+    out = main_job / "run"
     recipe = robustcl.compose(generator="ncp", objective="deacl", dataset="digits", budget="smoke")
     run = recipe.train(out=tmp_path / "run", device="cpu", report=False)
     frame = run.results.to_frame()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
+from fixtures.two_seeds import AUDITED, EPS, PGD, SAMPLES, STEP, digits, iterates, recipe, right
 
 from robustcl import report
 from robustcl.analysis import surrogates
@@ -20,40 +22,17 @@ from robustcl.cli.audit import command as audit
 from robustcl.cli.evaluate import command as evaluate
 from robustcl.cli.transfer import command as transfer
 from robustcl.composition import api, store
-from robustcl.composition.data import open_test
 from robustcl.errors import RobustclError, UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.work import Work
 from robustcl.report import blackbox
 from robustcl.train.engine import Engine
 
-SAMPLES, EPS, STEP = 40, 32 / 255, 12 / 255
-PGD = {"use": "pgd", "steps": 3, "step_size": STEP, "start": "none"}
-
-
-def recipe(seed: int) -> dict[str, Any]:
-    stage = {
-        "name": "pretrain", "epochs": 2, "split": "train", "views": {"w": "none"},
-        "objective": "cross-entropy", "optimizer": {"use": "adam", "lr": 0.01},
-    }  # fmt: skip
-    judged = {"epochs": 2, "batch": 64, "view": "none", "attacks": [PGD], "samples": SAMPLES, "block": 8, "audit": 4}
-    return {
-        "name": "tiny",
-        "seed": seed,
-        "data": {"use": "digits", "batch": 128},
-        "threat": {"eps": "32/255"},
-        "encoder": {"use": "resnet-small", "width": 4, "projector": {"widths": [8]}},
-        "stage": [stage],
-        "evaluate": [{"use": "slf"} | judged],
-    }
-
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def runs(two_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two finished runs that differ in their seed."""
-    folder = tmp_path_factory.mktemp("runs")
-    for seed in (0, 1):
-        api.from_tables(recipe(seed), "the test").train(folder / f"seed{seed}", device="cpu", report=False)
+    folder = shutil.copytree(two_runs, tmp_path_factory.mktemp("judged") / "runs")
     return [folder / "seed0", folder / "seed1"]
 
 
@@ -63,22 +42,9 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def plain_pgd(run: Path, eps: float, step: float) -> float:
-    """Return the accuracy after three steps of PGD within an Linf ball, as in the paper, written out."""
-    images = open_test(api.from_file(run / "recipe.lock.toml"), torch.device("cpu"))
-    x, y = images.fetch(torch.arange(SAMPLES)), images.labels[:SAMPLES]
-    encoder = store.load(store.stage_folder(run, "evaluate-slf-clean-pretrain")).eval()
-
-    def logits(moved: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = encoder(moved, "clean", frozenset({"logits"})).logits
-        return found
-
-    moved, right = x, logits(x).argmax(1) == y
-    for _ in range(3):
-        leaf = moved.clone().requires_grad_()
-        (toward,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits(leaf), y, reduction="sum"), leaf)
-        moved = torch.minimum(torch.maximum(moved + step * toward.sign(), x - eps), x + eps).clamp(0, 1)
-        right &= logits(moved).argmax(1) == y
-    return float(right.double().mean())
+    """Return the accuracy that the loops of PGD within an Linf ball leave."""
+    points = [digits()[0], *iterates(run, 0, eps=eps, step=step)]
+    return float(torch.stack([right(run, x) for x in points]).all(0).double().mean())
 
 
 def test_another_size_is_a_question_of_its_own(runs: list[Path]) -> None:
@@ -177,7 +143,7 @@ def test_without_an_audit_the_number_says_so(runs: list[Path]) -> None:
     assert found["audit"] == []
     assert "not audited: robustcl audit RUN" in page
     assert "slf clean: not audited, as was asked" in said
-    assert [entry["samples"] for entry in evaluate_again(runs[1]).results.tables["audit"]] == [4], "the recipe's"
+    assert [entry["samples"] for entry in evaluate_again(runs[1]).results.tables["audit"]] == [AUDITED], "the recipe's"
     found, page, _ = judged("--audit-samples", "6")
     assert [entry["samples"] for entry in found["audit"]] == [6]
     assert "not audited: robustcl audit RUN" not in page
@@ -197,10 +163,10 @@ def test_a_model_from_elsewhere_too(tmp_path: Path) -> None:
 
 
 def test_a_curve_that_was_cut_off_compares_the_same_samples(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five blocks each of clean images, the attack, and two points of the curve; then two of the third, none after."""
-    left = iter([False] * (5 + 5 + 5 + 5 + 2))
+    """Six blocks each of clean images, the attack, and two points of the curve; then two of the third, none after."""
+    left = iter([False] * (6 + 6 + 6 + 6 + 2))
     monkeypatch.setattr(Work, "over", property(lambda self: next(left, True)))
-    tables = recipe(0)["evaluate"][0] | {"curve": ["4/255", "40/255", "60/255"], "audit": 0}
+    tables = recipe(0)["evaluate"][0] | {"block": 8, "curve": ["4/255", "40/255", "60/255"], "audit": 0}
     said: list[str] = []
     run = api.from_tables(recipe(0) | {"data": {"use": "digits", "batch": 128, "validation": 0}, "evaluate": [tables]},
                           "the test")  # fmt: skip

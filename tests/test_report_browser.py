@@ -219,21 +219,10 @@ def test_text_is_readable_on_its_colour(load: Any, judged: Path) -> None:
     assert load(1200, judged).execute_script(_CONTRAST) == []
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The main job itself, as short as it goes."""
-    import robustcl
-
-    path = tmp_path_factory.mktemp("real") / "run"
-    robustcl.compose(generator="ncp", objective="deacl", budget="smoke").train(path, device="cpu", report=False)
-    report.write(path)
-    return path
-
-
-def test_the_page_of_a_real_run_says_what_its_results_say(load: Any, real: Path) -> None:
-    browser = load(1200, real / "report.html")
+def test_the_page_of_a_real_run_says_what_its_results_say(load: Any, main_job: Path) -> None:
+    browser = load(1200, main_job / "run/report.html")
     assert browser.get_log("browser") == []
-    rows = json.loads((real / "results.json").read_text())["rows"]
+    rows = json.loads((main_job / "run/results.json").read_text())["rows"]
     cells = browser.execute_script(
         "return [...document.querySelectorAll('#result-table [data-field=value]')].map(cell => cell.dataset.value)"
     )

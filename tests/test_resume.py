@@ -27,27 +27,6 @@ MOMENTS = {
 """Where a process is killed, and up to which call."""
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "tiny.toml").write_text(tiny.RECIPE, encoding="utf-8")
-    (ended,) = tiny.run_legs(folder, [tiny.Leg(START)])
-    assert ended.code == 0, ended.said
-    return folder / "run"
-
-
-@pytest.fixture(scope="module")
-def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that Ctrl-C stopped in its second stage, to be copied."""
-    folder = tmp_path_factory.mktemp("cut")
-    (folder / "tiny.toml").write_text(tiny.RECIPE, encoding="utf-8")
-    (ended,) = tiny.run_legs(folder, [tiny.Leg(START, "Ctrl-C", 17)])
-    assert ended.code == 130, ended.said
-    assert "stopped at step 7 of 10 of stage robust" in ended.said
-    return folder
-
-
 def assert_same_outcome(run: Path, whole: Path) -> None:
     """Weights to the bit; metrics but for the seconds; the journal to the byte; the numbers of the results."""
     kept = sorted(path.relative_to(whole) for path in whole.glob("stages/**/model.safetensors"))
@@ -62,7 +41,7 @@ def assert_same_outcome(run: Path, whole: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_runs_end_like_undisturbed_ones(seed: int, whole: Path, tmp_path: Path) -> None:
+def test_killed_runs_end_like_undisturbed_ones(seed: int, whole_run: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(tiny.RECIPE, encoding="utf-8")
     draw = random.Random(seed)
     moments = [(moment, draw.randint(1, highest)) for moment, highest in MOMENTS.items()]
@@ -72,26 +51,28 @@ def test_killed_runs_end_like_undisturbed_ones(seed: int, whole: Path, tmp_path:
     legs = [tiny.Leg(RESUME if number else START, *moment) for number, moment in enumerate(moments)]
     ends = tiny.run_legs(tmp_path, [*legs, tiny.Leg(RESUME)])
     assert [ended.code for ended in ends] == [-9] * len(moments) + [0], (moments, ends)
-    assert_same_outcome(tmp_path / "run", whole)
+    assert_same_outcome(tmp_path / "run", whole_run)
 
 
-def test_a_run_that_lacks_nothing_stays_as_it_is_to_the_byte(whole: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(whole, tmp_path / "run"))
+def test_a_run_that_lacks_nothing_stays_as_it_is_to_the_byte(whole_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(whole_run, tmp_path / "run"))
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert robustcl.resume(run).results.tables == json.loads((run / "results.json").read_text(encoding="utf-8"))
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_ctrl_c_leaves_a_run_that_goes_on(cut: Path, whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(cut / "run", tmp_path / "run")
+def test_ctrl_c_leaves_a_run_that_goes_on(stopped_run: Path, whole_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped_run, tmp_path / "run")
     (ended,) = tiny.run_legs(tmp_path, [tiny.Leg(RESUME)])
     assert ended.code == 0, ended.said
-    assert_same_outcome(tmp_path / "run", whole)
+    assert_same_outcome(tmp_path / "run", whole_run)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit-flipped", "without its seal"])
-def test_a_damaged_checkpoint_is_passed_over_and_named(damage: str, cut: Path, whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(cut / "run", tmp_path / "run")
+def test_a_damaged_checkpoint_is_passed_over_and_named(
+    damage: str, stopped_run: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(stopped_run, tmp_path / "run")
     newest = max((tmp_path / "run/checkpoints/robust").glob("*.pt"))
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -102,21 +83,23 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(damage: str, cut: Path, w
     assert ended.code == 0, ended.said
     assert newest.name in ended.said
     assert "the one before it is used" in ended.said
-    assert_same_outcome(tmp_path / "run", whole)
+    assert_same_outcome(tmp_path / "run", whole_run)
 
 
-def test_without_any_valid_checkpoint_the_stage_starts_anew_and_says_so(cut: Path, whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(cut / "run", tmp_path / "run")
+def test_without_any_valid_checkpoint_the_stage_starts_anew_and_says_so(
+    stopped_run: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(stopped_run, tmp_path / "run")
     for path in (tmp_path / "run/checkpoints/robust").glob("*.pt"):
         path.write_bytes(b"nothing")
     (ended,) = tiny.run_legs(tmp_path, [tiny.Leg(RESUME)])
     assert ended.code == 0, ended.said
     assert "starts anew" in ended.said
-    assert_same_outcome(tmp_path / "run", whole)
+    assert_same_outcome(tmp_path / "run", whole_run)
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(cut: Path, tmp_path: Path) -> None:
-    shutil.copytree(cut / "run", tmp_path / "run")
+def test_a_checkpoint_of_another_recipe_is_refused(stopped_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped_run, tmp_path / "run")
     lock = tmp_path / "run/recipe.lock.toml"
     text = lock.read_text(encoding="utf-8")
     assert 'name = "tiny"' in text
@@ -163,10 +146,10 @@ def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path) == ({"step": 5}, [])
 
 
-def test_a_second_process_on_the_same_run_is_refused(cut: Path, tmp_path: Path) -> None:
+def test_a_second_process_on_the_same_run_is_refused(stopped_run: Path, tmp_path: Path) -> None:
     import fcntl
 
-    shutil.copytree(cut / "run", tmp_path / "run")
+    shutil.copytree(stopped_run, tmp_path / "run")
     with (tmp_path / "run/.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         (ended,) = tiny.run_legs(tmp_path, [tiny.Leg(RESUME)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import pytest
 import tiny
 import torch
 from click.testing import CliRunner
+from fixtures.two_seeds import EPS, PGD, SAMPLES, digits, iterates, judged, recipe, right
 from forks import fork
 from torch import Tensor, nn
 
@@ -20,7 +22,6 @@ from robustcl.analysis.again import Wanted, evaluate_again
 from robustcl.analysis.other_data import evaluate_elsewhere
 from robustcl.cli.evaluate import command as evaluate
 from robustcl.composition import api, store
-from robustcl.data.held import keep, open_source
 from robustcl.errors import UsageError, WeightsError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.interval import wilson
@@ -31,33 +32,11 @@ from robustcl.recipe import Use, reading
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 
-SAMPLES, EPS, STEP = 48, 32 / 255, 12 / 255
-PGD = {"use": "pgd", "steps": 4, "step_size": STEP}
-
-
-def recipe(seed: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "name": "tiny",
-        "seed": seed,
-        "data": {"use": "digits", "batch": 128},
-        "threat": {"eps": "32/255"},
-        "encoder": {"use": "resnet-small", "width": 4, "projector": {"widths": [8]}},
-        "stage": [{
-            "name": "pretrain", "epochs": 2, "split": "train", "views": {"w": "none"},
-            "objective": "cross-entropy", "optimizer": {"use": "adam", "lr": 0.01},
-        }],
-        "evaluate": [{
-            "use": "slf", "epochs": 4, "batch": 32, "view": "none", "attacks": [PGD], "samples": SAMPLES, "audit": 0,
-        }],
-    } | changes  # fmt: skip
-
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def runs(two_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two finished runs that differ in their seed."""
-    folder = tmp_path_factory.mktemp("runs")
-    for seed in (0, 1):
-        api.from_tables(recipe(seed), "the test").train(folder / f"seed{seed}", device="cpu", report=False)
+    folder = shutil.copytree(two_runs, tmp_path_factory.mktemp("judged") / "runs")
     return [folder / "seed0", folder / "seed1"]
 
 
@@ -75,7 +54,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def moved(runs: list[Path], archive: Path) -> Path:
     """The first run's encoder, judged on other images."""
-    return evaluate_elsewhere(runs[0], f"npz:{archive / 'grey.npz'}", Wanted()).path
+    return evaluate_elsewhere(runs[0], f"npz:{archive / 'grey.npz'}", Wanted(audit=0)).path
 
 
 def results(run: Path) -> dict[str, Any]:
@@ -83,52 +62,17 @@ def results(run: Path) -> dict[str, Any]:
     return found
 
 
-def digits() -> tuple[Tensor, Tensor]:
-    images = keep(open_source(api.from_tables(recipe(0), "the test").dataset.plugin, "test"))
-    index = torch.arange(SAMPLES)
-    return images.fetch(index), images.labels[index]
-
-
-def judged(run: Path) -> Encoder:
-    return store.load(store.stage_folder(run, "evaluate-slf-clean-pretrain")).eval()
-
-
-def logits(encoder: Encoder, x: Tensor) -> Tensor:
-    found: Tensor = encoder(x, "clean", frozenset({"logits"})).logits
-    return found
-
-
-def iterates(run: Path, seed: int, steps: int, target: int | None = None) -> list[Tensor]:
-    """PGD in a loop, as in the paper: the random start and what each step makes of it. Nobody leaves early."""
-    encoder, (x, y) = judged(run), digits()
-    rng = Rng(seed, "evaluate", "slf", "clean").child("attack", "pgd", "pgd").for_rows(torch.arange(SAMPLES))
-    found = [Ball.checked("Linf", EPS).sample(x, rng)]
-    for _ in range(steps):
-        leaf = found[-1].clone().requires_grad_()
-        toward = y if target is None else torch.full_like(y, target)
-        loss = nn.functional.cross_entropy(logits(encoder, leaf), toward, reduction="sum")
-        loss = loss if target is None else -loss
-        step = found[-1] + STEP * torch.autograd.grad(loss, leaf)[0].sign()
-        found.append(torch.minimum(torch.maximum(step, x - EPS), x + EPS).clamp(0, 1))
-    return found
-
-
 def test_a_matrix_of_adversaries_toward_a_class(runs: list[Path], tmp_path: Path) -> None:
     """Images of that class are shown as they are; accuracy is still that of the true labels."""
     made = transfer.matrix(runs, attack={**PGD, "target": 3}, samples=SAMPLES, out=tmp_path / "m", device="cpu").tables
     x, y = digits()
-    ends = [iterates(run, seed, 4, target=3)[-1] for seed, run in enumerate(runs)]
+    ends = [iterates(run, seed, target=3)[-1] for seed, run in enumerate(runs)]
     ends = [torch.where((y == 3)[:, None, None, None], x, end) for end in ends]
     assert made["accuracy"] == [[float(right(judge, end).double().mean()) for judge in runs] for end in ends]
     assert made["attack"]["name"] == "pgd-target-3"
     assert made["attack"]["spec"]["target"] == 3
-    plain = [iterates(run, seed, 4)[-1] for seed, run in enumerate(runs)]
+    plain = [iterates(run, seed)[-1] for seed, run in enumerate(runs)]
     assert made["accuracy"][0][0] > float(right(runs[0], plain[0]).double().mean()), "a class is harder than any other"
-
-
-def right(run: Path, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return logits(judged(run), x).argmax(1) == digits()[1]
 
 
 # --- the matrix
@@ -136,7 +80,7 @@ def right(run: Path, x: Tensor) -> Tensor:
 
 def test_the_matrix_is_what_loops_give(runs: list[Path], tmp_path: Path) -> None:
     made = transfer.matrix(runs, samples=SAMPLES, out=tmp_path / "m", device="cpu").tables
-    ends = [iterates(run, seed, 4)[-1] for seed, run in enumerate(runs)]
+    ends = [iterates(run, seed)[-1] for seed, run in enumerate(runs)]
     assert made["accuracy"] == [[float(right(judge, end).double().mean()) for judge in runs] for end in ends]
     assert made["clean"] == [float(right(judge, digits()[0]).double().mean()) for judge in runs]
     assert made["clean"] == [results(run)["rows"][0]["value"] for run in runs]
@@ -228,9 +172,8 @@ def test_the_command_prints_the_table(runs: list[Path], tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_said(runs: list[Path], moved: Path, tmp_path: Path) -> None:
     other = tmp_path / "other-threat"
     stage = {"name": "pretrain", "epochs": 0, "init": f"run:{runs[0]}"}
-    api.from_tables(recipe(0, threat={"eps": "8/255"}, stage=[stage]), "the test").train(
-        other, device="cpu", report=False
-    )
+    tables = recipe(threat={"eps": "8/255"}, stage=[stage])
+    api.from_tables(tables, "the test").train(other, device="cpu", report=False)
     cases: list[tuple[list[Path], dict[str, Any], str]] = [
         (runs[:1], {}, "needs two runs or more"),
         ([runs[0], runs[0]], {}, "seed0 is named twice"),
@@ -276,7 +219,7 @@ def test_an_encoder_is_judged_on_another_data_set(runs: list[Path], moved: Path,
 
 
 def test_its_folder_is_a_run_like_any_other(moved: Path, runs: list[Path], archive: Path) -> None:
-    again = evaluate_again(moved, attacks=["fgsm"]).results.tables
+    again = evaluate_again(moved, attacks=["fgsm"], audit=0).results.tables
     assert [row["attack"] for row in again["rows"]] == [None, "pgd", "fgsm", None, "pgd", "fgsm"]
     assert again["pretrained"] == f"run:{runs[0].resolve()}"
     with pytest.raises(UsageError, match="holds another run; choose another directory"):
@@ -333,7 +276,7 @@ def test_convergence_is_what_loops_give(runs: list[Path], monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Judge, "perturb", counting)
     before = results(runs[1])
-    words = [str(runs[1]), "--convergence", "1,2,4,7", "--curve", "16/255, 32/255", "--json"]
+    words = [str(runs[1]), "--convergence", "1,2,4,7", "--curve", "16/255, 32/255", "--no-audit", "--json"]
     done = CliRunner().invoke(evaluate, words, catch_exceptions=False)
     [found] = json.loads(done.stdout.splitlines()[-1])["convergence"]
     clean = right(runs[1], digits()[0])
@@ -347,7 +290,7 @@ def test_convergence_is_what_loops_give(runs: list[Path], monkeypatch: pytest.Mo
     assert before["rows"][1]["value"] == found["accuracy"][3]
     assert attacked == [int(clean.sum())] * 5
     assert [curve["eps"] for curve in results(runs[1])["security"]] == [pytest.approx([0, 16 / 255, 32 / 255])]
-    evaluate_again(runs[1], convergence=[1, 2, 4, 7])
+    evaluate_again(runs[1], convergence=[1, 2, 4, 7], audit=0)
     assert attacked == [int(clean.sum())] * 6, "nothing but the images to look at"
 
 

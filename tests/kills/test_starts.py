@@ -116,21 +116,12 @@ def test_a_lock_that_is_a_link_leaves_its_target_alone(composition: api.Composit
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("stopped")
-    (place / "tiny.toml").write_text(tiny.RECIPE, encoding="utf-8")
-    (ended,) = tiny.run_legs(place, [tiny.Leg(START, "Ctrl-C", 17)])
-    assert ended.code == 130, ended.said
-    return place
-
-
 @pytest.mark.parametrize(
     "trap",
     ["checkpoints", "artifacts", "stages", "tensorboard", "journal.jsonl", "metrics.jsonl", "results.json", ".lock"],
 )
-def test_a_prepared_run_writes_nothing_outside(trap: str, stopped: Path, tmp_path: Path) -> None:
-    shutil.copytree(stopped / "run", tmp_path / "run")
+def test_a_prepared_run_writes_nothing_outside(trap: str, stopped_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped_run, tmp_path / "run")
     outside, there = tmp_path / "outside", tmp_path / "run" / trap
     if there.is_dir():
         shutil.move(there, outside)

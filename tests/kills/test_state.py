@@ -20,24 +20,14 @@ from robustcl.train import checkpoint
 START = ("run", "tiny.toml", "--device", "cpu", "--out", "run")
 
 
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was stopped in its second stage, of which it keeps checkpoints."""
-    place = tmp_path_factory.mktemp("stopped")
-    (place / "tiny.toml").write_text(tiny.RECIPE, encoding="utf-8")
-    (ended,) = tiny.run_legs(place, [tiny.Leg(START, "Ctrl-C", 17)])
-    assert ended.code == 130, ended.said
-    return place / "run"
-
-
 def _resume(run: Path) -> tiny.Ended:
     (ended,) = tiny.run_legs(run.parent, [tiny.Leg(("resume", "run"))])
     assert "Traceback" not in ended.said
     return ended
 
 
-def test_a_stage_of_another_recipe_is_refused(stopped: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+def test_a_stage_of_another_recipe_is_refused(stopped_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(stopped_run, tmp_path / "run"))
     shutil.rmtree(run / "checkpoints")
     lock = (run / "recipe.lock.toml").read_text(encoding="utf-8")
     assert "lr = 0.1\n" in lock
@@ -48,16 +38,16 @@ def test_a_stage_of_another_recipe_is_refused(stopped: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"number": "x"}', '{"seconds": []}', "[" * 100_000, "9" * 6000, "NaN"])
-def test_a_damaged_mark_of_a_stage_is_a_sentence(text: str, stopped: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+def test_a_damaged_mark_of_a_stage_is_a_sentence(text: str, stopped_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(stopped_run, tmp_path / "run"))
     (run / "stages/pretrain/finished.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"finished\.json.*to train that stage again"):
         store.facts(run, "pretrain")
 
 
 @pytest.mark.parametrize("change", ["online", "optimizer", "step", "shape", "pairs"])
-def test_a_checkpoint_that_does_not_fit_is_a_sentence(change: str, stopped: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+def test_a_checkpoint_that_does_not_fit_is_a_sentence(change: str, stopped_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(stopped_run, tmp_path / "run"))
     path = max((run / "checkpoints/robust").glob("*.pt"))
     state = checkpoint.read(path)
     if change == "shape":
@@ -109,22 +99,25 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("assignment", REFUSED)
-def test_what_may_not_change_is_a_sentence_and_leaves_the_lock(assignment: str, stopped: Path) -> None:
-    before = (stopped / "recipe.lock.toml").read_bytes()
+def test_what_may_not_change_is_a_sentence_and_leaves_the_lock(
+    assignment: str, stopped_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(stopped_run, tmp_path / "run"))
+    before = (run / "recipe.lock.toml").read_bytes()
     with pytest.raises(UsageError, match=REFUSED[assignment]):
-        changes.change(stopped, ["stage.robust.clip=2.0", assignment])
-    assert (stopped / "recipe.lock.toml").read_bytes() == before
+        changes.change(run, ["stage.robust.clip=2.0", assignment])
+    assert (run / "recipe.lock.toml").read_bytes() == before
 
 
-def test_a_change_in_the_middle_of_a_stage_goes_on_from_its_checkpoint(stopped: Path, tmp_path: Path) -> None:
+def test_a_change_in_the_middle_of_a_stage_goes_on_from_its_checkpoint(stopped_run: Path, tmp_path: Path) -> None:
     """The first one brings a decay to an optimiser that has begun; the second states what stands already."""
-    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+    run = Path(shutil.copytree(stopped_run, tmp_path / "run"))
     asked = ("--set", "stage.robust.optimizer.lr=0.002", "--set", "stage.robust.optimizer.weight_decay=0.25")
     legs = [tiny.Leg(("resume", "run", *asked), "Ctrl-C", 1), tiny.Leg(("resume", "run", *asked))]
     first, last = tiny.run_legs(tmp_path, legs)
     assert (first.code, last.code) == (130, 0), (first, last)
     (entry,) = tomllib.loads((run / "recipe.lock.toml").read_text(encoding="utf-8"))["lock"]["history"]
-    assert entry["step"] == max(checkpoint.steps(stopped / "checkpoints/robust")) > 0
+    assert entry["step"] == max(checkpoint.steps(stopped_run / "checkpoints/robust")) > 0
     lines = [line for line in tiny.lines(run / "metrics.jsonl") if line["stage"] == "robust"]
     assert [line["step"] for line in lines] == list(range(1, 11))
     assert {line["lr"] for line in lines if line["step"] > entry["step"]} == {0.002}
