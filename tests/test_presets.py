@@ -17,6 +17,7 @@ from robustcl.errors import AmbiguousPlugin, NotAPlugin, OptionError, UnknownPlu
 from robustcl.protocols import Need
 from robustcl.recipe import Use
 from robustcl.threat import Ball
+from robustcl_plugins.generators.apgd import APGD
 
 HARD = """
 use = "nudge:much"
@@ -25,7 +26,7 @@ Adds a constant, often.
 
 times: how often it hits.
 '''
-settable = ["times", "label"]
+settable = ["times", "amount"]
 times = 7
 amount = "8/255"
 """
@@ -68,13 +69,17 @@ def test_a_preset_is_an_attack_of_its_own_distribution(site: Path) -> None:
     assert cls.citation == "Nobody, Nothing, 2020, eq. 1"  # type: ignore[attr-defined]
     assert cls.needs == {Need.PREDICTIONS, Need.LABELS, Need.FEATURES}  # type: ignore[attr-defined]
     described = [(o.name, o.default, o.constraints, o.doc) for o in options.describe(cls)]
-    assert described == [("times", 7, ">= 1", "how often it hits."), ("label", "much", "", "")]
+    assert described == [
+        ("times", 7, ">= 1", "how often it hits."),
+        ("amount", 8 / 255, "", "what is added to every pixel, as a part of the range."),
+    ]
     attack = options.build(cls, {"times": 2}, "here").instance
+    assert (attack.times, attack.amount, attack.target) == (2, 8 / 255, None)
     ((name, generator),) = attack.members(4, Ball("Linf", 0.1))
     assert (name, generator.times, generator.label, generator.amount) == ("hard", 2, "much", 8 / 255)
-    assert options.resolve(cls, {}, "here") == {"times": 7, "label": "much"}
-    with pytest.raises(OptionError, match=r"here\.amount: NudgeAttack has no option 'amount'; it has: times, label"):
-        options.build(cls, {"amount": 1.0}, "here")
+    assert options.resolve(cls, {}, "here") == {"times": 7, "amount": 8 / 255}
+    with pytest.raises(OptionError, match=r"here\.label: NudgeAttack has no option 'label'; it has: times, amount"):
+        options.build(cls, {"label": "x"}, "here")
 
 
 def test_another_distributions_generator_of_that_name_changes_nothing(site: Path) -> None:
@@ -126,11 +131,12 @@ def test_a_package_that_cannot_be_read_hides_no_other(site: Path) -> None:
 
 
 def test_a_preset_shares_the_names_of_attacks_with_classes(site: Path) -> None:
-    bring(site, HARD, **{"robustcl.attacks": {"an-ensemble": "acme_plugins:Nudge"}})
-    assert registry.names("attack") == ["an-ensemble", "hard"]
+    bring(site, HARD, **{"robustcl.attacks": {"their-ensemble": "acme_plugins:Nudge"}})
+    assert registry.names("attack") == ["hard", "their-ensemble"]
+    assert [entry.name for entry in registry.entries("attack")] == ["hard", "their-ensemble"]
     install(site, "other", {"robustcl.attacks": {"hard": "acme_plugins:Nudge"}})
     registry.refresh()
-    assert registry.names("attack") == ["acme/hard", "an-ensemble", "other/hard"]
+    assert registry.names("attack") == ["acme/hard", "other/hard", "their-ensemble"]
 
 
 def test_a_generator_is_asked_whether_it_can_attack_before_it_does() -> None:
@@ -141,3 +147,35 @@ def test_a_generator_is_asked_whether_it_can_attack_before_it_does() -> None:
             attack.plugin.members(4, Ball("L2", 0.5))
     with pytest.raises(UsageError, match="rays searches the corners of a Linf ball"):
         attack_of(Use(use="rays"), Parts(), "here").plugin.members(4, Ball("L2", 0.5))
+
+
+def test_what_was_read_is_read_again_after_a_refresh(site: Path) -> None:
+    bring(site, HARD)
+    assert registry.get("attack", "hard") is registry.get("attack", "hard")
+    assert options.resolve(registry.get("attack", "hard"), {}, "here")["times"] == 7
+    (site / "acme_presets" / "hard.toml").write_text(HARD.replace("7", "9"))
+    (site / "acme_presets" / "soft.toml").write_text(HARD.replace("7", "1"))
+    assert registry.names("attack") == ["hard"]
+    registry.refresh()
+    assert registry.names("attack") == ["hard", "soft"]
+    assert options.resolve(registry.get("attack", "hard"), {}, "here")["times"] == 9
+
+
+def test_a_preset_of_a_part_that_is_missing_says_so(site: Path) -> None:
+    bring(site, HARD)
+    absent = "    def available(self):\n        return 'no GPU here'\n\n    def perturb"
+    (site / "acme_plugins.py").write_text(GOOD.replace("    def perturb", absent, 1) + "\nNudge.target = 3\n")
+    attack = registry.get("attack", "hard")()
+    assert (attack.available(), attack.target) == ("no GPU here", 3)
+
+
+@pytest.mark.parametrize(("name", "variant"), [("apgd-ce", "APGD-CE"), ("apgd-dlr", "APGD-DLR"), ("apgd-t", "APGD-T")])
+def test_a_variant_cites_its_generators_source(name: str, variant: str) -> None:
+    assert registry.get("attack", name).citation == f"{variant} of {APGD.citation}"  # type: ignore[attr-defined]
+
+
+def test_a_class_to_reach_is_the_attacks_own() -> None:
+    attack = attack_of(Use(use="fgsm", target=2), Parts(), "here")
+    assert (attack.name, attack.plugin.target) == ("fgsm-target-2", 2)
+    ((member, generator),) = attack.plugin.members(4, Ball("Linf", 0.1))
+    assert (member, generator.target) == ("fgsm", 2)

@@ -17,9 +17,9 @@ def entries(kind: str) -> list[Entry]:
     """Return all entries of a kind, local ones first, then by name and distribution; nothing is imported."""
     check_kind(kind)
     written = presets() if kind == "attack" else ()
-    return [entry for entry in added.get() if entry.kind == kind] + sorted(
-        [*scan().get(kind, ()), *written], key=by_name
-    )
+    local = [entry for entry in added.get() if entry.kind == kind]
+    written = presets() if kind == "attack" else ()
+    return local + sorted([*scan().get(kind, ()), *written], key=by_name)
 
 
 def labels(rows: Iterable[Entry]) -> dict[str, Entry]:

@@ -30,8 +30,6 @@ _JUDGED = frozenset({Need.PREDICTIONS, Need.LABELS})
 class Solo:
     """An attack with one member: a generator, under a name."""
 
-    citation: str = "no source: the generator's own"
-
     def __init__(self, *, name: str, generator: PerturbationGenerator) -> None:
         self.name, self.generator = name, generator
         self.needs: frozenset[Need] = generator.needs
