@@ -91,7 +91,7 @@ def make(
                 f"make(table, model, {min(strange)}=...)"
             )
         name, options = table.use, {**table.options, **options}
-    bind = _factory(names.kind_of(name) or names.KINDS[0], name, f"robustcl.attacks {name}")
+    bind = _factory(registry.kind_of(name, names.KINDS) or names.KINDS[0], name, f"robustcl.attacks {name}")
     more: dict[str, Any] = {"precision": precision, "verbose": verbose, **options}
     return bind(model, eps=eps, norm=norm, range=range, seed=seed, mode=mode, **more)
 

@@ -255,7 +255,10 @@ class Sampler(Plugin, Protocol):
 
 @runtime_checkable
 class Attacks(Plugin, Protocol):
-    """A named evaluation attack: one generator, or several of which each sees what the earlier ones left."""
+    """A named evaluation attack: one generator, or several of which each sees what the earlier ones left.
+
+    One generator and its constants need no class: they are a preset in TOML, of the group ``robustcl.presets``.
+    """
 
     def members(self, classes: int, ball: Ball) -> Sequence[tuple[str, PerturbationGenerator]]:
         """Return the members in order, each with its name in the journal."""

@@ -38,7 +38,7 @@ class Arm:
 
     def members(self, classes: int, ball: Ball) -> Members:
         """Return the attack's members for a ball; raises ``UnknownPlugin`` or ``OptionError``."""
-        kind = "attack" if self.use in registry.names("attack") else "generator"
+        kind = registry.kind_of(self.use, ("attack", "generator")) or "generator"
         given = self.spec(ball)
         if "targets" in given:  # a model of few classes has fewer wrong ones
             given["targets"] = max(1, min(given["targets"], classes - 1))

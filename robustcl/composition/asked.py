@@ -11,7 +11,7 @@ from robustcl.composition.parts import Parts
 from robustcl.disk import parse_toml
 from robustcl.errors import NeedNotMet, UnknownPlugin, UsageError, near
 from robustcl.evaluate import aim
-from robustcl.interop import names, words
+from robustcl.interop import words
 from robustcl.protocols import Need
 from robustcl.ratio import plain
 from robustcl.recipe import Use
@@ -78,7 +78,7 @@ def check_attack(table: Use, where: str, more: frozenset[Need] = frozenset(), wh
 def _kind(use: str, where: str) -> str:
     """Return whether an evaluation attack is meant, which comes first, or a generator."""
     kinds = ("attack", "generator")
-    if (kind := names.kind_of(use, kinds)) is not None:
+    if (kind := registry.kind_of(use, kinds)) is not None:
         return kind
     every = sorted({label.rpartition("/")[2] for each in kinds for label in registry.names(each)})
     hint = near(use.partition(":")[0].rpartition("/")[2], every) or "; there are " + ", ".join(every)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +71,6 @@ def resolve(attribute: str) -> tuple[str, str]:
     raise AttributeError(
         f"robustcl.attacks has no attack {attribute!r}{hint or '; there are ' + ', '.join(sorted(known))}"
     )
-
-
-def kind_of(name: str, kinds: Sequence[str] = KINDS) -> str | None:
-    """Return the first of ``kinds`` that has a registered name, ``name``, ``distribution/name`` or ``name:VALUE``."""
-    head = name.partition(":")[0].rpartition("/")[2]
-    return next((kind for kind in kinds if head in {label.rpartition("/")[2] for label in registry.names(kind)}), None)
 
 
 def build(kind: str, name: str, given: Mapping[str, Any], where: str) -> NamedPlugin:

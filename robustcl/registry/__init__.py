@@ -17,7 +17,7 @@ from robustcl.registry.find import (
     study_text,
 )
 from robustcl.registry.installed import KINDS, Entry, Origin
-from robustcl.registry.lookup import choose, entries, labels
+from robustcl.registry.lookup import choose, entries, kind_of, labels
 
 __all__ = [
     "KINDS",
@@ -30,6 +30,7 @@ __all__ = [
     "entries",
     "find",
     "get",
+    "kind_of",
     "labels",
     "load",
     "local",

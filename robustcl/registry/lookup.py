@@ -16,10 +16,15 @@ added: ContextVar[tuple[Entry, ...]] = ContextVar("robustcl_local_plugins", defa
 def entries(kind: str) -> list[Entry]:
     """Return all entries of a kind, local ones first, then by name and distribution; nothing is imported."""
     check_kind(kind)
-    written = presets() if kind == "attack" else ()
     local = [entry for entry in added.get() if entry.kind == kind]
     written = presets() if kind == "attack" else ()
     return local + sorted([*scan().get(kind, ()), *written], key=by_name)
+
+
+def kind_of(name: str, kinds: Iterable[str]) -> str | None:
+    """Return the first of ``kinds`` that has a registered name, ``name``, ``distribution/name`` or ``name:VALUE``."""
+    head = name.partition(":")[0].rpartition("/")[2]
+    return next((kind for kind in kinds if any(entry.name == head for entry in entries(kind))), None)
 
 
 def labels(rows: Iterable[Entry]) -> dict[str, Entry]:
