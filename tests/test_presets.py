@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from distributions import GOOD, install
+from torch import nn
 
+import robustcl
 from robustcl import options, registry
 from robustcl.composition.asked import attack_of
 from robustcl.composition.parts import Parts
 from robustcl.errors import AmbiguousPlugin, NotAPlugin, OptionError, UnknownPlugin, UsageError
 from robustcl.protocols import Need
 from robustcl.recipe import Use
+from robustcl.testing import check_distribution, make_images
 from robustcl.threat import Ball
 from robustcl_plugins.generators.apgd import APGD
 
@@ -179,3 +183,25 @@ def test_a_class_to_reach_is_the_attacks_own() -> None:
     assert (attack.name, attack.plugin.target) == ("fgsm-target-2", 2)
     ((member, generator),) = attack.plugin.members(4, Ball("Linf", 0.1))
     assert (member, generator.target) == ("fgsm", 2)
+
+
+def test_a_strangers_preset_keeps_the_promises_and_attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "use = 'pgd'\nabout = 'Seven steps from x itself.'\nsettable = ['step_size']\nsteps = 7\nstart = 'none'\n"
+    files = {"seven_presets/__init__.py": "", "seven_presets/pgd-7.toml": text}
+    install(tmp_path, "seven", {"robustcl.presets": {"seven": "seven_presets"}}, files)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.refresh()
+    try:
+        reports = check_distribution("seven")
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+        x = make_images(6, (3, 2, 2))
+        y = net(x).argmax(1)
+        found = robustcl.attacks.PGD7(net, eps=0.02)(x, y)
+    finally:
+        registry.refresh()
+    assert [str(report) for report in reports if not report.ok] == []
+    assert {report.check for report in reports} >= {"breaks_linear_models", "init_only_stores"}
+    same = robustcl.attacks.PGD(net, eps=0.02, steps=7, start="none", stop_early=True)(x, y)
+    assert torch.equal(found, same)
+    assert not torch.equal(found, x)
