@@ -20,12 +20,10 @@ from torch import Tensor, nn
 
 import robustcl
 from robustcl.analysis.again import Wanted
-from robustcl.composition import api
+from robustcl.composition import api, subjects
 from robustcl.composition.data import Splits, open_splits
-from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.stages import Stages
 from robustcl.evaluate.head import embed_labelled
-from robustcl.evaluate.work import WHOLE
 from robustcl.nn.encoder import Encoder
 from robustcl.train.engine import Engine
 from robustcl.train.log import watch_nothing
@@ -98,7 +96,7 @@ def _prepared(composition: api.Composition, splits: Splits) -> Encoder:
         folder = Path(place) / "run"
         shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("evaluate-*", "artifacts", "report.html"))
         stages = Stages(composition, folder, Engine("cpu", 1, "32-true"), watch_nothing, lambda _: None, splits)
-        return Evaluation(stages, WHOLE).prepared(composition.evaluations[0], ROUTE)
+        return subjects.prepare(stages, composition.evaluations[0], ROUTE).encoder
 
 
 def _peer(features: Tensor, label: Tensor, decay: float, scale: float) -> tuple[Callable[[Tensor], Tensor], float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import tiny
+from asked import subject
 from safetensors.torch import save_file
 from test_audit import Lazy
 from torch import nn
@@ -27,9 +28,10 @@ from robustcl.analysis.outside import OutsideModel
 from robustcl.composition import api, audited
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
-from robustcl.evaluate.journal import Journal, Key, Outcome
-from robustcl.evaluate.judge import Judge, Members
-from robustcl.evaluate.work import tell_nobody
+from robustcl.evaluate.journal import Journal, Outcome
+from robustcl.evaluate.judge import Judge
+from robustcl.evaluate.measure import Measurement
+from robustcl.evaluate.work import WHOLE
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 
@@ -159,11 +161,12 @@ def held(tmp_path: Path) -> Held:
 
     def ask(samples: int, spec: str = "a", seed: int = 0, judged: int = 0) -> tuple[dict[str, Any], list[str]]:
         said: list[str] = []
-        key = Key("as-is", "", "test", "pgd-20", spec)
+        asked = subject(judge, digits()[1], [("pgd-20", Lazy())], attack="pgd-20", model=spec, seed=seed, audit=samples)
+        ((key, _),) = asked.questions()
         there = journal.known(key)
         journal.append(key, [Outcome(i, 0, 0, True, 0, "", "pgd-20") for i in range(judged) if i not in there])
-        asked: list[tuple[Key, Members]] = [(key, [("pgd-20", Lazy())])]
-        found = audited.obtain(tmp_path, judge, digits()[1], journal, asked, samples, seed, tell_nobody, said.append)
+        (found,) = audited.audit_subject(asked, Measurement(journal, seed, WHOLE, said.append, tmp_path))
+        assert said.pop() == f"as-is audit of {found['samples']} samples: {found['verdict'].upper()}"
         (tmp_path / "results.json").write_text(json.dumps({"audit": [found]}))
         return found, said
 

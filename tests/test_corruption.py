@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import time
 from contextlib import nullcontext
@@ -13,20 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asked import subject
 from torch import nn
 
 from robustcl import corruption
-from robustcl.composition import convergence, corrupt
 from robustcl.data.arrays import ArraySource
 from robustcl.data.corrupted import Generated, Stored, generate, maker
 from robustcl.data.held import Held, keep
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate.classifier import of_model
-from robustcl.evaluate.journal import Journal, Key
+from robustcl.evaluate.extras.convergence import measure_convergence
+from robustcl.evaluate.extras.corruptions import measure_corruptions
+from robustcl.evaluate.journal import Journal
 from robustcl.evaluate.judge import Judge
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.work import Work
-from robustcl.recipe import Corruptions, Evaluate
+from robustcl.recipe import Corruptions
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl_plugins.datasets.cifar import Cifar10, Cifar100
@@ -210,13 +211,7 @@ def test_the_mean_is_over_corruptions_of_the_mean_over_severities() -> None:
 def test_what_the_time_did_not_reach_is_left_out_and_never_zero(tmp_path: Path) -> None:
     said: list[str] = []
     work = Work(deadline=time.monotonic() - 1)
-    table = Evaluate(use="slf", corruptions=Corruptions(names=["fog", "contrast"], severities=[1]), convergence=[1, 2])
-    attack = SimpleNamespace(name="pgd-20", plugin=SimpleNamespace(members=lambda classes, ball: [("pgd", PGD())]))
-    key = Key("slf", "main", "test", None, json.dumps({"model": "m"}))
-    question: Any = SimpleNamespace(
-        plan=SimpleNamespace(table=table, attacks=[attack]), route="main", clean=lambda split: key,
-        corrupted=lambda split, corruption: key, attacked=lambda *asked: key,
-    )  # fmt: skip
+    asked = {"corruptions": Corruptions(names=["fog", "contrast"], severities=[1]), "convergence": [1, 2]}
     measurement = Measurement(Journal(tmp_path / "j"), 0, work, said.append)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)).eval()
     judge: Any = Judge(of_model(net), Ball("Linf", 0.1), Rng(0), nullcontext)
@@ -224,8 +219,7 @@ def test_what_the_time_did_not_reach_is_left_out_and_never_zero(tmp_path: Path) 
         samples=4, labels=torch.zeros(4, dtype=torch.int64), device=torch.device("cpu"), item=(3, 32, 32),
         fetch=lambda index: torch.rand(len(index), 3, 32, 32),
     )  # fmt: skip
-    dataset: Any = SimpleNamespace()
-    assert corrupt.measure(judge, images, dataset, question, measurement) is None
-    assert convergence.measure(judge, images, question, measurement, 2) is None
+    of = subject(judge, images, [("pgd", PGD())], dataset=SimpleNamespace(), **asked)
+    assert measure_corruptions(of, measurement) == measure_convergence(of, measurement) == []
     assert "the time was up before fog, contrast" in said[0]
     assert "convergence: the time was up before any sample was judged" in said[1]

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from asked import subject
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from robustcl import registry
 from robustcl.errors import DataError, NotAPlugin, UsageError
 from robustcl.evaluate.classifier import of_model
+from robustcl.evaluate.evidence import points
 from robustcl.evaluate.head import embed_labelled, put
 from robustcl.evaluate.identity import identity
 from robustcl.evaluate.interval import wilson
@@ -22,7 +24,7 @@ from robustcl.evaluate.journal import Journal, Key, Outcome, fingerprint, model_
 from robustcl.evaluate.judge import Judge
 from robustcl.evaluate.likeness import content, likeness
 from robustcl.evaluate.lines import Chain, digest_of
-from robustcl.evaluate.points import Point, order, points, shares
+from robustcl.evaluate.points import Point, order, shares
 from robustcl.evaluate.rows import per_member, row, said
 from robustcl.evaluate.scaled import members
 from robustcl.evaluate.shards import journal, merge, path
@@ -425,12 +427,12 @@ def test_pictures_hold_what_is_drawn_of_them(tmp_path: Path) -> None:
 
     import numpy as np
 
-    from robustcl.evaluate import artifacts
+    from robustcl.evaluate.extras.representation import draw
 
     images = Images([0] * 6)
     images.x = torch.full((6, 1, 1, 2), 0.4)
     judge = Judge(of_model(Bright()), Ball("Linf", 0.6), Rng(0), nullcontext)
-    artifacts.keep(tmp_path, judge, "", images, torch.tensor([5, 1, 3]), "it", [("a", To(0, 4, 0.6))])  # type: ignore[arg-type]
+    draw(tmp_path, subject(judge, images, [("a", To(0, 4, 0.6))]), torch.tensor([5, 1, 3]))
     strip = np.load(tmp_path / "strip.npz")
     assert sorted(strip) == ["adversarial", "adversarial_prediction", "clean", "clean_prediction", "index", "label"]
     assert strip["index"].tolist() == [5, 1, 3]

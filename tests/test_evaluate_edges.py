@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asked import subject
 from torch import Tensor, nn
 
 from robustcl.errors import Contradiction, UsageError
-from robustcl.evaluate import artifacts, audits, soundness
+from robustcl.evaluate import audits, soundness
 from robustcl.evaluate.classifier import of_encoder, of_model
-from robustcl.evaluate.evidence import Evidence
+from robustcl.evaluate.evidence import Evidence, points
+from robustcl.evaluate.extras.representation import draw
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge
 from robustcl.evaluate.lines import Chain
-from robustcl.evaluate.points import entries, points
+from robustcl.evaluate.points import entries
 from robustcl.evaluate.shards import journal, merge
 from robustcl.nn.encoder import Encoder
 from robustcl.rng import Rng
@@ -145,7 +147,7 @@ def test_a_strip_shows_eight_images_and_only_these_are_attacked(tmp_path: Path) 
 
     judge = Judge(of_model(Bright()), Ball("Linf", 0.01), Rng(0), nullcontext)
     order = torch.tensor([9, 3, 7, 1, 0, 2, 4, 5, 6, 8])
-    artifacts.keep(tmp_path, judge, "", Images(), order, "it", [("one", UniformNoise()), ("two", UniformNoise())])  # type: ignore[arg-type]
+    draw(tmp_path, subject(judge, Images(), [("one", UniformNoise()), ("two", UniformNoise())]), order)
     strip = np.load(tmp_path / "strip.npz")
     assert {name: len(strip[name]) for name in strip} == dict.fromkeys(strip, 8)
     assert strip["index"].tolist() == order[:8].tolist()
@@ -170,7 +172,7 @@ def test_of_an_encoder_all_features_are_drawn_and_eight_images_shown(tmp_path: P
         fetch=lambda index: (index.float() / 40)[:, None, None, None].expand(-1, 1, 1, 2),
     )
     judge = Judge(of_encoder(encoder, "main"), Ball("Linf", 0.01), Rng(0), nullcontext)
-    artifacts.keep(tmp_path, judge, "main", images, torch.arange(10), "it", [("one", UniformNoise())])
+    draw(tmp_path, subject(judge, images, [("one", UniformNoise())], route="main"), torch.arange(10))
     strip, drawn = (np.load(tmp_path / f"{name}.npz") for name in ("strip", "representation"))
     assert {name: len(strip[name]) for name in strip} == dict.fromkeys(strip, 8)
     assert {name: len(drawn[name]) for name in drawn if name != "route"} == {

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asked import subject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustcl.errors import DataError, UsageError
-from robustcl.evaluate import artifacts, shards, soundness
+from robustcl.evaluate import shards, soundness
 from robustcl.evaluate.classifier import of_model
+from robustcl.evaluate.extras.representation import draw
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, model_hash
 from robustcl.evaluate.judge import Judge
@@ -236,7 +238,7 @@ def test_a_block_that_was_left_halfway_does_not_count(tmp_path: Path) -> None:
 def test_pictures_are_of_the_first_member_alone(tmp_path: Path) -> None:
     one, weak, strong = judge(), Counting(2), Counting(20)
     images = images_of(one)
-    artifacts.keep(tmp_path / "a", one, "", images, torch.arange(N), "two", [("weak", weak), ("strong", strong)])  # type: ignore[arg-type]
+    draw(tmp_path / "a", subject(one, images, [("weak", weak), ("strong", strong)]), torch.arange(N))
     assert (len(weak.rows), strong.rows) == (int((one.classifier.predict(images.x[:8]) == images.labels[:8]).sum()), [])
     assert len(np.load(tmp_path / "a" / "strip.npz")["clean"]) == 8
 

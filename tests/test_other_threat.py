@@ -187,10 +187,10 @@ def test_surrogates_of_a_run(runs: list[Path]) -> None:
     with of_run(runs[0], None, (), lambda sentence: None, surrogate=str(runs[1])) as [beside]:
         [(name, classifier)] = beside.surrogates
     assert name == f"{runs[1]} (slf clean)"
-    x = alone.images.fetch(torch.arange(SAMPLES))
+    x = alone.subject.test.fetch(torch.arange(SAMPLES))
     own = of_encoder(store.load(store.stage_folder(runs[1], "evaluate-slf-clean-pretrain")), "clean")
     assert torch.equal(classifier.predict(x), own.predict(x))
-    assert not torch.equal(classifier.predict(x), alone.classifier.predict(x))
+    assert not torch.equal(classifier.predict(x), alone.subject.classifier.predict(x))
     engine, quiet = Engine("cpu", 1), lambda sentence: None
     for dataset, classes in (("cifar10", 10), ("digits", 9)):
         with pytest.raises(UsageError, match=f"tells 10 classes of digits apart, .* {classes} of {dataset}"):

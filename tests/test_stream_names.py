@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from asked import subject
 from one_step import one_step, stage_run
 from torch import Tensor, nn
 
@@ -236,7 +237,8 @@ def test_an_audit_as_the_command_runs_it() -> None:
         fetch=lambda index: torch.full((len(index), 1, 6, 6), 0.5), labels=torch.zeros(3, dtype=torch.int64),
         device=torch.device("cpu"), samples=3,
     )  # fmt: skip
-    opened = Opened("it", of_model(Firm().eval()), images, Ball("Linf", 0.01), 5)
+    judge = Judge(of_model(Firm().eval()), Ball("Linf", 0.01), Rng(0), nullcontext)
+    opened = Opened("it", subject(judge, images, seed=5))
     found = names(lambda: opened.audit(1, deep=False, told=lambda what, done, total: None))
     assert found
     assert all(name.startswith("5 audit ") for name in found)

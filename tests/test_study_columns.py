@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustcl.composition import store
-from robustcl.composition.data import open_test
+from robustcl.composition.data import open_splits
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import Journal
@@ -370,7 +370,8 @@ def test_a_transferred_attack_by_hand(whole: tuple[api.Composed, api.FinishedStu
     """FGSM draws nothing, so that one step of plain torch makes the same images."""
     made, outcome = whole
     near, far = (judged(outcome, run) for run in made.planned)
-    test = open_test(made.planned[0].composition, torch.device("cpu"))
+    test = open_splits(made.planned[0].composition, torch.device("cpu"), test=True).test
+    assert test is not None
     x, label = test.fetch(torch.arange(100)), test.labels[:100]
     x.requires_grad_()
     loss = F.cross_entropy(near.embed(x, frozenset({"logits"})).logits, label, reduction="sum")

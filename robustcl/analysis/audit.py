@@ -13,22 +13,19 @@ import torch
 from robustcl.analysis import other_threat, surrogates
 from robustcl.analysis.again import Wanted
 from robustcl.analysis.outside import OutsideModel, open_model
-from robustcl.analysis.subject import OpenRun, Subject, open_run
+from robustcl.analysis.subject import OpenRun, open_run
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
 from robustcl.audit.values import Audit
 from robustcl.composition import audited
 from robustcl.composition.assembly import assemble
-from robustcl.composition.judging import ball_of
 from robustcl.composition.run import check_device
 from robustcl.composition.stages import Say
 from robustcl.data.promises import class_names
-from robustcl.data.subset import Images
 from robustcl.errors import UsageError
-from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import Outcome
+from robustcl.evaluate.subject import Subject
 from robustcl.rng import Rng
-from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 
 SAMPLES = 200
@@ -36,26 +33,30 @@ SAMPLES = 200
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A classifier with everything that its audit needs; ``known``: the worst that its reported attacks did."""
+    """What is audited; ``known``: the worst that its reported attacks did.
+
+    name: what it is called. surrogates: models of the same task. home: the folder whose results the audit belongs to.
+    """
 
     name: str
-    classifier: Classifier
-    images: Images
-    ball: Ball
-    seed: int
+    subject: Subject
     known: tuple[Outcome, ...] = ()
     surrogates: tuple[Surrogate, ...] = ()
-    place: Mapping[str, Any] | None = None
-    """Protocol, route and question, of a run; see ``composition.audited.place_of``."""
     home: Path | None = None
-    """The folder whose results the audit belongs to."""
+
+    @property
+    def place(self) -> Mapping[str, Any]:
+        """Protocol, route and question; see ``composition.audited.place_of``."""
+        keys = [key for key, _ in self.subject.questions()]
+        here = {"protocol": self.subject.protocol, "route": self.subject.route}
+        return audited.place_of(keys, self.subject.seed) if keys else here
 
     def audit(self, samples: int | None, *, deep: bool, told: Told) -> Audit:
         """Audit the first ``samples`` test images."""
-        index = torch.arange(min(self.images.samples, samples or SAMPLES))
-        rng = Rng(self.seed, "audit")
+        of, images = self.subject, self.subject.test
+        index = torch.arange(min(images.samples, samples or SAMPLES))
         return audit(
-            self.classifier, self.images, index, self.ball, rng,
+            of.classifier, images, index, of.ball, Rng(of.seed, "audit"),
             deep=deep, known=self.known, surrogates=self.surrogates, told=told,
         )  # fmt: skip
 
@@ -79,13 +80,13 @@ def of_outside(asked: AuditedModel, device: str = "auto", say: Say = lambda sent
         WeightsError: weights that are not safetensors, or of another model.
     """
     check_device(device)
-    engine, ball = Engine(device, 1), ball_of(asked.norm, asked.eps, "--eps")
+    engine, ball = Engine(device, 1), asked.ball()
     opened = open_model(asked.model, asked.weights, asked.data(), engine, say=say)
     others: tuple[Surrogate, ...] = ()
     if asked.surrogate is not None:
         weights, classes = asked.surrogate_weights, len(class_names(opened.dataset))
         others = (surrogates.open_surrogate(asked.surrogate, weights, asked.dataset, classes, engine, say),)
-    return Opened(asked.model, opened.classifier, opened.images, ball, asked.seed, surrogates=others)
+    return Opened(asked.model, opened.subject(ball, asked.seed), surrogates=others)
 
 
 @contextmanager
@@ -126,12 +127,8 @@ def of_run(
 
 
 def _asked(run: OpenRun, subject: Subject, home: Path) -> Opened:
-    questions = run.questions(subject)
-    keys = [key for key, _ in questions]
-    place = audited.place_of(keys, subject.seed) if keys else {"protocol": subject.protocol, "route": subject.route}
-    return Opened(subject.name, subject.classifier, subject.test, subject.ball, subject.seed,
-                  tuple(run.known(questions)), place=place, home=home)  # fmt: skip
+    return Opened(subject.name, subject, tuple(run.known(subject.questions())), home=home)
 
 
 def _beside(one: Opened, found: Sequence[Opened]) -> list[Surrogate]:
-    return [(f"{other.name} of the same run", other.classifier) for other in found if other is not one]
+    return [(f"{other.name} of the same run", other.subject.classifier) for other in found if other is not one]

@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 
 from robustcl.analysis import opponents
-from robustcl.analysis.subject import Subject
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.folder import make_out, only_one
-from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.run import check_device
+from robustcl.composition.subjects import RunSubject
 from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate import resolved, scaled
@@ -31,7 +30,7 @@ from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.unstopped import Unstopped, adversaries
-from robustcl.threat import Ball
+from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 
@@ -119,7 +118,7 @@ def matrix(
 class _Contest:
     """All sources against all judges on the test images of ``index`` (n,)."""
 
-    opponents: Sequence[Subject]
+    opponents: Sequence[RunSubject]
     index: Tensor
     ball: Ball
     attack: str
@@ -142,13 +141,13 @@ class _Contest:
         clean_low, *low = [[bound[0] for bound in row] for row in bounds]
         clean_high, *high = [[bound[1] for bound in row] for row in bounds]
         return {
-            "schema": 1, "runs": opponents.describe(self.opponents), "data": self.opponents[0].dataset,
+            "schema": 1, "runs": opponents.describe(self.opponents), "data": self.opponents[0].data,
             **self.question, "resolved": self.resolved, "n": n,
             "clean": clean, "clean_low": clean_low, "clean_high": clean_high,
             "accuracy": accuracy, "low": low, "high": high,
         }  # fmt: skip
 
-    def _row(self, source: Subject | None, judge: Judge | None) -> list[int]:
+    def _row(self, source: RunSubject | None, judge: Judge | None) -> list[int]:
         """Return how many images each opponent gets right; those of no source are clean."""
         keys = [self._key(source, other) for other in self.opponents]
         for number, block in enumerate(torch.split(self.index, _BLOCK), 1):
@@ -163,7 +162,7 @@ class _Contest:
             sum(self.journal.known(key)[i][-1].correct for i in self.index.tolist()) for key in keys
         ]  # fmt: skip
 
-    def _judge(self, index: Tensor, source: Subject | None, judge: Judge | None, keys: Sequence[Key]) -> None:
+    def _judge(self, index: Tensor, source: RunSubject | None, judge: Judge | None, keys: Sequence[Key]) -> None:
         images = self.opponents[0].test
         rows = index.to(images.device)
         x, label = images.fetch(rows), images.labels[rows]
@@ -175,8 +174,8 @@ class _Contest:
             member = self.attack if source else CLEAN
             self.journal.append(key, [Outcome(i, y, p, p == y, seed, digest, member) for i, y, p, digest in lines])
 
-    def _key(self, source: Subject | None, judge: Subject) -> Key:
-        spec: dict[str, Any] = {"judge": judge.identity, "data": judge.dataset}
+    def _key(self, source: RunSubject | None, judge: RunSubject) -> Key:
+        spec: dict[str, Any] = {"judge": judge.identity, "data": judge.data}
         if source is not None:
             spec |= {**self.question, "source": source.identity}
         return Key("transfer", "", "test", self.attack if source else None, json.dumps(spec, sort_keys=True))
@@ -208,7 +207,7 @@ def _given_ball(norm: str | None, eps: str | float | None) -> Ball | None:
     return ball_of(norm, eps, "--eps")
 
 
-def _digest(found: Sequence[Subject], question: Mapping[str, Any]) -> str:
+def _digest(found: Sequence[RunSubject], question: Mapping[str, Any]) -> str:
     whole = [[opponent.identity for opponent in found], question]
     return hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=4).hexdigest()
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from robustcl.analysis.again import Wanted
-from robustcl.analysis.subject import Subject, open_run
+from robustcl.analysis.subject import open_run
 from robustcl.composition.assembly import assemble
-from robustcl.composition.judging import ball_of
+from robustcl.composition.subjects import RunSubject
 from robustcl.errors import UsageError
 from robustcl.evaluate import resolved
-from robustcl.threat import Ball
+from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 from robustcl.train.plan import Part
 
@@ -29,7 +29,7 @@ _CHUNK = 500
 
 def open_opponent(
     folder: Path, protocol: str | None, route: str | None, engine: Engine, say: Callable[[str], None]
-) -> Subject:
+) -> RunSubject:
     """Open a finished run; what its protocol trains is trained where no evaluation has done so yet.
 
     Raises:
@@ -41,12 +41,12 @@ def open_opponent(
         return run.subject(plan.evaluations[0])
 
 
-def name_of(opponent: Subject) -> str:
+def name_of(opponent: RunSubject) -> str:
     """Return the folder's name."""
     return opponent.folder.resolve().name
 
 
-def describe(found: Sequence[Subject]) -> list[dict[str, Any]]:
+def describe(found: Sequence[RunSubject]) -> list[dict[str, Any]]:
     """Return the runs as JSON; their names are the folders', in full where two have the same."""
     names = [name_of(opponent) for opponent in found]
     if len(set(names)) < len(names):
@@ -57,7 +57,7 @@ def describe(found: Sequence[Subject]) -> list[dict[str, Any]]:
     ]
 
 
-def common(found: Sequence[Subject], samples: int | None) -> Tensor:
+def common(found: Sequence[RunSubject], samples: int | None) -> Tensor:
     """Return which test images are judged, (n,) int64: the first ``samples``, which must be the same for all runs.
 
     Raises:
@@ -67,18 +67,18 @@ def common(found: Sequence[Subject], samples: int | None) -> Tensor:
     index = torch.arange(min(first.test.samples, samples or first.test.samples))
     for other in others:
         pair = f"{first.folder} and {other.folder} cannot be compared:"
-        if other.dataset != first.dataset:
-            raise UsageError(f"{pair} they are of the data sets {first.dataset} and {other.dataset}; take runs of one")
+        if other.data != first.data:
+            raise UsageError(f"{pair} they are of the data sets {first.data} and {other.data}; take runs of one")
         if other.classes != first.classes:
             raise UsageError(
                 f"{pair} their classifiers tell {first.classes} and {other.classes} classes apart; take others"
             )
         if other.test.samples != first.test.samples or _content(other, index) != _content(first, index):
-            raise UsageError(f"{pair} their test images of {first.dataset} are not the same; take runs of one data set")
+            raise UsageError(f"{pair} their test images of {first.data} are not the same; take runs of one data set")
     return index
 
 
-def common_ball(found: Sequence[Subject], eps: str | float | None) -> Ball:
+def common_ball(found: Sequence[RunSubject], eps: str | float | None) -> Ball:
     """Return the ball of all runs, or that of ``eps`` in their norm.
 
     Raises:
@@ -96,7 +96,7 @@ def common_ball(found: Sequence[Subject], eps: str | float | None) -> Ball:
     return first.ball if eps is None else ball_of(first.ball.norm, eps, "--eps")
 
 
-def common_attack(found: Sequence[Subject], ball: Ball) -> Asked:
+def common_attack(found: Sequence[RunSubject], ball: Ball) -> Asked:
     """Return the first attack of the runs' recipes, which must be the same in the ball, however it is written.
 
     Raises:
@@ -104,24 +104,23 @@ def common_attack(found: Sequence[Subject], ball: Ball) -> Asked:
     """
     first = found[0]
     for other in found:
-        if not other.evaluation.attacks or not first.evaluation.attacks or _ran(other, ball) != _ran(first, ball):
+        if not other.attacks or not first.attacks or _ran(other, ball) != _ran(first, ball):
             raise UsageError(
                 f"{first.folder} and {other.folder} were not attacked alike: say one for all by --attack, e.g. pgd-20"
             )
     return _first(first)
 
 
-def _ran(opponent: Subject, ball: Ball) -> Mapping[str, Any]:
+def _ran(opponent: RunSubject, ball: Ball) -> Mapping[str, Any]:
     part, stated = _first(opponent)
     return resolved.options(part.plugin, stated, opponent.classes, ball)
 
 
-def _first(opponent: Subject) -> Asked:
-    first = opponent.evaluation.table.attacks[0]
-    return opponent.evaluation.attacks[0], {"use": first.use, **opponent.plan.parts.resolved(first)}
+def _first(opponent: RunSubject) -> Asked:
+    return opponent.attacks[0], {"use": opponent.asked.attacks[0].use, **opponent.question.attacks[0][1]}
 
 
-def _content(opponent: Subject, index: Tensor) -> str:
+def _content(opponent: RunSubject, index: Tensor) -> str:
     images, digest = opponent.test, hashlib.blake2b(digest_size=8)
     for rows in torch.split(index.to(images.device), _CHUNK):
         for value in (images.labels[rows], images.fetch(rows)):

@@ -11,17 +11,15 @@ from typing import Any
 
 from robustcl import hooks
 from robustcl.analysis.again import Wanted
-from robustcl.composition import answers, contents
+from robustcl.analysis.subject import open_run
+from robustcl.composition import answers
 from robustcl.composition.asked import attack_of
 from robustcl.composition.assembly import assemble
-from robustcl.composition.evaluation import Evaluation
 from robustcl.composition.folder import make_out, only_one
-from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.composition.results import Results, describe_run
 from robustcl.composition.run import Run
-from robustcl.composition.stages import Stages
 from robustcl.data.promises import class_names
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
@@ -29,7 +27,7 @@ from robustcl.evaluate import scaled
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.hooks import GeneratorHooks
 from robustcl.recipe import Use
-from robustcl.threat import Ball
+from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 
@@ -64,11 +62,11 @@ def evaluate_under(
     ball = judged.ball
     target = _empty_or_alike(out or place(folder, ball, eps), ball)
     engine = Engine(options["device"], 1, options["precision"])
-    with only_one(folder, work.shard), only_one(target, work.shard):
-        splits = contents.open_again(judged, folder, engine.device)
+    opened = open_run(judged, folder, engine, say, home=target, work=work, watcher=watcher)
+    with opened as run, only_one(target, work.shard):
         started = time.monotonic()
-        measured = Evaluation(Stages(judged, folder, engine, watcher, say, splits), work, target).measure()
-        described = describe_run(judged, folder, splits, measured, time.monotonic() - started, engine)
+        measured = run.measure()
+        described = describe_run(judged, folder, run.stages.splits, measured, time.monotonic() - started, engine)
         threat = {"norm": ball.norm, "eps": str(eps), "eps_value": float(ball.eps)}
         name = f"{described['name']}-under-{ball.norm.lower()}-{_slug(eps)}"
         results = Results({**described, "name": name, "threat": threat, "judged": str(folder)})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,11 +17,21 @@ from robustcl.data.held import open_source
 from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
 from robustcl.evaluate import soundness
-from robustcl.evaluate.classifier import Classifier, of_model
+from robustcl.evaluate.classifier import of_model
+from robustcl.evaluate.judge import Judge, check_item
+from robustcl.evaluate.likeness import likeness
+from robustcl.evaluate.question import Question
+from robustcl.evaluate.subject import Subject
 from robustcl.nn import outside
 from robustcl.protocols import DatasetPlugin, Source
-from robustcl.recipe import Use
+from robustcl.recipe import Evaluate, Use
+from robustcl.rng import Rng
+from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
+from robustcl.train.plan import Part
+
+PROTOCOL = "as-is"
+"""What the column protocol says of a model that is judged as it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +46,71 @@ class OutsideModel:
     eps: str = "8/255"
     seed: int = 0
 
+    def ball(self) -> Ball:
+        """Return the threat; raises ``UsageError`` for what is none."""
+        return ball_of(self.norm, self.eps, "--eps")
+
     def data(self) -> Use:
         """Return the data set's table; raises ``UsageError`` where its files are named twice."""
         return Use(use=self.dataset, **exchange.files(self.dataset, self.data_dir))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OutsideSubject:
-    """A model as its owner built it, its classifier on the engine's device, and the images of ``source``."""
+class OpenModel:
+    """A model as its owner built it, and the test images of ``source``, both on the engine's device.
+
+    data: the data set's name. remarks: what it left out, in sentences.
+    """
 
     model: nn.Module
-    classifier: Classifier
+    data: str
     dataset: DatasetPlugin
     source: Source
     images: Images
+    engine: Engine
 
-    def outputs(self, block: int) -> int:
-        """Return how many logits there are.
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the data set left out, in sentences."""
+        return tuple(getattr(self.source, "remarks", ()))
+
+    def subject(
+        self,
+        ball: Ball,
+        seed: int,
+        attacks: Sequence[tuple[Part, Mapping[str, Any]]] = (),
+        *,
+        samples: int | None = None,
+        block: int = 250,
+        audit: int | None = None,
+    ) -> Subject:
+        """Return the model, to be judged as it came.
+
+        Args:
+            ball: the threat. seed: of the attacks' stream.
+            attacks: each with all of its options.
+            samples, block, audit: as in ``[[evaluate]]``.
 
         Raises:
-            UsageError: outputs that are no logits.
+            UsageError: outputs that are no logits, or images that an attack cannot take.
             DataError: logits that are not finite, or labels that the model has no output for.
         """
-        first = torch.arange(min(self.images.samples, block), device=self.images.device)
-        return soundness.check(self.classifier, self.images.fetch(first), self.images.labels)
+        classifier, images = of_model(self.model), self.images
+        first = torch.arange(min(images.samples, block), device=images.device)
+        outputs = soundness.check(classifier, images.fetch(first), images.labels)
+        spec = {"protocol": PROTOCOL, "model": likeness(self.model), "data": self.data}
+        asked = [(part.name, options) for part, options in attacks]
+        precision = {"seed": seed, "precision": self.engine.precision}
+        subject = Subject(
+            judge=Judge(classifier, ball, Rng(seed, "evaluate", PROTOCOL), self.engine.autocast),
+            asked=Evaluate.model_construct(use=PROTOCOL, attacks=[], samples=samples, block=block, audit=audit),
+            attacks=tuple(part for part, _ in attacks),
+            question=Question(PROTOCOL, "", spec, {"test": images}, asked, precision),
+            images={"test": images}, outputs=outputs, data=self.data, dataset=self.dataset, seed=seed,
+        )  # fmt: skip
+        for _, members in subject.questions():
+            check_item(members, tuple(images.item))
+        return subject
 
 
 def open_model(
@@ -67,7 +120,7 @@ def open_model(
     engine: Engine,
     parts: Parts | None = None,
     say: outside.Say = lambda sentence: None,
-) -> OutsideSubject:
+) -> OpenModel:
     """Open a model that somebody else has trained, and the test images of a data set, which come first.
 
     Args:
@@ -84,7 +137,7 @@ def open_model(
     source = open_source(plugin, "test")
     images = keep_looked_through(source, engine.device)
     model = place_model(spec, weights, len(class_names(plugin)), engine, say=say)
-    return OutsideSubject(model, of_model(model), plugin, source, images)
+    return OpenModel(model, dataset.use, plugin, source, images, engine)
 
 
 def place_model(

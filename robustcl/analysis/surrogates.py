@@ -50,9 +50,9 @@ def open_surrogate(
     if audited is not None and folder.resolve() == audited.resolve():
         raise UsageError(f"--surrogate {spec} is the audited run itself; name another one")
     found = opponents.open_opponent(folder, None, None, engine, say)
-    if (found.dataset, found.classes) != (dataset, classes):
+    if (found.data, found.classes) != (dataset, classes):
         raise UsageError(
-            f"--surrogate {spec} tells {found.classes} classes of {found.dataset} apart, and the audited model "
+            f"--surrogate {spec} tells {found.classes} classes of {found.data} apart, and the audited model "
             f"{classes} of {dataset}; name a model of the same task"
         )
     return f"{spec} ({found.name})", found.classifier

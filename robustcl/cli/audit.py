@@ -93,9 +93,7 @@ def _store(subjects: list[Opened], audits: list[Audit]) -> None:
     from robustcl import audit, report
     from robustcl.composition import audited
 
-    entries = [
-        {**(subject.place or {}), **audit.as_json(found)} for subject, found in zip(subjects, audits, strict=True)
-    ]
+    entries = [{**subject.place, **audit.as_json(found)} for subject, found in zip(subjects, audits, strict=True)]
     home = next((subject.home for subject in subjects), None)
     if home is not None and audited.store(home, entries):
         report.write(home)

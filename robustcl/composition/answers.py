@@ -7,18 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robustcl.composition.evaluation import LISTS
 from robustcl.disk import read_json, write_atomically
 from robustcl.errors import RobustclError
 from robustcl.evaluate import shape
 from robustcl.evaluate.evidence import Evidence
+from robustcl.evaluate.extras import EXTRAS
 
-LISTS = ("rows", "security", "convergence", "corruptions", "audit")
-"""The lists of results.json that hold answers."""
+_TOLD = ("protocol", "route", "stage", "encoder", *dict.fromkeys(name for extra in EXTRAS for name in extra.told))
+"""What tells an entry's question from others."""
 
 _CLASSIFIER = ("protocol", "identity", "stage", "encoder", "data")
 """Entries of a row's specification that say which classifier was judged on which data."""
 _VOLATILE = ("finished", "timing", "environment")
-_POINTS = ("protocol", "route", "stage", "encoder", "attack", "eps", "steps", "severities", "source")
 
 Say = Callable[[str], None]
 Entry = Mapping[str, Any]
@@ -156,7 +157,7 @@ def _is_same(name: str, one: Entry, other: Entry) -> bool:
     if name == "audit":
         same = all(one.get(key) == other.get(key) for key in ("protocol", "route"))
         return same and ("question" not in one or one["question"] == other.get("question"))
-    alike = all((one.get(key) or None) == (other.get(key) or None) for key in _POINTS if key in one)
+    alike = all((one.get(key) or None) == (other.get(key) or None) for key in _TOLD if key in one)
     alike = alike and list(one.get("accuracy") or ()) == list(other.get("accuracy") or ()) if _by_name(one) else alike
     told = [key for key in ("questions", "samples") if key in one and key in other]
     return alike and all(one[key] == other[key] for key in told)

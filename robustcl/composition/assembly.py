@@ -15,6 +15,7 @@ from robustcl.errors import UsageError
 from robustcl.nn.projector import Projector
 from robustcl.options.duration import duration
 from robustcl.recipe import EncoderTable, inherit, reading
+from robustcl.threat import ball_of
 from robustcl.train.plan import StagePlan
 
 
@@ -32,7 +33,7 @@ def assemble(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> 
     """
     recipe = reading.parse(tables, where)
     parts = Parts(owners.of_lock(recipe.lock))
-    ball = judging.ball_of(recipe.threat.norm, recipe.threat.eps, "threat")
+    ball = ball_of(recipe.threat.norm, recipe.threat.eps, "threat")
     kept = duration(recipe.run.checkpoint, "run.checkpoint")
     if kept.unit == "fraction" or kept.amount <= 0:
         raise UsageError(f'run.checkpoint = {recipe.run.checkpoint!r}: write "1 epoch" or "50 steps"')
@@ -61,7 +62,9 @@ def assemble(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> 
         lineage.check(stage, recipe.stage[:number])
     judging.refuse_twins(recipe.evaluate)
     judging.check_branch(recipe, plans)
-    evaluations = tuple(judging.evaluation(table, parts, ball, recipe, plans) for table in recipe.evaluate)
+    evaluations = tuple(
+        judging.evaluation(table, parts, ball, recipe, plans, dataset.plugin) for table in recipe.evaluate
+    )
     how = [*how, *remarks.list_unreached(plans), *remarks.short(plans)]
     return RecipePlan(
         recipe, dict(tables), tuple(how), parts, dataset, encoder, projector, ball, tuple(plans), evaluations, met

@@ -13,52 +13,52 @@ import torch
 from robustcl.audit.bench import count_known
 from robustcl.audit.runner import audit
 from robustcl.audit.values import as_json
-from robustcl.composition.stages import Say
-from robustcl.data.subset import Images
 from robustcl.disk import make_folder, read_json, write_atomically
 from robustcl.errors import Contradiction, DataError
 from robustcl.evaluate import audits
 from robustcl.evaluate.journal import Journal, Key, Outcome
-from robustcl.evaluate.judge import Judge, Members
-from robustcl.evaluate.work import Told
+from robustcl.evaluate.judge import Members
+from robustcl.evaluate.measure import Measurement
+from robustcl.evaluate.subject import Subject
 from robustcl.rng import Rng
 
 _MOST = 100
 """Samples that an evaluation audits unasked; ``robustcl audit`` takes more."""
 
 
-def obtain(
-    folder: Path, judge: Judge, test: Images, journal: Journal, asked: Sequence[tuple[Key, Members]], samples: int,
-    seed: int, told: Told, say: Say = lambda sentence: None,
-) -> dict[str, Any]:  # fmt: skip
-    """Return the audit of a judged classifier as results.json holds it, with its protocol and route.
+def audit_subject(subject: Subject, measurement: Measurement) -> list[dict[str, Any]]:
+    """Return the audit of a subject as results.json holds it, in a list; empty where there is nothing to audit or keep.
 
-    Args:
-        folder: of the results. The audit that stands in them stays where it is of as many samples or more, and of the
-            same classifier, threat, seed, attacks and outcomes; the like of so many is taken from ``audits/`` there.
-        judge: the classifier and the threat.
-        test: the images, of which the first ``samples`` are audited.
-        journal: what became of each sample under the reported attacks.
-        asked: the questions that the reported numbers answer, one at least, with the attacks' members.
-        samples: how many.
-        seed: of the audit's stream.
-        told: hears of each check.
-        say: hears where a larger audit stays, and where one is replaced.
+    The audit that stands in the results of ``measurement.folder`` stays where it is of as many samples or more, and of
+    the same classifier, threat, seed, attacks and outcomes; the like of so many is taken from ``audits/`` there.
     """
-    keys, samples, outcomes = [key for key, _ in asked], min(samples, test.samples), worst_known(journal, asked)
-    place = place_of(keys, seed)
-    who = " ".join(f"{place['protocol']} {place['route']}".split())
-    if (stored := _stored(folder, place)) is not None and stored["samples"] >= samples:
+    folder, say = measurement.folder, measurement.say
+    if folder is None or not subject.attacks:
+        return []
+    samples = _samples_of(subject.asked.audit, len(measurement.index(subject.test, subject.asked.samples)))
+    if samples == 0 or measurement.work.over:
+        say(f"{subject.name}: not audited, {'as was asked' if samples == 0 else 'because the time is up'}")
+        return []
+    found = _obtain(folder, subject, measurement, min(samples, subject.test.samples))
+    say(f"{subject.name} audit of {found['samples']} samples: {found['verdict'].upper()}")
+    return [found]
+
+
+def _obtain(folder: Path, subject: Subject, measurement: Measurement, samples: int) -> dict[str, Any]:
+    asked, say = subject.questions(), measurement.say
+    outcomes, place = worst_known(measurement.journal, asked), place_of([key for key, _ in asked], subject.seed)
+    stored = _stored(folder, place)
+    if stored is not None and stored["samples"] >= samples:
         if _same(stored, place, outcomes):
             if stored["samples"] > samples:
-                say(f"{who}: the audit of {stored['samples']} samples stays, it asks the same as one of {samples}")
+                say(f"{subject.name}: the audit of {stored['samples']} samples stays, "
+                    f"it asks the same as one of {samples}")  # fmt: skip
             return stored
         if stored["samples"] > samples:
             said = "whose model, threat, attacks, seed or journal are others, or not told"
-            say(f"{who}: an audit of {samples} samples replaces that of {stored['samples']}, {said}")
-    return _made(
-        folder, judge, test, place, outcomes, samples, seed, lambda done, total: told(f"audit {who}", done, total)
-    )
+            say(f"{subject.name}: an audit of {samples} samples replaces that of {stored['samples']}, {said}")
+    told = measurement.work.told
+    return _made(folder, subject, place, outcomes, samples, lambda done, n: told(f"audit {subject.name}", done, n))
 
 
 def place_of(keys: Sequence[Key], seed: int) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def question(keys: Sequence[Key], seed: int) -> str:
 
 
 def _made(
-    folder: Path, judge: Judge, test: Images, place: Mapping[str, Any], outcomes: Sequence[Outcome], samples: int,
-    seed: int, told: Callable[[int, int], None],
+    folder: Path, subject: Subject, place: Mapping[str, Any], outcomes: Sequence[Outcome], samples: int,
+    told: Callable[[int, int], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Audit, or find the audit in ``audits/``, where its name holds the question, the samples and their outcomes."""
     held = count_known(outcomes, range(samples))
@@ -84,8 +84,8 @@ def _made(
     if (kept := audits.kept(path)) is not None:
         return kept
     found = audit(
-        judge.classifier, test, torch.arange(samples), judge.ball, Rng(seed, "audit"), known=outcomes,
-        told=lambda what, done, total: told(done, total),
+        subject.classifier, subject.test, torch.arange(samples), subject.ball, Rng(subject.seed, "audit"),
+        known=outcomes, told=lambda what, done, total: told(done, total),
     )  # fmt: skip
     entry = {**place, **as_json(found)}
     make_folder(path.parent)
@@ -115,7 +115,7 @@ def _same(stored: Mapping[str, Any], place: Mapping[str, Any], outcomes: Sequenc
     return asked == (place["question"], count_known(outcomes, range(stored["samples"])))
 
 
-def samples_of(asked: int | None, judged: int) -> int:
+def _samples_of(asked: int | None, judged: int) -> int:
     """Return how many samples are audited: as many as asked for, else a quarter of those judged, at most 100."""
     return asked if asked is not None else min(max(judged // 4, 1), _MOST)
 

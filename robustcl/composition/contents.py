@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from robustcl import corruption, disk, hooks, ranks
-from robustcl.composition import corrupt
 from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.plan import RecipePlan
 from robustcl.composition.stages import Say
@@ -19,6 +18,7 @@ from robustcl.data import agreement, digest
 from robustcl.data.rows import Array
 from robustcl.data.subset import Images
 from robustcl.errors import DataError, RobustclError
+from robustcl.evaluate.extras.corruptions import choose_corruptions
 from robustcl.hooks import DatasetHooks
 
 FILE = "data.json"
@@ -45,7 +45,7 @@ def check(composition: RecipePlan, splits: Splits) -> None:
             table = plan.table.corruptions
             if table is not None and table.path is not None:
                 folder = hooks.of(composition.dataset.plugin, DatasetHooks).corrupted
-                for name in corrupt.choose_corruptions(table):
+                for name in choose_corruptions(table):
                     _check_copies(table.path, folder, name, splits.test)
 
 

@@ -102,11 +102,6 @@ def open_splits(composition: RecipePlan, device: torch.device, *, test: bool = F
     )
 
 
-def open_test(composition: RecipePlan, device: torch.device) -> Images:
-    """Open the test images; called by evaluation alone."""
-    return keep(open_source(composition.dataset.plugin, "test"), device)
-
-
 def keep_looked_through(source: Source, device: torch.device) -> Images:
     """Keep a split; one that is decoded on the way is looked through first, if it can be, not in the middle of it."""
     images = keep(source, device)

@@ -6,20 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import classifier, convergence, corrupt, lineage, needs, store
+from robustcl.composition import classifier, lineage, needs, store
 from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
 from robustcl.composition.identify import identify
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan
 from robustcl.errors import UsageError, near
+from robustcl.evaluate.extras import EXTRAS, Asked
 from robustcl.nn import weights
+from robustcl.protocols import DatasetPlugin
 from robustcl.recipe import Evaluate, Recipe, Stage, reading
-from robustcl.threat import Ball, parse_norm
+from robustcl.threat import Ball
 from robustcl.train.plan import StagePlan, routes_until
 
 
-def evaluation(table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans: Sequence[StagePlan]) -> EvaluationPlan:
+def evaluation(
+    table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans: Sequence[StagePlan], dataset: DatasetPlugin
+) -> EvaluationPlan:
     """Return the plan of one evaluation.
 
     Raises:
@@ -38,11 +42,6 @@ def evaluation(table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans:
     for route in table.route:
         if route not in routes:
             raise UsageError(f"{where}.route: the encoder has no route {route!r}; it has {', '.join(routes)}")
-    if table.corruptions is not None:
-        dataset = parts.make("dataset", recipe.data, "data").plugin
-        corrupt.check(table.corruptions, dataset, f"{where}.corruptions")
-    for eps in table.curve:
-        ball_of(ball.norm, eps, f"{where}.curve")
     lineage.check_encoder(table.encoder, recipe.stage[judged], f"{where}.encoder = {table.encoder!r}")
     classifier.check(table, protocol, recipe.stage[: judged + 1], plans[: judged + 1])
     stages = {
@@ -53,8 +52,9 @@ def evaluation(table: Evaluate, parts: Parts, ball: Ball, recipe: Recipe, plans:
     for plan in (plan for pairs in stages.values() for _, plan in pairs):
         _refuse_unknown_routes(plan, routes, f"{where}.{plan.name}")
     attacks = tuple(attack_of(attack, parts, f"{where}.attacks") for attack in table.attacks)
-    if table.convergence is not None:
-        convergence.check(table.convergence, attacks, ball, f"{where}.convergence")
+    for extra in EXTRAS:
+        if extra.key and getattr(table, extra.key) is not None:
+            extra.check(Asked(table, attacks, ball, dataset, where))
     return EvaluationPlan(table, protocol, stages, attacks, identify(protocol, ball, recipe, where))
 
 
@@ -81,21 +81,6 @@ def refuse_twins(tables: Sequence[Evaluate]) -> None:
                     f"evaluate.{table.use}: route {route} is judged twice; put all attacks into one [[evaluate]] table"
                 )
             seen.add(question)
-
-
-def ball_of(norm: str, eps: str | float, where: str) -> Ball:
-    """Return a threat's ball; ``where`` is its place in errors. A ball without room holds no threat."""
-    try:
-        norm = parse_norm(norm)
-    except UsageError as error:  # beside the flag --eps it is another flag that is wrong
-        raise UsageError(f"{'--norm' if where == '--eps' else where}: {error}") from None
-    try:
-        ball = Ball.checked(norm, eps)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
-    if ball.eps == 0:
-        raise UsageError(f"{where}: an eps of 0 leaves nothing to attack; clean accuracy is judged in any case")
-    return ball
 
 
 def _protocol_stage(

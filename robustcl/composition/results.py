@@ -76,11 +76,7 @@ def describe_run(
             "item": list(splits.train.item),
         },
         "composition": composition_of(composition),
-        "rows": measured["rows"],
-        "security": measured["security"],
-        "convergence": measured["convergence"],
-        "corruptions": measured["corruptions"],
-        "audit": measured["audit"],
+        **measured,
         "silhouette": _silhouettes(facts),
         "timing": {
             "train_seconds": sum(float(fact.get("seconds", 0.0)) for fact in facts.values()),

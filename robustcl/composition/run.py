@@ -14,7 +14,7 @@ from robustcl import ranks
 from robustcl.composition import answers, changes, complete, contents, preflight, store
 from robustcl.composition import folder as folder_of
 from robustcl.composition.data import Splits, open_splits
-from robustcl.composition.evaluation import Evaluation
+from robustcl.composition.evaluation import measure_run
 from robustcl.composition.lock import digest_until
 from robustcl.composition.plan import RecipePlan
 from robustcl.composition.results import Results, describe_run
@@ -151,7 +151,7 @@ def execute(
                 stages.train(stage, plan, number=number)
             store.require_recipe(folder, stage.name, digest_until(folder, number))
         started = time.monotonic()
-        measured = Evaluation(stages, work).measure()
+        measured = measure_run(stages, work)
         seconds = time.monotonic() - started
         results = Results(describe_run(composition, folder, splits, measured, seconds, engine))
         if ranks.rank() == 0 and work.shard == (0, 1):

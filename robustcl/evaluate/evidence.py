@@ -11,9 +11,10 @@ from typing import Any
 
 from robustcl.errors import Contradiction
 from robustcl.evaluate import aim, audits
+from robustcl.evaluate.extras import EXTRAS
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
-from robustcl.evaluate.points import Outcomes, Point, entries, order, points, shares
+from robustcl.evaluate.points import Outcomes, Point, entries, order, shares
 from robustcl.evaluate.rows import metric, per_member, upper
 from robustcl.evaluate.shards import WHOLE
 
@@ -114,8 +115,9 @@ class Evidence:
         """Yield each entry beside the rows, and what holds it or one number of it."""
         for point in points(results) if self.there else ():
             yield point.entry, functools.partial(self._check_point, point)
-        for entry in entries(results, "corruptions"):
-            yield entry, functools.partial(self._check_mean, entry)
+        for extra in EXTRAS:
+            for entry in entries(results, extra.part) if extra.key else ():
+                yield entry, functools.partial(self._check_mean, entry, extra.part)
         for entry in entries(results, "audit"):
             yield entry, functools.partial(audits.check, self.folder, entry, _ADVICE)
 
@@ -165,8 +167,8 @@ class Evidence:
                 f"{' or '.join(told)}: {_ADVICE}"
             )
 
-    def _check_mean(self, entry: Mapping[str, Any]) -> None:
-        """Hold the mean of a table of corruptions against the numbers beside it."""
+    def _check_mean(self, entry: Mapping[str, Any], part: str) -> None:
+        """Hold the mean of a table against the numbers beside it."""
         accuracy = entry.get("accuracy")
         lists = accuracy.values() if isinstance(accuracy, Mapping) else ()
         numbers: list[Any] = [value for found in lists for value in (found if isinstance(found, list) else [None])]
@@ -175,7 +177,7 @@ class Evidence:
             if not _close(entry["mean"], mean):
                 place = " ".join(str(entry[name]) for name in ("protocol", "route") if entry.get(name))
                 raise Contradiction(
-                    f"{self.folder}/results.json says {_percent(entry['mean'])} for the mean of {place} corruptions, "
+                    f"{self.folder}/results.json says {_percent(entry['mean'])} for the mean of {place} {part}, "
                     f"and the numbers beside it {mean:.2%}: {_ADVICE}"
                 )
 
@@ -188,6 +190,13 @@ class Evidence:
 
 
 _ADVICE = "one of the two was changed; evaluate the run again as it was, which takes the number from the journal"
+
+
+def points(results: Mapping[str, Any]) -> Iterator[Point]:
+    """Yield every number beside the rows that a journal may hold the outcomes of."""
+    for extra in EXTRAS:
+        for entry in entries(results, extra.part):
+            yield from extra.points(entry)
 
 
 def key_of(row: Mapping[str, Any]) -> Key:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,12 +28,16 @@ _HURRIED = 32
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What every number of one evaluation shares; ``say`` hears each of them."""
+    """What every number of one evaluation shares; ``say`` hears each of them.
+
+    folder: where pictures and audits are kept, ``None`` where this is one share of several.
+    """
 
     journal: Journal
     seed: int
     work: Work
     say: Callable[[str], None]
+    folder: Path | None = None
 
     def row(self, judge: Judge, images: Images, key: Key, members: Members, samples: int | None) -> dict[str, Any]:
         """Return the row of one question: an accuracy over the first ``samples`` images, or over all of them.

@@ -37,23 +37,13 @@ class Point:
         return " ".join([*place, self.part, *([str(self.attack)] if self.attack else []), *said])
 
 
-def points(results: Mapping[str, Any]) -> Iterator[Point]:
-    """Yield every number beside the rows that a journal may hold the outcomes of."""
-    for part, key in (("security", "eps"), ("convergence", "steps")):
-        for entry in entries(results, part):
-            asks = entry.get("questions")
-            for number, (place, value) in enumerate(_pairs(entry.get(key), entry.get("accuracy"))):
-                # Nothing is moved at 0.
-                asked = {"steps": None, "corruption": None, key: place} if place else {"corruption": None}
-                yield Point(part, entry, entry.get("attack") if place else None, asked, value, _nth(asks, number))
-    for entry in entries(results, "corruptions"):
-        accuracy = entry.get("accuracy")
-        for name, values in accuracy.items() if isinstance(accuracy, Mapping) else ():
-            asks = entry.get("questions")
-            asks = asks.get(name) if isinstance(asks, Mapping) else None
-            for number, (level, value) in enumerate(_pairs(entry.get("severities"), values)):
-                asked = {"corruption": {"name": name, "severity": level}}
-                yield Point("corruptions", entry, None, asked, value, _nth(asks, number))
+def points_along(entry: Mapping[str, Any], part: str, key: str) -> Iterator[Point]:
+    """Yield the accuracies of an attack at growing values of ``key`` in an entry's specification, from 0 (clean) on."""
+    asks = entry.get("questions")
+    for number, (place, value) in enumerate(pairs(entry.get(key), entry.get("accuracy"))):
+        # Nothing is moved at 0.
+        asked = {"steps": None, "corruption": None, key: place} if place else {"corruption": None}
+        yield Point(part, entry, entry.get("attack") if place else None, asked, value, nth(asks, number))
 
 
 def shares(journal: Journal, point: Point) -> Iterator[float]:
@@ -109,11 +99,13 @@ def _of_first(known: Outcomes, images: Sequence[int], n: object) -> Iterator[flo
     yield from (right[count - 1] / count for count in counts if 0 < count <= len(right))
 
 
-def _pairs(places: object, values: object) -> list[tuple[Any, Any]]:
+def pairs(places: object, values: object) -> list[tuple[Any, Any]]:
+    """Return places with their values; none where one of the two is no list."""
     return list(zip(places, values, strict=False)) if isinstance(places, list) and isinstance(values, list) else []
 
 
-def _nth(found: object, number: int) -> object:
+def nth(found: object, number: int) -> object:
+    """Return an entry of a list, ``None`` where there is none."""
     return found[number] if isinstance(found, list) and number < len(found) else None
 
 

@@ -21,6 +21,7 @@ from robustcl.report.headline import rows, verdict
 from robustcl.report.images import Strip, strip
 from robustcl.report.load import FinishedRun
 from robustcl.report.measured import read_measured
+from robustcl.report.others import others
 from robustcl.report.rendering import TEMPLATES, environment, store
 from robustcl.report.representation import Projection, representation
 from robustcl.report.samples import samples
@@ -39,7 +40,7 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
     classes = [str(name) for name in (run.results.get("data") or {}).get("classes") or ()]
     panels = composition.panels(run.results)
     made, told, head = rows(run.results), audits(run.results), verdict(run.results)
-    others, unread = threats(run.path)
+    under, unread = threats(run.path)
     view, asked = samples(run, classes), commands(run.results, run.path)
     script = Markup((TEMPLATES / "filter.js").read_text(encoding="utf-8")) if view else None
     return (
@@ -56,7 +57,7 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             audits=told,
             questions=list(dict.fromkeys(question for audit in told for question in audit.questions)),
             standing=standing(made),
-            threats=others,
+            threats=under,
             unread=unread,
             pictures=[picture.picture(panels, columns) for columns in (4, 2, 1)],
             words=composition.words(run.results),
@@ -65,6 +66,7 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             security=_security(run.results, classes),
             convergence=curves.convergence(run.results),
             corruptions=grids(run.results),
+            others=others(run.results),
             transfer=blackbox.matrices(run),
             view=view,
             script=script,

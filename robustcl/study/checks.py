@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustcl.composition import corrupt
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import UsageError, near
+from robustcl.evaluate.extras.corruptions import choose_corruptions
 from robustcl.study import measures, transfer
 from robustcl.study.drawings import Epochs, Landscape, Lines, Map, SilhouetteFigure
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Study, Transferred
@@ -56,7 +56,7 @@ def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[
             raise UsageError(f"{where}: the stage {column.stage} clusters nothing")
     elif isinstance(column, Corrupted):
         table = evaluation(composition, column.protocol, column.route, where)[0].table.corruptions
-        known = () if table is None else ("mean", *corrupt.choose_corruptions(table))
+        known = () if table is None else ("mean", *choose_corruptions(table))
         if column.corruption not in known:
             raise UsageError(
                 f"{where}: the recipe is not judged on {column.corruption!r}{near(column.corruption, known)}; set "

@@ -15,7 +15,6 @@ from torch import Tensor
 from robustcl.composition import needs
 from robustcl.composition.asked import attack_of, check_attack
 from robustcl.composition.build import build_stage
-from robustcl.composition.judging import ball_of
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.data.subset import Images
@@ -30,7 +29,7 @@ from robustcl.study import finished, representation
 from robustcl.study.finished import Finished, Judged
 from robustcl.study.grammar import Moved
 from robustcl.study.representation import MeasuredViews
-from robustcl.threat import Ball
+from robustcl.threat import Ball, ball_of
 from robustcl.train.encoders import Encoders
 from robustcl.train.plan import TargetPlan
 from robustcl.train.refresh import ClusterState, refresh

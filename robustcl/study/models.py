@@ -12,10 +12,8 @@ import torch
 
 from robustcl.analysis.outside import open_model
 from robustcl.composition.asked import check_attack
-from robustcl.composition.judging import ball_of
 from robustcl.disk import make_folder
 from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
-from robustcl.evaluate.likeness import likeness
 from robustcl.evaluate.observer import Reading
 from robustcl.nn import outside
 from robustcl.protocols import Need
@@ -25,7 +23,7 @@ from robustcl.study import measures
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
 from robustcl.study.finished import Judged
 from robustcl.study.grammar import AnyColumn, Perturbed, Study
-from robustcl.threat import Ball
+from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 
 _BLOCK = 250
@@ -58,13 +56,15 @@ class ModelBench:
             WeightsError: weights that are not safetensors, or of another model.
         """
         found = open_model(model.spec, model.weights, self.dataset, self.engine, say=say)
-        outputs, test = found.outputs(_BLOCK), found.images
+        subject = found.subject(self.ball, seed, block=_BLOCK)
+        test = subject.test
         judged = Judged(
-            classifier=found.classifier, ball=self.ball, engine=self.engine, test=test, block=_BLOCK, outputs=outputs,
+            classifier=subject.classifier, ball=self.ball, engine=self.engine, test=test, block=_BLOCK,
+            outputs=subject.outputs,
             index=torch.arange(min(test.samples, self.samples or test.samples), device=test.device),
             rng=Rng(seed, "study", "model"),
         )  # fmt: skip
-        return judged, likeness(found.model)
+        return judged, subject.model
 
 
 def parse_models(models: Sequence[str], weights: Sequence[str]) -> dict[str, ModelSource]:

@@ -6,10 +6,12 @@ from robustcl.threat.ball import (
     excess,
     parse_norm,
 )
+from robustcl.threat.given import ball_of
 
 __all__ = [
     "Ball",
     "Range",
+    "ball_of",
     "excess",
     "parse_norm",
 ]

@@ -11,13 +11,13 @@ from typing import Any
 from torch import Tensor
 
 from robustcl.analysis.again import Wanted
-from robustcl.analysis.subject import Subject, open_run
-from robustcl.composition import store
+from robustcl.analysis.subject import open_run
 from robustcl.composition.asked import check_attack
 from robustcl.composition.assembly import assemble
 from robustcl.composition.data import Splits
 from robustcl.composition.folder import read_lock
 from robustcl.composition.plan import RecipePlan
+from robustcl.composition.subjects import RunSubject, weights_of
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
@@ -98,7 +98,8 @@ def open_measured(folder: Path, asked: MeasureQuestion, say: Callable[[str], Non
     where = f"evaluate.{plan.table.use}" if asked.attack is None else "--attack"
     check_attack(plan.table.attacks[0], where, whose=judged.parts.owners)
     with open_run(judged, folder, engine, say, test=asked.split == "test") as run:
-        images = run.splits.test or _validation(run.splits)
+        splits = run.stages.splits
+        images = splits.test or _validation(splits)
         index = _sample(images, asked, judged.recipe.seed)
         found = run.subject(plan)
         yield MeasuredSubject(
@@ -107,12 +108,12 @@ def open_measured(folder: Path, asked: MeasureQuestion, say: Callable[[str], Non
             route=found.route,
             judge=Observer(found.classifier, found.ball, found.rng, engine.autocast),
             attack=plan.attacks[0].name,
-            members=scaled.members(plan.attacks[0].plugin, len(run.splits.classes), found.ball),
+            members=scaled.members(plan.attacks[0].plugin, found.outputs, found.ball),
             block=plan.table.block,
             images=images,
             index=index,
-            train=run.splits.train,
-            classes=run.splits.classes,
+            train=splits.train,
+            classes=splits.classes,
             rng=Rng(found.seed, "measure", found.protocol, found.route),
         )
 
@@ -163,15 +164,11 @@ def _sample(images: Images, asked: MeasureQuestion, seed: int) -> Tensor:
     return index
 
 
-def _question(of: Subject, asked: MeasureQuestion, samples: int) -> dict[str, Any]:
-    plan = of.evaluation
-    stage = plan.table.stage or of.plan.stages[-1].name
-    suffix = "" if plan.table.encoder == "online" else f"@{plan.table.encoder}"
-    weights = store.resolve(f"stage:{stage}{suffix}", of.folder)
-    first = plan.table.attacks[0]
+def _question(of: RunSubject, asked: MeasureQuestion, samples: int) -> dict[str, Any]:
+    weights = weights_of(of.asked, of.plan, of.folder)
     return {
         "protocol": of.protocol, "route": of.route, "split": asked.split, "samples": samples,
-        "attack": {"use": first.use, **of.plan.parts.resolved(first)},
+        "attack": {"use": of.asked.attacks[0].use, **of.question.attacks[0][1]},
         "norm": of.ball.norm, "eps": float(of.ball.eps), "seed": of.seed, "model": of.model,
         "weights": {"folder": weights.relative_to(of.folder).as_posix(), "sha256": read_config(weights)["sha256"]},
     }  # fmt: skip

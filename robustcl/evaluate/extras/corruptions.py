@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from robustcl import corruption, hooks
-from robustcl.composition.question import Question
 from robustcl.data.corrupted import Generated, Stored, maker
 from robustcl.data.held import keep
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
-from robustcl.evaluate.judge import Judge
+from robustcl.evaluate.extras.kind import Asked, Entry, Extra
 from robustcl.evaluate.measure import Measurement, accuracy
+from robustcl.evaluate.points import Point, nth, pairs
+from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.work import tell_nobody
 from robustcl.hooks import DatasetHooks
 from robustcl.protocols import DatasetPlugin
@@ -21,12 +22,10 @@ from robustcl.recipe import Corruptions
 from robustcl.rng import Rng
 
 
-def check(table: Corruptions, dataset: DatasetPlugin, where: str) -> None:
-    """Refuse unknown corruptions, ones that cannot be made here, and copies of a data set that has none.
-
-    Raises:
-        UsageError: as said; ``where`` is the table's place.
-    """
+def check_corruptions(asked: Asked) -> None:
+    """Refuse unknown corruptions, ones that cannot be made here, and copies of a data set that has none."""
+    table, where = asked.table.corruptions, f"{asked.where}.corruptions"
+    assert table is not None
     try:
         for name in choose_corruptions(table):
             corruption.check(name, 1)
@@ -34,7 +33,7 @@ def check(table: Corruptions, dataset: DatasetPlugin, where: str) -> None:
                 maker(name, 1)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
-    if table.path is not None and not hooks.has(dataset, "corrupted"):
+    if table.path is not None and not hooks.has(asked.dataset, "corrupted"):
         raise UsageError(f"{where}.path: there are no published copies of this data set; leave path out to make them")
 
 
@@ -45,19 +44,17 @@ def choose_corruptions(table: Corruptions) -> tuple[str, ...]:
     return corruption.names() if table.path is not None else tuple(filter(_made, corruption.names()))
 
 
-def measure(
-    judge: Judge, test: Images, dataset: DatasetPlugin, question: Question, measurement: Measurement
-) -> dict[str, Any] | None:
-    """Return the entry of results.json under ``corruptions``: accuracies by corruption, in the order of ``severities``.
+def measure_corruptions(subject: Subject, measurement: Measurement) -> Sequence[Entry]:
+    """Return accuracies by corruption, in the order of ``severities``.
 
     ``mean`` is over corruptions and severities; ``complete`` says whether these are the benchmark's fifteen and five,
     on all images asked for. Where the time was up early, a corruption that was not judged at each severity is left
-    out, and said; ``None`` where that leaves none.
+    out, and said; there is no answer where that leaves none.
 
     Raises:
         DataError: copies that are missing, damaged, or of other images.
     """
-    table, samples = question.plan.table.corruptions, question.plan.table.samples
+    table, samples, test, question = subject.asked.corruptions, subject.asked.samples, subject.test, subject.question
     assert table is not None
     found: dict[str, list[float]] = {}
     asked: dict[str, list[str]] = {}
@@ -66,29 +63,29 @@ def measure(
     for number, name in enumerate(names, 1):
         sets = []
         for severity in table.severities:
-            images = _images(table, name, severity, test, dataset)
+            images = _images(table, name, severity, test, subject.dataset)
             key = question.corrupted("test", {"name": name, "severity": severity, "stored": table.path is not None})
-            sets.append(quiet.outcomes(judge, images, key, (), samples))
+            sets.append(quiet.outcomes(subject.judge, images, key, (), samples))
             asked.setdefault(name, []).append(key.digest)
         partial = partial or any(len(outcomes) < wanted for outcomes in sets)
         if all(sets):
             found[name] = [accuracy(outcomes) for outcomes in sets]
-        measurement.work.told(f"corruptions {question.route}", number, len(names))
-    who = f"{question.plan.table.use} {question.route} corruptions"
+        measurement.work.told(f"corruptions {subject.route}", number, len(names))
+    who = f"{subject.name} corruptions"
     if late := [name for name in names if name not in found]:
         measurement.say(f"{who}: the time was up before {', '.join(late)}")
     if not found:
-        return None
+        return []
     shares = [share for accuracies in found.values() for share in accuracies]
     mean = sum(shares) / len(shares)
     measurement.say(f"{who}: {mean:.2%} over {len(shares)} sets")
     standard = tuple(found) == corruption.STANDARD and tuple(table.severities) == corruption.SEVERITIES
-    return {
+    return [{
         **question.place, "samples": wanted, "severities": list(table.severities),
         "accuracy": found, "questions": {name: asked[name] for name in found}, "mean": mean,
         "source": "stored copies" if table.path is not None else "made here",
         "complete": standard and not partial,
-    }  # fmt: skip
+    }]  # fmt: skip
 
 
 def _images(table: Corruptions, name: str, severity: int, test: Images, dataset: DatasetPlugin) -> Images:
@@ -106,3 +103,17 @@ def _made(name: str) -> bool:
     except UsageError:
         return False
     return True
+
+
+def _points(entry: Entry) -> Iterator[Point]:
+    accuracy, asks = entry.get("accuracy"), entry.get("questions")
+    for name, values in accuracy.items() if isinstance(accuracy, Mapping) else ():
+        digests = asks.get(name) if isinstance(asks, Mapping) else None
+        for number, (level, value) in enumerate(pairs(entry.get("severities"), values)):
+            asked = {"corruption": {"name": name, "severity": level}}
+            yield Point("corruptions", entry, None, asked, value, nth(digests, number))
+
+
+CORRUPTIONS = Extra(
+    "corruptions", "corruptions", measure_corruptions, check_corruptions, _points, ("severities", "source")
+)
