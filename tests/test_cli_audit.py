@@ -24,7 +24,7 @@ from robustcl import compose
 from robustcl.analysis.again import evaluate_again
 from robustcl.analysis.audit import AuditedModel
 from robustcl.analysis.bare import ModelQuestion
-from robustcl.analysis.outside import OutsideModel
+from robustcl.analysis.subject import OutsideModel
 from robustcl.composition import api, audited
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model

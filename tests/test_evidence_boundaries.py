@@ -206,6 +206,6 @@ def test_the_mean_of_corruptions_is_that_of_all_numbers(
     entry = {"protocol": "slf", "accuracy": {"fog": [0.25, 0.5], "snow": [0.75]}, "mean": 0.5, **changes}
     if wrong:
         with pytest.raises(Contradiction, match=r"for the mean of slf corruptions, and the numbers beside it 50.00%"):
-            evidence._check_mean(entry)
+            evidence._check_mean(entry, "corruptions")
     else:
-        evidence._check_mean(entry)
+        evidence._check_mean(entry, "corruptions")

@@ -215,7 +215,7 @@ def test_protocols_of_one_run_are_surrogates_of_each_other(tmp_path: Path) -> No
         assert [[name for name, _ in each.surrogates] for each in found] == [
             ["knn clean of the same run"], ["slf clean of the same run"],
         ]  # fmt: skip
-        assert found[0].surrogates[0][1] is found[1].classifier
+        assert found[0].surrogates[0][1] is found[1].subject.classifier
 
 
 def test_c9_says_what_it_lacks_and_what_it_took(runs: list[Path]) -> None:

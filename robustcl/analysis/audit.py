@@ -12,8 +12,7 @@ import torch
 
 from robustcl.analysis import other_threat, surrogates
 from robustcl.analysis.again import Wanted
-from robustcl.analysis.outside import OutsideModel, open_model
-from robustcl.analysis.subject import OpenRun, open_run
+from robustcl.analysis.subject import OpenRun, OutsideModel, open_model, open_run
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
 from robustcl.audit.values import Audit

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from robustcl.analysis.outside import OpenModel, OutsideModel, open_model
+from robustcl.analysis.subject import OpenModel, OutsideModel, open_model
 from robustcl.composition import answers
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.evaluation import Answers, measure

@@ -1,24 +1,43 @@
-"""A finished run, opened once: the classifiers that it was judged by, and what every question about them needs."""
+"""What is asked about, opened in one place: a finished run, or anybody's model; each gives subjects of one kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from robustcl.composition import audited, contents, subjects
+import torch
+from torch import nn
+
+from robustcl.composition import audited, contents, exchange, subjects
+from robustcl.composition.data import keep_looked_through
 from robustcl.composition.evaluation import Answers, measure_run
 from robustcl.composition.folder import only_one
+from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.composition.stages import Stages
 from robustcl.composition.subjects import RunSubject
-from robustcl.evaluate import shards
+from robustcl.data.held import open_source
+from robustcl.data.promises import class_names
+from robustcl.data.subset import Images
+from robustcl.evaluate import shards, soundness
+from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Key, Outcome
-from robustcl.evaluate.judge import Members
+from robustcl.evaluate.judge import Judge, Members, check_item
+from robustcl.evaluate.likeness import likeness
+from robustcl.evaluate.question import Question
+from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.work import WHOLE, Work
+from robustcl.nn import outside
+from robustcl.protocols import DatasetPlugin, Source
+from robustcl.recipe import Evaluate, Use
+from robustcl.rng import Rng
+from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
+from robustcl.train.plan import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +103,127 @@ def open_run(
     with only_one(folder, work.shard):
         splits = contents.open_again(plan, folder, engine.device, test=test)
         yield OpenRun(Stages(plan, folder, engine, watcher, say, splits), home or folder, work)
+
+
+PROTOCOL = "as-is"
+"""What the column protocol says of a model that is judged as it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideModel:
+    """Anybody's model, as the command line names it, and in which ball; ``weights`` is a safetensors file."""
+
+    model: str
+    dataset: str
+    weights: Path | None = None
+    data_dir: str | None = None
+    norm: str = "Linf"
+    eps: str = "8/255"
+    seed: int = 0
+
+    def ball(self) -> Ball:
+        """Return the threat; raises ``UsageError`` for what is none."""
+        return ball_of(self.norm, self.eps, "--eps")
+
+    def data(self) -> Use:
+        """Return the data set's table; raises ``UsageError`` where its files are named twice."""
+        return Use(use=self.dataset, **exchange.files(self.dataset, self.data_dir))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenModel:
+    """A model as its owner built it, and the test images of ``source``, both on the engine's device.
+
+    data: the data set's name. remarks: what it left out, in sentences.
+    """
+
+    model: nn.Module
+    data: str
+    dataset: DatasetPlugin
+    source: Source
+    images: Images
+    engine: Engine
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the data set left out, in sentences."""
+        return tuple(getattr(self.source, "remarks", ()))
+
+    def subject(
+        self,
+        ball: Ball,
+        seed: int,
+        attacks: Sequence[tuple[Part, Mapping[str, Any]]] = (),
+        *,
+        samples: int | None = None,
+        block: int = 250,
+        audit: int | None = None,
+    ) -> Subject:
+        """Return the model, to be judged as it came.
+
+        Args:
+            ball: the threat. seed: of the attacks' stream.
+            attacks: each with all of its options.
+            samples, block, audit: as in ``[[evaluate]]``.
+
+        Raises:
+            UsageError: outputs that are no logits, or images that an attack cannot take.
+            DataError: logits that are not finite, or labels that the model has no output for.
+        """
+        classifier, images = of_model(self.model), self.images
+        first = torch.arange(min(images.samples, block), device=images.device)
+        outputs = soundness.check(classifier, images.fetch(first), images.labels)
+        spec = {"protocol": PROTOCOL, "model": likeness(self.model), "data": self.data}
+        asked = [(part.name, options) for part, options in attacks]
+        precision = {"seed": seed, "precision": self.engine.precision}
+        subject = Subject(
+            judge=Judge(classifier, ball, Rng(seed, "evaluate", PROTOCOL), self.engine.autocast),
+            asked=Evaluate.model_construct(use=PROTOCOL, attacks=[], samples=samples, block=block, audit=audit),
+            attacks=tuple(part for part, _ in attacks),
+            question=Question(PROTOCOL, "", spec, {"test": images}, asked, precision),
+            images={"test": images}, outputs=outputs, data=self.data, dataset=self.dataset, seed=seed,
+        )  # fmt: skip
+        for _, members in subject.questions():
+            check_item(members, tuple(images.item))
+        return subject
+
+
+def open_model(
+    spec: str,
+    weights: Path | None,
+    dataset: Use,
+    engine: Engine,
+    parts: Parts | None = None,
+    say: outside.Say = lambda sentence: None,
+) -> OpenModel:
+    """Open a model that somebody else has trained, and the test images of a data set, which come first.
+
+    Args:
+        spec: "module:function" or "torchvision:NAME". weights: a safetensors file.
+        dataset: its name, with options. parts: remembers who brought it.
+        engine: where it computes.
+        say: hears how images go in.
+
+    Raises:
+        UsageError: a model or data set that is not there or does not fit.
+        WeightsError: weights that are not safetensors, or of another model.
+    """
+    plugin: DatasetPlugin = (parts or Parts()).make("dataset", dataset, "--dataset").plugin
+    source = open_source(plugin, "test")
+    images = keep_looked_through(source, engine.device)
+    model = place_model(spec, weights, len(class_names(plugin)), engine, say=say)
+    return OpenModel(model, dataset.use, plugin, source, images, engine)
+
+
+def place_model(
+    spec: str,
+    weights: Path | None,
+    classes: int,
+    engine: Engine,
+    flags: tuple[str, str] = outside.FLAGS,
+    say: outside.Say = lambda sentence: None,
+) -> nn.Module:
+    """Return a model on the engine's device; errors as ``open_model``, naming the ``flags``."""
+    model = outside.build(spec, weights, classes, flags, say)
+    engine.place(model, ours=False)
+    return model

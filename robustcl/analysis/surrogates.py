@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustcl.analysis import opponents
-from robustcl.analysis.outside import place_model
+from robustcl.analysis.subject import place_model
 from robustcl.audit.rivals import Surrogate
 from robustcl.composition.stages import Say
 from robustcl.errors import UsageError

@@ -18,8 +18,8 @@ class Question:
     """The keys of one classifier's outcomes.
 
     protocol, route: how it was come by. spec: what the specification of each key holds, the hash of its weights under
-    ``model``. images: split -> its images. attacks: the name of each, and all of its options. attacked_by: what the
-    specification of an attack holds beside them and the ball.
+    ``model``. images: split -> its images, whose digest each key holds. attacks: the name of each, and all of its
+    options. attacked_by: what the specification of an attack holds beside them and the ball.
     """
 
     protocol: str
@@ -56,7 +56,9 @@ class Question:
         return self._key(split, name, spec | ({} if steps is None else {"steps": steps}) | dict(self.attacked_by))
 
     def _key(self, split: str, attack: str | None, more: Mapping[str, Any]) -> Key:
-        if split not in self._contents:
+        if split in self.images and split not in self._contents:
             self._contents[split] = content(self.images[split])
-        spec = {**self.spec, "content": self._contents[split], **more}
-        return Key(self.protocol, self.route, split, attack, json.dumps(spec, sort_keys=True))
+        digest = {"content": self._contents[split]} if split in self._contents else {}
+        return Key(
+            self.protocol, self.route, split, attack, json.dumps({**self.spec, **digest, **more}, sort_keys=True)
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.likeness import likeness
+from robustcl.evaluate.question import Question
 from robustcl.evaluate.work import Work
 from robustcl.hooks import GeneratorHooks
 from robustcl.interop import given, telling
@@ -209,24 +209,12 @@ def _key(attack: BoundToModel, images: _Given, only: str | None) -> Key:
     """Return the question: another model, other data, another setting is another one."""
     data = hashlib.blake2b(images.x.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(), digest_size=8)
     data.update(images.labels.cpu().numpy().tobytes())
-    spec = {
-        "protocol": "as-is",
-        "model": likeness(attack.subject.model),
-        "data": data.hexdigest(),
-        "attack": {
-            "use": attack.made.name,
-            **attack.made.options,
-            **_target(images),
-            **({} if only is None else {"alone": only}),
-        },
-        "norm": attack.ball.norm,
-        "eps": float(attack.ball.eps),
-        "range": attack.ball.range,
-        "precision": attack.precision,
-        "seed": attack.seed,
-    }
-    name = aim.name_aimed(attack.made.name, images.target)
-    return Key("as-is", "", "given", name, json.dumps(spec, sort_keys=True))
+    spec = {"protocol": "as-is", "model": likeness(attack.subject.model), "data": data.hexdigest()}
+    options = {"use": attack.made.name, **attack.made.options, **_target(images)}
+    options |= {} if only is None else {"alone": only}
+    asked = [(aim.name_aimed(attack.made.name, images.target), options)]
+    more = {"range": attack.ball.range, "precision": attack.precision, "seed": attack.seed}
+    return Question("as-is", "", spec, {}, asked, more).attacked("given", 0, attack.ball)
 
 
 def _target(images: _Given) -> dict[str, Any]:

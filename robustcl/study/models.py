@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from robustcl.analysis.outside import open_model
+from robustcl.analysis.subject import open_model
 from robustcl.composition.asked import check_attack
 from robustcl.disk import make_folder
 from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
