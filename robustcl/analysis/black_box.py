@@ -30,6 +30,7 @@ from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.unstopped import Unstopped, adversaries
+from robustcl.terminal.markdown import render_table
 from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -48,17 +49,17 @@ class Matrix:
     def markdown(self) -> str:
         """Return the matrix: a row for each source of adversaries, a column for each judge, white boxes bold."""
         names = [run["name"].replace("|", r"\|") for run in self.tables["runs"]]
-        lines = [f"| adversaries of | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+        lines = [["adversaries of", *names]]
         rows = zip(*(self.tables[key] for key in ("accuracy", "low", "high")), strict=True)
         clean = zip(*(self.tables[key] for key in ("clean", "clean_low", "clean_high")), strict=True)
-        lines.append(f"| nobody (clean) | {' | '.join(_cell(*numbers) for numbers in clean)} |")
+        lines.append(["nobody (clean)", *(_cell(*numbers) for numbers in clean)])
         for source, numbers in enumerate(rows):
             cells = [_cell(*each) for each in zip(*numbers, strict=True)]
             cells[source] = f"**{cells[source]}**"
-            lines.append(f"| {names[source]} | {' | '.join(cells)} |")
+            lines.append([names[source], *cells])
         about = self.tables
         said = f"{about['attack']['name']}, {about['norm']} eps {about['eps']:.4g}, n = {about['n']}"
-        return "\n".join([*lines, "", f"Accuracy of each column in %, with its 95 % interval: {said}."]) + "\n"
+        return f"{render_table(lines)}\n\nAccuracy of each column in %, with its 95 % interval: {said}.\n"
 
 
 def matrix(

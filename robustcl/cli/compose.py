@@ -27,25 +27,7 @@ from robustcl.cli.parts import machine, setting
 @click.option("--save", type=click.Path(dir_okay=False), help="Keep the composed recipe in this file.")
 @click.option("--dry-run", is_flag=True, help="Print the composition and stop: nothing is trained.")
 @click.option("--matrix", is_flag=True, help="Print which installed parts compose with which, and why others do not.")
-def command(
-    recipe: str | None,
-    generator: str | None,
-    objective: str | None,
-    selector: str | None,
-    target: str | None,
-    encoder: str | None,
-    dataset: str | None,
-    data_dir: str | None,
-    budget: str | None,
-    name: str | None,
-    overrides: tuple[str, ...],
-    seed: int | None,
-    as_json: bool,
-    save: str | None,
-    dry_run: bool,
-    matrix: bool,
-    **flags: Any,
-) -> None:
+def command(as_json: bool, save: str | None, dry_run: bool, matrix: bool, **given: Any) -> None:
     """Compose a method from plugins, train it and judge it.
 
     `robustcl compose --generator ncp --objective deacl` trains SimCLR, then NCP adversarial training, evaluates the
@@ -57,26 +39,14 @@ def command(
     from robustcl.cli.runs import save_recipe, train
     from robustcl.composition import compose
 
-    composition = compose(
-        recipe=recipe,
-        generator=generator,
-        objective=objective,
-        selector=selector,
-        target=target,
-        encoder=encoder,
-        dataset=dataset,
-        data_dir=data_dir,
-        budget=budget,
-        seed=seed,
-        overrides=overrides,
-        name=name,
-    )
+    where = {name: given.pop(name) for name in ("out", "device", "devices", "precision")}
+    composition = compose(**given)
     if save is not None:
         save_recipe(composition, Path(save))
     if dry_run:
         click.echo(composition.explain())
         return
-    train(composition, as_json=as_json, **flags)
+    train(composition, as_json=as_json, **where)
 
 
 def _print_matrix(as_json: bool) -> None:

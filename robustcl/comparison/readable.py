@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from robustcl.comparison.data import records
 from robustcl.comparison.grid import MISSING, Grid, Text, grids
 from robustcl.comparison.table import Comparison
+from robustcl.terminal.markdown import render_table
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -58,18 +59,7 @@ def _one_line(text: str) -> str:
 def _markdown(grid: Grid) -> str:
     rows = [[Text(title) for title in grid.head], *grid.rows]
     shown = [[_markdown_cell(cell) for cell in row] for row in rows]
-    widths = [max(3, *(len(row[place]) for row in shown)) for place in range(len(grid.head))]
-    ruler = ["-" * width if place < grid.words else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
-    shown.insert(1, ruler)
-    return f"**{_markdown_cell(Text(grid.title))}**\n\n" + "\n".join(
-        "| "
-        + " | ".join(
-            text.ljust(width) if place < grid.words else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in shown
-    )
+    return f"**{_markdown_cell(Text(grid.title))}**\n\n{render_table(shown, grid.words)}"
 
 
 def _markdown_cell(cell: Text) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
 from robustcl.disk import read_toml
 from robustcl.recipe import Use
+from robustcl.registry.installed import version
 
 
 def lock(composition: RecipePlan) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def lock(composition: RecipePlan) -> dict[str, Any]:
     resolved: dict[str, Any] = _plain(composition.recipe, composition.parts)
     resolved["lock"] = {
         "plugins": {name: str(origin) for name, origin in sorted(composition.parts.origins.items())},
-        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "robustcl": own_version()},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "robustcl": version()},
         "threads": torch.get_num_threads(),
         "how": list(composition.how),
     }
@@ -51,14 +51,6 @@ def digest_until(folder: Path, number: int) -> str:
     kept = {key: written.get(key) for key in ("seed", "data", "threat", "encoder")}
     kept["stage"] = written["stage"][: number + 1]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def own_version() -> str:
-    """Return the installed version of robustcl."""
-    try:
-        return version("robustcl")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _plain(value: Any, parts: Parts) -> Any:

@@ -12,6 +12,7 @@ from robustcl.composition.choose import Flags, choose
 from robustcl.errors import RobustclError
 from robustcl.options import describe
 from robustcl.protocols import Need
+from robustcl.terminal.markdown import render_table
 
 AXES = ("generator", "objective", "selector", "target")
 
@@ -114,11 +115,11 @@ def markdown(tables: dict[str, list[Combination]]) -> str:
     for title, cells in tables.items():
         down, across = title.split(" x ")
         columns = list(dict.fromkeys(str(getattr(cell, across)) for cell in cells))
-        lines = [f"| {down} | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+        rows = [[down, *columns]]
         for name in dict.fromkeys(str(getattr(cell, down)) for cell in cells):
-            row = [_mark(cell, title, sentences) for cell in cells if str(getattr(cell, down)) == name]
-            lines.append(f"| {name} | {' | '.join(row)} |")
-        parts.append(f"## {title}\n\n" + "\n".join(lines))
+            marks = (_mark(cell, title, sentences) for cell in cells if str(getattr(cell, down)) == name)
+            rows.append([name, *marks])
+        parts.append(f"## {title}\n\n{render_table(rows, len(rows[0]))}")
     refusals = "\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1))
     return "\n\n".join([*parts, f"## Why not\n\n{refusals}"]) + "\n"
 

@@ -13,10 +13,11 @@ import torch
 
 from robustcl.composition import store
 from robustcl.composition.data import Splits
-from robustcl.composition.lock import digest, own_version
+from robustcl.composition.lock import digest
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
 from robustcl.recipe import Recipe
+from robustcl.registry.installed import version
 from robustcl.train.engine import Engine
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def environment(parts: Parts, engine: Engine) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "robustcl": own_version(),
+        "robustcl": version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
         "threads": torch.get_num_threads(),

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from robustcl.evaluate.interval import wilson
+from robustcl.terminal.markdown import render_table
 
 COLUMNS = ("protocol", "route", "split", "attack", "metric", "n", "correct", "value", "low", "high")
 """The columns of ``frame``, in order."""
@@ -103,7 +104,7 @@ def markdown(runs: Mapping[str, Mapping[str, Any]]) -> str:
     legend = (
         f"{_LEGEND} {_JUDGED.strip()} the judged branch, whose numbers are the method's own." if marked else _LEGEND
     )
-    return "\n".join([*_aligned([[*_WORDS, "n", *metrics], *body]), "", legend])
+    return "\n".join([_aligned([[*_WORDS, "n", *metrics], *body]), "", legend])
 
 
 _JUDGED = " (judged)"
@@ -142,20 +143,9 @@ def _given(stated: Any, came: Any) -> Any:
     return f"{came:.4g}, left out" if isinstance(came, float) else f"{came}, left out"
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+def _aligned(table: Sequence[Sequence[str]]) -> str:
     rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in table]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    words = len(_WORDS)
-    rows.insert(1, ["-" * w if place < words else "-" * (w - 1) + ":" for place, w in enumerate(widths)])
-    return [
-        "| "
-        + " | ".join(
-            cell.ljust(width) if place < words else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in rows
-    ]
+    return render_table(rows, len(_WORDS))
 
 
 def _counts(cells: Mapping[str, Mapping[str, Any]]) -> str:

@@ -21,6 +21,7 @@ from robustcl.study.grammar import (
     Transferred,
 )
 from robustcl.study.grid import Spot
+from robustcl.terminal.markdown import render_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +141,7 @@ def markdown(lines: Sequence[StudyLine], data: str, corner: str = "") -> str:
         head += [column, f"paper, {data}"] if column in reported else [column]
     body = [[one.label, *_texts(one, reported)] for one in lines]
     rows = [[cell.replace("|", "\\|") for cell in row] for row in [head, *body]]
-    widths = [max(3, *(len(row[place]) for row in rows)) for place in range(len(head))]
-    rows.insert(1, [("-" * width) if place == 0 else "-" * (width - 1) + ":" for place, width in enumerate(widths)])
-    return "\n".join(
-        "| "
-        + " | ".join(cell.ljust(width) if not place else cell.rjust(width)
-                     for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        + " |"
-        for row in rows
-    )  # fmt: skip
+    return render_table(rows)
 
 
 def _texts(one: StudyLine, reported: set[str]) -> list[str]:
