@@ -1,17 +1,15 @@
 """The threat model: a norm ball around each input, cut by the range of valid values.
 
-A geometry knows four things of its norm: the length of a move, the projection onto the ball within the range,
+A norm (``norms.py``) knows four things: the length of a move, the projection onto the ball within the range,
 the steepest ascent and a uniform draw. Items may have any shape; a row never depends on its neighbours.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from numbers import Real
-from types import MappingProxyType
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,10 +17,8 @@ from torch import Tensor
 from robustcl.errors import UsageError
 from robustcl.ratio import plain, ratio
 from robustcl.rng import Rng, drawing
-from robustcl.threat.newton import positive
-from robustcl.threat.shrink import shrink_l1, shrink_l2
+from robustcl.threat.norms import NORMS, Range
 
-Range = tuple[float, float] | None
 _LEAST = torch.finfo(torch.float32).tiny
 
 
@@ -40,8 +36,8 @@ class Ball:
     range: Range = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        if self.norm not in _GEOMETRIES:
-            raise UsageError(f"the norm {self.norm!r} is not known: write one of {', '.join(_GEOMETRIES)}")
+        if self.norm not in NORMS:
+            raise UsageError(f"the norm {self.norm!r} is not known: write one of {', '.join(NORMS)}")
         if isinstance(self.eps, Tensor) and self.eps.dim() == 1 and self.eps.is_floating_point():
             pass  # of each row: whether they are distances is known to who made them, and asking would wait for a GPU
         else:
@@ -71,7 +67,7 @@ class Ball:
         """
         self._fit(x, adv)
         adv, x = adv.detach(), x.detach()
-        return _GEOMETRIES[self.norm].project(adv, x, _column(self.eps, x), self.range)
+        return NORMS[self.norm].project(adv, x, _column(self.eps, x), self.range)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
         """Return ``adv`` after one step in the norm's steepest direction, not projected.
@@ -80,20 +76,20 @@ class Ball:
         """
         self._fit(adv, gradient)
         wide = drawing(adv.dtype)
-        moved = _GEOMETRIES[self.norm].ascend(adv.to(wide), gradient.to(wide), _column(step_size, adv), self.range)
+        moved = NORMS[self.norm].ascend(adv.to(wide), gradient.to(wide), _column(step_size, adv), self.range)
         return moved.to(adv.dtype)
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """Return a point drawn uniformly from the ball around each row, then clamped to the range."""
         self._fit(x)
-        inside = _GEOMETRIES[self.norm].sample(x.to(drawing(x.dtype)), rng) * _column(self.eps, x)
+        inside = NORMS[self.norm].sample(x.to(drawing(x.dtype)), rng) * _column(self.eps, x)
         start = x + inside.to(x.dtype)
         return start if self.range is None else start.clamp_(*self.range)
 
     def distance(self, adv: Tensor, x: Tensor) -> Tensor:
         """Return how far each row is from x in the norm, (R,)."""
         self._fit(x, adv)
-        return _GEOMETRIES[self.norm].length((adv - x).to(drawing(x.dtype)).flatten(1))
+        return NORMS[self.norm].length((adv - x).to(drawing(x.dtype)).flatten(1))
 
     def contains(self, adv: Tensor, x: Tensor) -> Tensor:
         """Say of each row whether it is in the ball and the range, (R,) bool.
@@ -103,7 +99,7 @@ class Ball:
         self._fit(x, adv)
         unit = torch.finfo(adv.dtype).eps * max(1.0, float(x.abs().max()) if x.numel() else 1.0)
         like = x[:1].flatten(1).to(drawing(x.dtype))
-        rounding = _GEOMETRIES[self.norm].length(torch.full_like(like, unit)) if len(x) else unit
+        rounding = NORMS[self.norm].length(torch.full_like(like, unit)) if len(x) else unit
         inside = self.distance(adv, x) <= self.eps * (1.0 + 1e-6) + rounding
         if self.range is None:
             return inside
@@ -132,98 +128,10 @@ def parse_norm(norm: str | float) -> str:
     """
     key: object = norm.lower() if isinstance(norm, str) else norm
     if isinstance(key, str | Real) and not isinstance(key, bool):
-        for name, order in _ORDERS.items():
-            if key in (name.lower(), order, f"{order:g}"):
+        for name, known in NORMS.items():
+            if key in (name.lower(), known.order, f"{known.order:g}"):
                 return name
-    raise UsageError(f"the norm {norm!r} is not known: write one of {', '.join(_GEOMETRIES)}")
-
-
-class _Geometry(Protocol):
-    def length(self, delta: Tensor) -> Tensor:
-        """Return the norm of each row of (R, d)."""
-
-    def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor: ...
-
-    def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor: ...
-
-    def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        """Return uniform points of the unit ball, in x's shape."""
-
-
-class _Linf:
-    def length(self, delta: Tensor) -> Tensor:
-        return delta.abs().amax(1)
-
-    def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
-        kind = torch.promote_types(adv.dtype, x.dtype)  # and not that of the radii of rows
-        adv = torch.clamp(adv, x - eps, x + eps).to(kind)
-        return adv if range is None else adv.clamp_(*range)
-
-    def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
-        return adv + step * gradient.sign()
-
-    def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        return rng.uniform(x.shape, -1.0, 1.0, device=x.device, dtype=x.dtype)
-
-
-class _L2:
-    def length(self, delta: Tensor) -> Tensor:
-        length: Tensor = torch.linalg.vector_norm(delta, dim=1)
-        return length
-
-    def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
-        return shrink_l2(adv, x, eps, range)
-
-    def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
-        flat = gradient.flatten(1)
-        # Dividing by the largest entry first keeps tiny gradients from vanishing when they are squared.
-        flat = flat / positive(flat.abs().amax(1, keepdim=True))
-        return adv + step * (flat / positive(self.length(flat)[:, None])).view_as(adv)
-
-    def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        direction = rng.normal(x.shape, device=x.device, dtype=x.dtype).flatten(1)
-        radius = rng.uniform((len(x), 1), device=x.device, dtype=x.dtype) ** (1.0 / max(direction.shape[1], 1))
-        return (direction / positive(self.length(direction)[:, None]) * radius).view(x.shape)
-
-
-class _L1:
-    def length(self, delta: Tensor) -> Tensor:
-        return delta.abs().sum(1)
-
-    def project(self, adv: Tensor, x: Tensor, eps: Tensor | float, range: Range) -> Tensor:
-        return shrink_l1(adv, x, eps, range)
-
-    def ascend(self, adv: Tensor, gradient: Tensor, step: Tensor | float, range: Range) -> Tensor:
-        """Step along the few largest entries of the gradient whose room within the range adds up to the step.
-
-        Without a range that is the largest entry alone, the steepest direction of L1. With one it is the
-        support of the steepest direction in ball and box together (Croce and Hein, Mind the box, ICML 2021,
-        section 3). The entries keep their proportions, and full ones are pushed on, so that the projection
-        leaves them full.
-        """
-        flat, column = gradient.flatten(1).double(), step.flatten(1) if isinstance(step, Tensor) else step
-        size, order = flat.abs().sort(1, descending=True)
-        room = torch.full_like(size, math.inf)
-        if range is not None:
-            value = adv.flatten(1).double()
-            room = torch.where(flat > 0, range[1] - value, value - range[0]).clamp_(min=0.0).gather(1, order)
-        before = torch.nn.functional.pad(room.cumsum(1)[:, :-1], (1, 0))
-        chosen = torch.where(before < column, size, 0.0)
-        free = torch.where(room > 0.0, chosen, 0.0).sum(1, keepdim=True)
-        length = torch.where(free > 0.0, free, chosen.sum(1, keepdim=True))
-        move = torch.zeros_like(flat).scatter_(1, order, chosen / positive(length)) * flat.sign()
-        return adv + (column * move).to(adv.dtype).view_as(adv)
-
-    def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        """Normalise d + 1 exponentials and drop the last: uniform in the simplex; then draw signs."""
-        flat = x.flatten(1).shape
-        wait = -torch.log1p(-rng.uniform((flat[0], flat[1] + 1), device=x.device, dtype=x.dtype))
-        sign = rng.uniform(flat, -1.0, 1.0, device=x.device, dtype=x.dtype).sign()
-        return (wait[:, :-1] / positive(wait.sum(1, keepdim=True)) * sign).view(x.shape)
-
-
-_GEOMETRIES: Mapping[str, _Geometry] = MappingProxyType({"Linf": _Linf(), "L2": _L2(), "L1": _L1()})
-_ORDERS: Mapping[str, float] = MappingProxyType({"Linf": math.inf, "L2": 2.0, "L1": 1.0})
+    raise UsageError(f"the norm {norm!r} is not known: write one of {', '.join(NORMS)}")
 
 
 def _column(value: float | Tensor, like: Tensor) -> float | Tensor:
