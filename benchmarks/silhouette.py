@@ -15,7 +15,8 @@ from _bar import compare, report, version
 from _sphere import mixture
 from sklearn.metrics import silhouette_samples
 
-from robustcl.clustering import silhouette, spherical_kmeans
+from robustcl.clustering import coefficients as silhouette
+from robustcl.clustering import spherical_kmeans
 from robustcl.rng import Rng
 
 N, FEATURES, CLUSTERS = 20_000, 512, 70

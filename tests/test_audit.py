@@ -343,7 +343,7 @@ def slopes_of(function, ball: Ball = BALL) -> tuple[Bench, slopes.Slopes]:
     x = torch.linspace(0.3, 0.7, 12).view(3, 4)
     index = torch.arange(3)
     bench = Bench(of_model(Two()), x, torch.zeros(3, dtype=torch.int64), index, ball, Rng(0), QUICK, 2)
-    return bench, slopes.slopes(bench, index)
+    return bench, slopes.measure_slopes(bench, index)
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])

@@ -288,7 +288,7 @@ def looked(look: str, model: nn.Module) -> Any:
     bench = bench_of(model.eval())
     rows = bench.correct.nonzero()[:, 0]
     (found,) = [one for one in gradients._LOOKS if one.__name__ == look]
-    return found(bench, slopes.slopes(bench, rows))
+    return found(bench, slopes.measure_slopes(bench, rows))
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -361,7 +361,7 @@ def test_ten_samples_are_named_and_the_rest_counted() -> None:
 def test_the_slopes_of_a_straight_margin_by_hand() -> None:
     """Of four pixels of 0.45 the margin is 20 (0.5 - their mean) = 1, its slope -5 for each, and it falls straight."""
     held = bench(6)
-    at = slopes.slopes(held, torch.tensor([1, 4]))
+    at = slopes.measure_slopes(held, torch.tensor([1, 4]))
     assert at.rows.tolist() == [1, 4]
     torch.testing.assert_close(at.margin, torch.full((2, 4), -5.0))
     torch.testing.assert_close(at.value, torch.ones(2))
@@ -397,13 +397,13 @@ def test_a_kink_and_a_jump_by_hand() -> None:
     for jump, ratio in ((0.0, 0.3), (50.0, 0.95)):
         held = bench(3, level=0.4)
         held.classifier = of_model(Bent(jump))
-        at = slopes.slopes(held, torch.arange(3))
+        at = slopes.measure_slopes(held, torch.arange(3))
         found = slopes.jumps(held, at)
         assert (float(found.median()) > 0.5) == (jump > 0)
         assert abs(float(found.median()) - ratio) < 0.06
     held = bench(3, level=0.4)
     held.classifier = of_model(Bent(0.0))
-    at = slopes.slopes(held, torch.arange(3))
+    at = slopes.measure_slopes(held, torch.arange(3))
     # A quarter of the way is 1.5 of slope: 1, and half of the other 0.5; 1.25 of 1.5 is more than 3.5 of 6.
     assert slopes.kept(held, at).tolist() == pytest.approx([1.25 / 1.5] * 3, rel=1e-4)
 
@@ -418,7 +418,7 @@ def test_the_last_ten_steps_share_of_a_rise() -> None:
 
 def test_the_way_across_the_ball_has_32_pieces_and_ends_there(monkeypatch: pytest.MonkeyPatch) -> None:
     held, seen = bench(1), []
-    at, measured = slopes.slopes(held, torch.arange(1)), slopes.margin
+    at, measured = slopes.measure_slopes(held, torch.arange(1)), slopes.margin
 
     def told(bench: Bench, x: Tensor, at: Slopes) -> Tensor:
         seen.append(float(x.mean()))

@@ -105,9 +105,9 @@ def test_flat_functions_have_no_error_and_no_jump() -> None:
 def test_slopes_of_several_blocks_are_those_of_one() -> None:
     held = bench(5)
     held.x = torch.linspace(0.1, 0.4, 20).view(5, 1, 2, 2)
-    whole = slopes.slopes(held, torch.tensor([4, 0, 2]))
+    whole = slopes.measure_slopes(held, torch.tensor([4, 0, 2]))
     held.block = 2
-    parts = slopes.slopes(held, torch.tensor([4, 0, 2]))
+    parts = slopes.measure_slopes(held, torch.tensor([4, 0, 2]))
     for name in Slopes.__slots__:
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
     assert whole.rows.tolist() == [4, 0, 2]

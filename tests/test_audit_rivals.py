@@ -168,12 +168,12 @@ def test_of_several_faults_the_failing_one_is_told_and_else_the_first_warning(mo
         ([fault("warn", "one"), fault(None, ""), fault("warn", "two")], "warn", "one"),
     ):
         monkeypatch.setattr(gradients, "_LOOKS", looks)
-        found = gradients.gradients(bench(3))
+        found = gradients.check_gradients(bench(3))
         assert (found.verdict, found.evidence, found.samples) == (verdict, said, (0,))
     monkeypatch.setattr(gradients, "_LOOKS", [fault(None, "")])
-    assert gradients.gradients(bench(3, level=0.3)).verdict == "pass"
+    assert gradients.check_gradients(bench(3, level=0.3)).verdict == "pass"
     nobody = bench(3, level=0.9)
-    assert gradients.gradients(nobody).evidence == "no sample is classified rightly"
+    assert gradients.check_gradients(nobody).evidence == "no sample is classified rightly"
 
 
 def test_the_rise_is_told_of_those_that_the_shorter_attack_left() -> None:

@@ -18,11 +18,11 @@ from robustcl.errors import DataError, NotAPlugin, UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.evidence import points
 from robustcl.evaluate.head import embed_labelled, put
-from robustcl.evaluate.identity import identity
+from robustcl.evaluate.identity import make_identity
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import Journal, Key, Outcome, fingerprint, model_hash
 from robustcl.evaluate.judge import Judge
-from robustcl.evaluate.likeness import content, likeness
+from robustcl.evaluate.likeness import digest_images, digest_model
 from robustcl.evaluate.lines import Chain, digest_of
 from robustcl.evaluate.points import Point, order, shares
 from robustcl.evaluate.rows import per_member, row, said
@@ -214,12 +214,12 @@ class Otherwise(Linear):
 def test_a_model_is_its_weights_and_its_code() -> None:
     model, other = Linear(), Otherwise()
     other.load_state_dict(model.state_dict())
-    assert likeness(model) != likeness(other)
-    assert len(likeness(model)) == len(model_hash(model.state_dict())) == 16
-    before = likeness(model)
+    assert digest_model(model) != digest_model(other)
+    assert len(digest_model(model)) == len(model_hash(model.state_dict())) == 16
+    before = digest_model(model)
     with torch.no_grad():
         model.linear.bias[1] += 1e-6
-    assert likeness(model) != before
+    assert digest_model(model) != before
     zero = torch.zeros(4)
     assert len({model_hash({"a": value}) for value in (zero, zero.view(2, 2), zero.double(), zero.view(4, 1))}) == 4
     assert model_hash({"a": zero}) != model_hash({"b": zero})
@@ -253,7 +253,7 @@ class Images:
 def test_a_split_is_its_pixels_and_labels() -> None:
     first, other, moved = Images([0, 1, 0, 1, 0, 1]), Images([0, 1, 0, 1, 0, 0]), Images([0, 1, 0, 1, 0, 1])
     moved.x[0] += 0.01
-    found = {content(images) for images in (first, other, moved)}  # type: ignore[arg-type]
+    found = {digest_images(images) for images in (first, other, moved)}  # type: ignore[arg-type]
     assert len(found) == 3
 
 
@@ -311,14 +311,14 @@ class Option:
 def test_an_identity_is_of_the_version_the_options_and_the_stages() -> None:
     stage = {"a": 1, "b": 2}
     found = [
-        identity("x", Option(), [stage]),
-        identity("x", Option(width=2), [stage]),
-        identity("x", Option(), [stage, stage]),
-        identity("y", Option(), [stage]),
-        identity("x", Option(), [{"a": 1, "b": 3}]),
+        make_identity("x", Option(), [stage]),
+        make_identity("x", Option(width=2), [stage]),
+        make_identity("x", Option(), [stage, stage]),
+        make_identity("y", Option(), [stage]),
+        make_identity("x", Option(), [{"a": 1, "b": 3}]),
     ]
     assert len({each.hash for each in found}) == 5
-    assert identity("x", Option(), [{"b": 2, "a": 1}]) == found[0]
+    assert make_identity("x", Option(), [{"b": 2, "a": 1}]) == found[0]
     assert found[0].version == "x-v0"
     assert all(len(each.hash) == 12 for each in found)
 

@@ -21,7 +21,7 @@ from robustcl.comparison import compare, render
 from robustcl.errors import Contradiction, DataError, RobustclError
 from robustcl.evaluate import shards
 from robustcl.evaluate.journal import Journal, Key, Outcome
-from robustcl.report.commands import commands
+from robustcl.report.commands import list_commands
 from robustcl.report.tables import inert
 from robustcl.robustbench import write_model_info
 
@@ -242,5 +242,5 @@ def test_reading_never_writes(run: Path) -> None:
 
 def test_shell_text_in_a_command_on_a_page_is_quoted(tmp_path: Path) -> None:
     threat = {"norm": "Linf; rm -rf ~", "eps": "$(reboot)"}
-    said = commands({"judged": "a", "threat": threat}, tmp_path).evaluate
+    said = list_commands({"judged": "a", "threat": threat}, tmp_path).evaluate
     assert shlex.split(said)[3:] == ["--norm", threat["norm"], "--eps", threat["eps"], "--out", "FOLDER"]

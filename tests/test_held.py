@@ -15,7 +15,7 @@ from robustcl import report
 from robustcl.composition import answers, audited
 from robustcl.errors import Contradiction
 from robustcl.evaluate.journal import Journal, Key, Outcome
-from robustcl.report.threats import threats
+from robustcl.report.threats import read_threats
 
 PLACE = {"protocol": "slf", "route": "clean"}
 
@@ -119,9 +119,9 @@ def test_other_threats_that_contradict_their_journals_are_said(run: Path) -> Non
     (run / "recipe.lock.toml").touch()
     below = finished(run / "threat-l2-0.5", {None: first(18, 20), "pgd-20": first(2, 20)}, name="a")
     state(below, judged="a")
-    assert [len(part) for part in threats(run)] == [1, 0]
+    assert [len(part) for part in read_threats(run)] == [1, 0]
     change(below, "rows", lambda row: row.update(value=1.0, correct=20))
-    found, absent = threats(run)
+    found, absent = read_threats(run)
     assert (found, len(absent)) == ([], 1)
     assert "Left out: " in (page := report.write(run).read_text())
     assert "threat-l2-0.5/results.json says" in page

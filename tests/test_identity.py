@@ -10,7 +10,7 @@ import tiny
 
 from robustcl import registry
 from robustcl.composition.api import from_tables
-from robustcl.evaluate.identity import Identity, identity
+from robustcl.evaluate.identity import Identity, make_identity
 from robustcl.protocols import Need
 from robustcl_plugins.generators.pgd import PGD
 from robustcl_plugins.protocols.frozen import StandardLinear
@@ -86,8 +86,8 @@ def test_the_order_of_keys_changes_nothing_and_the_order_of_stages_does() -> Non
     turned: Mapping[str, Any] = {"term": {"kl": {"use": "kl", "weight": 6.0}, "ce": 1}, "name": "a"}
     second: Mapping[str, Any] = {"name": "b"}
     protocol = StandardLinear()
-    assert identity("slf", protocol, [first]) == identity("slf", protocol, [turned])
-    assert identity("slf", protocol, [first, second]) != identity("slf", protocol, [second, first])
+    assert make_identity("slf", protocol, [first]) == make_identity("slf", protocol, [turned])
+    assert make_identity("slf", protocol, [first, second]) != make_identity("slf", protocol, [second, first])
 
 
 class Foreign:

@@ -31,7 +31,7 @@ from robustcl.composition import api, store
 from robustcl.data.held import keep, open_source
 from robustcl.errors import UsageError
 from robustcl.measures.catalogue import NUMBERS, choose_measures
-from robustcl.report.drops import drops
+from robustcl.report.drops import list_drops
 from robustcl.report.load import load
 from robustcl.report.measured import MeasuredSample, read_measured
 from robustcl.report.unmeasured import list_missing
@@ -462,8 +462,10 @@ class TestSection:
                     "value": value, "n": n} | more  # fmt: skip
 
         rows = [row(None, 0.8), row("pgd", 0.2), row("cut", 0.2, partial=True), row("few", 0.2, n=5), row("none", None)]
-        assert [(each.attack, each.clean, each.relative) for each in drops(rows)] == [("pgd", 0.8, pytest.approx(0.75))]
-        assert drops([row(None, 0.0), row("pgd", 0.0)]) == []
+        assert [(each.attack, each.clean, each.relative) for each in list_drops(rows)] == [
+            ("pgd", 0.8, pytest.approx(0.75))
+        ]
+        assert list_drops([row(None, 0.0), row("pgd", 0.0)]) == []
 
 
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustcl.errors import UsageError, WeightsError
 from robustcl.nn import folding
-from robustcl.nn.card import card
+from robustcl.nn.card import render_card
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.files import check_whole
 from robustcl.nn.folding import fold
@@ -325,7 +325,7 @@ def test_tensors_must_be_those_of_the_module() -> None:
 
 
 def test_a_card_says_what_the_encoder_is() -> None:
-    text = card(
+    text = render_card(
         {"encoder": {"use": "it", "width": 2, "stem": None}, "item": [1, 2, 2], "mean": [0.5], "std": [0.25],
          "features": 8, "projection": 4, "classes": 0, "routes": ["clean", "adv"], "sha256": "ab"},
         {"recipe": "a|b"},

@@ -12,7 +12,7 @@ from forks import fork
 
 from robustcl import compose, registry, report
 from robustcl.composition import api
-from robustcl.composition.choose import Flags, choose
+from robustcl.composition.choice import Flags, choose
 from robustcl.recipe import inherit
 
 NAMES = sorted(registry.recipes())

@@ -335,7 +335,7 @@ class TestParts:
 
     def test_collapsed_representations_say_so(self) -> None:
         same = {"clean": np.ones((60, 4)), "adversarial": np.ones((60, 4)), "label": np.zeros(60, int)}
-        assert "collapsed" in str(representation.representation(same, ["a"]))
+        assert "collapsed" in str(representation.draw_representation(same, ["a"]))
 
     def test_picture_keeps_every_part_inside_and_apart(self) -> None:
         made = results()
@@ -343,7 +343,7 @@ class TestParts:
         robust["views"] = {"w": "weak", "a": "strong", "o": "none"}
         robust["terms"].append({"name": "second", "use": "info-nce", "views": {"first": "a", "second": "w_adv"}})
         for columns in (4, 2, 1):
-            drawn = picture.picture(panels(made), columns)
+            drawn = picture.draw_picture(panels(made), columns)
             assert {"w", "w_adv", "online", "teacher", "deacl"} <= {box.lines[0][2] for box in drawn.boxes}
             for place, box in enumerate(drawn.boxes):
                 assert 0 <= box.x <= drawn.width - box.width

@@ -20,13 +20,13 @@ from test_report import HOSTILE, Page
 from robustcl import report
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.report import samples as view
-from robustcl.report.audits import audits, badge
+from robustcl.report.audits import badge, read_audits
 from robustcl.report.corruptions import grids
 from robustcl.report.curves import convergence
 from robustcl.report.headline import bounds, verdict
 from robustcl.report.heat import cell
 from robustcl.report.journal import outcomes
-from robustcl.report.standing import standing
+from robustcl.report.standing import list_standing
 
 SECTIONS = {"audit", "steps", "corruptions", "samples", "transfer"}
 
@@ -131,7 +131,7 @@ class TestAudit:
         tables = {**results(), "audit": made, **changes}
         attacked = verdict(tables).attacked
         assert attacked is not None
-        found = badge(attacked, audits(tables), tables)
+        found = badge(attacked, read_audits(tables), tables)
         return found.kind, found.text
 
     def test_an_unaudited_number_says_so_beside_itself(self, bare: tuple[str, Page]) -> None:
@@ -158,7 +158,7 @@ class TestAudit:
         attacked = [(row["question"], row["attack"]) for row in tables["rows"] if row["attack"]]
         digest, name = attacked[-1]
         made = [{**audit(), "rows": [digest]}, {**audit(), "rows": ["elsewhere"]}, audit()]
-        assert [found.against for found in audits({**tables, "audit": made})] == [(name,), (), ()]
+        assert [found.against for found in read_audits({**tables, "audit": made})] == [(name,), (), ()]
 
     def test_audits_by_name_and_a_single_one(self) -> None:
         unnamed = {key: value for key, value in audit(verdict="fail").items() if key not in ("protocol", "route")}
@@ -172,7 +172,7 @@ class TestAudit:
         assert self.of([audit(verdict="pass"), audit(verdict="fail")])[0] == "fail"
 
     def test_findings_are_listed_the_worst_first(self, full: tuple[Path, str, Page]) -> None:
-        found = audits({"audit": [audit()]})[0]
+        found = read_audits({"audit": [audit()]})[0]
         assert [finding.verdict for finding in found.findings] == ["warn", "pass", "not run"]
         said = plain(full[2])
         assert "WARN C2 enough steps" in said
@@ -318,16 +318,16 @@ class TestStanding:
             {**accuracy_row("adv", None, 50, 100), "model": MODEL},
             {**accuracy_row("clean", "ours", 60, 100), "model": MODEL, "members": {"first": 0.8, "second": 0.6}},
         ]
-        (made,) = standing(rows)
+        (made,) = list_standing(rows)
         assert made.clean == 0.9
         assert [(step.member, step.standing) for step in made.steps] == [("first", 0.8), ("second", 0.6)]
         assert [step.fell for step in made.steps] == pytest.approx([0.1, 0.2])
 
     def test_of_other_images_or_a_part_of_them_nothing_is_subtracted(self) -> None:
         ensemble = {**accuracy_row("clean", "ours", 60, 100), "members": {"first": 0.8}}
-        assert standing([accuracy_row("clean", None, 90, 99), ensemble])[0].steps[0].fell is None
-        assert standing([accuracy_row("clean", None, 90, 100), ensemble | {"partial": True}])[0].clean is None
-        assert standing([accuracy_row("clean", None, 90, 100)]) == []
+        assert list_standing([accuracy_row("clean", None, 90, 99), ensemble])[0].steps[0].fell is None
+        assert list_standing([accuracy_row("clean", None, 90, 100), ensemble | {"partial": True}])[0].clean is None
+        assert list_standing([accuracy_row("clean", None, 90, 100)]) == []
 
 
 class TestPartial:
@@ -384,7 +384,7 @@ class TestJournal:
 
 class TestSamples:
     def made(self, path: Path) -> view.Samples:
-        found = view.samples(report.load(path), [str(digit) for digit in range(10)])
+        found = view.read_samples(report.load(path), [str(digit) for digit in range(10)])
         assert found is not None
         return found
 
@@ -473,7 +473,7 @@ class TestSamples:
         assert [each.state for each in self.made(tmp_path).samples[0].seen] == [state]
 
     def test_nothing_without_outcomes_of_an_attack(self, tmp_path: Path) -> None:
-        assert view.samples(report.load(write_run(tmp_path / "run", images=20)), []) is None
+        assert view.read_samples(report.load(write_run(tmp_path / "run", images=20)), []) is None
 
 
 def _key(attack: str | None) -> Key:

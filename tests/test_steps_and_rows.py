@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import robustcl
-from robustcl import arrays, options
+from robustcl import options
 from robustcl.errors import DataError, OptionError, UsageError
 from robustcl.evaluate import soundness
 from robustcl.evaluate.classifier import of_model
+from robustcl.options import arrays
 from robustcl.threat import Ball
 
 X = torch.rand(12, 3, 6, 6, generator=torch.Generator().manual_seed(0))

@@ -26,7 +26,7 @@ from robustcl.evaluate import shards, soundness
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Key, Outcome
 from robustcl.evaluate.judge import Judge, Members, check_item
-from robustcl.evaluate.likeness import likeness
+from robustcl.evaluate.likeness import digest_model
 from robustcl.evaluate.question import Question
 from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.work import WHOLE, Work
@@ -173,7 +173,7 @@ class OpenModel:
         classifier, images = of_model(self.model), self.images
         first = torch.arange(min(images.samples, block), device=images.device)
         outputs = soundness.check(classifier, images.fetch(first), images.labels)
-        spec = {"protocol": PROTOCOL, "model": likeness(self.model), "data": self.data}
+        spec = {"protocol": PROTOCOL, "model": digest_model(self.model), "data": self.data}
         asked = [(part.name, options) for part, options in attacks]
         precision = {"seed": seed, "precision": self.engine.precision}
         subject = Subject(

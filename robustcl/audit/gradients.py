@@ -39,13 +39,13 @@ _Fault = tuple[Verdict, str, Tensor]
 """Verdict, evidence, and the samples in question (R,) bool."""
 
 
-def gradients(bench: Bench) -> Finding:
+def check_gradients(bench: Bench) -> Finding:
     """Hold gradients against nothing, zero, NaN, a second pass, finite differences, and steps in the ball."""
     rows = bench.correct.nonzero()[:, 0][:_SAMPLES]
     if len(rows) == 0:
         return bench.finding("C14", "not run", "no sample is classified rightly")
     try:
-        at = slopes.slopes(bench, rows)
+        at = slopes.measure_slopes(bench, rows)
     except (RuntimeError, UsageError) as error:
         bench.flat = "the model gives no gradient (C14)"
         said = f"no gradient reaches the input, something on the way cuts the graph ({str(error).splitlines()[0]})"
@@ -89,7 +89,7 @@ def _strong(bench: Bench, at: Slopes) -> _Fault | None:
 
 
 def _repeatable(bench: Bench, at: Slopes) -> _Fault | None:
-    again = slopes.slopes(bench, at.rows).margin
+    again = slopes.measure_slopes(bench, at.rows).margin
     turned = F.cosine_similarity(_scaled(again), _scaled(at.margin)) < 0.99
     if _share(turned) <= DEAD:
         return None

@@ -81,7 +81,7 @@ _FIRST: dict[str, Check] = {
     "H2": hygiene.traces,
     "C13": hygiene.randomness,
     "H3": hygiene.own_rows,
-    "C14": gradients.gradients,
+    "C14": gradients.check_gradients,
     "C1": strength.iterative,
     "C2": strength.steps,
     "C3": strength.restarts,

@@ -31,7 +31,7 @@ class Slopes:
     saturated: Tensor
 
 
-def slopes(bench: Bench, rows: Tensor) -> Slopes:
+def measure_slopes(bench: Bench, rows: Tensor) -> Slopes:
     """Differentiate at the samples in some places (R,) int64; raises ``RuntimeError`` where the graph is cut."""
     parts = [_of(bench, part) for part in torch.split(rows, bench.block)]
     return Slopes(*(torch.cat([getattr(part, name) for part in parts]) for name in Slopes.__slots__))

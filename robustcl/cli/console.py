@@ -17,7 +17,7 @@ from robustcl.cli.main import robustcl
 from robustcl.disk import say_why
 from robustcl.errors import ProcessLost, RobustclError
 from robustcl.processes import signals
-from robustcl.processes.lost import lost
+from robustcl.processes.lost import name_lost
 from robustcl.terminal import sentence
 
 DEBUG = "ROBUSTCL_DEBUG"
@@ -98,7 +98,7 @@ def _answered() -> int:
     except (RobustclError, RuntimeError, ConnectionError) as error:
         if os.environ.get(DEBUG):
             raise
-        cause = lost(error, int(os.environ.get("WORLD_SIZE", "1")))
+        cause = name_lost(error, int(os.environ.get("WORLD_SIZE", "1")))
         if cause is not None:
             _complain(ProcessLost(cause))
             return ProcessLost.exit_code

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from robustcl.clustering.choose import Choice, choose
+from robustcl.clustering.choice import Choice, choose
+from robustcl.clustering.coefficients import silhouette
 from robustcl.clustering.kmeans import KMeans, assign, bundle, lloyd, spherical_kmeans
 from robustcl.clustering.rows import require_fillable, unit_rows
 from robustcl.clustering.seeding import SEEDINGS, afk_mc2, plus_plus
-from robustcl.clustering.silhouette import silhouette
 
 __all__ = [
     "SEEDINGS",

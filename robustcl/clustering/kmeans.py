@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustcl.arrays import number, whole
 from robustcl.clustering.rows import cluster_sums, require_fillable, unit_rows, wide
 from robustcl.clustering.seeding import SEEDINGS
 from robustcl.errors import UsageError
+from robustcl.options.arrays import number, whole
 from robustcl.rng import Rng
 from robustcl.types import Clustering
 

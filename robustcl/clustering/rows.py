@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustcl.arrays import tensor
 from robustcl.errors import UsageError
+from robustcl.options.arrays import tensor
 
 
 def unit_rows(features: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from robustcl.comparison.runs import ComparedRun, Group
 from robustcl.errors import UsageError, near
 
 
-def branches(groups: Sequence[Group], named: Sequence[str]) -> Mapping[Path, str] | None:
+def choose_branches(groups: Sequence[Group], named: Sequence[str]) -> Mapping[Path, str] | None:
     """Return the judged branch by the path of a run; ``None`` where some run has several and says nothing of them.
 
     ``named``: "LABEL=ROUTE", where LABEL is that of a method, the name of a run, or its folder.

@@ -82,7 +82,7 @@ class Column:
         return next((entry for entry in self.entries if entry.run is run), None)
 
 
-def columns(
+def list_columns(
     runs: Sequence[ComparedRun], wanted: Mapping[str, Sequence[str]], branches: Mapping[Path, str] | None = None
 ) -> tuple[Column, ...]:
     """Gather the columns of all runs in the order of their rows.

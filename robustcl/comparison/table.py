@@ -88,10 +88,10 @@ def compare(
         raise UsageError(
             f"--branch {branches[0]} and --route {routes[0]}: show the judged branches, or those of a name"
         )
-    judged = None if routes else branch.branches(lines, branches)
+    judged = None if routes else branch.choose_branches(lines, branches)
     named = () if ALL in routes else routes
     wanted = {"metric": metrics, "protocol": protocols, "route": named, "split": shown}
-    columns = asked.columns(found, wanted, judged)
+    columns = asked.list_columns(found, wanted, judged)
     refused = asked.refusal(columns)
     if refused and not allow_mixed:
         raise UsageError(refused)

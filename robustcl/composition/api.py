@@ -7,11 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustcl.arrays import whole
 from robustcl.composition import naming
 from robustcl.composition.assembly import assemble, read_plan
-from robustcl.composition.choose import SMALL, Flags, choose
+from robustcl.composition.choice import SMALL, Flags, choose
 from robustcl.composition.plan import RecipePlan
+from robustcl.options.arrays import whole
 from robustcl.ratio import plain
 from robustcl.recipe import inherit
 from robustcl.train.log import Watcher
@@ -35,7 +35,7 @@ class Composition(RecipePlan):
 
     def explain(self) -> str:
         """Return the composition in words: stages, plugins and their origin, who meets which need, BN modes, routes."""
-        from robustcl.composition.explain import explain
+        from robustcl.composition.explanation import explain
 
         return explain(self)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from robustcl.composition import classifier, judging, lineage, needs, owners, remarks
 from robustcl.composition.build import build_stage
-from robustcl.composition.choose import Flags, choose
+from robustcl.composition.choice import Flags, choose
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import UsageError
 from robustcl.nn.projector import Projector
-from robustcl.options.duration import duration
+from robustcl.options.duration import parse_duration
 from robustcl.recipe import EncoderTable, inherit, reading
 from robustcl.threat import ball_of
 from robustcl.train.plan import StagePlan
@@ -34,7 +34,7 @@ def assemble(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> 
     recipe = reading.parse(tables, where)
     parts = Parts(owners.of_lock(recipe.lock))
     ball = ball_of(recipe.threat.norm, recipe.threat.eps, "threat")
-    kept = duration(recipe.run.checkpoint, "run.checkpoint")
+    kept = parse_duration(recipe.run.checkpoint, "run.checkpoint")
     if kept.unit == "fraction" or kept.amount <= 0:
         raise UsageError(f'run.checkpoint = {recipe.run.checkpoint!r}: write "1 epoch" or "50 steps"')
     dataset = parts.make("dataset", recipe.data, "data")

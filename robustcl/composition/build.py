@@ -9,7 +9,7 @@ from robustcl.composition.terms import make_term
 from robustcl.errors import UsageError, near
 from robustcl.hooks import ObjectiveHooks
 from robustcl.options import Fraction
-from robustcl.options.duration import duration
+from robustcl.options.duration import parse_duration
 from robustcl.recipe import Ema, Stage, Targets, Use
 from robustcl.threat import Ball
 from robustcl.train.plan import (
@@ -117,7 +117,7 @@ def _targets(table: Targets, parts: Parts, where: str) -> TargetPlan:
     clusters = table.clusters
     every = None
     if table.refresh is not None and table.refresh != "never":
-        length = duration(table.refresh, f"{where}.refresh")
+        length = parse_duration(table.refresh, f"{where}.refresh")
         if length.unit != "epochs":
             raise UsageError(f'{where}.refresh = {table.refresh!r}: write epochs, e.g. "1 epoch", or "never"')
         every = length.amount

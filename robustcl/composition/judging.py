@@ -9,7 +9,7 @@ from typing import Any
 from robustcl.composition import classifier, lineage, needs, store
 from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
-from robustcl.composition.identify import identify
+from robustcl.composition.identities import identify
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan
 from robustcl.errors import UsageError, near

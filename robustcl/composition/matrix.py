@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from robustcl import registry
 from robustcl.composition.assembly import assemble
-from robustcl.composition.choose import Flags, choose
+from robustcl.composition.choice import Flags, choose
 from robustcl.errors import RobustclError
 from robustcl.options import describe
 from robustcl.protocols import Need

@@ -13,7 +13,7 @@ from robustcl.composition.lock import digest, digest_until
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder, build_encoder
-from robustcl.options.duration import duration
+from robustcl.options.duration import parse_duration
 from robustcl.recipe import MAIN_ROUTE, Stage
 from robustcl.rng import Rng
 from robustcl.train.encoders import Encoders
@@ -84,7 +84,7 @@ class Stages:
 
     def _keeping(self, name: str, per_epoch: int) -> Keeping:
         settings = self.composition.recipe.run
-        length = duration(settings.checkpoint, "run.checkpoint")
+        length = parse_duration(settings.checkpoint, "run.checkpoint")
         steps = {"steps": length.amount, "epochs": length.amount * per_epoch}.get(length.unit)
         if steps is None:
             raise UsageError(f'run.checkpoint = {settings.checkpoint!r}: write "1 epoch" or "50 steps"')

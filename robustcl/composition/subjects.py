@@ -8,7 +8,7 @@ from typing import Any
 
 from robustcl.composition import averages, store
 from robustcl.composition.data import Splits
-from robustcl.composition.identify import settings_of
+from robustcl.composition.identities import settings_of
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.composition.stages import Stages
 from robustcl.evaluate import head

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from robustcl.data.promises import blame
 from robustcl.errors import DataError, ProcessLost
 from robustcl.processes.lost import WORKER
-from robustcl.processes.lost import lost as process_lost
+from robustcl.processes.lost import name_lost as process_lost
 from robustcl.protocols import Source
 
 WORKERS = min(8, os.cpu_count() or 1)

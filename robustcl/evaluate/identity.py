@@ -24,7 +24,7 @@ class Identity(NamedTuple):
     """12 hexadecimal digits: of the version, all options, and the stages with every default filled in."""
 
 
-def identity(name: str, plugin: object, stages: Sequence[Mapping[str, Any]]) -> Identity:
+def make_identity(name: str, plugin: object, stages: Sequence[Mapping[str, Any]]) -> Identity:
     """Return a protocol's version and hash; the order of a table's keys does not matter.
 
     Args:

@@ -18,7 +18,7 @@ _LOOKED_AT = 250
 """Images whose pixels are looked at: reading a large data set whole would take longer than many an attack."""
 
 
-def likeness(model: nn.Module) -> str:
+def digest_model(model: nn.Module) -> str:
     """Return a short digest that another model does not share, also one of the same weights.
 
     It covers weights and buffers, the printed architecture, and the source of every class that no library brings, so
@@ -31,7 +31,7 @@ def likeness(model: nn.Module) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def content(images: Images) -> str:
+def digest_images(images: Images) -> str:
     """Return a short digest of a split: the labels of all images, and the pixels of the first ones."""
     first = images.fetch(torch.arange(min(images.samples, _LOOKED_AT), device=images.device))
     text = " ".join([str(images.labels.tolist()), *fingerprint(first)])

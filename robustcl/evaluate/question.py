@@ -9,7 +9,7 @@ from typing import Any
 
 from robustcl.data.subset import Images
 from robustcl.evaluate.journal import Key
-from robustcl.evaluate.likeness import content
+from robustcl.evaluate.likeness import digest_images
 from robustcl.threat import Ball
 
 
@@ -57,7 +57,7 @@ class Question:
 
     def _key(self, split: str, attack: str | None, more: Mapping[str, Any]) -> Key:
         if split in self.images and split not in self._contents:
-            self._contents[split] = content(self.images[split])
+            self._contents[split] = digest_images(self.images[split])
         digest = {"content": self._contents[split]} if split in self._contents else {}
         return Key(
             self.protocol, self.route, split, attack, json.dumps({**self.spec, **digest, **more}, sort_keys=True)

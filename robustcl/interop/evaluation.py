@@ -19,7 +19,7 @@ from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
-from robustcl.evaluate.likeness import likeness
+from robustcl.evaluate.likeness import digest_model
 from robustcl.evaluate.question import Question
 from robustcl.evaluate.work import Work
 from robustcl.hooks import GeneratorHooks
@@ -209,7 +209,7 @@ def _key(attack: BoundToModel, images: _Given, only: str | None) -> Key:
     """Return the question: another model, other data, another setting is another one."""
     data = hashlib.blake2b(images.x.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(), digest_size=8)
     data.update(images.labels.cpu().numpy().tobytes())
-    spec = {"protocol": "as-is", "model": likeness(attack.subject.model), "data": data.hexdigest()}
+    spec = {"protocol": "as-is", "model": digest_model(attack.subject.model), "data": data.hexdigest()}
     options = {"use": attack.made.name, **attack.made.options, **_target(images)}
     options |= {} if only is None else {"alone": only}
     asked = [(aim.name_aimed(attack.made.name, images.target), options)]

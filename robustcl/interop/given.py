@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from robustcl import arrays
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import aim
+from robustcl.options import arrays
 from robustcl.ratio import plain
 from robustcl.threat import Ball, excess
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustcl.arrays import number, tensor, whole
 from robustcl.clustering.rows import require_finite, wide
 from robustcl.errors import UsageError
+from robustcl.options.arrays import number, tensor, whole
 from robustcl.rng import Rng
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from robustcl import gradients
-from robustcl.arrays import tensor
 from robustcl.clustering.rows import wide
 from robustcl.errors import UsageError
 from robustcl.measures import checked
+from robustcl.options.arrays import tensor
 from robustcl.ratio import plain
 from robustcl.rng import Rng
 from robustcl.threat import Ball

@@ -32,7 +32,7 @@ def silhouettes(clean: Tensor, adversarial: Tensor, group: Tensor, *, chunk: int
     """Return the exact cosine silhouettes of clean and of adversarial features, each among its own kind.
 
     Source: Rousseeuw, J. Comput. Appl. Math. 20, 1987, which NCP-ACL chooses its K by (section 4.1, figure 2). The
-    cost is O(n K), see ``robustcl.clustering.silhouette``.
+    cost is O(n K), see ``robustcl.clustering.coefficients``.
 
     Args:
         clean: (n, F); rows need not be normalised.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def card(config: Mapping[str, Any], about: Mapping[str, str]) -> str:
+def render_card(config: Mapping[str, Any], about: Mapping[str, str]) -> str:
     """Return the README of a saved encoder in Markdown: what it is, how it reads images, how it is loaded."""
     encoder = {"use": "unnamed", **config.get("encoder", {})}
     options = ", ".join(f"{key} = {value}" for key, value in encoder.items() if key != "use" and value is not None)

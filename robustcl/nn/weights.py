@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustcl.disk import make_folder, parse_json, write_atomically
 from robustcl.errors import WeightsError
-from robustcl.nn.card import card
+from robustcl.nn.card import render_card
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.files import check_whole
 from robustcl.nn.strict import fill
@@ -40,7 +40,7 @@ def save(encoder: Encoder, folder: Path | str, *, about: Mapping[str, str] | Non
     }
     write_atomically(folder / MODEL, data)
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    write_atomically(folder / CARD, card(config, about or {}).encode())
+    write_atomically(folder / CARD, render_card(config, about or {}).encode())
 
 
 def load(encoder: Encoder, path: Path | str, *, skip: Collection[str] = ()) -> None:

@@ -42,7 +42,7 @@ class Duration:
         return f"{self.amount:.6g} {self.unit}" if self.unit != "fraction" else f"{100 * self.amount:.6g}%"
 
 
-def duration(value: object, where: str) -> Duration:
+def parse_duration(value: object, where: str) -> Duration:
     """Read ``"10 epochs"``, ``"500 steps"``, ``"5%"``, whole epochs, or a fraction below 1 of the stage."""
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(epochs?|steps?|%)\s*", value)

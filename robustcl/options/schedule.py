@@ -26,7 +26,7 @@ from typing import Any
 from robustcl.errors import OptionError
 from robustcl.options.duration import Duration as Duration
 from robustcl.options.duration import Progress as Progress
-from robustcl.options.duration import duration
+from robustcl.options.duration import parse_duration
 from robustcl.ratio import ratio
 
 _NONE, _WHOLE = Duration(0), Duration(1.0, "fraction")
@@ -183,7 +183,9 @@ def _ramp(table: Mapping[str, Any], kind: str, where: str) -> Schedule:
     if "warmup_from" in table and "warmup" not in table:
         raise OptionError(f'{where}: warmup_from is read only with warmup, e.g. warmup = "10 epochs"')
     given: dict[str, Any] = {
-        key: duration(table[key], f"{where}.{key}") for key in ("warmup", "until", "every", "offset") if key in table
+        key: parse_duration(table[key], f"{where}.{key}")
+        for key in ("warmup", "until", "every", "offset")
+        if key in table
     }
     if "warmup_from" in table:
         given["warmup_from"] = _number(table["warmup_from"], f"{where}.warmup_from")
@@ -199,7 +201,7 @@ def _piecewise(table: Mapping[str, Any], kind: str, where: str) -> Schedule:
             f"{where}: a piecewise schedule has one value more than points, e.g. "
             f"{{ piecewise = [0.1, 0.01], at = [15] }}, but it has {values!r} at {points!r}"
         )
-    read = tuple(duration(p, f"{where}.at") for p in points)
+    read = tuple(parse_duration(p, f"{where}.at") for p in points)
     same_unit = len({p.unit for p in read}) == 1
     if same_unit and any(a.amount >= b.amount for a, b in itertools.pairwise(read)):
         raise OptionError(f"{where}.at is {points!r}: write the points in rising order")

@@ -24,7 +24,7 @@ _WORKER = re.compile(r"DataLoader worker .*(exited unexpectedly|killed by signal
 _PEER = re.compile(r"gloo|NCCL|ProcessGroup|Connection (closed|reset) by peer|Connection refused|Socket Timeout", re.I)
 
 
-def lost(error: BaseException, ranks: int) -> str | None:
+def name_lost(error: BaseException, ranks: int) -> str | None:
     """Return the sentence of a dead process that has caused an error in a run of so many ranks, else ``None``.
 
     The libraries' own error may stand under another: where a model exchanges with its other ranks in a forward or

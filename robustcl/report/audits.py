@@ -59,7 +59,7 @@ class Audited:
     against: tuple[str, ...] = ()
 
 
-def audits(results: Mapping[str, Any]) -> list[Audited]:
+def read_audits(results: Mapping[str, Any]) -> list[Audited]:
     """Return the audits of a run: one object, a list of them, or objects by name ("slf clean")."""
     found = results.get("audit")
     if isinstance(found, Mapping) and "verdict" not in found:

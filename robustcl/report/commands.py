@@ -23,7 +23,7 @@ RUN = Commands()
 """Those of a run itself."""
 
 
-def commands(results: Mapping[str, Any], path: Path) -> Commands:
+def list_commands(results: Mapping[str, Any], path: Path) -> Commands:
     """Return the commands for the results in a folder: of a run, of one under another threat, or of a model."""
     if isinstance(results.get("model"), Mapping):
         model = "--model MODEL --dataset DATA"

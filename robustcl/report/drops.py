@@ -22,7 +22,7 @@ class Drop:
     relative: float
 
 
-def drops(rows: Sequence[Mapping[str, Any]]) -> list[Drop]:
+def list_drops(rows: Sequence[Mapping[str, Any]]) -> list[Drop]:
     """Return one entry for each whole attacked accuracy that has a clean one of as many images, above 0.
 
     Source: Gupta et al., Contrastive self-supervised learning leads to higher adversarial susceptibility, 2022, tables

@@ -8,7 +8,7 @@ from typing import Any
 from robustcl.recipe.made import of_results
 
 
-def facts(results: Mapping[str, Any]) -> dict[str, str]:
+def list_facts(results: Mapping[str, Any]) -> dict[str, str]:
     """Return the facts by name, in the order of the page; what is not said is left out."""
     data, threat, timing = (results.get(key) or {} for key in ("data", "threat", "timing"))
     model = results["model"] if isinstance(results.get("model"), Mapping) else {}

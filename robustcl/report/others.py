@@ -14,7 +14,7 @@ _DRAWN = frozenset({"rows", "security", "convergence", "corruptions"})
 _PLACE = frozenset({"protocol", "route", "stage", "encoder", "model", "questions"})
 
 
-def others(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, str]]]:
+def list_others(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, str]]]:
     """Return a title and the values of each such answer."""
     return [
         (f"{extra.part}, {place(entry)}", tables.flat({k: v for k, v in entry.items() if k not in _PLACE}))

@@ -11,22 +11,22 @@ from markupsafe import Markup
 
 from robustcl.recipe.made import headline, of_results
 from robustcl.report import blackbox, composition, curves, figures, picture, tables
-from robustcl.report.audits import audits, badge
+from robustcl.report.audits import badge, read_audits
 from robustcl.report.canvas import Drawing
-from robustcl.report.commands import commands
+from robustcl.report.commands import list_commands
 from robustcl.report.corruptions import grids
-from robustcl.report.drops import drops
-from robustcl.report.facts import facts
+from robustcl.report.drops import list_drops
+from robustcl.report.facts import list_facts
 from robustcl.report.headline import rows, verdict
 from robustcl.report.images import Strip, strip
 from robustcl.report.load import FinishedRun
 from robustcl.report.measured import read_measured
-from robustcl.report.others import others
+from robustcl.report.others import list_others
 from robustcl.report.rendering import TEMPLATES, environment, store
-from robustcl.report.representation import Projection, representation
-from robustcl.report.samples import samples
-from robustcl.report.standing import standing
-from robustcl.report.threats import threats
+from robustcl.report.representation import Projection, draw_representation
+from robustcl.report.samples import read_samples
+from robustcl.report.standing import list_standing
+from robustcl.report.threats import read_threats
 from robustcl.report.unmeasured import list_missing
 
 __all__ = ["environment", "render", "store"]
@@ -39,9 +39,9 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
     """Return a run's page as HTML; ``method`` draws the map of representations."""
     classes = [str(name) for name in (run.results.get("data") or {}).get("classes") or ()]
     panels = composition.panels(run.results)
-    made, told, head = rows(run.results), audits(run.results), verdict(run.results)
-    under, unread = threats(run.path)
-    view, asked = samples(run, classes), commands(run.results, run.path)
+    made, told, head = rows(run.results), read_audits(run.results), verdict(run.results)
+    under, unread = read_threats(run.path)
+    view, asked = read_samples(run, classes), list_commands(run.results, run.path)
     script = Markup((TEMPLATES / "filter.js").read_text(encoding="utf-8")) if view else None
     return (
         environment()
@@ -56,27 +56,27 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             badge=badge(head.attacked, told, run.results, asked.audit) if head.attacked else None,
             audits=told,
             questions=list(dict.fromkeys(question for audit in told for question in audit.questions)),
-            standing=standing(made),
+            standing=list_standing(made),
             threats=under,
             unread=unread,
-            pictures=[picture.picture(panels, columns) for columns in (4, 2, 1)],
+            pictures=[picture.draw_picture(panels, columns) for columns in (4, 2, 1)],
             words=composition.words(run.results),
             training=_training(run),
             silhouettes=_silhouettes(run.results),
             security=_security(run.results, classes),
             convergence=curves.convergence(run.results),
             corruptions=grids(run.results),
-            others=others(run.results),
+            others=list_others(run.results),
             transfer=blackbox.matrices(run),
             view=view,
             script=script,
             script_hash=_hash(script) if script else None,
             map=_map(run, classes, method),
             measures=read_measured(run, classes),
-            drops=drops(made),
+            drops=list_drops(made),
             strip=_strip(run, classes),
             environment=tables.flat(run.results.get("environment") or {}),
-            facts=facts(run.results),
+            facts=list_facts(run.results),
             unmeasured=list_missing(run, made, asked),
         )
     )
@@ -122,7 +122,7 @@ def _security(results: Mapping[str, Any], classes: Sequence[str]) -> Part:
 def _map(run: FinishedRun, classes: Sequence[str], method: Projection) -> Part:
     if run.representation is None:
         return f"Left out: {run.absent['representation']}."
-    drawn = representation(run.representation, classes, method)
+    drawn = draw_representation(run.representation, classes, method)
     return f"Left out: {drawn}." if isinstance(drawn, str) else drawn
 
 

@@ -44,7 +44,7 @@ class Picture:
     arrows: list[tuple[str, str]] = field(default_factory=list)  # SVG path, head
 
 
-def picture(panels: Sequence[DiagramPanel], columns: int) -> Picture:
+def draw_picture(panels: Sequence[DiagramPanel], columns: int) -> Picture:
     """Place the panels in rows of ``columns``, aligned at their tops."""
     drawn, top, previous = Picture(), MARGIN, None
     for start in range(0, len(panels), columns):

@@ -48,7 +48,7 @@ def project(points: NDArray[Any], method: Projection = "t-sne") -> tuple[NDArray
     return tsne.fit_transform(points), "t-sne"
 
 
-def representation(arrays: Arrays, classes: Sequence[str], method: Projection = "t-sne") -> Drawing | str:
+def draw_representation(arrays: Arrays, classes: Sequence[str], method: Projection = "t-sne") -> Drawing | str:
     """Draw the map; a sentence instead where all representations are the same point."""
     clean, adversarial = (
         arrays["clean"].reshape(len(arrays["clean"]), -1),

@@ -76,7 +76,7 @@ class Samples:
         return any(sample.image for sample in self.samples)
 
 
-def samples(run: FinishedRun, classes: Sequence[str]) -> Samples | None:
+def read_samples(run: FinishedRun, classes: Sequence[str]) -> Samples | None:
     """Return the view of the last judged test rows; ``None`` where the journal does not hold their outcomes."""
     tested = [row for row in rows(run.results) if row["split"] == "test"]
     group = [row for row in tested if classifier(row) == classifier(tested[-1])]

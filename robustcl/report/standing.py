@@ -32,7 +32,7 @@ class Standing:
     steps: tuple[MemberStep, ...]
 
 
-def standing(rows: Sequence[Mapping[str, Any]]) -> list[Standing]:
+def list_standing(rows: Sequence[Mapping[str, Any]]) -> list[Standing]:
     """Return one table for each row that names its members."""
     return [_of(row, rows) for row in rows if _shares(row)]
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from robustcl.errors import RobustclError
-from robustcl.report.audits import Badge, audits, badge
+from robustcl.report.audits import Badge, badge, read_audits
 from robustcl.report.composition import say
 from robustcl.report.headline import Verdict, verdict
 from robustcl.report.load import load_results
@@ -32,7 +32,7 @@ class OtherThreat:
     badge: Badge | None
 
 
-def threats(run: Path) -> tuple[list[OtherThreat], list[str]]:
+def read_threats(run: Path) -> tuple[list[OtherThreat], list[str]]:
     """Return the threats that a run's folder holds numbers of, by norm and size, and why others are left out."""
     found, absent = [], []
     for folder in sorted(run.glob(_FOLDERS)):
@@ -57,7 +57,7 @@ def below_its_run(results: Mapping[str, Any], path: Path) -> bool:
 
 def _of(results: Mapping[str, Any], ball: Mapping[str, Any], page: str | None) -> OtherThreat:
     head = verdict(results)
-    found = badge(head.attacked, audits(results), results) if head.attacked else None
+    found = badge(head.attacked, read_audits(results), results) if head.attacked else None
     audited = found if found is not None and found.kind != "none" else None
     return OtherThreat(f"{say(ball.get('norm'))}, eps {say(ball.get('eps'))}", page, head, audited)
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustcl.analysis.other_data import slug
-from robustcl.arrays import whole
-from robustcl.composition import choose, naming, settings
+from robustcl.composition import choice as choose
+from robustcl.composition import naming, settings
 from robustcl.composition.api import Composition, from_tables
-from robustcl.composition.choose import Flags
+from robustcl.composition.choice import Flags
 from robustcl.composition.lock import digest
 from robustcl.errors import RobustclError, UsageError
+from robustcl.options.arrays import whole
 from robustcl.recipe import Use, inherit, override
 from robustcl.study import elsewhere, source
 from robustcl.study.elsewhere import Elsewhere

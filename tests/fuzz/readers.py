@@ -70,7 +70,7 @@ def parts(run: Path, file: Path) -> object:
 
 def beside(run: Path, file: Path) -> object:
     """Read the matrices and the other threats that a run's page shows."""
-    return blackbox.matrices(report.load(run)), threats.threats(run)
+    return blackbox.matrices(report.load(run)), threats.read_threats(run)
 
 
 def figures(run: Path, file: Path) -> object:

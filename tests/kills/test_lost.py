@@ -12,7 +12,7 @@ import torch
 from robustcl.data.streamed import read_ahead
 from robustcl.errors import RobustclError, UsageError
 from robustcl.nn.backbone import features_of
-from robustcl.processes.lost import RANK, WORKER, lost
+from robustcl.processes.lost import RANK, WORKER, name_lost
 
 
 class Endless:
@@ -38,7 +38,7 @@ def test_a_dead_worker_is_a_sentence() -> None:
     except RobustclError as error:
         said, code = str(error), error.exit_code
     except RuntimeError as error:  # torch's own handler raises wherever we are; the command line tells it
-        said, code = str(lost(error, 1)), 1
+        said, code = str(name_lost(error, 1)), 1
     assert (said, code) == (WORKER, 1)
 
 
@@ -50,8 +50,8 @@ GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection cl
     [(GLOO, 2, RANK), (GLOO, 1, None), ("NCCL error: remote process exited", 2, RANK), ("shape mismatch", 2, None)],
 )
 def test_only_a_run_of_several_loses_a_rank(text: str, ranks: int, said: str | None) -> None:
-    assert lost(RuntimeError(text), ranks) == said
-    assert lost(ValueError(text), ranks) is None
+    assert name_lost(RuntimeError(text), ranks) == said
+    assert name_lost(ValueError(text), ranks) is None
 
 
 def test_a_rank_that_is_lost_in_the_pass_of_a_model_is_no_fault_of_the_model() -> None:
@@ -61,11 +61,11 @@ def test_a_rank_that_is_lost_in_the_pass_of_a_model_is_no_fault_of_the_model() -
 
     with pytest.raises(UsageError) as blamed:
         features_of(Exchanges(), torch.zeros(4, 1, 8, 8), 3, "mine")
-    assert lost(blamed.value, 2) == RANK
-    assert lost(blamed.value, 1) is None
+    assert name_lost(blamed.value, 2) == RANK
+    assert name_lost(blamed.value, 1) is None
 
 
 def test_an_error_that_is_its_own_cause_is_looked_at_once() -> None:
     first, second = UsageError("one"), UsageError("two")
     first.__cause__, second.__cause__ = second, first
-    assert lost(first, 2) is None
+    assert name_lost(first, 2) is None

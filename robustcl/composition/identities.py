@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from robustcl.composition import owners
 from robustcl.composition.build import build_stage
 from robustcl.composition.parts import Parts
-from robustcl.evaluate.identity import JUDGED, Identity, identity
+from robustcl.evaluate.identity import JUDGED, Identity, make_identity
 from robustcl.recipe import Recipe, Stage, Use, reading
 from robustcl.threat import Ball
 from robustcl.train.plan import Part
@@ -29,7 +29,7 @@ def identify(protocol: Part, ball: Ball, recipe: Recipe, where: str) -> Identity
         stage = reading.parse({"name": "protocol", "stage": [entry]}, where).stage[0]
         build_stage(stage, parts, ball, recipe.data.batch, where)
         tables.append(_spelled(stage, parts))
-    return identity(protocol.name.rpartition("/")[2], protocol.plugin, tables)
+    return make_identity(protocol.name.rpartition("/")[2], protocol.plugin, tables)
 
 
 def settings_of(stage: Stage) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robustcl.arrays import tensor, whole
-from robustcl.clustering.silhouette import silhouette
+from robustcl.clustering.coefficients import silhouette
 from robustcl.errors import UsageError
+from robustcl.options.arrays import tensor, whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustcl.arrays import tensor, whole
 from robustcl.clustering.rows import cluster_sums, require_finite, wide
 from robustcl.errors import UsageError
+from robustcl.options.arrays import tensor, whole
 
 
 @torch.no_grad()
