@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from robustcl import measures, report
 from robustcl.analysis.measure import kept, run
 from robustcl.analysis.measure.numbers import Measures
-from robustcl.analysis.measure.opened import MeasureQuestion
-from robustcl.analysis.measure.run import MEASURES, measure
+from robustcl.analysis.measure.run import MEASURES, MeasureQuestion, measure
 from robustcl.composition import api, store
 from robustcl.data.held import keep, open_source
 from robustcl.errors import UsageError
@@ -39,6 +38,8 @@ from robustcl.rng import Rng
 from robustcl.threat import Ball
 
 SAMPLES, EPS, STEP, STEPS = 40, 32 / 255, 12 / 255, 3
+KNOWN = {"samples": 4, "model": "m"}
+STORED = Path(__file__).parent / "pins" / "stored"
 Typed = Callable[..., tuple[int, str, str]]
 
 
@@ -187,7 +188,7 @@ class TestNumbers:
         assert values["relative-drop"]["accuracy"] == {"clean": near(clean), "attacked": near(kept_right)}
         assert 0 < kept_right < clean  # so that the attack is seen in all of this
         assert values["relative-drop"]["relative"] == near((clean - kept_right) / clean)
-        assert values["relative-drop"]["fooled"] == near(float((right & ~ends).sum() / right.sum()))
+        assert values["fooled"]["fooled"] == near(float((right & ~ends).sum() / right.sum()))
         share = oracle.logits(oracle.iterates[-1]).softmax(1)
         assert values["entropy"]["prediction"]["attacked"] == near(float(-(share * share.log()).sum(1).mean()))
 
@@ -238,32 +239,47 @@ class TestKept:
         assert all(np.array_equal(new[key], old[key]) for key in old)
         assert len(list((told[0] / "artifacts").glob("measures-*.npz"))) == 1
 
-    def test_same_question_adds_and_another_replaces(self, fresh: Path) -> None:
+    def test_same_question_adds_and_another_stands_beside_it(self, fresh: Path) -> None:
         measure(fresh, ["rank"], MeasureQuestion(samples=30))
         both = measure(fresh, ["r-div"], MeasureQuestion(samples=30))
         assert set(both["values"]) == {"rank", "r-div"}
         one = measure(fresh, ["alignment"], MeasureQuestion(samples=31))
         assert set(one["values"]) == {"alignment"}
         assert one["arrays"] is None
-        assert list((fresh / "artifacts").glob("measures-*.npz")) == []
+        assert len(list((fresh / "artifacts").glob("measures-*.npz"))) == 1
         other = measure(fresh, ["alignment"], MeasureQuestion(samples=31, split="test", attack="fgsm", protocol="slf"))
         assert other["question"]["attack"]["use"] == "fgsm"
-        assert len(json.loads((fresh / kept.FILE).read_text())["entries"]) == 1
-
-    def test_places_stand_beside_each_other(self, tmp_path: Path) -> None:
-        question = {"protocol": "slf", "route": "clean", "split": "test"}
-        kept.keep(tmp_path, question, {"rank": Measures({"effective": 1.0})}, {})
-        kept.keep(tmp_path, question | {"split": "validation"}, {}, {"rank": "why"})
-        assert [each["question"]["split"] for each in json.loads((tmp_path / kept.FILE).read_text())["entries"]] == [
-            "test", "validation",
+        assert [set(each["values"]) for each in json.loads((fresh / kept.FILE).read_text())["entries"]] == [
+            {"rank", "r-div"}, {"alignment"}, {"alignment"},
         ]  # fmt: skip
+
+    def test_places_stand_beside_each_other_and_other_weights_are_put_away(self, tmp_path: Path) -> None:
+        def told() -> list[str]:
+            entries = json.loads((tmp_path / kept.FILE).read_text())["entries"]
+            return [str(each["question"].get("name", "earlier")) for each in entries]
+
+        place = {"protocol": "slf", "route": "clean", "split": "test"}
+        earlier = {"question": place | KNOWN, "values": {}, "settings": {}, "refused": {}, "arrays": None}
+        (tmp_path / kept.FILE).write_text(json.dumps({"schema": 1, "entries": [earlier]}))
+        there = place | {"split": "validation", "sample": "all", "name": "there"}
+        kept.keep(tmp_path, there, KNOWN, {}, {"rank": "why"})
+        assert told() == ["earlier", "there"]
+        asked = place | {"sample": "all", "weights": "w"}
+        kept.keep(tmp_path, asked | {"name": "one"}, KNOWN, {"rank": Measures({"effective": 1.0})}, {})
+        assert told() == ["there", "one"]
+        kept.keep(tmp_path, asked | {"name": "two"}, KNOWN, {}, {"rank": "why"})
+        assert told() == ["there", "one", "two"]
+        kept.keep(tmp_path, asked | {"name": "new"}, KNOWN | {"model": "other"}, {}, {"rank": "why"})
+        assert told() == ["there", "new"]
+        assert kept.find(tmp_path, asked | {"name": "one"}) is None
+        assert (kept.find(tmp_path, asked | {"name": "new"}) or {})["refused"] == {"rank": "why"}
 
     def test_undefined_numbers_are_none(self, tmp_path: Path) -> None:
         found = {
             "r-div": Measures({"relative": float("nan")}),
             "x": Measures({"y": {"clean": float("inf"), "attacked": 1.0}}),
         }
-        values = kept.keep(tmp_path, {}, found, {})["values"]
+        values = kept.keep(tmp_path, {}, KNOWN, found, {})["values"]
         assert values == {"r-div": {"relative": None}, "x": {"y": {"clean": None, "attacked": 1.0}}}
         assert "NaN" not in (tmp_path / kept.FILE).read_text()
 
@@ -273,11 +289,11 @@ class TestKept:
         def full(*_: object, **__: object) -> None:
             raise OSError("no space left")
 
-        kept.keep(tmp_path, {}, {"rank": Measures({"effective": 1.0}, {"a": np.ones(2)})}, {})
+        kept.keep(tmp_path, {}, KNOWN, {"rank": Measures({"effective": 1.0}, {"a": np.ones(2)})}, {})
         before = (tmp_path / kept.FILE).read_bytes()
         monkeypatch.setattr(kept, "write_atomically", full)
         with pytest.raises(OSError, match="no space"):
-            kept.keep(tmp_path, {}, {"rank": Measures({"effective": 2.0}, {"a": np.zeros(2)})}, {})
+            kept.keep(tmp_path, {}, KNOWN, {"rank": Measures({"effective": 2.0}, {"a": np.zeros(2)})}, {})
         assert (tmp_path / kept.FILE).read_bytes() == before
         assert np.array_equal(arrays(tmp_path)["rank/a"], np.ones(2))
 
@@ -415,6 +431,39 @@ class TestSection:
         said = plain(page_of(fresh))
         assert "Not measured: robustcl measure RUN --what r-div --what class-distances" in said
         assert "--what rank" not in said
+
+    def test_what_no_question_has_is_named_once(self, fresh: Path) -> None:
+        measure(fresh, ["rank"], MeasureQuestion(samples=20))
+        measure(fresh, ["alignment"], MeasureQuestion(samples=30))
+        (first, last) = section(fresh)
+        assert first.absent == ()
+        assert last.absent[0].startswith("Not measured: robustcl measure RUN --what r-div --what class-distances")
+        assert not any(f"--what {name} " in last.absent[0] for name in ("rank", "alignment"))
+        assert ("drawn by the run's seed" in last.about, "the first ones" in last.about) == (True, False)
+        judged = measure(fresh, ["rank"], MeasureQuestion(attack="fgsm"))
+        assert (judged["question"]["sample"], judged["question"]["samples"]) == ("first 16", 16)
+        assert "16 test images, the first ones" in section(fresh)[-1].about
+
+    def test_what_is_of_an_earlier_version_is_shown_as_older(self, shown: Path) -> None:
+        whole = json.loads((shown / kept.FILE).read_text())
+        del whole["entries"][0]["question"]["sample"]
+        (shown / kept.FILE).write_text(json.dumps(whole))
+        shutil.copy(STORED / "study" / "runs" / "near-seed0" / "measures.json", shown)
+        first, older = section(shown)
+        assert "by an earlier version of robustcl, on a sample of its own" in (first.stale or "")
+        assert "by an earlier version of robustcl, for a study" in (older.stale or "")
+        assert [(row.label, row.attacked) for row in older.rows] == [
+            ("R-DIV", 0.8478409581250991), ("fooled", 0.625), ("drop in probability", 0.48836473375558853),
+        ]  # fmt: skip
+        assert first.stale in plain(page := page_of(shown))
+        assert older.stale in plain(page)
+        assert page.values("data-value").count("0.8478409581250991") == 1
+        (shown / kept.FILE).unlink()
+        assert section(shown) == [older]
+        for damaged in ("{", "3", '{"a": 3, "b": {"fooled": 3}, "c": {"fooled": {"value": "x"}, "question": 1}}'):
+            (shown / "measures.json").write_text(damaged)
+            found = read_measured(load(shown), [])
+            assert found is None or all(row.attacked is None for each in found for row in each.rows)  # type: ignore[union-attr]
 
     @pytest.mark.parametrize("text", ["{", "3", '{"schema": 99, "entries": []}'])
     def test_damaged_file_is_one_sentence(self, shown: Path, text: str) -> None:

@@ -13,14 +13,17 @@ import tiny
 import tomli_w
 import torch
 from distributions import install
+from fixtures import pixels
 from torch import Tensor
 
 from robustcl import registry
+from robustcl.analysis.measure.clusters import nearest
+from robustcl.analysis.measure.run import take
 from robustcl.composition import store
 from robustcl.composition.asked import attack_of
+from robustcl.composition.parts import Parts
 from robustcl.errors import NeedNotMet, NonFiniteLoss, UnknownPlugin, UsageError
 from robustcl.evaluate import scaled
-from robustcl.evaluate.observer import Observer, Reading, nearest, observe
 from robustcl.protocols import Need
 from robustcl.recipe import Use
 from robustcl.study import api, columns, figure, grid, measures, source, table
@@ -28,8 +31,11 @@ from robustcl.study import run as running
 from robustcl.study.grammar import Study
 from robustcl.study.grid import Setting
 from robustcl.study.parsing import parse
+from robustcl.study.reading import Reading, is_answered, read_value, share
 from robustcl.threat import Ball
-from robustcl.types import Attack, Clustering
+from robustcl.types import Attack, Clustering, Embedding
+
+given = pixels.given
 
 BUDGETS = ("smoke", "small", "paper")
 
@@ -375,7 +381,7 @@ def test_what_is_finished_is_not_trained_or_measured_again(
         raise AssertionError("nothing was missing")
 
     monkeypatch.setattr(running, "resume", never)
-    monkeypatch.setattr(measures, "observe", never)
+    monkeypatch.setattr(measures, "answer", never)
     assert api.run(made, outcome.path, device="cpu").records() == outcome.records()
 
 
@@ -497,63 +503,35 @@ def test_what_an_axis_reports_stands_at_its_value() -> None:
     assert [cell.text() for cell in found] == ["-", "-"]
 
 
-class Images:
-    """Four images of one pixel each."""
-
-    labels = torch.tensor([0, 0, 1, 1])
-    x = torch.tensor([[0.1], [0.2], [0.3], [0.9]])
-
-    def fetch(self, index: Tensor) -> Tensor:
-        return self.x[index]
-
-
-class Table(Observer):
-    """A judge whose answers are written down: p(class 1) is the pixel, and an attack adds 0.5 where it is right."""
-
-    def __init__(self) -> None:
-        self.classifier: Any = self
-
-    def predict(self, x: Tensor) -> Tensor:
-        return (x[:, 0] > 0.5).long()
-
-    def probability(self, x: Tensor, label: Tensor) -> Tensor:
-        return torch.where(label == 1, x[:, 0], 1 - x[:, 0])
-
-    def attack(self, x: Tensor, label: Tensor, index: Tensor, name: str, members: Any) -> tuple[Tensor, Tensor]:
-        moved = torch.where((self.predict(x) == label)[:, None], x + 0.35, x)
-        return moved, self.predict(moved)
-
-
 @pytest.mark.parametrize("block", [1, 3, 250])
-def test_fooled_and_drop_by_hand(block: int) -> None:
-    # Right before: images 0 and 1 (class 0) and 3 (class 1). Moved by 0.35: 0.45, 0.55, -, 1.25.
-    # After: image 0 stays right, image 1 is fooled, image 2 was wrong and stays so, image 3 stays right.
-    # The true class's probability falls by 0.35, 0.35 and -0.35 on the three: 0.35 / 3 on average.
-    found = observe(Table(), Images(), torch.arange(4), "x", (), block)  # type: ignore[arg-type]
-    assert found["fooled"]["value"] == pytest.approx(1 / 3)
-    assert found["fooled"]["n"] == 3
-    assert found["accuracy"]["value"] == pytest.approx(2 / 4)
-    assert found["drop"]["value"] == pytest.approx(0.35 / 3)
+def test_fooled_and_drop_by_hand(block: int, given: list[tuple[int, bool]], tmp_path: Path) -> None:
+    # Right before: images 0 and 1 (class 0) and 3 (class 1). Moved by 0.35: 0.45, 0.55, 0.65, 1.25.
+    # After: image 0 stays right, image 1 is fooled, image 2 was wrong before, image 3 stays right.
+    # The true class's probability falls by 0.35, 0.35 and -0.1 on the three, as it is 1 at most: 0.2 on average.
+    entry = take(tmp_path, {}, ["fooled"], pixels.sample(block=block), "m")
+    assert read_value(entry, "fooled") == share(1, 3)
+    assert read_value(entry, "drop") == Reading(pytest.approx(0.2, abs=1e-5), n=3)
 
 
-def test_a_classifier_that_is_always_wrong_has_nobody_to_fool() -> None:
-    class Wrong(Table):
+def test_a_classifier_that_is_always_wrong_has_nobody_to_fool(given: list[tuple[int, bool]], tmp_path: Path) -> None:
+    class Wrong(pixels.Pixels):
         def predict(self, x: Tensor) -> Tensor:
             return torch.full((len(x),), 7)
 
-    found = observe(Wrong(), Images(), torch.arange(4), "x", (), 4)  # type: ignore[arg-type]
-    assert found["accuracy"]["value"] == 0.0
-    assert set(found) == {"accuracy"}, "an empty cell, and no division by zero"
+        def embed(self, x: Tensor, layers: frozenset[str]) -> Embedding:
+            return Embedding(logits=torch.tensor([[0.0, 0.0, 1.0]]).expand(len(x), 3), h=x)
+
+    entry = take(tmp_path, {}, ["fooled", "relative-drop"], pixels.sample(Wrong()), "m")
+    assert read_value(entry, "accuracy") == share(0, 4)
+    for value in ("relative-drop", "fooled", "drop"):
+        assert is_answered(entry, value)
+        assert read_value(entry, value) is None, "an empty cell, and no division by zero"
 
 
 def test_a_test_image_belongs_to_the_nearest_centroid() -> None:
-    class Features(Table):
-        def features(self, x: Tensor) -> Tensor:
-            return torch.cat([x, 1 - x], 1)
-
     centroids = (torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[0.6, 0.8]]))
     train = Clustering(centroids, torch.zeros(2, 9, dtype=torch.int64), torch.zeros(2, 9), (0.0, 0.0), {})
-    found = nearest(train, Features(), Images(), torch.arange(4), 3)  # type: ignore[arg-type]
+    found = nearest(train, pixels.Pixels(), pixels.Four(), torch.arange(4), 3)  # type: ignore[arg-type]
     assert found.assignment.tolist() == [[0, 0, 0, 1], [0, 0, 0, 0]]
     # (0.9, 0.1) has length sqrt(0.82): its cosine to (1, 0) is 0.9 / sqrt(0.82).
     assert float(found.confidence[0, 3]) == pytest.approx(0.9 / 0.82**0.5)
@@ -590,7 +568,7 @@ def test_steps_grow_with_the_ball() -> None:
     column = study(
         column=[{"name": "x", "use": "perturbed", "value": "accuracy", "attack": {"use": "pgd", "step_size": 0.01}}]
     )
-    part = attack_of(column.column[0].attack, measures.Parts(), "x")  # type: ignore[union-attr]
+    part = attack_of(column.column[0].attack, Parts(), "x")  # type: ignore[union-attr]
     ((_, moved),) = scaled.members(part.plugin, 10, Ball.checked("Linf", "16/255"), 2.0)
     assert moved.step_size == 0.02  # type: ignore[attr-defined]
     assert part.plugin.generator.step_size == 0.01

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,25 @@ import tiny
 import tomli_w
 import torch
 import torch.nn.functional as F
+from fixtures import pixels
 from torch import Tensor
 
+from robustcl.analysis.again import evaluate_again
+from robustcl.analysis.measure import kept, sample
+from robustcl.analysis.measure.run import MEASURES, MeasureQuestion, measure, take
 from robustcl.composition import store
 from robustcl.composition.data import open_splits
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import Journal
-from robustcl.evaluate.observer import Observations, Observer, Reading, observe
-from robustcl.study import api, columns, figure, finished, grid, measures, representation, table
-from robustcl.study.grammar import COLUMN, Representation, Study, spread
+from robustcl.measures.catalogue import OF_FEATURES, OF_PREDICTIONS, VALUES
+from robustcl.study import api, columns, figure, grid, measures, table, transfer
+from robustcl.study.grammar import COLUMN, Perturbed, Representation, Study, spread
 from robustcl.study.grid import Setting
 from robustcl.study.parsing import parse
-from robustcl.types import Embedding
+from robustcl.study.reading import Reading, is_answered, read_value, share
+
+given = pixels.given
 
 PGD = {"use": "pgd", "steps": 2, "step_size": "8/255"}
 
@@ -161,24 +169,47 @@ def test_a_scatter_pairs_equal_values_of_two_sweeps() -> None:
 # Representations ------------------------------------------------------------------------------------------------------
 
 
-def seen(clean: Tensor, moved: Tensor, logits: Tensor, label: Tensor) -> representation.MeasuredViews:
-    held = Observations()
-    held._parts.append((clean, moved, logits, label))
-    return representation.MeasuredViews(held, lambda: (clean, label))
+class Seen:
+    """A sample whose features and logits are given; the training images have the same clean features."""
+
+    block, index = 9, torch.arange(4)
+
+    def __init__(self, clean: Tensor, moved: Tensor, logits: Tensor, label: Tensor) -> None:
+        self.features, self.logits, self.label = (clean, moved), (logits, logits), label
+        self.train, self.labels = self, label
+
+    def batches(self, blocks: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        return [(rows, self.features[0][rows]) for rows in blocks]
+
+    def embed(self, x: Tensor, layer: str) -> Tensor:
+        return x
+
+    def told(self, *progress: object) -> None:
+        pass
 
 
-def test_every_value_has_its_measure() -> None:
-    assert set(typing.get_args(Representation.model_fields["value"].annotation)) == set(representation.VALUES)
+def taken(folder: Path, of: Any, *values: str) -> dict[str, Reading | None]:
+    """Return values as a study reads them of what the engine keeps."""
+    entry = take(folder, {}, list(dict.fromkeys(VALUES[value][0] for value in values)), of, "m")
+    assert all(is_answered(entry, value) for value in values)
+    return {value: read_value(entry, value) for value in values}
 
 
-def test_the_values_by_hand() -> None:
+def test_every_value_is_a_number_of_a_measure() -> None:
+    for kind, values in ((Perturbed, OF_PREDICTIONS), (Representation, OF_FEATURES)):
+        assert typing.get_args(kind.model_fields["value"].annotation) == values
+    assert {name for name, _ in VALUES.values()} <= set(MEASURES)
+
+
+def test_the_values_by_hand(tmp_path: Path) -> None:
     """Two classes on the axes; the attack turns the first image to the diagonal and leaves the others alone."""
     clean = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
     moved = clean.clone()
     moved[0] = torch.tensor([1.0, 1.0])
     label = torch.tensor([0, 0, 1, 1])
-    views = seen(clean, moved, torch.zeros(4, 2), label)
-    found = {value: measure(views) for value, measure in representation.VALUES.items()}
+    told = taken(tmp_path, Seen(clean, moved, torch.zeros(4, 2), label), *OF_FEATURES)
+    found = {value: reading.value for value, reading in told.items() if reading is not None}
+    assert set(found) == set(OF_FEATURES)
     d = 1 - 0.5**0.5
     # Anchor 0 against clean 1 and moved 1: 0, 0. Anchor 1 against clean 0 and moved 0: 0, d. Class 1: all 0.
     assert found["intra-divergence"] == pytest.approx(d / 2 / 4)
@@ -202,93 +233,52 @@ def test_the_values_by_hand() -> None:
     assert found["linear-separability"] in (0.75, 1.0), "fitted to clean features, judged on moved ones"
 
 
-def test_features_that_say_nothing_leave_an_empty_cell() -> None:
-    views = seen(torch.ones(4, 2), torch.ones(4, 2), torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
-    found = representation.measure(["relative-divergence", "linear-separability", "uniformity"], views)
+def test_features_that_say_nothing_leave_an_empty_cell(tmp_path: Path) -> None:
+    of = Seen(torch.ones(4, 2), torch.ones(4, 2), torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
+    found = taken(tmp_path, of, "relative-divergence", "linear-separability", "uniformity")
     assert found["relative-divergence"] is None, "0 / 0"
     assert found["linear-separability"] is None, "collapsed"
-    assert found["uniformity"] == {"value": 0.0, "low": None, "high": None, "n": None}
-
-
-class Pixels(Observer):
-    """A judge of one-pixel images: class 1 above 0.5; the attack adds 0.35 to what it is given."""
-
-    def __init__(self, *, onward: bool) -> None:
-        self.classifier: Any = self
-        self.onward = onward
-        self.given: list[int] = []
-        self._led: set[int] = set()
-
-    def predict(self, x: Tensor) -> Tensor:
-        return (x[:, 0] > 0.5).long()
-
-    def embed(self, x: Tensor, layers: frozenset[str]) -> Embedding:
-        return Embedding(h=torch.cat([x, 1 - x], 1), logits=torch.cat([0.5 - x, x - 0.5], 1))
-
-    def features(self, x: Tensor) -> Tensor:
-        return torch.cat([x, 1 - x], 1)
-
-    def perturb(self, x: Tensor, label: Tensor, index: Tensor, *rest: Any) -> Tensor:
-        self.given += index.tolist()
-        return x + 0.35
-
-
-class Four:
-    labels = torch.tensor([0, 0, 1, 1])
-    x = torch.tensor([[0.1], [0.2], [0.3], [0.9]])
-
-    def fetch(self, index: Tensor) -> Tensor:
-        return self.x[index]
+    assert found["uniformity"] == Reading(0.0)
 
 
 @pytest.mark.parametrize("block", [1, 3, 9])
-def test_relative_drop_and_what_was_seen_by_hand(block: int) -> None:
+def test_accuracy_and_relative_drop_by_hand(block: int, given: list[tuple[int, bool]], tmp_path: Path) -> None:
     # Right before: 0, 1, 3. After: 0.45 stays right, 0.55 is fooled, 1.25 stays right.
-    held, judge = Observations(), Pixels(onward=False)
-    found = observe(judge, Four(), torch.arange(4), "x", [("x", None)], block, held)  # type: ignore[arg-type, list-item]
-    assert found["relative-drop"]["value"] == pytest.approx(1 / 3)
-    assert found["accuracy"]["value"] == pytest.approx(2 / 4)
-    assert judge.given == [0, 1, 3], "as in evaluation: what is wrong as it is, is not attacked"
-    assert held.moved[:, 0].tolist() == pytest.approx([0.45, 0.55, 0.3, 1.25])
+    found = taken(tmp_path, pixels.sample(block=block), "accuracy", "relative-drop")
+    assert found["relative-drop"] == Reading(1 / 3, n=4)
+    assert found["accuracy"] == share(2, 4)
+    assert given == [(0, False), (1, False), (3, False)], "as in evaluation: what is wrong as it is, is not attacked"
 
 
-def test_representations_attack_every_image() -> None:
-    held, judge = Observations(), Pixels(onward=True)
-    found = observe(judge, Four(), torch.arange(4), "x", [("x", None)], 3, held)  # type: ignore[arg-type, list-item]
-    assert judge.given == [0, 1, 2, 3]
-    assert held.moved[:, 0].tolist() == pytest.approx([0.45, 0.55, 0.65, 1.25])
-    assert held.clean[:, 0].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.9])
-    assert found["fooled"]["value"] == pytest.approx(1 / 3), "still of the images that were right before"
+def test_representations_attack_every_image_to_the_end(given: list[tuple[int, bool]]) -> None:
+    of = pixels.sample(block=3)
+    clean, after = of.features
+    assert given == [(0, True), (1, True), (2, True), (3, True)]
+    assert after[:, 0].tolist() == pytest.approx([0.45, 0.55, 0.65, 1.25])
+    assert clean[:, 0].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.9])
+    assert of.moved[:, 0].tolist() == pytest.approx([0.45, 0.55, 0.65, 1.25])
+    assert len(given) == 4, "once for all measures"
 
 
-def test_what_counts_the_fooled_is_attacked_as_in_evaluation() -> None:
-    def question(value: str, use: str = "perturbed") -> Any:
-        column = COLUMN.validate_python({"name": "x", "use": use, "value": value, "attack": {"use": "pgd"}})
-        return measures._question(column, {"route": "clean", "protocol": "slf"})  # type: ignore[arg-type]
-
-    assert question("accuracy") == question("relative-drop")
-    assert question("fooled") == question("drop") == question("alignment", "representation")
-    assert question("accuracy") != question("fooled")
+def test_few_attacked_images_are_kept(given: list[tuple[int, bool]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "SHOWN", 3)
+    of = pixels.sample(block=2)
+    assert of.moved[:, 0].tolist() == pytest.approx([0.45, 0.55, 0.65])
+    assert len(of.features[1]) == 4
 
 
-def test_only_what_counts_the_fooled_shows_the_attack_a_verdict(
-    whole: tuple[api.Composed, api.FinishedStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, outcome = whole
-    run, seen_by = made.planned[0], []
-    monkeypatch.setattr(finished, "_FILE", f"{tmp_path.name}.json")
+def test_one_question_for_all_values_of_the_same_images() -> None:
+    def alike(**changes: Any) -> bool:
+        one, other = ({"name": "x", "use": "perturbed", "value": "accuracy", "attack": {"use": "pgd"}} | change
+                      for change in ({}, changes))  # fmt: skip
+        return measures._alike(COLUMN.validate_python(one), COLUMN.validate_python(other))  # type: ignore[arg-type]
 
-    def watching(judge: Observer, images: Any, index: Tensor, *rest: Any) -> Any:
-        x, label = images.fetch(index[:1]), images.labels[index[:1]]
-        seen_by.append(judge.task(judge.classifier, x, label, index[:1], judge.rng).has("fooled"))
-        return {}
-
-    monkeypatch.setattr(measures, "observe", watching)
-    for value in ("accuracy", "relative-drop", "fooled", "drop"):
-        column = COLUMN.validate_python({"name": "x", "use": "perturbed", "value": value, "attack": {"use": "pgd"}})
-        assert columns.read([column], run, outcome.path / "runs" / run.folder) == [None]
-        (outcome.path / "runs" / run.folder / f"{tmp_path.name}.json").unlink()
-    assert seen_by == [True, True, False, False]
+    assert alike(value="fooled")
+    assert alike(name="y", use="representation", value="alignment")
+    assert not alike(times=2)
+    assert not alike(threat={"norm": "L2", "eps": 0.1})
+    assert not alike(route="adv")
+    assert not alike(attack={"use": "pgd", "steps": 7})
 
 
 # A whole study of everything ------------------------------------------------------------------------------------------
@@ -389,7 +379,7 @@ def test_clean_columns_are_of_clean_images(whole: tuple[api.Composed, api.Finish
     made, outcome = whole
     classifier = judged(outcome, made.planned[0])
     folder = outcome.path / "runs" / made.planned[0].folder
-    run = finished.open_finished(folder, made.planned[0].composition.evaluations[0], "adv")
+    run = transfer._open(made.planned[0], folder, (made.planned[0].composition.evaluations[0], "adv"))
     features = classifier.features(run.test.fetch(torch.arange(100)))
     train = classifier.features(run.splits.train.fetch(torch.arange(run.splits.train.samples)))
     found = cells(outcome, 0)
@@ -406,11 +396,51 @@ def test_a_larger_ball_leaves_no_more_standing(whole: tuple[api.Composed, api.Fi
     assert (found["L2"] or 0.0) <= values[0], "in a ball of its own"
 
 
-def test_what_is_asked_of_the_same_images_is_measured_at_once(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
+def entries(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / kept.FILE).read_text(encoding="utf-8"))["entries"]
+    return found
+
+
+def test_what_is_asked_of_the_same_images_is_measured_at_once(
+    whole: tuple[api.Composed, api.FinishedStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, outcome = whole
-    text = (outcome.path / "runs" / made.planned[0].folder / "measures.json").read_text(encoding="utf-8")
-    asked = [entry for entry in json.loads(text).values() if "relative-divergence" in entry]
-    assert [{"drop", "fooled"} <= set(entry) for entry in asked] == [True]
+    asked = [entry for entry in entries(outcome.path / "runs" / made.planned[0].folder) if "r-div" in entry["values"]]
+    assert [set(entry["values"]) for entry in asked] == [{"r-div", "fooled", "relative-drop"}]
+
+
+@pytest.fixture
+def alone(whole: tuple[api.Composed, api.FinishedStudy], tmp_path: Path) -> Path:
+    """A copy of a study's run, of which nothing was measured so far."""
+    made, outcome = whole
+    shutil.copytree(outcome.path / "runs" / made.planned[0].folder, tmp_path / "alone")
+    (tmp_path / "alone" / kept.FILE).unlink()
+    return tmp_path / "alone"
+
+
+def test_whoever_asks_gets_the_same_answer_to_the_bit(
+    whole: tuple[api.Composed, api.FinishedStudy], alone: Path
+) -> None:
+    made, outcome = whole
+    attack = '{ use = "pgd", steps = 2, step_size = "8/255" }'
+    by_itself = measure(alone, ["r-div", "fooled"], MeasureQuestion(attack=attack))
+    (of_study,) = (entry for entry in entries(outcome.path / "runs" / made.planned[0].folder)
+                   if "r-div" in entry["values"])  # fmt: skip
+    assert by_itself["question"] == of_study["question"]
+    assert by_itself["values"]["r-div"]["relative"] == cells(outcome, 0)["R-DIV"]
+    assert by_itself["values"]["fooled"]["probability"] * 100 == cells(outcome, 0)["drop"]
+    table = evaluate_again(alone, attacks=[attack], audit=0).results.tables
+    (row,) = (row for row in table["rows"] if (row["split"], row["attack"]) == ("test", "pgd"))
+    assert row["value"] * 100 == cells(outcome, 0)["RA, 1 eps"], "nor is what evaluation says another number"
+
+
+def test_a_drawn_sample_is_another_question(alone: Path) -> None:
+    drawn, judged = (measure(alone, ["uniformity"], MeasureQuestion(attack="fgsm", samples=samples))
+                     for samples in (100, None))  # fmt: skip
+    assert (drawn["question"]["samples"], drawn["question"]["sample"]) == (100, "drawn 100")
+    assert (judged["question"]["samples"], judged["question"]["sample"]) == (100, "first 100")
+    assert drawn["values"] != judged["values"]
+    assert len(entries(alone)) == 2
 
 
 def test_nothing_is_measured_twice(
@@ -421,22 +451,24 @@ def test_nothing_is_measured_twice(
     def never(*args: Any) -> None:
         raise AssertionError("nothing was missing")
 
-    monkeypatch.setattr(finished, "open_finished", never)
+    monkeypatch.setattr(measures, "answer", never)
+    monkeypatch.setattr(transfer, "_open", never)
     assert api.run(made, outcome.path, device="cpu").records() == outcome.records()
 
 
 def test_the_pictures_hold_what_was_measured(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     made, outcome = whole
-    folder = outcome.path / "runs" / made.planned[0].folder
-    entries = list(json.loads((folder / "measures.json").read_text(encoding="utf-8")).values())
-    (surface,) = [entry for entry in entries if "loss" in entry]
-    run = finished.open_finished(folder, made.planned[0].composition.evaluations[0], "adv")
+    folder, figures = outcome.path / "runs" / made.planned[0].folder, {}
+    for entry in entries(folder):
+        for name in entry["question"].get("options", ()):
+            figures[name] = kept.find_arrays(folder, entry, name)
+    run = transfer._open(made.planned[0], folder, (made.planned[0].composition.evaluations[0], "adv"))
     x, label = run.test.fetch(torch.arange(6)), run.test.labels[:6]
     loss = F.cross_entropy(run.classifier.embed(x, frozenset({"logits"})).logits, label)
-    assert surface["axis"] == [-2.0, 0.0, 2.0]
+    surface = figures["input-landscape"]
+    assert surface["axis"] == pytest.approx([-2 * float(run.ball.eps), 0.0, 2 * float(run.ball.eps)])
     assert surface["loss"][1][1] == pytest.approx(loss.item(), rel=1e-4)
-    (places,) = [entry for entry in entries if "places" in entry]
-    assert len(places["places"]) == len(places["label"]) == 12
+    assert len(figures["t-sne"]["clean"]) == len(figures["t-sne"]["label"]) == 12
     page = (outcome.path / "study.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 4
     assert all(f">{name}<" in page for name in ("RA, 0.5 eps", "from far"))

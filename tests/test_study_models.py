@@ -13,10 +13,11 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
+from robustcl.analysis.measure import kept
 from robustcl.cli.study import command
 from robustcl.errors import DataError, NeedNotMet, UsageError
 from robustcl.recipe import Use
-from robustcl.study import api, finished, models
+from robustcl.study import api, models
 from robustcl.study.grid import Setting
 from robustcl.study.models import ModelSource, parse_models
 from robustcl.threat import Ball
@@ -126,7 +127,7 @@ def test_a_linear_model_by_hand(place: Path, monkeypatch: pytest.MonkeyPatch) ->
     def never(*args: Any) -> None:
         raise AssertionError("nothing was missing")
 
-    monkeypatch.setattr(finished, "keep", never)
+    monkeypatch.setattr(kept, "keep", never)
     assert api.run(made, place / "out", device="cpu").records() == outcome.records()
 
 

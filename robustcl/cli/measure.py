@@ -21,7 +21,7 @@ from robustcl.measures.catalogue import NUMBERS, choose_measures
     metavar="NAME",
     help=f"Only this measure; may be given several times: {', '.join(NUMBERS)}.",
 )
-@click.option("--samples", type=int, help="Images drawn by the run's seed  [default: 200, or all]")
+@click.option("--samples", type=int, help="Images drawn by the run's seed  [default: those that the evaluation judges]")
 @click.option("--attack", metavar="NAME", help="Attack or generator  [default: the first of the recipe]")
 @click.option(
     "--split", default="test", show_default=True, metavar="test|validation", help="Where they are drawn from."
@@ -33,11 +33,10 @@ def command(run: Path, what: tuple[str, ...], as_json: bool, **given: Any) -> No
     """Measure the representation of a finished RUN on clean and attacked images, and show it in its report.
 
     R-DIV, class distances, alignment, uniformity, silhouette, separability, drops, entropies, loss landscapes, inverted
-    features and a map. They go into RUN/representation.json; what was measured before of the same sample stays there.
+    features and a map. They go into RUN/representation.json; what was measured before of the same weights stays there.
     """  # fmt: skip
     choose_measures(what)  # a misspelt name is told before anything is loaded
-    from robustcl.analysis.measure.opened import MeasureQuestion
-    from robustcl.analysis.measure.run import measure
+    from robustcl.analysis.measure.run import MeasureQuestion, measure
     from robustcl.cli.runs import ProgressBar
 
     with ProgressBar() as progress:

@@ -12,10 +12,21 @@ from torch import Tensor
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.rng import Rng
-from robustcl.types import ABSENT, Attack
+from robustcl.types import ABSENT, Attack, Clustering
 
 
-class Unstopped(Judge):
+class Clustered(Judge):
+    """A judge that gives clusters to attacks that read them, where there are some."""
+
+    clusters: Clustering = ABSENT
+
+    def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:
+        """Return the attack with the clusters."""
+        attack = super().task(attacked, x, label, index, rng)
+        return attack if self.clusters is ABSENT else attack.but(clusters=self.clusters)
+
+
+class Unstopped(Clustered):
     """A judge whose attacks are not told who is fooled."""
 
     def task(self, attacked: Classifier, x: Tensor, label: Tensor, index: Tensor, rng: Rng) -> Attack:

@@ -13,6 +13,7 @@ class Number:
     """One number of a measure, or a pair of clean and attacked ones.
 
     key: its name among the measure's numbers. label, meaning, bounds, source: as the report writes them.
+    value: its name in a study, where a column can ask for it: of a pair, the attacked one. share: in percent there.
     """
 
     key: str
@@ -20,6 +21,8 @@ class Number:
     meaning: str
     bounds: str
     source: str
+    value: str = ""
+    share: bool = False
 
 
 _BUI = "Bui et al. 2021, section 2"
@@ -29,51 +32,57 @@ _ASCL = "Li et al. 2022 (ASCL)"
 
 NUMBERS: dict[str, tuple[Number, ...]] = {
     "r-div": (
-        Number("relative", "R-DIV", "intra-class over inter-class divergence; lower is better", "0 upwards", _BUI),
+        Number("relative", "R-DIV", "intra-class over inter-class divergence; lower is better", "0 upwards", _BUI,
+               "relative-divergence"),
         Number("intra", "intra-class divergence", "cosine distance of an image to its class, clean and attacked",
-               "0 to 2", _BUI),
-        Number("inter", "inter-class divergence", "the same to the other classes", "0 to 2", _BUI),
+               "0 to 2", _BUI, "intra-divergence"),
+        Number("inter", "inter-class divergence", "the same to the other classes", "0 to 2", _BUI, "inter-divergence"),
         Number("moved", "moved by the attack", "cosine distance of an image to its own attacked version", "0 to 2",
-               _BUI),
+               _BUI, "feature-divergence"),
     ),
     "class-distances": (
         Number("ratio", "inter/intra class distance", "mean cosine distance between classes over that within; "
-               "higher is better", "0 upwards", f"{_GUPTA}, claim 2"),
+               "higher is better", "0 upwards", f"{_GUPTA}, claim 2", "class-ratio"),
     ),
     "alignment": (
         Number("pairs", "alignment", "squared distance of an image and its attacked version on the sphere; "
-               "lower is closer", "0 to 4", _WANG),
+               "lower is closer", "0 to 4", _WANG, "alignment"),
     ),
     "uniformity": (
         Number("features", "uniformity", "log of the mean Gaussian potential of all pairs; lower is more even",
-               "-8 to 0", _WANG),
+               "-8 to 0", _WANG, "uniformity"),
     ),
     "silhouette": (
         Number("classes", "silhouette of the classes", "how much nearer an image is to its own class than to the next; "
-               "higher is better", "-1 to 1", "Rousseeuw 1987"),
+               "higher is better", "-1 to 1", "Rousseeuw 1987", "silhouette"),
+        Number("drop", "drop of the silhouette", "what the attack takes of it; lower is better", "-2 to 2",
+               "Rousseeuw 1987", "silhouette-drop"),
     ),
     "separability": (
         Number("accuracy", "linear separability", "accuracy of a logistic regression fitted to clean training features",
-               "0 to 1", f"{_ASCL}, section 4.3.4"),
+               "0 to 1", f"{_ASCL}, section 4.3.4", "linear-separability", share=True),
     ),
     "rank": (
         Number("effective", "effective rank", "how many dimensions the features use", "1 to their number",
-               "Roy and Vetterli 2007; RankMe 2023"),
+               "Roy and Vetterli 2007; RankMe 2023", "effective-rank"),
         Number("deviation", "deviation of unit features", "0 is collapse to a point", "0 to 1 / sqrt(F)",
                "Chen and He 2021, figure 2"),
     ),
     "relative-drop": (
-        Number("accuracy", "accuracy on the sample", "by the run's own classifier", "0 to 1", f"{_GUPTA}, table 1"),
+        Number("accuracy", "accuracy on the sample", "by the run's own classifier", "0 to 1", f"{_GUPTA}, table 1",
+               "accuracy", share=True),
         Number("relative", "relative drop", "share of the clean accuracy that the attack takes; lower is better",
-               "up to 1", f"{_GUPTA}, tables 1 to 3"),
+               "up to 1", f"{_GUPTA}, tables 1 to 3", "relative-drop", share=True),
+    ),
+    "fooled": (
         Number("fooled", "fooled", "share of correct images that are wrong after the whole attack", "0 to 1",
-               "NCP-ACL, table 1"),
+               "NCP-ACL, table 1", "fooled", share=True),
         Number("probability", "drop in probability", "what the true class of correct images loses", "-1 to 1",
-               "NCP-ACL, table 1"),
+               "NCP-ACL, table 1", "drop", share=True),
     ),
     "entropy": (
         Number("prediction", "entropy of the prediction", "doubt, in nats; low is confident", "0 to log L",
-               "Bui et al. 2021, figure 6"),
+               "Bui et al. 2021, figure 6", "entropy"),
         Number("neighbours", "entropy of the neighbours", "mixture of classes among the ten nearest features, in nats",
                "0 to log L", "no paper"),
     ),
@@ -98,6 +107,15 @@ NUMBERS: dict[str, tuple[Number, ...]] = {
     "t-sne": (),
 }  # fmt: skip
 """Measure -> its numbers, in the order in which all are measured and shown; t-sne is a figure alone."""
+
+VALUES: dict[str, tuple[str, Number]] = {
+    number.value: (name, number) for name, numbers in NUMBERS.items() for number in numbers if number.value
+}
+"""What a study's column can ask for -> the measure, and its number."""
+
+OF_PREDICTIONS = tuple(value for value, (name, _) in VALUES.items() if name in ("relative-drop", "fooled"))
+"""The values that any classifier has; those of ``OF_FEATURES`` need its features."""
+OF_FEATURES = tuple(value for value in VALUES if value not in OF_PREDICTIONS)
 
 
 def choose_measures(names: Sequence[str]) -> tuple[str, ...]:

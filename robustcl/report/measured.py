@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from robustcl.data.artifacts import read_arrays
 from robustcl.disk import read_json
 from robustcl.errors import DataError
 from robustcl.evaluate import aim
-from robustcl.measures.catalogue import NUMBERS
+from robustcl.measures.catalogue import NUMBERS, VALUES, Number
 from robustcl.report import measured_arrays, measured_figures
 from robustcl.report.canvas import Drawing
 from robustcl.report.entries import is_number, of
@@ -22,7 +22,10 @@ from robustcl.report.load import Arrays, FinishedRun
 from robustcl.report.measured_images import Inverted, read_inverted
 
 FILE, SCHEMA = "representation.json", 1
+OLDER = "measures.json"
+"""Where studies of earlier versions kept what they had measured, by a stream of random numbers of their own."""
 AGAIN = "robustcl measure RUN"
+_EARLIER = "These measures were taken by an earlier version of robustcl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,9 @@ class MeasuredSample:
 
 def read_measured(run: FinishedRun, classes: Sequence[str]) -> list[MeasuredSample] | str | None:
     """Return what was measured of a run's representation, a sentence where it cannot be read, ``None`` for nothing."""
-    file = run.path / FILE
+    file, older = run.path / FILE, _older(run.path / OLDER)
     if not file.is_file():
-        return None
+        return older or None
     try:
         found = read_json(file, undefined=lambda _: None)
     except DataError:
@@ -67,10 +70,52 @@ def read_measured(run: FinishedRun, classes: Sequence[str]) -> list[MeasuredSamp
     if not isinstance(found, Mapping) or found.get("schema") != SCHEMA:
         return f"{FILE} is of another version of robustcl; {AGAIN} writes it anew"
     entries = [entry for entry in of(found, "entries") if isinstance(entry.get("question"), Mapping)]
-    return [_entry(run, entry, place, classes) for place, entry in enumerate(entries)] or None
+    entries = [entry for entry in entries if not _measured(entry) or _measured(entry) & NUMBERS.keys()]
+    told = {_classifier(entry): entry for entry in entries}  # the last of each says what none of them has
+    asked = {key: set().union(*(_measured(one) for one in entries if _classifier(one) == key)) for key in told}
+    missing = [NUMBERS.keys() - asked[_classifier(entry)] if told[_classifier(entry)] is entry else set()
+               for entry in entries]  # fmt: skip
+    rows = zip(entries, missing, strict=True)
+    return [_entry(run, entry, place, classes, lacks) for place, (entry, lacks) in enumerate(rows)] + older or None
 
 
-def _entry(run: FinishedRun, entry: Mapping[str, Any], place: int, classes: Sequence[str]) -> MeasuredSample:
+def _measured(entry: Mapping[str, Any]) -> set[str]:
+    return {name for key in ("values", "refused") for name in _table(entry.get(key))}
+
+
+def _classifier(entry: Mapping[str, Any]) -> str:
+    return str([entry["question"].get(key) for key in ("protocol", "route", "split")])
+
+
+def _older(file: Path) -> list[MeasuredSample]:
+    """Return what a study of an earlier version has measured of a run, marked as such."""
+    try:
+        found = read_json(file) if file.is_file() else {}
+    except DataError:
+        return []
+    samples = []
+    for entry in map(_table, found.values() if isinstance(found, Mapping) else ()):
+        question = _table(entry.get("question"))
+        cells = {value: _table(entry.get(value)).get("value") for value in VALUES if value in entry}
+        if cells:
+            attack, times = aim.of_table(_table(question.get("attack"))), question.get("times")
+            samples.append(MeasuredSample(
+                _title(question), f"Test images under {attack}, {times} times the threat's radius.",
+                f"{_EARLIER}, for a study and by a stream of random numbers of its own: {OLDER} is not read for tables "
+                "any more. The study measures anew what it asks.",
+                tuple(_line(VALUES[value][1], cell) for value, cell in cells.items()), (), (), None, (),
+            ))  # fmt: skip
+    return samples
+
+
+def _title(question: Mapping[str, Any]) -> str:
+    attack = aim.of_table(_table(question.get("attack")))
+    return ", ".join(word for word in (where(question), str(question.get("split") or ""), attack) if word)
+
+
+def _entry(
+    run: FinishedRun, entry: Mapping[str, Any], place: int, classes: Sequence[str], missing: Set[str]
+) -> MeasuredSample:
     question = entry["question"]
     values, settings, refused = (_table(entry.get(key)) for key in ("values", "settings", "refused"))
     arrays = _arrays(run.path, entry.get("arrays"))
@@ -81,11 +126,11 @@ def _entry(run: FinishedRun, entry: Mapping[str, Any], place: int, classes: Sequ
     absent = [f"{name}: {reason}" for name, reason in refused.items()]
     absent += [arrays] if isinstance(arrays, str) else [f"{name}: {reason}" for name, reason in damaged.items()]
     absent += [images] if isinstance(images, str) else []
-    missing = [name for name in NUMBERS if name not in values and name not in refused]
     if missing:
-        absent.append(f"Not measured: {AGAIN}{''.join(f' --what {name}' for name in missing)}")
+        named = "".join(f" --what {name}" for name in NUMBERS if name in missing)
+        absent.append(f"Not measured: {AGAIN}{named}")
     return MeasuredSample(
-        title=", ".join(word for word in (where(question), str(question.get("split") or "")) if word),
+        title=_title(question),
         about=_about(question),
         stale=_stale(run, question),
         rows=tuple(_rows(values)),
@@ -100,15 +145,19 @@ def _about(question: Mapping[str, Any]) -> str:
     attack = aim.of_table(_table(question.get("attack")))
     eps = question.get("eps")
     size = f", eps {eps:.4g}" if is_number(eps) else ""
+    first, drawn = (str(question.get("sample", "drawn")).startswith(word) for word in ("first", "drawn"))
+    which = ", drawn by the run's seed" if drawn else ", the first ones" if first else ""
     return (
-        f"{question.get('samples')} {question.get('split')} images, drawn by the run's seed, as they are and under "
+        f"{question.get('samples')} {question.get('split')} images{which}, as they are and under "
         f"{attack} ({question.get('norm')}{size}), seen by {question.get('protocol')} on route "
         f"{question.get('route')}. Each image is attacked to the end, whether it was right before or wrong."
     )
 
 
 def _stale(run: FinishedRun, question: Mapping[str, Any]) -> str | None:
-    """Return what says that the run's weights are others than those that were measured."""
+    """Return what says that the measures are of an earlier version, or of other weights than the run's."""
+    if "sample" not in question:
+        return f"{_EARLIER}, on a sample of its own. Do not set them beside newer ones; take them anew with {AGAIN}."
     judged = {
         row["model"]
         for row in run.results["rows"]
@@ -142,11 +191,14 @@ def _rows(values: Mapping[str, Any]) -> list[MeasuredLine]:
             value = _table(values.get(measure)).get(number.key, ...)
             if value is ...:
                 continue
-            joint = not isinstance(value, Mapping)
-            clean, attacked = (None, value) if joint else (value.get("clean"), value.get("attacked"))
-            told = number.label, number.meaning, number.bounds, number.source
-            rows.append(MeasuredLine(*told, _number(clean), _number(attacked), joint))
+            rows.append(_line(number, value))
     return rows
+
+
+def _line(number: Number, value: object) -> MeasuredLine:
+    clean, attacked = (value.get("clean"), value.get("attacked")) if isinstance(value, Mapping) else (None, value)
+    told = number.label, number.meaning, number.bounds, number.source
+    return MeasuredLine(*told, _number(clean), _number(attacked), not isinstance(value, Mapping))
 
 
 def _arrays(folder: Path, name: object) -> Arrays | str:

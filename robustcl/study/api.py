@@ -9,13 +9,13 @@ from typing import Any
 
 from robustcl.composition.run import check_device
 from robustcl.errors import UsageError
-from robustcl.evaluate.observer import Reading
 from robustcl.recipe import Use
 from robustcl.study import checks, columns, elsewhere, figure, grid, models, page, source, table
 from robustcl.study.asked import questions
 from robustcl.study.grammar import Study
 from robustcl.study.grid import Planned, Setting
 from robustcl.study.parsing import check_other
+from robustcl.study.reading import Reading
 from robustcl.study.run import RUNS, Machine, Say, execute, preflight_all
 from robustcl.study.table import StudyLine
 from robustcl.threat import Ball

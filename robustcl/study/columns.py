@@ -14,12 +14,12 @@ from robustcl.analysis.other_data import stage_name
 from robustcl.composition import store
 from robustcl.disk import parse_json, read_lines
 from robustcl.errors import DataError
-from robustcl.evaluate.observer import Reading
 from robustcl.report.load import load_results
 from robustcl.study import measures, transfer
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
+from robustcl.study.reading import Reading
 from robustcl.train.encoders import ONLINE
 
 
@@ -71,7 +71,7 @@ def _number(
     judged = evaluation(run.composition, column.protocol, column.route, "")
     if isinstance(column, Transferred):
         return transfer.measure(column, judged, run, folder, runs)
-    return measures.measure(column, judged, folder, beside)
+    return measures.measure(column, judged, run.composition, folder, beside)
 
 
 def epochs(run: Planned, folder: Path, name: str | None, metric: str) -> Curve:

@@ -7,12 +7,19 @@ its keys. No key of a study calls code, and nothing here trains.
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from robustcl.measures.catalogue import OF_FEATURES, OF_PREDICTIONS
 from robustcl.recipe import PluginTable, Section, Targets, ThreatTable, Use, override
 from robustcl.study.drawings import Figure
+
+if TYPE_CHECKING:
+    OfPredictions = str
+    OfFeatures = str
+else:
+    OfPredictions, OfFeatures = Literal[OF_PREDICTIONS], Literal[OF_FEATURES]
 
 Place = Literal["data", "other"]
 """Of which data set something is: the runs' own, or the study's ``other``."""
@@ -124,24 +131,21 @@ class Perturbed(Moved):
 
     value: ``accuracy`` on what was moved; ``relative-drop``, the share of the clean accuracy that is lost; ``fooled``,
     the share of the correctly classified images that are not any more; ``drop``, by how much the probability of the
-    true class falls on average on these images.
+    true class falls on average on these images. Those of ``robustcl.measures.catalogue``.
     """
 
     use: Literal["perturbed"]
-    value: Literal["accuracy", "relative-drop", "fooled", "drop"]
+    value: OfPredictions
 
 
 class Representation(Moved):
     """A measure of the features h of moved test images, or of clean ones where nothing moves them.
 
-    value: a function of ``robustcl.measures`` by what it says, see ``robustcl.study.representation``.
+    value: a number of ``robustcl.measures.catalogue``, by its name in a study.
     """
 
     use: Literal["representation"]
-    value: Literal[
-        "relative-divergence", "intra-divergence", "inter-divergence", "feature-divergence", "alignment", "uniformity",
-        "class-ratio", "silhouette", "silhouette-drop", "effective-rank", "entropy", "linear-separability",
-    ]  # fmt: skip
+    value: OfFeatures
     attack: PluginTable = Use(use="none")
 
 

@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from robustcl.analysis.subject import open_model
+from robustcl.analysis.measure.question import ImageQuestion
+from robustcl.analysis.measure.run import sample_of, take
+from robustcl.analysis.subject import PROTOCOL, open_model
 from robustcl.composition.asked import check_attack
 from robustcl.disk import make_folder
 from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
-from robustcl.evaluate.observer import Reading
+from robustcl.evaluate.subject import Subject
 from robustcl.nn import outside
 from robustcl.protocols import Need
 from robustcl.recipe import ThreatTable, Use, override
-from robustcl.rng import Rng
 from robustcl.study import measures
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
-from robustcl.study.finished import Judged
 from robustcl.study.grammar import AnyColumn, Perturbed, Study
+from robustcl.study.reading import Reading
 from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 
@@ -47,8 +46,8 @@ class ModelBench:
     ball: Ball
     engine: Engine
 
-    def opened(self, model: ModelSource, seed: int, say: outside.Say = lambda sentence: None) -> tuple[Judged, str]:
-        """Return a model ready to be measured, and what tells it from others; ``say`` hears how images go in.
+    def opened(self, model: ModelSource, seed: int, say: outside.Say = lambda sentence: None) -> Subject:
+        """Return a model on its test images; ``say`` hears how images go in.
 
         Raises:
             UsageError: a model or data set that is not there, or outputs that are no logits.
@@ -56,15 +55,7 @@ class ModelBench:
             WeightsError: weights that are not safetensors, or of another model.
         """
         found = open_model(model.spec, model.weights, self.dataset, self.engine, say=say)
-        subject = found.subject(self.ball, seed, block=_BLOCK)
-        test = subject.test
-        judged = Judged(
-            classifier=subject.classifier, ball=self.ball, engine=self.engine, test=test, block=_BLOCK,
-            outputs=subject.outputs,
-            index=torch.arange(min(test.samples, self.samples or test.samples), device=test.device),
-            rng=Rng(seed, "study", "model"),
-        )  # fmt: skip
-        return judged, subject.model
+        return found.subject(self.ball, seed, samples=self.samples, block=_BLOCK)
 
 
 def parse_models(models: Sequence[str], weights: Sequence[str]) -> dict[str, ModelSource]:
@@ -127,7 +118,7 @@ def preflight(
     found = {}
     for row, model in models.items():
         try:
-            found[row] = bench.opened(model, 0, say)[1]
+            found[row] = bench.opened(model, 0, say).model
         except RobustclError as error:
             raise type(error)(f"row {row!r}: {error}") from error.__cause__
     return found
@@ -138,12 +129,21 @@ def measure(
 ) -> list[Reading | None]:
     """Return the columns' numbers of a model; what ``folder`` holds already is not measured again."""
     make_folder(folder)
-    asked = {"model": digest, "data": bench.dataset.model_dump(), "samples": bench.samples, "seed": seed}
-    opened = functools.cache(lambda: bench.opened(model, seed)[0])
+    whose = {"protocol": PROTOCOL, "route": "", "seed": seed, "weights": digest, "data": bench.dataset.model_dump()}
+    opened = functools.cache(lambda: bench.opened(model, seed))
+
+    def answered(question: ImageQuestion, names: Sequence[str]) -> measures.Entry:
+        subject = opened()
+        index = question.index(subject.test, seed)
+        return take(folder, question.table(whose), names, sample_of(subject, question, subject.test, index), digest)
+
     readings = []
     for column in columns:
         assert isinstance(column, Perturbed), "checked before"
-        readings.append(measures.answer(column, folder, asked, opened, columns))
+        question = measures.image_question(column, bench.ball, bench.samples)
+        readings.append(
+            measures.ask(column, question, columns, folder, whose, None, functools.partial(answered, question))
+        )
     return readings
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,61 +10,47 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
+from numpy.typing import NDArray
 
-from robustcl import measures
-from robustcl.evaluate.classifier import LOGITS
+from robustcl.analysis.measure import kept
+from robustcl.analysis.measure.question import ImageQuestion, of_run
+from robustcl.data.promises import class_names
+from robustcl.recipe import Use
 from robustcl.report.canvas import PALETTE, draw
-from robustcl.study import finished
+from robustcl.study import measures
 from robustcl.study.drawings import Landscape, Map
-from robustcl.study.finished import Finished
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation
 
 _LEVELS = 14
 
+Arrays = Mapping[str, NDArray[Any]]
+
 
 def draw_pictures(name: str, figure: Landscape | Map, runs: Sequence[tuple[Planned, Path]]) -> Markup:
     """Draw a panel for each run, by the classifier of its first protocol and route; measured once and then kept."""
     found = [(run.label, _measured(figure, run, folder)) for run, folder in runs]
-    return _landscapes(name, found) if isinstance(figure, Landscape) else _maps(name, found)
+    if isinstance(figure, Landscape):
+        return _landscapes(name, found, figure.times)
+    return _maps(name, found, class_names(runs[0][0].composition.dataset.plugin))
 
 
-def _measured(figure: Landscape | Map, run: Planned, folder: Path) -> dict[str, Any]:
-    plan, route = evaluation(run.composition, None, None, "")
-    question = {**figure.model_dump(exclude={"caption"}), "protocol": plan.table.use, "route": route}
-    found = finished.read_known(folder, question)
-    if found:
-        return found
-    opened = finished.open_finished(folder, plan, route)
-    answer = _landscape(figure, opened) if isinstance(figure, Landscape) else _map(figure, opened)
-    return finished.keep(folder, question, answer)
+def _measured(figure: Landscape | Map, run: Planned, folder: Path) -> Arrays:
+    """Return the arrays of a figure: the loss along the gradient by row, along random signs by column; or places."""
+    judged = evaluation(run.composition, None, None, "")
+    name, options = "t-sne", {"images": figure.images}
+    if isinstance(figure, Landscape):
+        name, options = "input-landscape", figure.model_dump(include={"images", "points", "times"})
+    first = min(figure.images, judged[0].table.samples or figure.images)
+    question = ImageQuestion(attack=Use(use="none"), ball=run.composition.ball, first=first, options={name: options})
+    composition = run.composition
+    entry = kept.find(folder, question.table(of_run(folder, composition, *judged), composition.parts.owners))
+    found = kept.find_arrays(folder, entry, name) if entry is not None else {}
+    return found or kept.find_arrays(folder, measures.measured(folder, composition, judged, question, [name]), name)
 
 
-def _landscape(figure: Landscape, run: Finished) -> dict[str, Any]:
-    """Return ``axis`` in radii of the threat, and ``loss``: along the gradient by row, along random signs by column."""
-    index = run.index[: figure.images]
-
-    def classify(x: Tensor) -> Tensor:
-        return run.classifier.embed(x, LOGITS).logits.float()
-
-    with run.classifier.attacked():
-        found = measures.input_landscape(
-            classify, run.test.fetch(index), run.test.labels[index], run.rng.child("landscape").for_rows(index),
-            radius=float(run.ball.eps) * figure.times, points=figure.points, block=run.block,
-        )  # fmt: skip
-    axis = found.axis / float(run.ball.eps)
-    return {"axis": axis.tolist(), "loss": found.mean.tolist(), "n": len(index)}
-
-
-def _map(figure: Map, run: Finished) -> dict[str, Any]:
-    index = run.index[: figure.images]
-    places = measures.t_sne(run.classifier.features(run.test.fetch(index)))
-    return {"places": places.tolist(), "label": run.test.labels[index].tolist(), "classes": list(run.splits.classes)}
-
-
-def _landscapes(name: str, found: Sequence[tuple[str, dict[str, Any]]]) -> Markup:
-    """Draw contours on one scale of colour, so that levels can be compared across panels."""
+def _landscapes(name: str, found: Sequence[tuple[str, Arrays]], times: float) -> Markup:
+    """Draw contours on one scale of colour, so that levels can be compared across panels; axes are in radii."""
     low = min(np.min(one["loss"]) for _, one in found)
     high = max(np.max(one["loss"]) for _, one in found)
     levels = MaxNLocator(_LEVELS).tick_values(low, max(high, low + 1e-6))
@@ -72,7 +58,8 @@ def _landscapes(name: str, found: Sequence[tuple[str, dict[str, Any]]]) -> Marku
     def paint(canvas: Canvas) -> None:
         axes = canvas.subplots(1, len(found), squeeze=False, sharey=True)[0]
         for ax, (label, one) in zip(axes, found, strict=True):
-            surface = ax.contourf(one["axis"], one["axis"], np.transpose(one["loss"]), levels=levels, cmap="viridis")
+            axis = times * one["axis"] / one["axis"][-1]
+            surface = ax.contourf(axis, axis, np.transpose(one["loss"]), levels=levels, cmap="viridis")
             ax.plot([0.0], [0.0], color="white", marker="+", markersize=8)
             ax.set_title(label, fontsize=9.5)
             ax.set_xlabel("along the gradient's sign, eps")
@@ -86,23 +73,23 @@ def _landscapes(name: str, found: Sequence[tuple[str, dict[str, Any]]]) -> Marku
     return draw(name, f"Mean loss around test images. {said}", (3.0 * len(found) + 1.0, 3.4), paint)
 
 
-def _middle(loss: list[list[float]]) -> float:
-    return loss[len(loss) // 2][len(loss) // 2]
+def _middle(loss: NDArray[Any]) -> float:
+    return float(loss[len(loss) // 2][len(loss) // 2])
 
 
-def _maps(name: str, found: Sequence[tuple[str, dict[str, Any]]]) -> Markup:
+def _maps(name: str, found: Sequence[tuple[str, Arrays]], classes: Sequence[str]) -> Markup:
     def paint(canvas: Canvas) -> None:
         axes = canvas.subplots(1, len(found), squeeze=False)[0]
         for ax, (label, one) in zip(axes, found, strict=True):
-            places, labels = np.array(one["places"]), np.array(one["label"])
-            for number, title in enumerate(one["classes"]):
+            places, labels = one["clean"], one["label"]
+            for number, title in enumerate(classes):
                 mine = places[labels == number]
                 ax.plot(mine[:, 0], mine[:, 1], color=PALETTE[number % len(PALETTE)], linestyle="none",
                         marker="os^DvP"[number // len(PALETTE) % 6], markersize=3, label=title)  # fmt: skip
             ax.set_title(label, fontsize=9.5)
             ax.set_xticks([])
             ax.set_yticks([])
-        if len(found[0][1]["classes"]) <= 2 * len(PALETTE):
+        if len(classes) <= 2 * len(PALETTE):
             handles, titles = axes[0].get_legend_handles_labels()
             canvas.legend(handles, titles, loc="outside lower left", frameon=False, ncols=10, fontsize=8)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl.evaluate.observer import Reading
+from robustcl.measures.catalogue import VALUES
 from robustcl.recipe import Use
 from robustcl.report.tables import MISSING
 from robustcl.study.grammar import (
@@ -21,6 +21,7 @@ from robustcl.study.grammar import (
     Transferred,
 )
 from robustcl.study.grid import Spot
+from robustcl.study.reading import Reading
 from robustcl.terminal.markdown import render_table
 
 
@@ -127,9 +128,9 @@ def _cell(column: AnyColumn, readings: Sequence[Reading | None], paper: float | 
 
 
 def _is_share(column: AnyColumn) -> bool:
-    if isinstance(column, Representation):
-        return column.value == "linear-separability"
-    return isinstance(column, Accuracy | Corrupted | Perturbed | Transferred)
+    if isinstance(column, Perturbed | Representation):
+        return VALUES[column.value][1].share
+    return isinstance(column, Accuracy | Corrupted | Transferred)
 
 
 def markdown(lines: Sequence[StudyLine], data: str, corner: str = "") -> str:

@@ -11,15 +11,18 @@ from pathlib import Path
 import torch
 
 from robustcl import report, robustbench
+from robustcl.analysis.measure import kept
 from robustcl.composition import complete, contents, folder, store
 from robustcl.disk import read_bytes
 from robustcl.errors import WeightsError
+from robustcl.measures.catalogue import VALUES
 from robustcl.nn.files import check_whole
 from robustcl.report import blackbox, threats
 from robustcl.report.measured import read_measured
-from robustcl.study import api, columns, finished
+from robustcl.study import api, columns
 from robustcl.study import run as running
 from robustcl.study.grid import Setting
+from robustcl.study.reading import read_value
 from robustcl.train import checkpoint
 
 Reader = Callable[[Path, Path], object]
@@ -79,8 +82,8 @@ def figures(run: Path, file: Path) -> object:
 
 
 def words(run: Path, file: Path) -> object:
-    """Read what a study has measured of a run."""
-    return finished.read_known(run, {"what": "alignment"})
+    """Read what a study has measured of a run, as its table does."""
+    return [read_value(entry, value) for entry in kept._entries(run / kept.FILE) for value in VALUES]
 
 
 def cells(run: Path, file: Path) -> object:
@@ -109,8 +112,8 @@ READERS: Mapping[Reader, tuple[str, int]] = {
     data: (r"^data\.json$", 1),
     parts: (r"^artifacts|^metrics|^recipe\.lock", 4),
     beside: (r"^transfers/|^threat-", 4),
-    figures: (r"^representation|^artifacts/measures", 1),
-    words: (r"^measures\.json$", 1),
+    figures: (r"^representation|^measures\.json$|^artifacts/measures", 1),
+    words: (r"^representation", 1),
     cells: (r"^results\.json$|^recipe\.lock|journal\.jsonl$", 1),
     curve: (r"^metrics", 2),
 }

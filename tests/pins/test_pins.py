@@ -103,7 +103,7 @@ def test_the_same_audits(anew: Path) -> None:
         assert stated(anew / path) == stated(STORED / path)
 
 
-@pytest.mark.parametrize("path", ["run/representation.json", "study/runs/near-seed0/measures.json"])
+@pytest.mark.parametrize("path", ["run/representation.json", "study/runs/near-seed0/representation.json"])
 def test_the_same_measures(anew: Path, path: str) -> None:
     here, there = (dict(floats(stated(place / path))) for place in (anew, STORED))
     assert here.keys() == there.keys()

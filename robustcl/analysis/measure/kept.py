@@ -1,7 +1,7 @@
-"""``representation.json`` of a run: what was measured of its representation, and the arrays behind its figures.
+"""``representation.json`` of a run or a model: each question that was measured, and the arrays behind its figures.
 
-One entry for each protocol, route and split. An entry's arrays lie in a file that is named by its content and written
-first, so that a reader finds the old answers or the new ones, whole.
+An entry's arrays lie in a file that is named by its content and written first, so that a reader finds the old answers
+or the new ones, whole.
 """
 
 from __future__ import annotations
@@ -24,19 +24,40 @@ from robustcl.errors import DataError
 
 FILE, SCHEMA = "representation.json", 1
 
+_FOUND = ("samples", "model")
+"""What a kept question also tells, which is only known once its classifier is opened."""
+_TABLES = ("question", "values", "settings", "refused")
+
+
+def find(folder: Path, question: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the entry of a question, ``None`` where it was never asked."""
+    return next((entry for entry in _entries(folder / FILE) if _asked(entry) == question), None)
+
+
+def find_arrays(folder: Path, entry: Mapping[str, Any], name: str) -> dict[str, NDArray[Any]]:
+    """Return a measure's arrays, none where they are missing or damaged."""
+    try:
+        arrays = read_arrays(folder / str(entry["arrays"])) if entry.get("arrays") else {}
+    except (DataError, KeyError):
+        return {}
+    return {key.partition("/")[2]: value for key, value in arrays.items() if key.partition("/")[0] == name}
+
 
 def keep(
-    folder: Path, question: Mapping[str, Any], found: Mapping[str, Measures], refused: Mapping[str, str]
+    folder: Path,
+    question: Mapping[str, Any],
+    known: Mapping[str, Any],
+    found: Mapping[str, Measures],
+    refused: Mapping[str, str],
 ) -> dict[str, Any]:
     """Add what was found, and why some measures gave nothing, and return the question's entry.
 
-    Answers to the same question stay beside the new ones; those of another one on the same protocol, route and split
-    are replaced.
+    Other answers to the question stay beside the new ones, and other questions beside it, as long as they are of the
+    same weights: ``known`` says of how many images the answer is, and of which model.
     """
-    question = json.loads(json.dumps(question))  # as it will be read again
     entries = _entries(folder / FILE)
-    place = _place(question)
-    old = next((entry for entry in entries if entry["question"] == question), None)
+    whole = {**question, **known}
+    old = next((entry for entry in entries if entry["question"] == whole), None)
     values, settings, reasons, arrays = _old(folder, old)
     for name in (*found, *refused):
         for table in (values, settings, reasons):
@@ -47,17 +68,23 @@ def keep(
     reasons |= refused
     arrays |= {f"{name}/{key}": value for name, each in found.items() for key, value in each.arrays.items()}
     entry = {
-        "question": question, "values": values, "settings": settings, "refused": reasons,
+        "question": whole, "values": values, "settings": settings, "refused": reasons,
         "arrays": _store(folder, arrays) if arrays else None,
     }  # fmt: skip
-    kept = [other for other in entries if _place(other["question"]) != place]
+    kept = [other for other in entries if _asked(other) != question and not _outdated(other["question"], whole)]
     write_atomically(folder / FILE, json.dumps({"schema": SCHEMA, "entries": [*kept, entry]}, indent=1))
     _tidy(folder, [*kept, entry])
     return entry
 
 
-def _place(question: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(question.get(key) for key in ("protocol", "route", "split"))
+def _asked(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry["question"].items() if key not in _FOUND}
+
+
+def _outdated(question: Mapping[str, Any], by: Mapping[str, Any]) -> bool:
+    """Say whether an answer is of other weights on the same place, or was taken by an earlier version there."""
+    same = all(question.get(key) == by.get(key) for key in ("protocol", "route", "split"))
+    return same and ("sample" not in question or any(question.get(key) != by.get(key) for key in ("model", "weights")))
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -65,9 +92,22 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     try:
         found = read_json(path)
         entries = found["entries"] if found["schema"] == SCHEMA else []
-        return [entry for entry in entries if isinstance(entry["question"], dict)]
+        return [entry for entry in entries if _is_sound(entry)]
     except (DataError, KeyError, TypeError):
         return []
+
+
+def _is_sound(entry: Mapping[str, Any]) -> bool:
+    """Say whether an entry is as one was written: tables of tables, and numbers where numbers belong."""
+    if not all(isinstance(entry[key], dict) for key in _TABLES):
+        return False
+    tables = [*entry["values"].values(), *entry["settings"].values()]
+    if not all(isinstance(table, dict) for table in tables):
+        return False
+    pairs = [number for table in entry["values"].values() for number in table.values()]
+    numbers = [one for pair in pairs for one in (pair.values() if isinstance(pair, dict) else [pair])]
+    counts = [entry["question"]["samples"], *(table.get("judged", 0) for table in entry["settings"].values())]
+    return all(isinstance(one, int | float | None) for one in numbers) and all(type(one) is int for one in counts)
 
 
 def _old(
@@ -77,9 +117,7 @@ def _old(
     if entry is None:
         return {}, {}, {}, {}
     try:
-        arrays: dict[str, NDArray[Any]] = {}
-        if entry["arrays"] is not None:
-            arrays = read_arrays(folder / entry["arrays"])
+        arrays = {} if entry["arrays"] is None else read_arrays(folder / entry["arrays"])
         return dict(entry["values"]), dict(entry["settings"]), dict(entry["refused"]), arrays
     except (DataError, KeyError, TypeError, ValueError):
         return {}, {}, {}, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustcl import measures
-from robustcl.analysis.measure.opened import MeasuredSubject
-from robustcl.analysis.measure.views import SampleViews, training
+from robustcl.analysis.measure.sample import Sample
 
 _NEIGHBOURS = 10
+_MAPPED = 500
+"""Images of a t-SNE map, at most, where nobody says how many."""
 
 Value = float | dict[str, float]
 """A number, or those of the clean and of the attacked images."""
@@ -37,100 +39,110 @@ def array(value: Tensor) -> NDArray[Any]:
     return found
 
 
-def divergence(subject: MeasuredSubject, views: SampleViews) -> Measures:
+def divergence(of: Sample) -> Measures:
     """R-DIV and its parts, with each anchor's."""
-    found = measures.relative_divergence(views.clean, views.after, views.label)
-    moved = float(measures.feature_divergence(views.clean, views.after).mean())
+    clean, after = of.features
+    found = measures.relative_divergence(clean, after, of.label)
+    moved = float(measures.feature_divergence(clean, after).mean())
     return Measures(
         {"relative": found.relative, "intra": found.intra, "inter": found.inter, "moved": moved},
         {"intra_each": array(found.intra_each), "inter_each": array(found.inter_each)},
     )
 
 
-def class_distances(subject: MeasuredSubject, views: SampleViews) -> Measures:
+def class_distances(of: Sample) -> Measures:
     """The ratio of distances between and within classes, and the tables of classes."""
-    clean = measures.class_distances(views.clean, views.label)
-    after = measures.class_distances(views.after, views.label)
+    clean, after = (measures.class_distances(h, of.label) for h in of.features)
     return Measures(
         {"ratio": _pair(clean.ratio, after.ratio)},
         {"clean": array(clean.table), "attacked": array(after.table), "classes": array(clean.classes)},
     )
 
 
-def alignment(subject: MeasuredSubject, views: SampleViews) -> Measures:
+def alignment(of: Sample) -> Measures:
     """Alignment of clean and attacked features as positive pairs."""
-    return Measures({"pairs": measures.alignment(views.clean, views.after)})
+    return Measures({"pairs": measures.alignment(*of.features)})
 
 
-def uniformity(subject: MeasuredSubject, views: SampleViews) -> Measures:
+def uniformity(of: Sample) -> Measures:
     """Uniformity of clean and of attacked features."""
-    return Measures({"features": _pair(measures.uniformity(views.clean), measures.uniformity(views.after))})
+    return Measures({"features": _pair(*map(measures.uniformity, of.features))})
 
 
-def silhouette(subject: MeasuredSubject, views: SampleViews) -> Measures:
+def silhouette(of: Sample) -> Measures:
     """Silhouettes of the classes."""
-    found = measures.silhouettes(views.clean, views.after, views.label)
-    return Measures({"classes": _pair(found.clean, found.adversarial)})
+    found = measures.silhouettes(*of.features, of.label)
+    return Measures({"classes": _pair(found.clean, found.adversarial), "drop": found.drop})
 
 
-def separability(subject: MeasuredSubject, views: SampleViews) -> Measures:
-    """A linear classifier of clean training features, judged on the sample's."""
-    train, label = training(subject, subject.rng.child("separability"))
-    found = measures.linear_separability(train, label, views.clean, views.label)
+def separability(of: Sample) -> Measures:
+    """A linear classifier of the clean training features, judged on the sample's."""
+    train, label = _training(of)
+    clean, after = of.features
+    found = measures.linear_separability(train, label, clean, of.label)
     return Measures(
-        {"accuracy": _pair(found.test, found.accuracy(views.after, views.label))},
+        {"accuracy": _pair(found.test, found.accuracy(after, of.label))},
         settings={"training": len(train), "converged": found.converged},
     )
 
 
-def rank(subject: MeasuredSubject, views: SampleViews) -> Measures:
+def rank(of: Sample) -> Measures:
     """Effective rank and deviation of the features."""
     return Measures({
-        "effective": _pair(measures.effective_rank(views.clean), measures.effective_rank(views.after)),
-        "deviation": _pair(measures.feature_deviation(views.clean), measures.feature_deviation(views.after)),
+        "effective": _pair(*map(measures.effective_rank, of.features)),
+        "deviation": _pair(*map(measures.feature_deviation, of.features)),
     })  # fmt: skip
 
 
-def relative_drop(subject: MeasuredSubject, views: SampleViews) -> Measures:
-    """What the attack takes of the accuracy, and of the true class's probability.
-
-    Accuracy counts an image as wrong from its first error on, as evaluation does; fooled and probability look at
-    where the whole attack ends.
-    """
-    clean, kept = float(views.right.double().mean()), float(views.kept.double().mean())
-    lost = measures.class_probability_drop(views.logits, views.logits_after, views.label)
-    return Measures({
-        "accuracy": _pair(clean, kept),
-        "relative": measures.relative_drop(clean, kept),
-        "fooled": lost.fooled,
-        "probability": lost.drop,
-    })  # fmt: skip
+def relative_drop(of: Sample) -> Measures:
+    """What the attack takes of the accuracy: an image counts as wrong from its first error on, as in evaluation."""
+    right, kept = of.kept
+    relative = measures.relative_drop(int(right.sum()), int(kept.sum())) if bool(right.any()) else math.nan
+    accuracy = _pair(float(right.double().mean()), float(kept.double().mean()))
+    return Measures({"accuracy": accuracy, "relative": relative})
 
 
-def entropy(subject: MeasuredSubject, views: SampleViews) -> Measures:
+def fooled(of: Sample) -> Measures:
+    """Who is fooled where the whole attack ends, and what it takes of the true class's probability."""
+    lost = measures.class_probability_drop(*of.logits, of.label)
+    return Measures({"fooled": lost.fooled, "probability": lost.drop}, settings={"judged": lost.judged})
+
+
+def entropy(of: Sample) -> Measures:
     """Doubt of the predictions, and mixture of classes among neighbours."""
-    count = min(_NEIGHBOURS, len(views.label) - 1)
-    predicted = [float(measures.prediction_entropy(x).mean()) for x in (views.logits, views.logits_after)]
-    around = [
-        float(measures.neighbour_entropy(h, views.label, neighbours=count).mean()) for h in (views.clean, views.after)
-    ]
+    count = min(_NEIGHBOURS, len(of.label) - 1)
+    predicted = (float(measures.prediction_entropy(x).mean()) for x in of.logits)
+    around = (float(measures.neighbour_entropy(h, of.label, neighbours=count).mean()) for h in of.features)
     return Measures({"prediction": _pair(*predicted), "neighbours": _pair(*around)}, settings={"neighbours": count})
 
 
-def embedding(subject: MeasuredSubject, views: SampleViews) -> Measures:
-    """Clean and attacked features in one t-SNE map, each point with the entropy of its prediction."""
-    points = array(measures.t_sne(torch.cat([views.clean, views.after])))
-    half = len(views.label)
+def embedding(of: Sample, images: int = _MAPPED) -> Measures:
+    """The first features, clean and attacked, in one t-SNE map, each point with the entropy of its prediction.
+
+    Where nothing is moved the map is of the clean ones alone.
+    """
+    clean, after = (h[:images] for h in of.features)
+    points = array(measures.t_sne(clean if torch.equal(clean, after) else torch.cat([clean, after])))
+    before, beside = (array(measures.prediction_entropy(x[:images])) for x in of.logits)
     return Measures(
         arrays={
-            "clean": points[:half],
-            "attacked": points[half:],
-            "clean_entropy": array(measures.prediction_entropy(views.logits)),
-            "attacked_entropy": array(measures.prediction_entropy(views.logits_after)),
-            "label": array(views.label),
+            "clean": points[: len(clean)],
+            "attacked": points[-len(clean) :],
+            "clean_entropy": before,
+            "attacked_entropy": beside,
+            "label": array(of.label[:images]),
         },
-        settings={"most": float(np.log(views.logits.shape[1]))},
+        settings={"most": float(np.log(of.logits[0].shape[1]))},
     )
+
+
+@torch.no_grad()
+def _training(of: Sample) -> tuple[Tensor, Tensor]:
+    """Return features (m, F) and labels (m,) of all labelled training images."""
+    assert of.train is not None, "a model from outside has no training images: what it can be asked is checked before"
+    index = (of.train.labels >= 0).nonzero()[:, 0]
+    batches = of.train.batches(torch.split(index.cpu(), of.block))
+    return torch.cat([of.embed(x, "h") for _, x in batches]), of.train.labels[index]
 
 
 def _pair(clean: float, attacked: float) -> dict[str, float]:

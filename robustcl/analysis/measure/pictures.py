@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from robustcl import measures
 from robustcl.analysis.measure.numbers import Measures, array
-from robustcl.analysis.measure.opened import MeasuredSubject
-from robustcl.analysis.measure.views import SampleViews
+from robustcl.analysis.measure.sample import SHOWN, Sample
 from robustcl.threat import Ball
 
 _GRID, _GRID_IMAGES = 21, 25
-_CURVE, _CURVE_IMAGES, _CURVE_RADIUS = 31, 200, 0.5
+_CURVE, _CURVE_RADIUS = 31, 0.5
 _STEPS, _INVERTED = 200, 8
 _STEP_SIZE = 0.0125
 """Length of an inversion's step in L2 for an input of one value; it grows with the root of their number."""
 
 
-def input_landscape(subject: MeasuredSubject, views: SampleViews) -> Measures:
-    """The mean loss on the plane of the gradient's sign and random signs, a threat's radius to each side.
+def input_landscape(of: Sample, images: int = _GRID_IMAGES, points: int = _GRID, times: float = 1.0) -> Measures:
+    """The mean loss on the plane of the gradient's sign and random signs, so many radii of the threat to each side.
 
-    The radius is the step along signs whose length in the threat's norm is eps.
+    A radius is the step along signs whose length in the threat's norm is eps.
     """
-    x, label = views.x[:_GRID_IMAGES], views.label[:_GRID_IMAGES]
-    radius = _step_along_signs(subject.judge.ball, x)
-    with subject.judge.classifier.attacked():
+    rows = of.index[:images]
+    x = of.images.fetch(rows)
+    radius = times * _step_along_signs(of.ball, x)
+    with of.classifier.attacked():
         found = measures.input_landscape(
-            subject.logits, x, label, subject.rng.child("input-landscape").for_rows(views.index[:_GRID_IMAGES]),
-            radius=radius, points=_GRID,
+            partial(of.embed, layer="logits"), x, of.label[:images], of.draws.child("input-landscape").for_rows(rows),
+            radius=radius, points=points,
         )  # fmt: skip
-    mean, middle = found.mean, _GRID // 2
+    mean, middle = found.mean, points // 2
     numbers = {
         "centre": float(mean[middle, middle]),
         "gradient": float(mean[-1, middle]),
@@ -40,16 +42,17 @@ def input_landscape(subject: MeasuredSubject, views: SampleViews) -> Measures:
     return Measures(numbers, {"axis": array(found.axis), "loss": array(mean)}, {"images": len(x), "radius": radius})
 
 
-def weight_landscape(subject: MeasuredSubject, views: SampleViews) -> Measures:
+def weight_landscape(of: Sample) -> Measures:
     """The loss of clean images, and of their fixed attacked versions, along one filter-normalised direction."""
-    label, rng = views.label[:_CURVE_IMAGES], subject.rng.child("weight-landscape")
+    rows = of.index[:SHOWN]
+    label, rng = of.label[:SHOWN], of.draws.child("weight-landscape")
     curves = {}
-    for name, x in (("clean", views.x[:_CURVE_IMAGES]), ("attacked", views.moved[:_CURVE_IMAGES])):
+    for name, x in (("clean", of.images.fetch(rows)), ("attacked", of.moved)):
 
         def loss(module: torch.nn.Module, x: Tensor = x) -> Tensor:
-            return F.cross_entropy(torch.cat([subject.logits(part) for part in torch.split(x, subject.block)]), label)
+            return F.cross_entropy(torch.cat([of.embed(part, "logits") for part in torch.split(x, of.block)]), label)
 
-        found = measures.weight_landscape(subject.encoder, loss, rng, radius=_CURVE_RADIUS, points=_CURVE)
+        found = measures.weight_landscape(of.classifier.module, loss, rng, radius=_CURVE_RADIUS, points=_CURVE)
         axis, curves[name] = found.axis, found.loss
     middle = _CURVE // 2
     return Measures(
@@ -62,21 +65,22 @@ def weight_landscape(subject: MeasuredSubject, views: SampleViews) -> Measures:
     )
 
 
-def inversion(subject: MeasuredSubject, views: SampleViews) -> Measures:
+def inversion(of: Sample) -> Measures:
     """Images found from noise that have the features of some of the sample, one of each class first."""
-    rows = _spread(views.label)
-    x = views.x[rows]
+    places = _spread(of.label)
+    rows, label = of.index[places], of.label[places]
+    x = of.images.fetch(rows)
     step_size = _STEP_SIZE * x[0].numel() ** 0.5
-    with subject.judge.classifier.attacked():
+    with of.classifier.attacked():
         found = measures.feature_inversion(
-            subject.features, x, subject.rng.child("inversion").for_rows(views.index[rows]),
+            partial(of.embed, layer="h"), x, of.draws.child("inversion").for_rows(rows),
             steps=_STEPS, step_size=step_size,
         )  # fmt: skip
     return Measures(
         {"start": float(found.start.mean()), "reached": float(found.value.mean())},
         {
-            "image": array(x), "inverted": array(found.images), "label": array(views.label[rows]),
-            "index": array(views.index[rows]), "start": array(found.start), "reached": array(found.value),
+            "image": array(x), "inverted": array(found.images), "label": array(label),
+            "index": array(rows), "start": array(found.start), "reached": array(found.value),
         },
         {"steps": _STEPS, "step_size": step_size},
     )  # fmt: skip
