@@ -99,9 +99,13 @@ def robustcl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return typed
 
 
-def entry(folder: Path, place: int = 0) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / kept.FILE).read_text(encoding="utf-8"))["entries"][place]
+def entries_of(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / kept.FILE).read_text(encoding="utf-8"))["entries"]
     return found
+
+
+def entry(folder: Path, place: int = 0) -> dict[str, Any]:
+    return entries_of(folder)[place]
 
 
 def arrays(folder: Path) -> dict[str, NDArray[Any]]:
@@ -255,8 +259,7 @@ class TestKept:
 
     def test_places_stand_beside_each_other_and_other_weights_are_put_away(self, tmp_path: Path) -> None:
         def told() -> list[str]:
-            entries = json.loads((tmp_path / kept.FILE).read_text())["entries"]
-            return [str(each["question"].get("name", "earlier")) for each in entries]
+            return [str(each["question"].get("name", "earlier")) for each in entries_of(tmp_path)]
 
         place = {"protocol": "slf", "route": "clean", "split": "test"}
         earlier = {"question": place | KNOWN, "values": {}, "settings": {}, "refused": {}, "arrays": None}
@@ -264,13 +267,18 @@ class TestKept:
         there = place | {"split": "validation", "sample": "all", "name": "there"}
         kept.keep(tmp_path, there, KNOWN, {}, {"rank": "why"})
         assert told() == ["earlier", "there"]
-        asked = place | {"sample": "all", "weights": "w"}
+        asked = place | {"sample": "all", "weights": {"folder": "stages/b", "sha256": "1"}}
+        earlier["question"]["weights"] = {"folder": "stages/b", "sha256": "0"}
+        (tmp_path / kept.FILE).write_text(json.dumps({"schema": 1, "entries": [earlier, *entries_of(tmp_path)[1:]]}))
         kept.keep(tmp_path, asked | {"name": "one"}, KNOWN, {"rank": Measures({"effective": 1.0})}, {})
         assert told() == ["there", "one"]
         kept.keep(tmp_path, asked | {"name": "two"}, KNOWN, {}, {"rank": "why"})
         assert told() == ["there", "one", "two"]
         kept.keep(tmp_path, asked | {"name": "new"}, KNOWN | {"model": "other"}, {}, {"rank": "why"})
         assert told() == ["there", "new"]
+        other = asked | {"weights": {"folder": "stages/a", "sha256": "2"}, "name": "another stage"}
+        kept.keep(tmp_path, other, KNOWN, {}, {"rank": "why"})
+        assert told() == ["there", "new", "another stage"]
         assert kept.find(tmp_path, asked | {"name": "one"}) is None
         assert (kept.find(tmp_path, asked | {"name": "new"}) or {})["refused"] == {"rank": "why"}
 

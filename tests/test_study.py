@@ -508,7 +508,7 @@ def test_fooled_and_drop_by_hand(block: int, given: list[tuple[int, bool]], tmp_
     # Right before: images 0 and 1 (class 0) and 3 (class 1). Moved by 0.35: 0.45, 0.55, 0.65, 1.25.
     # After: image 0 stays right, image 1 is fooled, image 2 was wrong before, image 3 stays right.
     # The true class's probability falls by 0.35, 0.35 and -0.1 on the three, as it is 1 at most: 0.2 on average.
-    entry = take(tmp_path, {}, ["fooled"], pixels.sample(block=block), "m")
+    entry = take(tmp_path, {}, ["fooled"], pixels.sample(block=block))
     assert read_value(entry, "fooled") == share(1, 3)
     assert read_value(entry, "drop") == Reading(pytest.approx(0.2, abs=1e-5), n=3)
 
@@ -521,7 +521,7 @@ def test_a_classifier_that_is_always_wrong_has_nobody_to_fool(given: list[tuple[
         def embed(self, x: Tensor, layers: frozenset[str]) -> Embedding:
             return Embedding(logits=torch.tensor([[0.0, 0.0, 1.0]]).expand(len(x), 3), h=x)
 
-    entry = take(tmp_path, {}, ["fooled", "relative-drop"], pixels.sample(Wrong()), "m")
+    entry = take(tmp_path, {}, ["fooled", "relative-drop"], pixels.sample(Wrong()))
     assert read_value(entry, "accuracy") == share(0, 4)
     for value in ("relative-drop", "fooled", "drop"):
         assert is_answered(entry, value)

@@ -8,6 +8,7 @@ import shutil
 import typing
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,7 +173,7 @@ def test_a_scatter_pairs_equal_values_of_two_sweeps() -> None:
 class Seen:
     """A sample whose features and logits are given; the training images have the same clean features."""
 
-    block, index = 9, torch.arange(4)
+    block, index, subject = 9, torch.arange(4), SimpleNamespace(model="m")
 
     def __init__(self, clean: Tensor, moved: Tensor, logits: Tensor, label: Tensor) -> None:
         self.features, self.logits, self.label = (clean, moved), (logits, logits), label
@@ -190,7 +191,7 @@ class Seen:
 
 def taken(folder: Path, of: Any, *values: str) -> dict[str, Reading | None]:
     """Return values as a study reads them of what the engine keeps."""
-    entry = take(folder, {}, list(dict.fromkeys(VALUES[value][0] for value in values)), of, "m")
+    entry = take(folder, {}, list(dict.fromkeys(VALUES[value][0] for value in values)), of)
     assert all(is_answered(entry, value) for value in values)
     return {value: read_value(entry, value) for value in values}
 

@@ -135,7 +135,7 @@ def measure(
     def answered(question: ImageQuestion, names: Sequence[str]) -> measures.Entry:
         subject = opened()
         index = question.index(subject.test, seed)
-        return take(folder, question.table(whose), names, sample_of(subject, question, subject.test, index), digest)
+        return take(folder, question.table(whose), names, sample_of(subject, question, subject.test, index))
 
     readings = []
     for column in columns:

@@ -82,9 +82,17 @@ def _asked(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _outdated(question: Mapping[str, Any], by: Mapping[str, Any]) -> bool:
-    """Say whether an answer is of other weights on the same place, or was taken by an earlier version there."""
-    same = all(question.get(key) == by.get(key) for key in ("protocol", "route", "split"))
-    return same and ("sample" not in question or any(question.get(key) != by.get(key) for key in ("model", "weights")))
+    """Say whether an answer is of what this classifier was before, or was taken of it by an earlier version."""
+    if _place(question) != _place(by):
+        return False
+    return "sample" not in question or any(question.get(key) != by.get(key) for key in ("model", "weights"))
+
+
+def _place(question: Mapping[str, Any]) -> list[Any]:
+    """Return which classifier of the run an answer is of, whatever has become of its weights."""
+    weights = question.get("weights")
+    stage = weights.get("folder") if isinstance(weights, Mapping) else None
+    return [stage, *(question.get(key) for key in ("protocol", "route", "split"))]
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from robustcl.analysis.measure import kept, numbers, pictures
 from robustcl.analysis.measure.clusters import cluster
 from robustcl.analysis.measure.numbers import Measures
 from robustcl.analysis.measure.question import ImageQuestion, of_run
-from robustcl.analysis.measure.sample import Sample, Told
+from robustcl.analysis.measure.sample import Sample, Told, draws_of
 from robustcl.analysis.subject import open_run
 from robustcl.composition.asked import check_attack
 from robustcl.composition.assembly import assemble
@@ -30,7 +30,6 @@ from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
 from robustcl.evaluate.subject import Subject
 from robustcl.measures.catalogue import choose_measures
-from robustcl.rng import Rng
 from robustcl.train.engine import Engine
 from robustcl.types import ABSENT
 
@@ -133,10 +132,10 @@ def answer(
         found = run.subject(evaluation, route)
         sample = sample_of(found, question, images, index, splits.train, told, plan.parts.owners)
         table = question.table(of_run(folder, plan, evaluation, route), plan.parts.owners)
-        return take(folder, table, names, sample, found.model)
+        return take(folder, table, names, sample)
 
 
-def take(folder: Path, question: Mapping[str, Any], names: Sequence[str], sample: Sample, model: str) -> dict[str, Any]:
+def take(folder: Path, question: Mapping[str, Any], names: Sequence[str], sample: Sample) -> dict[str, Any]:
     """Take measures of a sample, keep them in a folder under the question as it is kept, and return the entry."""
     found: dict[str, Measures] = {}
     refused: dict[str, str] = {}
@@ -146,7 +145,7 @@ def take(folder: Path, question: Mapping[str, Any], names: Sequence[str], sample
         except UsageError as error:  # one image in each class, features that have collapsed, no image right
             refused[name] = str(error)
         sample.told("measure", number, len(names))
-    return kept.keep(folder, question, {"samples": len(sample.index), "model": model}, found, refused)
+    return kept.keep(folder, question, {"samples": len(sample.index), "model": sample.subject.model}, found, refused)
 
 
 def sample_of(
@@ -162,17 +161,13 @@ def sample_of(
 
     ``train``: its training images, where it has some; ``whose``: whose plugins are meant. Only a run has clusters.
     """
-    draws = Rng(subject.seed, "measure", subject.protocol, subject.route)
     part, clusters = question.part(Parts(whose)), ABSENT
     if question.targets is not None:
         assert isinstance(subject, RunSubject), "a model from outside is not asked for clusters: checked before"
-        clusters = cluster(subject, question.targets, images, index, draws)
-    return Sample(
-        classifier=subject.classifier, ball=question.ball, rng=subject.rng, draws=draws,
-        autocast=subject.judge.autocast, images=images, index=index, block=subject.asked.block, attack=part.name,
-        members=scaled.members(part.plugin, subject.outputs, question.ball, question.times), clusters=clusters,
-        train=train, told=told,
-    )  # fmt: skip
+        clusters = cluster(subject, question.targets, images, index, draws_of(subject))
+    members = scaled.members(part.plugin, subject.outputs, question.ball, question.times)
+    return Sample(subject=subject, images=images, index=index, ball=question.ball, attack=part.name, members=members,
+                  clusters=clusters, train=train, told=told)  # fmt: skip
 
 
 def _check(asked: MeasureQuestion) -> None:

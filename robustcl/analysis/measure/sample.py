@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from robustcl.data.subset import Images
 from robustcl.evaluate.classifier import FEATURES, LOGITS, Classifier
 from robustcl.evaluate.judge import Members
+from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.unstopped import Clustered, Unstopped, adversaries
 from robustcl.rng import Rng
 from robustcl.threat import Ball
@@ -29,23 +29,29 @@ Told = Callable[[str, int, int], None]
 class Sample:
     """n images of a split, and an attack on them that is made when a measure first reads what became of them.
 
-    index: (n,) which images, ``block`` of them together. rng: the attack's stream, the evaluation's own; measures draw
-    from ``draws``. clusters: for attacks that read them. train: images to fit a classifier of features to.
+    index: (n,) which images. ball: in which they are moved, by the evaluation's own stream. clusters: for attacks that
+    read them. train: images to fit a classifier of features to, where there are some.
     """
 
-    classifier: Classifier
-    ball: Ball
-    rng: Rng
-    draws: Rng
-    autocast: Callable[[], AbstractContextManager[object]]
+    subject: Subject
     images: Images
     index: Tensor
-    block: int
+    ball: Ball
     attack: str
     members: Members
     clusters: Clustering = ABSENT
     train: Images | None = None
     told: Told = lambda what, done, total: None
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier."""
+        return self.subject.classifier
+
+    @property
+    def block(self) -> int:
+        """How many images are seen together."""
+        return self.subject.asked.block
 
     @cached_property
     def label(self) -> Tensor:
@@ -80,6 +86,11 @@ class Sample:
         right, kept = (torch.cat(column) for column in zip(*parts, strict=True))
         return right, kept
 
+    @property
+    def draws(self) -> Rng:
+        """The stream of what measures draw themselves."""
+        return draws_of(self.subject)
+
     def embed(self, x: Tensor, layer: str) -> Tensor:
         """Return a layer, "h" or "logits", of images x (R, *item), in eval mode; gradients reach x."""
         found: Tensor = getattr(self.classifier.embed(x, frozenset({layer})), layer)
@@ -103,7 +114,7 @@ class Sample:
         }
 
     def _judge(self, kind: type[Clustered]) -> Clustered:
-        judge = kind(self.classifier, self.ball, self.rng, self.autocast)
+        judge = kind(self.classifier, self.ball, self.subject.rng, self.subject.judge.autocast)
         judge.clusters = self.clusters
         return judge
 
@@ -114,3 +125,8 @@ class Sample:
             yield rows, self.images.fetch(rows), self.images.labels[rows]
             done += len(rows)
             self.told("attack", done, len(self.index))
+
+
+def draws_of(subject: Subject) -> Rng:
+    """Return the stream of what measures of a subject draw themselves, clusters included."""
+    return Rng(subject.seed, "measure", subject.protocol, subject.route)
