@@ -15,6 +15,7 @@ import method_pages
 
 from robustcl import options, protocols, registry
 from robustcl.errors import RobustclError
+from robustcl.recipe import adaptation
 
 FOLDER = Path(__file__).parent / "kinds"
 
@@ -91,6 +92,8 @@ def _section(kind: str, name: str) -> str:
         for member in ("views", "terms")
         if isinstance(value := getattr(cls, member, None), tuple)
     ]
+    if kind == "dataset" and (rules := adaptation.say(adaptation.read(cls, name))):
+        parts.append("\n".join(f"    - {_cell(line)}" if line.startswith(" ") else f"- {line}" for line in rules))
     return "\n\n".join([*parts, _table(rows)])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
@@ -98,6 +99,8 @@ class DatasetHooks(PluginHooks):
 
     corrupted: str = ""
     """The folder, beside its own, of corrupted copies of its test split."""
+    adaptation: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """What becomes of recipes that were written for another data set, by its name: ``robustcl.recipe.adaptation``."""
 
 
 class SamplerHooks(PluginHooks):

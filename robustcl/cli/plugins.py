@@ -63,6 +63,8 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
     for member in ("views", "terms"):
         if facts[member]:
             click.echo(f"{member.capitalize()}: {', '.join(facts[member])}")
+    for line in facts["adaptation"]:
+        click.echo(line)
     if not facts["options"]:
         click.echo("Options: none")
         return
@@ -111,6 +113,7 @@ def _only_kind(name: str) -> str:
 def _facts(kind: str, name: str) -> dict[str, Any]:
     found = registry.find(kind, name)
     from robustcl.options import describe  # brings pydantic
+    from robustcl.recipe import adaptation
 
     cls: Any = found.cls
     options = [
@@ -135,6 +138,7 @@ def _facts(kind: str, name: str) -> dict[str, Any]:
         "needs": {need.name: need.value for need in sorted(cls.needs, key=lambda need: str(need.name))},
         "views": _texts(getattr(cls, "views", ())),
         "terms": _texts(getattr(cls, "terms", ())),
+        "adaptation": adaptation.say(adaptation.read(cls, name)) if kind == "dataset" else [],
         "options": options,
     }
 

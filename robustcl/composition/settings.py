@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from robustcl.composition import exchange
+from robustcl.composition import dataset_rules, exchange
 from robustcl.errors import UsageError, near
 from robustcl.recipe import override
 
@@ -15,13 +15,16 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 
 def adapt(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Apply ``[adapt.DATASET]``: what a data set needs to be different, e.g. no mirrored digits."""
+    """Apply what the data set's own rules change in a recipe for another one, then the recipe's ``[adapt.DATASET]``."""
     adaptations = _paths(recipe, "adapt")
     name = exchange.plugin_of(recipe.get("data", {"use": "digits"}))
+    written_for = recipe.pop("written_for") if isinstance(recipe.get("written_for"), str) else None
+    rules = dataset_rules.rules_of(name, written_for) if written_for else None
+    ruled = dataset_rules.apply(recipe, rules) if rules else {}
     changes = adaptations.get(name, {})
     for path, value in changes.items():
         override.put(recipe, path, copy.deepcopy(value), f"adapt.{name}")
-    return {f"adapt.{name}": dict(changes)}
+    return {f"adapt.{name}": ruled | dict(changes)}
 
 
 def spend(recipe: dict[str, Any], budget: str | None) -> dict[str, dict[str, Any]]:

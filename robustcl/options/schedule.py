@@ -47,6 +47,11 @@ def is_schedule(value: object) -> bool:
     return any(difflib.get_close_matches(str(key), _KEYS, 1, 0.75) for key in value)
 
 
+def with_numbers(table: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return a schedule's table with its numbers changed, its times as they are; a table that is no schedule, too."""
+    return {key: change(value) if key in _KEYS or key == "warmup_from" else value for key, value in table.items()}
+
+
 def parse(value: object, where: str) -> float | Schedule:
     """Read a number, a ratio such as ``"8/255"``, or a schedule table.
 

@@ -207,6 +207,7 @@ class Recipe(Section):
     """A whole method: data, threat, stages and evaluation.
 
     judged: the batch-norm branch whose numbers are the method's own, where several are evaluated.
+    written_for: the data set whose numbers these are; on another one that one's ``adaptation`` changes them.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=120)
@@ -221,6 +222,7 @@ class Recipe(Section):
     stage: list[Stage] = Field(min_length=1)
     evaluate: list[Evaluate] = Field(default_factory=list)
     judged: str | None = None
+    written_for: str | None = None
     run: Settings = Settings()
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
     adapt: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -22,7 +22,7 @@ from robustcl.recipe import override, reading
 
 _OWN = ("name", "about", "cite", "base")
 """What a recipe says of itself."""
-_KNOWN = {*_OWN, "extends", "set", "drop", "deviations", "stage", "budget", "adapt"}
+_KNOWN = {*_OWN, "extends", "written_for", "set", "drop", "deviations", "stage", "budget", "adapt"}
 
 
 def read_named(use: str, beside: Path = Path()) -> dict[str, Any]:
@@ -99,6 +99,8 @@ def _whole(tables: Mapping[str, Any], where: str, children: tuple[str, ...]) -> 
         drop(joined, str(path), f"drop of {where}")
     for path, value in tables.get("set", {}).items():
         override.put(joined, path, copy.deepcopy(value), f"set of {where}")
+    if "written_for" in tables:
+        joined["written_for"] = tables["written_for"]
     for key in ("deviations", "stage"):
         if key in tables:
             joined[key] = [*joined.get(key, []), *copy.deepcopy(tables[key])]

@@ -149,4 +149,5 @@ def _listed(above: list[str], root: type[BaseModel]) -> type[BaseModel]:
         return root
     field = root.model_fields.get(above[0])
     inner = get_args(field.annotation) if field is not None else ()
-    return inner[0] if len(above) == 2 and inner and isinstance(inner[0], type) else Use
+    models = [model for model in inner if isinstance(model, type) and issubclass(model, BaseModel)]
+    return models[0] if len(above) == 2 and models else Use

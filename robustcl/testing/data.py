@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from robustcl import hooks, registry
 from robustcl.data.streamed import fetch
-from robustcl.errors import UsageError
+from robustcl.errors import UsageError, near
 from robustcl.hooks import PluginHooks, ViewHooks
+from robustcl.options import describe
+from robustcl.recipe import adaptation
 from robustcl.rng import Rng
 from robustcl.testing.builders import make_images
 from robustcl.testing.streams import another_key_draws_other_numbers, record_draws
@@ -145,6 +148,27 @@ def its_encoder_exists(subject: PluginSubject) -> None:
     assert registry.origin("encoder", subject.make().encoder)
 
 
+def its_rules_for_recipes_can_be_read(subject: PluginSubject) -> None:
+    """``adaptation`` holds rules, and each is about an option that some installed plugin of its kind has."""
+    rules = adaptation.read(subject.cls, subject.name)
+    if not rules:
+        raise Skip("recipes stay as they are")
+    for key in {key for each in rules.values() for key in each.about()}:
+        kind, _, option = key.partition(".")
+        known = {*adaptation.KINDS[kind].model_fields, *_options_of(kind)}
+        assert option in known, f"the rule {key!r} is about no option of any installed {kind}{near(option, known)}"
+
+
+def _options_of(kind: str) -> set[str]:
+    """Return the options of all installed plugins of a kind; a generator may be an attack."""
+    found: set[str] = set()
+    for each in (kind, "generator") if kind == "attack" else (kind,):
+        for name in registry.names(each) if each in registry.KINDS else ():
+            with contextlib.suppress(UsageError):  # a stranger's, that cannot be imported
+                found |= {option.name for option in describe(registry.get(each, name))}
+    return found
+
+
 def selects_indices(subject: PluginSubject) -> None:
     """The result is (S,), or whole batches (batches, B), int64 within the data set, not empty."""
     chosen = _select(subject.make())
@@ -183,7 +207,12 @@ VIEW: tuple[Check, ...] = (
     rows_are_independent,
     keeps_its_range,
 )
-DATASET: tuple[Check, ...] = (describes_itself, its_sources_keep_their_word, its_encoder_exists)
+DATASET: tuple[Check, ...] = (
+    describes_itself,
+    its_sources_keep_their_word,
+    its_encoder_exists,
+    its_rules_for_recipes_can_be_read,
+)
 SAMPLER: tuple[Check, ...] = (selects_indices, draws_from_the_survey_s_stream, selects_by_the_rng)
 
 

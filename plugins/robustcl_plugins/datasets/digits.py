@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import annotated_types
 import torch
@@ -19,6 +20,31 @@ from robustcl_plugins.datasets.arrays import check_split
 
 Digit = Annotated[int, annotated_types.Ge(0), annotated_types.Le(9)]
 
+_ENCODER = "resnet-small"
+_NATURAL = {
+    # Digits are black and white: 8/255 fools nobody, so the ball and its steps are four times as large.
+    "threat": {
+        "Linf": {
+            "times": 4,
+            "step_size": "8/255",
+            "curve": ["8/255", "16/255", "32/255", "48/255", "64/255"],
+        }
+    },
+    # Beside a smaller encoder a smaller head.
+    "times": {"projector.widths": "1/8"},
+    # A mirrored digit is none, and of 8 x 8 pixels a tenth of the area, two pixels of padding or a blur leave nothing.
+    "at_least": {"projector.widths": 128, "view.scale": 0.4},
+    "set": {
+        "encoder.use": _ENCODER,
+        "view.flip": 0.0,
+        "view.blur": 0.0,
+        "view.padding": 1,
+        "protocol.lr": 0.1,  # of a linear classifier on its features
+        "target.grid": [5, 8, 10, 12, 15, 20, 25, 30, 40, 50],  # there are fewer than 1300 images
+    },
+}
+"""What becomes of recipes that were written for natural images of 32 x 32 pixels and more."""
+
 
 class Digits:
     """1797 images (1, 8, 8) of ten digits; a fixed, stratified fifth is the test split.
@@ -32,7 +58,8 @@ class Digits:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
-    encoder: ClassVar[str] = "resnet-small"
+    encoder: ClassVar[str] = _ENCODER
+    adaptation: ClassVar[Mapping[str, Mapping[str, Any]]] = dict.fromkeys(("cifar10", "cifar100", "stl10"), _NATURAL)
     citation: ClassVar[str] = (
         "E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, "
         "1998 (test part, as shipped with scikit-learn)"

@@ -1,0 +1,201 @@
+"""What a data set says of recipes that were written for another one: rules about meanings, not paths of one recipe.
+
+A data set's plugin has it as the hook ``adaptation``: the data set that a recipe was written for -> a table of rules.
+
+    {"cifar10": {
+        "threat": {"Linf": {"times": 4}},
+        "times": {"projector.widths": "1/8"},
+        "at_least": {"view.scale": 0.4, "projector.widths": 128},
+        "at_most": {"stage.labelled": 100},
+        "set": {"view.flip": 0.0},
+    }}
+
+Beside ``threat``, a rule's key is KIND.OPTION: of every table of that kind. Numbers are multiplied, then held within
+bounds, then replaced; numbers of a list or a schedule each.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from robustcl import hooks
+from robustcl.errors import UsageError, near
+from robustcl.hooks import DatasetHooks
+from robustcl.options import schedule
+from robustcl.ratio import ratio
+from robustcl.recipe.grammar import (
+    Data,
+    EncoderTable,
+    Evaluate,
+    GeneratorTable,
+    ProjectorTable,
+    SamplerTable,
+    Stage,
+    Targets,
+    Term,
+    ViewTable,
+)
+from robustcl.recipe.reading import sentence
+from robustcl.recipe.tables import Section, Use
+
+KINDS: Mapping[str, type[BaseModel]] = {
+    "data": Data,
+    "encoder": EncoderTable,
+    "projector": ProjectorTable,
+    "stage": Stage,
+    "view": ViewTable,
+    "generator": GeneratorTable,
+    "objective": Term,
+    "selector": Use,
+    "target": Targets,
+    "sampler": SamplerTable,
+    "optimizer": Use,
+    "protocol": Evaluate,
+    "attack": Use,
+}
+"""The tables that a rule may be about, with the keys that are the core's in them."""
+
+Number = Annotated[float, BeforeValidator(ratio), Field(allow_inf_nan=False)]
+Factor = Annotated[float, BeforeValidator(ratio), Field(gt=0, allow_inf_nan=False)]
+
+
+class ThreatRule(Section):
+    """How large a ball is: ``times`` as large as the recipe's, with its eps, every step in it, and curves.
+
+    step_size: what a step that is left to the ball is written out as. curve: the budgets of curves, in place of the
+    recipe's.
+    """
+
+    times: Factor
+    step_size: str | float | int | None = None
+    curve: list[str | float | int] = Field(default_factory=list)
+
+
+class Adaptation(Section):
+    """The rules for recipes that were written for one other data set; ``threat``: norm of the recipe's ball -> rule."""
+
+    threat: dict[str, ThreatRule] = Field(default_factory=dict)
+    times: dict[str, Factor] = Field(default_factory=dict)
+    at_least: dict[str, Number] = Field(default_factory=dict)
+    at_most: dict[str, Number] = Field(default_factory=dict)
+    set: dict[str, Any] = Field(default_factory=dict)
+
+    def about(self) -> list[str]:
+        """Return KIND.OPTION of every rule, each once."""
+        return list(dict.fromkeys(key for rules in self._rules().values() for key in rules))
+
+    def options(self, kind: str) -> list[str]:
+        """Return which options of a kind some rule is about."""
+        return [option for head, _, option in (key.partition(".") for key in self.about()) if head == kind]
+
+    def change(self, kind: str, option: str, value: Any) -> Any:
+        """Return what becomes of an option's value; text that is no number, and tables, stay unless they are set."""
+        key = f"{kind}.{option}"
+        if key in self.set:
+            return copy.deepcopy(self.set[key])
+        times, least, most = self.times.get(key, 1.0), self.at_least.get(key), self.at_most.get(key)
+
+        def bounded(number: float, unit: float) -> float:
+            number *= times
+            number = number if least is None else max(number, least * unit)
+            return number if most is None else min(number, most * unit)
+
+        return _each(value, bounded)
+
+    def said(self) -> list[str]:
+        """Return the rules in words, a line each."""
+        balls = [f"{norm}: {_threat_said(rule)}" for norm, rule in self.threat.items()]
+        return [*balls, *(f"{verb.replace('_', ' ')}: {_listed(rules)}" for verb, rules in self._rules().items())]
+
+    def _rules(self) -> dict[str, Mapping[str, Any]]:
+        rules = {"times": self.times, "at_least": self.at_least, "at_most": self.at_most, "set": self.set}
+        return {verb: table for verb, table in rules.items() if table}
+
+
+def read(cls: type, where: str) -> dict[str, Adaptation]:
+    """Return the rules of a data set's class, by the data set that a recipe was written for.
+
+    Raises:
+        UsageError: they are none, in a sentence that begins with ``where``.
+    """
+    given, where = hooks.of(cls, DatasetHooks).adaptation, f"{where}: adaptation"
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{where} = {given!r} is not accepted; give a table of rules for each data set, by its name")
+    found = {}
+    for name, tables in given.items():
+        if not isinstance(tables, Mapping):
+            raise UsageError(f"{where}.{name} = {tables!r} is not accepted; give a table of rules")
+        try:
+            found[str(name)] = rules = Adaptation.model_validate(tables)
+        except ValidationError as error:
+            raise UsageError(sentence(error, f"{where}.{name}", tables, Adaptation)) from None
+        for key in rules.about():
+            _check(key, f"{where}.{name}")
+    return found
+
+
+def say(found: Mapping[str, Adaptation]) -> list[str]:
+    """Return rules in words: a line for the data sets that recipes were written for, and one for each sort of rule."""
+    lines: list[str] = []
+    for name, rules in found.items():
+        same = [other for other in found if found[other] == rules]
+        if name == same[0]:
+            lines += [f"Recipes written for {', '.join(same)}:", *(f"  {line}" for line in rules.said())]
+    return lines
+
+
+def scaled(value: Any, times: float) -> Any:
+    """Return a number, a ratio as text, or those of a list or a schedule, multiplied; anything else as it is."""
+    return _each(value, lambda number, unit: number * times)
+
+
+def _check(key: str, where: str) -> None:
+    kind, _, option = key.partition(".")
+    if kind not in KINDS or not option:
+        known = f"the kinds are {', '.join(KINDS)}"
+        raise UsageError(f"{where}: the rule {key!r} is no KIND.OPTION{near(kind, KINDS)}; {known}")
+    model = KINDS[kind]
+    if model in (Data, ProjectorTable, Stage) and option not in model.model_fields:
+        raise UsageError(f"{where}: the rule {key!r} is about no key of a recipe{near(option, model.model_fields)}")
+
+
+def _each(value: Any, change: Callable[[float, float], float]) -> Any:
+    """Change every number of a value; ``change`` is given the number and what it is a multiple of: 8 and 255."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return round(change(value, 1))
+    if isinstance(value, float):
+        return change(value, 1.0)
+    if isinstance(value, list | tuple):
+        return [_each(entry, change) for entry in value]
+    if isinstance(value, Mapping):
+        return schedule.with_numbers(value, lambda entry: _each(entry, change))
+    return _ratio(value, change) if isinstance(value, str) else value
+
+
+def _ratio(text: str, change: Callable[[float, float], float]) -> str:
+    try:
+        ratio(text)
+    except ValueError:
+        return text
+    top, slash, bottom = text.partition("/")
+    changed = change(float(top), float(bottom) if slash else 1.0)
+    return f"{int(changed) if changed == int(changed) else changed}{slash}{bottom}"
+
+
+def _threat_said(rule: ThreatRule) -> str:
+    parts = [f"balls and steps {rule.times:g} times as large"]
+    parts += [f"a step that is left to the ball written as {rule.step_size}"] if rule.step_size is not None else []
+    parts += [f"curves at {', '.join(map(str, rule.curve))}"] if rule.curve else []
+    return ", ".join(parts)
+
+
+def _listed(rules: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in rules.items()
+    )

@@ -1,0 +1,211 @@
+"""What a data set makes of recipes that were written for another one: its rules, told once and by the data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import tomli_w
+import torch
+
+from robustcl import compose, registry
+from robustcl.composition import dataset_rules
+from robustcl.composition.api import Composition, from_file, from_tables
+from robustcl.composition.choice import Flags, choose
+from robustcl.composition.lock import digest
+from robustcl.data.arrays import ArraySource, blocks
+from robustcl.data.moments import Statistics, statistics_of
+from robustcl.errors import UsageError
+from robustcl.protocols import Need
+from robustcl.ratio import ratio
+from robustcl.recipe import adaptation, inherit, override
+from robustcl.recipe.adaptation import Adaptation, scaled
+from robustcl.testing import check_class
+
+RECIPES = sorted(registry.recipes())
+
+
+class Badges:
+    """A stranger's data set: 300 badges (3, 8, 8) of three colours, which no recipe knows."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    encoder: ClassVar[str] = "resnet-small"
+    citation: ClassVar[str] = "no source"
+    adaptation: ClassVar[Mapping[str, Any]] = {
+        "cifar10": {
+            "threat": {"Linf": {"times": "3/2", "curve": ["6/255", "12/255"]}},
+            "times": {"projector.widths": "1/16", "view.radius": 0.25, "objective.depth": 0.25},
+            "at_least": {"projector.widths": 16, "view.scale": 0.5},
+            "at_most": {"target.clusters": 20, "stage.labelled": 90, "data.batch": 160, "objective.width": 16},
+            "set": {
+                "encoder.use": "resnet-small", "view.flip": 0.0, "view.padding": 1, "target.grid": [3, 6],
+                "objective.heads": 4, "objective.inner": 64
+            },
+        }
+    }  # fmt: skip
+
+    def open(self, split: str) -> ArraySource:
+        generator = torch.Generator().manual_seed(len(split))
+        label = torch.arange(60 if split == "test" else 300) % 3
+        images = torch.rand(len(label), 3, 8, 8, generator=generator) / 2
+        images[torch.arange(len(label)), label] += 0.4
+        return ArraySource((255 * images).to(torch.uint8), label)
+
+    def classes(self) -> tuple[str, ...]:
+        return ("red", "green", "blue")
+
+    def statistics(self) -> Statistics:
+        return statistics_of(blocks(self.open("train").images))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def badges() -> Iterator[None]:
+    with registry.local("dataset", "badges", Badges):
+        yield
+
+
+def test_the_conformance_suite_takes_a_strangers_rules() -> None:
+    assert [str(report) for report in check_class("dataset", Badges, "badges") if not report.ok] == []
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_composes_on_a_strangers_data_under_its_rules(recipe: str) -> None:
+    theirs = compose(recipe=recipe, dataset="cifar10", budget="paper").lock()
+    composed = compose(recipe=recipe, dataset="badges", budget="paper")
+    ours = composed.lock()
+    assert float(composed.ball.eps) == pytest.approx(1.5 * eps_of(theirs))
+    views = [view for stage in ours["stage"] for view in stage.get("views", {}).values()]
+    views += [entry["view"] for entry in ours["evaluate"] if isinstance(entry.get("view"), dict)]
+    assert all(view.get("flip", 0.0) == 0.0 for view in views)
+    assert all(view.get("scale", 1.0) >= 0.5 for view in views)
+    assert all(stage.get("labelled", 0) <= 90 for stage in ours["stage"])
+    assert ours["encoder"]["use"] == "resnet-small"
+    assert ours["data"]["batch"] <= 160
+    assert all(entry["curve"] in ([], ["6/255", "12/255"]) for entry in ours["evaluate"])
+    for stage, other in zip(ours["stage"], theirs["stage"], strict=True):
+        for name, table in stage.get("generator", {}).items():
+            if "ball" not in table and "step_size" in table:
+                before = steps_of(other["generator"][name]["step_size"])
+                assert steps_of(table["step_size"]) == pytest.approx(1.5 * before)
+    assert any(line.startswith("adapted to badges: threat.eps=") for line in composed.how)
+    assert "written_for" not in ours
+
+
+@pytest.mark.parametrize("recipe", ["ascl-li", "ncp", "vat"])
+def test_recipes_train_on_a_strangers_data(recipe: str, tmp_path: Path) -> None:
+    run = compose(recipe=recipe, dataset="badges", budget="smoke").train(tmp_path / "run", device="cpu", report=False)
+    assert run.results.tables["rows"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_says_of_digits_only_what_no_rule_says(recipe: str) -> None:
+    own = inherit.own(recipe).get("adapt", {}).get("digits", {})
+    tables = inherit.read_installed(recipe)
+    rules = dataset_rules.rules_of("digits", tables["written_for"])
+    assert rules is not None
+    for changes in (tables.pop("adapt", {}).get("digits", {}), own):
+        dataset_rules.apply(copied := inherit.read_installed(recipe), rules)
+        repeated = [path for path in own if path in changes and override.get(copied, path) == changes[path]]
+        assert repeated == []
+
+
+def test_the_recipes_own_table_comes_after_the_rules() -> None:
+    tables = {**inherit.read_installed("at"), "adapt": {"badges": {"threat.eps": "5/255"}}}
+    tables["data"] = {"use": "badges"}
+    composed = composed_of(tables)
+    assert composed.recipe.threat.eps == "5/255"
+    assert composed.lock()["stage"][0]["generator"]["w_adv"]["step_size"] == "3/255", "the rule holds for the rest"
+    (said,) = [line for line in composed.how if line.startswith("adapted to")]
+    assert "threat.eps=5/255" in said
+
+
+@pytest.mark.parametrize("written_for", [None, "badges", "imagenet"])
+def test_a_recipe_that_was_written_for_no_such_data_stays_as_it_is(written_for: str | None) -> None:
+    tables = inherit.read_installed("at")
+    tables.pop("adapt", None)
+    tables |= {"data": {"use": "badges"}, "threat": {"norm": "Linf", "eps": 0.3}, "written_for": written_for}
+    composed = composed_of({key: value for key, value in tables.items() if value is not None})
+    assert composed.recipe.threat.eps == 0.3
+    assert composed.lock()["stage"][0]["generator"]["w_adv"]["step_size"] == "2/255"
+    assert not any(line.startswith("adapted") for line in composed.how)
+
+
+def test_another_norm_is_not_scaled_and_a_lock_is_not_adapted_again(tmp_path: Path) -> None:
+    tables = {**inherit.read_installed("at"), "data": {"use": "badges"}, "threat": {"norm": "L2", "eps": 0.5}}
+    assert composed_of(tables).recipe.threat.eps == 0.5
+    composed = compose(recipe="at", dataset="badges")
+    (tmp_path / "lock.toml").write_text(tomli_w.dumps(composed.lock()))
+    assert digest(from_file(tmp_path / "lock.toml")) == digest(composed)
+
+
+def test_an_extending_recipe_may_be_written_for_other_data() -> None:
+    assert inherit.whole({"name": "mine", "extends": "at"}, "mine")["written_for"] == "cifar10"
+    assert inherit.whole({"name": "mine", "extends": "at", "written_for": "badges"}, "mine")["written_for"] == "badges"
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"cifar10": {"at_lest": {"view.scale": 0.4}}}, r"cifar10: unknown key 'at_lest', did you mean 'at_least'\?"),
+        ({"cifar10": {"times": {"view.scale": "four"}}}, r"cifar10: times.view.scale = 'four' is not accepted"),
+        ({"cifar10": {"times": {"view.scale": -1}}}, r"times.view.scale = -1 is not accepted; give a number greater"),
+        ({"cifar10": {"threat": {"Linf": {"time": 4}}}}, r"unknown key 'threat.Linf.time'"),
+        ({"cifar10": {"set": {"veiw.flip": 0.0}}}, r"the rule 'veiw.flip' is no KIND.OPTION, did you mean 'view'\?"),
+        ({"cifar10": {"set": {"flip": 0.0}}}, r"the rule 'flip' is no KIND.OPTION"),
+        ({"cifar10": {"at_most": {"stage.labeled": 9}}}, r"is about no key of a recipe, did you mean 'labelled'\?"),
+        ({"cifar10": 4}, r"adaptation.cifar10 = 4 is not accepted; give a table of rules"),
+        (4, r"adaptation = 4 is not accepted; give a table of rules for each data set"),
+    ],
+)  # fmt: skip
+def test_rules_that_are_none_are_refused_by_the_plugins_name(rules: Any, said: str) -> None:
+    class Wrong(Badges):
+        adaptation = rules
+
+    with registry.local("dataset", "wrong", Wrong), pytest.raises(UsageError, match=said) as told:
+        compose(recipe="at", dataset="wrong")
+    assert str(told.value).startswith("the data set 'wrong' of local")
+
+
+def test_a_rule_about_no_option_is_found_by_the_conformance_suite() -> None:
+    class Wrong(Badges):
+        """Badges with a misspelt rule."""
+
+        adaptation: ClassVar[Mapping[str, Any]] = {"cifar10": {"set": {"view.flop": 0.0}}}
+
+    (failed,) = [report for report in check_class("dataset", Wrong, "wrong") if not report.ok]
+    assert "'view.flop' is about no option of any installed view, did you mean 'flip'?" in failed.message
+
+
+def test_numbers_keep_their_sort() -> None:
+    assert [scaled(value, 4) for value in ("8/255", 0.007, 3, "0.5", True, None, "eps")] == [
+        "32/255", 0.028, 12, "2", True, None, "eps"
+    ]  # fmt: skip
+    assert scaled(["2/255", 1], 1.5) == ["3/255", 2]
+    stepped = {"piecewise": [0.1, 0.2], "at": [10, 20]}
+    assert scaled(stepped, 2) == {"piecewise": [0.2, 0.4], "at": [10, 20]}
+    rules = Adaptation(times={"view.x": 2}, at_least={"view.x": 0.5}, at_most={"view.x": 3}, set={"view.y": [1]})
+    assert [rules.change("view", "x", value) for value in (0.1, 1, "1/4", 7, 7.0)] == [0.5, 2, "2/4", 3, 3.0]
+    assert rules.change("view", "y", None) == [1]
+    assert rules.options("view") == ["x", "y"]
+
+
+def test_rules_are_told_once_for_data_sets_that_share_them() -> None:
+    lines = adaptation.say(adaptation.read(registry.get("dataset", "digits"), "digits"))
+    assert lines[0] == "Recipes written for cifar10, cifar100, stl10:"
+    assert "  at least: projector.widths 128, view.scale 0.4" in lines
+    assert len(lines) == 5
+
+
+def composed_of(tables: dict[str, Any]) -> Composition:
+    recipe, how = choose(Flags(), tables)
+    return from_tables(recipe, "the recipe", how)
+
+
+def eps_of(lock: Mapping[str, Any]) -> float:
+    return steps_of(lock["threat"]["eps"])
+
+
+def steps_of(value: Any) -> float:
+    return float(ratio(value))
