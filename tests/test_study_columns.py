@@ -24,6 +24,7 @@ from robustcl.analysis.measure import kept, sample
 from robustcl.analysis.measure.run import MEASURES, MeasureQuestion, measure, take
 from robustcl.composition import store
 from robustcl.composition.data import open_splits
+from robustcl.composition.subjects import RunSubject
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import Journal
@@ -357,6 +358,11 @@ def judged(outcome: api.FinishedStudy, run: grid.Planned) -> Any:
     return of_encoder(encoder, "adv")
 
 
+def opened(made: api.Composed, folder: Path) -> RunSubject:
+    plan = made.planned[0].composition
+    return measures.open_subject(folder, plan, (plan.evaluations[0], "adv"))
+
+
 def test_a_transferred_attack_by_hand(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     """FGSM draws nothing, so that one step of plain torch makes the same images."""
     made, outcome = whole
@@ -380,7 +386,7 @@ def test_clean_columns_are_of_clean_images(whole: tuple[api.Composed, api.Finish
     made, outcome = whole
     classifier = judged(outcome, made.planned[0])
     folder = outcome.path / "runs" / made.planned[0].folder
-    run = transfer._open(made.planned[0], folder, (made.planned[0].composition.evaluations[0], "adv"))
+    run = opened(made, folder)
     features = classifier.features(run.test.fetch(torch.arange(100)))
     train = classifier.features(run.splits.train.fetch(torch.arange(run.splits.train.samples)))
     found = cells(outcome, 0)
@@ -408,6 +414,23 @@ def test_what_is_asked_of_the_same_images_is_measured_at_once(
     made, outcome = whole
     asked = [entry for entry in entries(outcome.path / "runs" / made.planned[0].folder) if "r-div" in entry["values"]]
     assert [set(entry["values"]) for entry in asked] == [{"r-div", "fooled", "relative-drop"}]
+
+
+def test_what_an_earlier_version_measured_is_not_read_and_said(
+    whole: tuple[api.Composed, api.FinishedStudy], tmp_path: Path
+) -> None:
+    made, outcome = whole
+    shutil.copytree(outcome.path, tmp_path / "out")
+    mine = tmp_path / "out" / "runs" / made.planned[0].folder
+    question = {"attack": {"use": "none"}, "times": 1.0, "targets": None, "use": "perturbed", "route": "adv"}
+    older = {"x": {"question": question, "uniformity": {"value": -7.0, "low": None, "high": None, "n": None}}}
+    (mine / "measures.json").write_text(json.dumps(older))
+    again = api.run(made, tmp_path / "out", device="cpu")
+    assert again.records() == outcome.records()
+    said = f"runs/{mine.name}/measures.json is of an earlier version: what stands here was measured anew"
+    assert [note for note in again.notes if "earlier version" in note] == [said]
+    assert said in (tmp_path / "out" / "study.md").read_text(encoding="utf-8")
+    assert json.loads((mine / "measures.json").read_text()) == older, "left as it is"
 
 
 @pytest.fixture
@@ -453,7 +476,7 @@ def test_nothing_is_measured_twice(
         raise AssertionError("nothing was missing")
 
     monkeypatch.setattr(measures, "answer", never)
-    monkeypatch.setattr(transfer, "_open", never)
+    monkeypatch.setattr(transfer, "open_subject", never)
     assert api.run(made, outcome.path, device="cpu").records() == outcome.records()
 
 
@@ -463,7 +486,7 @@ def test_the_pictures_hold_what_was_measured(whole: tuple[api.Composed, api.Fini
     for entry in entries(folder):
         for name in entry["question"].get("options", ()):
             figures[name] = kept.find_arrays(folder, entry, name)
-    run = transfer._open(made.planned[0], folder, (made.planned[0].composition.evaluations[0], "adv"))
+    run = opened(made, folder)
     x, label = run.test.fetch(torch.arange(6)), run.test.labels[:6]
     loss = F.cross_entropy(run.classifier.embed(x, frozenset({"logits"})).logits, label)
     surface = figures["input-landscape"]

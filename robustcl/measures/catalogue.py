@@ -30,6 +30,9 @@ _WANG = "Wang and Isola 2020, section 4.1"
 _GUPTA = "Gupta et al. 2022"
 _ASCL = "Li et al. 2022 (ASCL)"
 
+TRANSFERRED = "transferred"
+"""Where another classifier is attacked than the one that is asked: a kind of column of its own."""
+
 NUMBERS: dict[str, tuple[Number, ...]] = {
     "r-div": (
         Number("relative", "R-DIV", "intra-class over inter-class divergence; lower is better", "0 upwards", _BUI,
@@ -79,6 +82,8 @@ NUMBERS: dict[str, tuple[Number, ...]] = {
                "NCP-ACL, table 1", "fooled", share=True),
         Number("probability", "drop in probability", "what the true class of correct images loses", "-1 to 1",
                "NCP-ACL, table 1", "drop", share=True),
+        Number("accuracy", "accuracy after the whole attack", "also of images that an attack has lost again", "0 to 1",
+               "no paper", TRANSFERRED, share=True),
     ),
     "entropy": (
         Number("prediction", "entropy of the prediction", "doubt, in nats; low is confident", "0 to log L",
@@ -113,9 +118,10 @@ VALUES: dict[str, tuple[str, Number]] = {
 }
 """What a study's column can ask for -> the measure, and its number."""
 
-OF_PREDICTIONS = tuple(value for value, (name, _) in VALUES.items() if name in ("relative-drop", "fooled"))
+_ANYBODYS = tuple(value for value, (name, _) in VALUES.items() if name in ("relative-drop", "fooled"))
+OF_PREDICTIONS = tuple(value for value in _ANYBODYS if value != TRANSFERRED)
 """The values that any classifier has; those of ``OF_FEATURES`` need its features."""
-OF_FEATURES = tuple(value for value in VALUES if value not in OF_PREDICTIONS)
+OF_FEATURES = tuple(value for value in VALUES if value not in _ANYBODYS)
 
 
 def choose_measures(names: Sequence[str]) -> tuple[str, ...]:

@@ -70,7 +70,6 @@ def read_measured(run: FinishedRun, classes: Sequence[str]) -> list[MeasuredSamp
     if not isinstance(found, Mapping) or found.get("schema") != SCHEMA:
         return f"{FILE} is of another version of robustcl; {AGAIN} writes it anew"
     entries = [entry for entry in of(found, "entries") if isinstance(entry.get("question"), Mapping)]
-    entries = [entry for entry in entries if not _measured(entry) or _measured(entry) & NUMBERS.keys()]
     told = {_classifier(entry): entry for entry in entries}  # the last of each says what none of them has
     asked = {key: set().union(*(_measured(one) for one in entries if _classifier(one) == key)) for key in told}
     missing = [NUMBERS.keys() - asked[_classifier(entry)] if told[_classifier(entry)] is entry else set()
@@ -145,12 +144,15 @@ def _about(question: Mapping[str, Any]) -> str:
     attack = aim.of_table(_table(question.get("attack")))
     eps = question.get("eps")
     size = f", eps {eps:.4g}" if is_number(eps) else ""
+    source = _table(question.get("source"))
+    against = f", made against {source.get('protocol')} on route {source.get('route')} of another run" if source else ""
     first, drawn = (str(question.get("sample", "drawn")).startswith(word) for word in ("first", "drawn"))
     which = ", drawn by the run's seed" if drawn else ", the first ones" if first else ""
     return (
         f"{question.get('samples')} {question.get('split')} images{which}, as they are and under "
-        f"{attack} ({question.get('norm')}{size}), seen by {question.get('protocol')} on route "
-        f"{question.get('route')}. Each image is attacked to the end, whether it was right before or wrong."
+        f"{attack} ({question.get('norm')}{size}){against}, seen by {question.get('protocol')} on route "
+        f"{question.get('route')}. Each image is attacked to the end, whether it was right before or wrong; for the "
+        "accuracy on the sample it is left alone once it is wrong."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from robustcl.composition.run import check_device
 from robustcl.errors import UsageError
 from robustcl.recipe import Use
+from robustcl.report.measured import OLDER
 from robustcl.study import checks, columns, elsewhere, figure, grid, models, page, source, table
 from robustcl.study.asked import questions
 from robustcl.study.grammar import Study
@@ -185,13 +186,13 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], foun
         data = table.find_published(study, spot.other or composed.dataset)
         lines.append(table.line(study, spot, readings, data))
     data = ", ".join(dict.fromkeys(line.data for line in lines))
-    outcome = FinishedStudy(folder, study, tuple(lines), data, tuple(_notes(composed, lines, failed)), failed)
+    outcome = FinishedStudy(folder, study, tuple(lines), data, tuple(_notes(composed, folder, lines, failed)), failed)
     drawings = figure.draw_all(study, lines, done, data)
     page.write(study, outcome.lines, data, outcome.notes, drawings, folder)
     return outcome
 
 
-def _notes(composed: Composed, lines: list[StudyLine], failed: Mapping[str, str]) -> list[str]:
+def _notes(composed: Composed, folder: Path, lines: list[StudyLine], failed: Mapping[str, str]) -> list[str]:
     """Say under which circumstances our numbers came about, before what the study itself says."""
     study, setting = composed.study, composed.setting
     theirs = f"the paper's: {study.setting}" if study.setting else ""
@@ -203,6 +204,8 @@ def _notes(composed: Composed, lines: list[StudyLine], failed: Mapping[str, str]
     given = [f"{name}: {model.spec}{f', {model.weights}' if model.weights else ''}"
              for name, model in setting.models.items()]  # fmt: skip
     lost = [f"{name} is left out: {why}" for name, why in failed.items()]
+    older = [f"{RUNS}/{run.folder}/{OLDER} is of an earlier version: what stands here was measured anew"
+             for run in composed.planned if (folder / RUNS / run.folder / OLDER).is_file()]  # fmt: skip
     said = [
         _ours(composed),
         *questions(study, composed.planned, lines),
@@ -212,6 +215,7 @@ def _notes(composed: Composed, lines: list[StudyLine], failed: Mapping[str, str]
         *study.differs,
         *composed.absent(),
         *lost,
+        *dict.fromkeys(older),
     ]
     return [sentence for sentence in said if sentence]
 

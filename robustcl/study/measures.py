@@ -10,11 +10,13 @@ from robustcl.analysis.measure import kept
 from robustcl.analysis.measure.clusters import plan_targets
 from robustcl.analysis.measure.question import ImageQuestion, of_run
 from robustcl.analysis.measure.run import answer
+from robustcl.analysis.subject import open_run
 from robustcl.composition import needs
 from robustcl.composition.asked import check_attack
 from robustcl.composition.folder import read_lock
 from robustcl.composition.owners import Owners
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
+from robustcl.composition.subjects import RunSubject
 from robustcl.errors import NeedNotMet
 from robustcl.evaluate import scaled
 from robustcl.measures.catalogue import VALUES
@@ -84,13 +86,24 @@ def ask(
 
 
 def measured(
-    folder: Path, plan: RecipePlan, judged: tuple[EvaluationPlan, str], question: ImageQuestion, names: Sequence[str]
+    folder: Path,
+    plan: RecipePlan,
+    judged: tuple[EvaluationPlan, str],
+    question: ImageQuestion,
+    names: Sequence[str],
+    source: RunSubject | None = None,
 ) -> Entry:
-    """Measure a finished run."""
-    return answer(folder, plan, *judged, question, names, engine_of(folder))
+    """Measure a finished run; ``source`` is attacked in its place, where one is given."""
+    return answer(folder, plan, *judged, question, names, _engine_of(folder), source=source)
 
 
-def engine_of(folder: Path) -> Engine:
+def open_subject(folder: Path, plan: RecipePlan, judged: tuple[EvaluationPlan, str]) -> RunSubject:
+    """Return a classifier of a finished run."""
+    with open_run(plan, folder, _engine_of(folder), lambda sentence: None) as run:
+        return run.subject(*judged)
+
+
+def _engine_of(folder: Path) -> Engine:
     """Return what a run was trained on."""
     options = read_lock(folder)[2]
     return Engine(options["device"], 1, options["precision"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustcl.evaluate.interval import wilson
-from robustcl.measures.catalogue import VALUES
+from robustcl.measures.catalogue import TRANSFERRED, VALUES
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,11 @@ def read_value(entry: Mapping[str, Any], value: str) -> Reading | None:
     name, number = VALUES[value]
     found = entry["values"].get(name, {}).get(number.key)
     found = found.get("attacked") if isinstance(found, Mapping) else found
-    n = entry["settings"].get(name, {}).get("judged", entry["question"]["samples"])
+    n = entry["question"]["samples"]
+    if value in ("fooled", "drop"):
+        n = entry["settings"].get(name, {}).get("judged", 0)
     if found is None or n < 1:
         return None
-    if value in ("accuracy", "fooled"):
+    if value in ("accuracy", "fooled", TRANSFERRED):
         return share(min(max(round(found * n), 0), n), n)
     return Reading(found, n=n if number.share and name != "separability" else None)

@@ -103,9 +103,10 @@ def relative_drop(of: Sample) -> Measures:
 
 
 def fooled(of: Sample) -> Measures:
-    """Who is fooled where the whole attack ends, and what it takes of the true class's probability."""
-    lost = measures.class_probability_drop(*of.logits, of.label)
-    return Measures({"fooled": lost.fooled, "probability": lost.drop}, settings={"judged": lost.judged})
+    """Who is fooled where the whole attack ends, what it takes of the true class's probability, and who is right."""
+    lost, right = measures.class_probability_drop(*of.logits, of.label), of.logits[1].argmax(1) == of.label
+    numbers = {"fooled": lost.fooled, "probability": lost.drop, "accuracy": float(right.double().mean())}
+    return Measures(numbers, settings={"judged": lost.judged})
 
 
 def entropy(of: Sample) -> Measures:

@@ -117,10 +117,13 @@ def answer(
     names: Sequence[str],
     engine: Engine,
     *,
+    source: RunSubject | None = None,
     told: Told = lambda what, done, total: None,
     say: Say = lambda sentence: None,
 ) -> dict[str, Any]:
     """Open a finished run, measure and keep it; what its protocol trains is trained where nobody has so far.
+
+    ``source``: the classifier of another run, which is attacked in this one's place.
 
     Raises:
         UsageError: the run holds no such images, or another process is at work there.
@@ -130,9 +133,11 @@ def answer(
         images = splits.test or _validation(splits)
         index = question.index(images, plan.recipe.seed)
         found = run.subject(evaluation, route)
-        sample = sample_of(found, question, images, index, splits.train, told, plan.parts.owners)
-        table = question.table(of_run(folder, plan, evaluation, route), plan.parts.owners)
-        return take(folder, table, names, sample)
+        sample = sample_of(found, question, images, index, splits.train, source, told, plan.parts.owners)
+        classifier = of_run(folder, plan, evaluation, route)
+        if source is not None:
+            classifier["source"] = of_run(source.folder, source.plan, source.evaluation, source.route)
+        return take(folder, question.table(classifier, plan.parts.owners), names, sample)
 
 
 def take(folder: Path, question: Mapping[str, Any], names: Sequence[str], sample: Sample) -> dict[str, Any]:
@@ -154,6 +159,7 @@ def sample_of(
     images: Images,
     index: Tensor,
     train: Images | None = None,
+    source: Subject | None = None,
     told: Told = lambda what, done, total: None,
     whose: Owners | None = None,
 ) -> Sample:
@@ -167,7 +173,7 @@ def sample_of(
         clusters = cluster(subject, question.targets, images, index, draws_of(subject))
     members = scaled.members(part.plugin, subject.outputs, question.ball, question.times)
     return Sample(subject=subject, images=images, index=index, ball=question.ball, attack=part.name, members=members,
-                  clusters=clusters, train=train, told=told)  # fmt: skip
+                  clusters=clusters, train=train, source=source, told=told)  # fmt: skip
 
 
 def _check(asked: MeasureQuestion) -> None:

@@ -30,7 +30,8 @@ class Sample:
     """n images of a split, and an attack on them that is made when a measure first reads what became of them.
 
     index: (n,) which images. ball: in which they are moved, by the evaluation's own stream. clusters: for attacks that
-    read them. train: images to fit a classifier of features to, where there are some.
+    read them. train: images to fit a classifier of features to, where there are some. source: who is attacked in the
+    subject's place, by that one's stream; the subject then sees what was made against another.
     """
 
     subject: Subject
@@ -41,6 +42,7 @@ class Sample:
     members: Members
     clusters: Clustering = ABSENT
     train: Images | None = None
+    source: Subject | None = None
     told: Told = lambda what, done, total: None
 
     @property
@@ -79,6 +81,7 @@ class Sample:
 
         An image is left alone once it is wrong.
         """
+        assert self.source is None, "an image is left alone once the attacked classifier is wrong, and not another"
         judge, parts = self._judge(Clustered), []
         for rows, x, label in self._blocks():
             _, prediction = judge.attack(x, label, rows, self.attack, self.members)
@@ -114,7 +117,8 @@ class Sample:
         }
 
     def _judge(self, kind: type[Clustered]) -> Clustered:
-        judge = kind(self.classifier, self.ball, self.subject.rng, self.subject.judge.autocast)
+        attacked = self.source or self.subject
+        judge = kind(attacked.classifier, self.ball, attacked.rng, attacked.judge.autocast)
         judge.clusters = self.clusters
         return judge
 
