@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
+from robustcl.analysis.bare import ModelQuestion, judge_model
 from robustcl.analysis.measure import kept
 from robustcl.cli.study import command
 from robustcl.errors import DataError, NeedNotMet, UsageError
@@ -129,6 +130,21 @@ def test_a_linear_model_by_hand(place: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(kept, "keep", never)
     assert api.run(made, place / "out", device="cpu").records() == outcome.records()
+
+
+def test_an_attack_draws_what_it_draws_in_an_evaluation_of_the_model(place: Path) -> None:
+    attack = {"use": "pgd", "steps": 1, "step_size": 0.001}
+    column = {"name": "PGD", "use": "perturbed", "value": "accuracy", "attack": attack}
+    (place / "study.toml").write_text(tomli_w.dumps(TABLES | {"column": [*TABLES["column"], column]}), encoding="utf-8")
+    outcome = api.run(composed(overrides=["threat.eps=0.9"], seeds=3), place / "out", device="cpu")
+    found = []
+    for seed in range(3):
+        asked = ModelQuestion("others_models:build", "npz:clips.npz", eps="0.9", seed=seed, attacks=[attack], audit=0)
+        clean, row = judge_model(asked, place / f"judged-{seed}", device="cpu").results.tables["rows"]
+        found.append(100 * row["value"])
+        assert row["value"] < clean["value"]
+    assert len(set(found)) > 1, "so that another stream would be seen"
+    assert outcome.lines[1].cells[-1].mean == pytest.approx(sum(found) / 3, abs=1e-12)
 
 
 def test_samples_seeds_and_threat_are_those_asked_for(place: Path) -> None:

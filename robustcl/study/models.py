@@ -129,7 +129,8 @@ def measure(
 ) -> list[Reading | None]:
     """Return the columns' numbers of a model; what ``folder`` holds already is not measured again."""
     make_folder(folder)
-    whose = {"protocol": PROTOCOL, "route": "", "seed": seed, "weights": digest, "data": bench.dataset.model_dump()}
+    whose = {"protocol": PROTOCOL, "route": "", "seed": seed, "weights": digest, "data": bench.dataset.model_dump(),
+             "precision": bench.engine.precision}  # fmt: skip
     opened = functools.cache(lambda: bench.opened(model, seed))
 
     def answered(question: ImageQuestion, names: Sequence[str]) -> measures.Entry:
