@@ -282,6 +282,20 @@ class TestKept:
         assert kept.find(tmp_path, asked | {"name": "one"}) is None
         assert (kept.find(tmp_path, asked | {"name": "new"}) or {})["refused"] == {"rank": "why"}
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"values": [1]}, {"values": {"rank": 1}}, {"values": {"rank": {"effective": "a"}}}, {"settings": None},
+            {"values": {"rank": {"effective": {"attacked": [1]}}}}, {"settings": {"fooled": {"judged": 0.5}}},
+            {"refused": 3}, {"question": {"sample": "all", "samples": "4"}}, {"question": 3},
+        ],
+    )  # fmt: skip
+    def test_a_damaged_answer_is_none(self, tmp_path: Path, change: dict[str, Any]) -> None:
+        whole = kept.keep(tmp_path, {"sample": "all"}, KNOWN, {"rank": Measures({"effective": 1.0})}, {})
+        assert kept.find(tmp_path, {"sample": "all"}) == whole
+        (tmp_path / kept.FILE).write_text(json.dumps({"schema": 1, "entries": [whole | change]}))
+        assert kept.find(tmp_path, {"sample": "all"}) is None
+
     def test_undefined_numbers_are_none(self, tmp_path: Path) -> None:
         found = {
             "r-div": Measures({"relative": float("nan")}),
