@@ -27,24 +27,25 @@ from robustcl.testing import check_class
 RECIPES = sorted(registry.recipes())
 
 
+RULES = {
+    "threat": {"Linf": {"times": "3/2", "curve": ["6/255", "12/255"]}},
+    "times": {"projector.widths": "1/16", "view.radius": 0.25, "objective.depth": 0.25},
+    "at_least": {"projector.widths": 16, "view.scale": 0.5},
+    "at_most": {"target.clusters": 20, "stage.labelled": 90, "data.batch": 160, "objective.width": 16},
+    "set": {
+        "encoder.use": "resnet-small", "view.flip": 0.0, "view.padding": 1, "target.grid": [3, 6],
+        "objective.heads": 4, "objective.inner": 64
+    },
+}  # fmt: skip
+
+
 class Badges:
     """A stranger's data set: 300 badges (3, 8, 8) of three colours, which no recipe knows."""
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     encoder: ClassVar[str] = "resnet-small"
     citation: ClassVar[str] = "no source"
-    adaptation: ClassVar[Mapping[str, Any]] = {
-        "cifar10": {
-            "threat": {"Linf": {"times": "3/2", "curve": ["6/255", "12/255"]}},
-            "times": {"projector.widths": "1/16", "view.radius": 0.25, "objective.depth": 0.25},
-            "at_least": {"projector.widths": 16, "view.scale": 0.5},
-            "at_most": {"target.clusters": 20, "stage.labelled": 90, "data.batch": 160, "objective.width": 16},
-            "set": {
-                "encoder.use": "resnet-small", "view.flip": 0.0, "view.padding": 1, "target.grid": [3, 6],
-                "objective.heads": 4, "objective.inner": 64
-            },
-        }
-    }  # fmt: skip
+    adaptation: ClassVar[Mapping[str, Any]] = dict.fromkeys(("cifar10", "badges"), RULES)
 
     def open(self, split: str) -> ArraySource:
         generator = torch.Generator().manual_seed(len(split))
@@ -132,12 +133,56 @@ def test_a_recipe_that_was_written_for_no_such_data_stays_as_it_is(written_for: 
     assert not any(line.startswith("adapted") for line in composed.how)
 
 
+def test_rules_reach_what_is_left_to_a_plugins_default_and_not_what_is_left_to_the_core_s() -> None:
+    simclr, at = (compose(recipe=name, dataset="badges").lock() for name in ("simclr", "at"))
+    assert simclr["evaluate"][0]["view"] == {"use": "weak", "flip": 0.0, "padding": 1}, "the protocol's own view"
+    assert simclr["encoder"]["projector"]["widths"] == [128, 16]
+    assert at["encoder"]["projector"]["widths"] == [512, 128], "of no head does the recipe say a word"
+    sampler = compose(recipe="acl-rcs", dataset="badges").lock()["stage"][0]["sampler"]
+    assert steps_of(sampler["step_size"]) == pytest.approx(15 / 765)
+    targets = compose(recipe="advcl", dataset="badges").lock()["stage"][1]["targets"]
+    assert targets["clusters"] == [2, 10, 20, 20, 20]
+    assert len(targets["grid"]) > 2, "which no rule touches where the recipe has none"
+
+
+def test_a_generator_s_own_ball_is_not_the_threats() -> None:
+    tables = inherit.read_installed("at") | {"data": {"use": "badges"}}
+    tables["stage"][0]["generator"]["w_adv"]["ball"] = {"norm": "L2", "eps": 2.0}
+    composed = composed_of(tables)
+    assert composed.recipe.threat.eps == "12/255"
+    assert composed.lock()["stage"][0]["generator"]["w_adv"]["step_size"] == "2/255"
+
+
+def test_attacks_of_one_name_are_told_by_their_number() -> None:
+    tables = inherit.read_installed("at")
+    tables["evaluate"][0]["attacks"] = ["pgd-20", {"use": "pgd-20", "restarts": 2}, "fgsm"]
+    composed = composed_of(tables)
+    steps = [table.get("step_size") for table in composed.lock()["evaluate"][0]["attacks"]]
+    assert steps == ["8/255", "8/255", None], "there is nothing to write out in one step"
+    (said,) = [line for line in composed.how if line.startswith("adapted to digits")]
+    assert "evaluate.own.attacks.0.step_size=8/255, evaluate.own.attacks.1.step_size=8/255" in said
+
+
 def test_another_norm_is_not_scaled_and_a_lock_is_not_adapted_again(tmp_path: Path) -> None:
     tables = {**inherit.read_installed("at"), "data": {"use": "badges"}, "threat": {"norm": "L2", "eps": 0.5}}
     assert composed_of(tables).recipe.threat.eps == 0.5
     composed = compose(recipe="at", dataset="badges")
     (tmp_path / "lock.toml").write_text(tomli_w.dumps(composed.lock()))
     assert digest(from_file(tmp_path / "lock.toml")) == digest(composed)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"encoder": [1]}, {"encoder": {"projector": 3}}, {"threat": "x"}, {"threat": {"norm": [], "eps": {}}},
+        {"stage": {"views": 1}}, {"stage": [3]}, {"stage": [{"views": [1], "generator": {"g": 2}}]}, {"data": 7},
+        {"evaluate": [{"use": "slf", "view": [1], "attacks": [3, {"use": {}}]}, "x"]}, {"written_for": 3},
+    ],
+)  # fmt: skip
+def test_what_is_no_recipe_is_refused_in_its_own_sentence(broken: dict[str, Any]) -> None:
+    tables = inherit.read_installed("at") | {"data": {"use": "badges"}} | broken
+    with pytest.raises(UsageError, match=next(iter(broken))):
+        composed_of(tables)
 
 
 def test_an_extending_recipe_may_be_written_for_other_data() -> None:
@@ -183,10 +228,11 @@ def test_numbers_keep_their_sort() -> None:
         "32/255", 0.028, 12, "2", True, None, "eps"
     ]  # fmt: skip
     assert scaled(["2/255", 1], 1.5) == ["3/255", 2]
-    stepped = {"piecewise": [0.1, 0.2], "at": [10, 20]}
-    assert scaled(stepped, 2) == {"piecewise": [0.2, 0.4], "at": [10, 20]}
+    stepped = {"piecewise": [0.1, 0.2], "at": [10, 20], "warmup_from": 0.1}
+    assert scaled(stepped, 2) == {"piecewise": [0.2, 0.4], "at": [10, 20], "warmup_from": 0.2}
     rules = Adaptation(times={"view.x": 2}, at_least={"view.x": 0.5}, at_most={"view.x": 3}, set={"view.y": [1]})
-    assert [rules.change("view", "x", value) for value in (0.1, 1, "1/4", 7, 7.0)] == [0.5, 2, "2/4", 3, 3.0]
+    assert [rules.change("view", "x", value) for value in (0.1, 1, "1/2", 7, 7.0)] == [0.5, 2, "2/2", 3, 3.0]
+    assert [rules.change("view", "x", value) for value in ("1/8", "7/2")] == ["4/8", "6/2"]
     assert rules.change("view", "y", None) == [1]
     assert rules.options("view") == ["x", "y"]
 

@@ -154,9 +154,8 @@ def _called(entry: Any) -> Any:
 
 
 def _at(kind: str, path: str, box: Any, key: Any) -> Iterator[_Place]:
-    if isinstance(box, dict) and key not in box:
-        return
-    value = box[key] if isinstance(box, dict | list) else None
+    inside = key in box if isinstance(box, dict) else isinstance(box, list) and isinstance(key, int)
+    value = box[key] if inside else None
     table = {"use": value} if isinstance(value, str) else value
     if isinstance(table, dict):
         yield _Place(kind, path, box, key, table)
