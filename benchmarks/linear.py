@@ -19,12 +19,13 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 import robustcl
+from robustcl import api
 from robustcl.analysis.again import Wanted
-from robustcl.composition import api, subjects
-from robustcl.composition.data import Splits, open_splits
-from robustcl.composition.stages import Stages
 from robustcl.evaluate.head import embed_labelled
 from robustcl.nn.encoder import Encoder
+from robustcl.run import subjects
+from robustcl.run.splits import Splits, open_splits
+from robustcl.run.stages import Stages
 from robustcl.train.engine import Engine
 from robustcl.train.log import watch_nothing
 

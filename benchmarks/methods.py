@@ -25,7 +25,7 @@ import torch
 from results_page import write_page
 
 from robustcl import compose, registry, resume
-from robustcl.composition.api import Composition
+from robustcl.api import Composition
 from robustcl.protocols import Need
 from robustcl.train import loop
 from robustcl.train.encoders import Encoders

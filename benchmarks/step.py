@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from _bar import compare, report
 from torch import Tensor, nn
 
-from robustcl.composition import api
+from robustcl import api
 from robustcl.data.held import Held
 from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.options.schedule import Progress

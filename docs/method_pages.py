@@ -9,8 +9,7 @@ from typing import Any
 import tomli_w
 
 from robustcl import registry
-from robustcl.composition import compose, matrix
-from robustcl.composition.api import Composition
+from robustcl.api import Composition, compose, matrix
 from robustcl.recipe import inherit
 from robustcl.train.plan import Part, StagePlan
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robustcl import attacks as attacks
+    from robustcl.api import Composition, compose
     from robustcl.attacks import AutoAttack
-    from robustcl.composition import Composition, compose
-    from robustcl.composition.run import Run, resume
     from robustcl.inspection import check_data
     from robustcl.interop.guarding import GuardWarning, guard
     from robustcl.rng import Rng
+    from robustcl.run.execution import Run, resume
     from robustcl.threat import Ball
 
 __all__ = [
@@ -37,14 +37,14 @@ __all__ = [
 _HOMES = {
     "AutoAttack": "robustcl.attacks",
     "Ball": "robustcl.threat",
-    "Composition": "robustcl.composition",
+    "Composition": "robustcl.api",
     "GuardWarning": "robustcl.interop.guarding",
     "Rng": "robustcl.rng",
-    "Run": "robustcl.composition.run",
+    "Run": "robustcl.run.execution",
     "check_data": "robustcl.inspection",
-    "compose": "robustcl.composition",
+    "compose": "robustcl.api",
     "guard": "robustcl.interop.guarding",
-    "resume": "robustcl.composition.run",
+    "resume": "robustcl.run.execution",
 }
 _ROOMS = {name: f"robustcl.{name}" for name in ("attacks", "registry", "robustbench", "testing", "zoo")}
 """Modules that are reached as attributes without an import of their own."""

@@ -15,8 +15,6 @@ import torch
 from torch import nn
 
 from robustcl import attacks, options, registry
-from robustcl.composition import store
-from robustcl.composition.folder import reopen
 from robustcl.data.held import open_source
 from robustcl.data.streamed import as_pixels, fetch
 from robustcl.errors import DataError, UsageError, WeightsError, near
@@ -25,7 +23,9 @@ from robustcl.interop import given
 from robustcl.nn.logits import Logits
 from robustcl.nn.weights import CONFIG, MODEL
 from robustcl.protocols import Source
+from robustcl.run.folder import reopen
 from robustcl.threat import parse_norm
+from robustcl.train import store
 
 _DATA_DIR = "./data"
 _CHUNK = 1024

@@ -102,7 +102,7 @@ _HEAVY = (
     "robustcl.cli.console",
     "robustcl.cli.run",
     "robustcl.cli.resume",
-    "robustcl.composition.run",
+    "robustcl.run.execution",
     "robustcl.report",
     "sklearn.datasets",
     "sklearn.decomposition",

@@ -14,13 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from robustcl import compose
-from robustcl.composition import api
-from robustcl.composition.data import Splits, open_splits
+from robustcl import api, compose
 from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.options.schedule import Progress
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
+from robustcl.run.splits import Splits, open_splits
 from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import tiny
 from torch import Tensor
 
-from robustcl.composition import api
-from robustcl.composition.run import Run
+from robustcl import api
 from robustcl.protocols import Need
+from robustcl.run.execution import Run
 from robustcl.types import Scene
 
 

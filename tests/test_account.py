@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from robustcl import promises
+from robustcl.api import Composition, compose, from_file
 from robustcl.composition import matrix
-from robustcl.composition.api import Composition, compose, from_file
 from robustcl.errors import NeedNotMet, UsageError
 from robustcl.protocols import Need
 from robustcl.registry import get

@@ -12,10 +12,10 @@ import torch
 
 from robustcl import search
 from robustcl.analysis.again import evaluate_again
-from robustcl.composition import compose, store
+from robustcl.api import compose, from_tables
 from robustcl.composition.added import entry_for
-from robustcl.composition.api import from_tables
 from robustcl.errors import CheckpointError, UnknownPlugin
+from robustcl.train import store
 
 DIGITS_VIEW = {"use": "weak", "flip": 0.0, "padding": 1}
 

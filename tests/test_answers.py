@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robustcl.composition import answers
+from robustcl.run import answers
 
 Tables = dict[str, Any]
 

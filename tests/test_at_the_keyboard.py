@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import robustcl
 from robustcl import zoo
-from robustcl.composition.results import Results
 from robustcl.errors import NeedNotMet, UsageError
+from robustcl.run.results import Results
 from robustcl.testing import check_class
 from robustcl.types import Attack, Embedding
 

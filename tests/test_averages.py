@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import tiny
 
-from robustcl.composition import averages, compose
-from robustcl.composition.api import from_tables
+from robustcl.api import compose, from_tables
 from robustcl.options.schedule import parse
+from robustcl.run import averages
 
 
 def with_average(momentum: Any, encoder: str = "slow") -> dict[str, Any]:

@@ -20,12 +20,11 @@ from zoo.honest import mlp, trained
 from zoo.images import digits
 from zoo.masked import Quantised
 
-from robustcl import compose
+from robustcl import api, compose
 from robustcl.analysis.again import evaluate_again
 from robustcl.analysis.audit import AuditedModel
 from robustcl.analysis.bare import ModelQuestion
 from robustcl.analysis.subject import OutsideModel
-from robustcl.composition import api, audited
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.journal import Journal, Outcome
@@ -33,6 +32,7 @@ from robustcl.evaluate.judge import Judge
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.work import WHOLE
 from robustcl.rng import Rng
+from robustcl.run import audited
 from robustcl.threat import Ball
 
 Audited = Callable[..., tuple[int, str, str]]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustcl import registry
-from robustcl.composition.api import Composition, compose, from_tables
+from robustcl.api import Composition, compose, from_tables
 from robustcl.composition.lock import digest
 from robustcl.errors import NeedNotMet, RobustclError, UnknownPlugin, UsageError
 from robustcl.options.schedule import Ramp

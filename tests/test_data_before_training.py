@@ -61,7 +61,7 @@ def test_a_fault_of_any_split_is_found_before_training(tmp_path: Path, changes: 
 def test_unlabelled_images_of_the_same_number_are_not_taken_for_the_training_images(tmp_path: Path) -> None:
     import torch
 
-    from robustcl.composition.data import open_splits
+    from robustcl.run.splits import open_splits
 
     np.savez(tmp_path / "a.npz", **arrays(y_train=np.full(N, -1), x_pretrain=TRAIN[::-1]))
     composed = robustcl.compose(recipe="simclr", dataset=f"npz:{tmp_path / 'a.npz'}", budget="smoke")

@@ -13,9 +13,8 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from robustcl import registry
+from robustcl import api, registry
 from robustcl.cli.main import robustcl
-from robustcl.composition import api
 from robustcl.errors import DataError, RobustclError
 from robustcl.protocols import Need
 
@@ -226,9 +225,9 @@ def test_what_decodes_in_processes_says_the_same() -> None:
 
 
 def test_a_look_and_an_identity_that_fail_are_told() -> None:
-    from robustcl.composition.data import keep_looked_through
     from robustcl.data import digest
     from robustcl.data.streamed import Streamed
+    from robustcl.run.splits import keep_looked_through
 
     with pytest.raises(DataError, match="fails to look through its images, KeyError: 'x'"):
         keep_looked_through(Source(on_disk=True, check=fails(KeyError("x"))), torch.device("cpu"))

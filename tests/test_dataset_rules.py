@@ -11,8 +11,8 @@ import tomli_w
 import torch
 
 from robustcl import compose, registry
+from robustcl.api import Composition, from_file, from_tables
 from robustcl.composition import dataset_rules
-from robustcl.composition.api import Composition, from_file, from_tables
 from robustcl.composition.choice import Flags, choose
 from robustcl.composition.lock import digest
 from robustcl.data.arrays import ArraySource, blocks

@@ -10,8 +10,7 @@ import torch
 from one_step import Seen, step_of
 from torch import Tensor
 
-from robustcl import promises, registry
-from robustcl.composition import api
+from robustcl import api, promises, registry
 from robustcl.data.draw import ViewSpec
 from robustcl.errors import NeedNotMet, PluginMisbehaved, UsageError
 from robustcl.protocols import Need

@@ -24,8 +24,8 @@ from fuzz.call import Ended, call
 from fuzz.check import Count, Fuzz
 from fuzz.mutators import MUTATORS
 
-from robustcl.composition import complete, folder
 from robustcl.processes import signals
+from robustcl.run import complete, folder
 
 SEED, PARTS, EACH, COSTLY = 20261130, 4, 500, 0.008
 """2,000 mutations in all; eight of a thousand meet a command that takes a second."""

@@ -12,10 +12,10 @@ from fixtures.compared_runs import finished, first
 from fixtures.judged_run import audit
 
 from robustcl import report
-from robustcl.composition import answers, audited
 from robustcl.errors import Contradiction
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.report.threats import read_threats
+from robustcl.run import answers, audited
 
 PLACE = {"protocol": "slf", "route": "clean"}
 

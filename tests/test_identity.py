@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from robustcl import registry
-from robustcl.composition.api import from_tables
+from robustcl.api import from_tables
 from robustcl.evaluate.identity import Identity, make_identity
 from robustcl.protocols import Need
 from robustcl_plugins.generators.pgd import PGD

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcl import registry
-from robustcl.composition import api
+from robustcl import api, registry
 from robustcl.errors import DataError, UsageError, WeightsError
 from robustcl.nn import weights
 from robustcl.nn.encoder import Encoder, build_encoder

@@ -12,7 +12,7 @@ import torch
 from forks import fork
 from one_step import TINY, step_of
 
-from robustcl.composition import compose, matrix
+from robustcl.api import compose, matrix
 
 REASON = re.compile(
     r" needs .*(add|write|bind)|nothing in \S+ reads pairs|nothing reads the clusters|cannot run here: "

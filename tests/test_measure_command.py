@@ -22,11 +22,10 @@ from test_report import HOSTILE, Page
 from test_report_browser import FLAGS
 from torch import Tensor, nn
 
-from robustcl import measures, report
+from robustcl import api, measures, report
 from robustcl.analysis.measure import kept, run
 from robustcl.analysis.measure.numbers import Measures
 from robustcl.analysis.measure.run import MEASURES, MeasureQuestion, measure
-from robustcl.composition import api, store
 from robustcl.data.held import keep, open_source
 from robustcl.errors import UsageError
 from robustcl.measures.catalogue import NUMBERS, choose_measures
@@ -36,6 +35,7 @@ from robustcl.report.measured import MeasuredSample, read_measured
 from robustcl.report.unmeasured import list_missing
 from robustcl.rng import Rng
 from robustcl.threat import Ball
+from robustcl.train import store
 
 SAMPLES, EPS, STEP, STEPS = 40, 32 / 255, 12 / 255, 3
 KNOWN = {"samples": 4, "model": "m"}

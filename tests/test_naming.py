@@ -12,7 +12,7 @@ import tomli_w
 from torch import Tensor
 
 from robustcl import registry
-from robustcl.composition.api import Composition, compose, from_file
+from robustcl.api import Composition, compose, from_file
 from robustcl.composition.lock import digest
 from robustcl.errors import UsageError
 from robustcl.protocols import Need

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from robustcl.composition.api import Composition, from_tables
-from robustcl.composition.run import resume
+from robustcl.api import Composition, from_tables
+from robustcl.run.execution import resume
 from robustcl.terminal import progress
 from robustcl.terminal.progress import show_progress, waits
 

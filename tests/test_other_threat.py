@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from fixtures.two_seeds import AUDITED, EPS, PGD, SAMPLES, STEP, digits, iterates, recipe, right
 
-from robustcl import report
+from robustcl import api, report
 from robustcl.analysis import surrogates
 from robustcl.analysis.again import Wanted, evaluate_again
 from robustcl.analysis.audit import of_run
@@ -21,11 +21,11 @@ from robustcl.analysis.other_threat import evaluate_under
 from robustcl.cli.audit import command as audit
 from robustcl.cli.evaluate import command as evaluate
 from robustcl.cli.transfer import command as transfer
-from robustcl.composition import api, store
 from robustcl.errors import RobustclError, UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.work import Work
 from robustcl.report import blackbox
+from robustcl.train import store
 from robustcl.train.engine import Engine
 
 

@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 from distributions import install
 
-from robustcl import registry
+from robustcl import api, registry
 from robustcl.cli.main import robustcl
-from robustcl.composition import api, store
 from robustcl.errors import AmbiguousPlugin, UnknownPlugin, UsageError
+from robustcl.train import store
 
 PLUGINS = """
 import torch

@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 import robustcl
-from robustcl.composition import api
+from robustcl import api
 from robustcl.errors import Interrupted, UsageError
 from robustcl.train.pairs import EpochMeans
 

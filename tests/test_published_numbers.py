@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from robustcl import compose, registry
-from robustcl.composition.api import Composition
+from robustcl.api import Composition
 from robustcl.options.duration import Progress
 from robustcl.options.schedule import Schedule
 from robustcl.ratio import ratio

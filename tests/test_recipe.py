@@ -10,7 +10,7 @@ import pytest
 import tiny
 import tomli_w
 
-from robustcl.composition.api import Composition, compose, from_file, from_tables
+from robustcl.api import Composition, compose, from_file, from_tables
 from robustcl.composition.lock import digest
 from robustcl.errors import UsageError
 from robustcl.recipe import override, reading

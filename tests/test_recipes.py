@@ -10,8 +10,7 @@ import pytest
 import tiny
 from forks import fork
 
-from robustcl import compose, registry, report
-from robustcl.composition import api
+from robustcl import api, compose, registry, report
 from robustcl.composition.choice import Flags, choose
 from robustcl.recipe import inherit
 

@@ -19,12 +19,11 @@ from asked import subject
 from one_step import one_step, stage_run
 from torch import Tensor, nn
 
-from robustcl import gradients, registry
+from robustcl import api, gradients, registry
 from robustcl import rng as rng_module
 from robustcl.audit import record, rivals
 from robustcl.audit.arms import CHEAP
 from robustcl.audit.bench import Bench
-from robustcl.composition import api
 from robustcl.data.draw import ViewSpec, draw_views
 from robustcl.data.labelled import choose_labelled
 from robustcl.data.split import holdout

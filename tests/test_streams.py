@@ -13,12 +13,12 @@ from short import Recorder, composed, perturbed, stage, train
 from torch import Tensor, nn
 
 from robustcl import registry
-from robustcl.composition.data import open_splits
 from robustcl.data.labelled import choose_labelled
 from robustcl.data.split import holdout
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.judge import Judge
 from robustcl.rng import Rng
+from robustcl.run.splits import open_splits
 from robustcl.testing.streams import DrawRecord, record_draws
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine

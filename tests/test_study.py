@@ -19,7 +19,6 @@ from torch import Tensor
 from robustcl import registry
 from robustcl.analysis.measure.clusters import nearest
 from robustcl.analysis.measure.run import take
-from robustcl.composition import store
 from robustcl.composition.asked import attack_of
 from robustcl.composition.parts import Parts
 from robustcl.errors import NeedNotMet, NonFiniteLoss, UnknownPlugin, UsageError
@@ -33,6 +32,7 @@ from robustcl.study.grid import Setting
 from robustcl.study.parsing import parse
 from robustcl.study.reading import Reading, is_answered, read_value, share
 from robustcl.threat import Ball
+from robustcl.train import store
 from robustcl.types import Attack, Clustering, Embedding
 
 given = pixels.given

@@ -22,18 +22,18 @@ from torch import Tensor
 from robustcl.analysis.again import evaluate_again
 from robustcl.analysis.measure import kept, sample
 from robustcl.analysis.measure.run import MEASURES, MeasureQuestion, measure, take
-from robustcl.composition import store
-from robustcl.composition.data import open_splits
-from robustcl.composition.subjects import RunSubject
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import Journal
 from robustcl.measures.catalogue import OF_FEATURES, OF_PREDICTIONS, VALUES
+from robustcl.run.splits import open_splits
+from robustcl.run.subjects import RunSubject
 from robustcl.study import api, columns, figure, grid, measures, table, transfer
 from robustcl.study.grammar import COLUMN, Perturbed, Representation, Study, spread
 from robustcl.study.grid import Setting
 from robustcl.study.parsing import parse
 from robustcl.study.reading import Reading, is_answered, read_value, share
+from robustcl.train import store
 
 given = pixels.given
 

@@ -14,7 +14,7 @@ import tiny
 import torch
 from one_step import stage_run
 
-from robustcl.composition import api
+from robustcl import api
 from robustcl.errors import NonFiniteLoss, UsageError
 from robustcl.options.duration import Progress
 from robustcl.testing import make_scene

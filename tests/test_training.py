@@ -16,12 +16,11 @@ from torch import Tensor
 
 import robustcl
 from robustcl import registry
-from robustcl.composition import store
-from robustcl.composition.run import Run
 from robustcl.errors import NonFiniteLoss, PluginMisbehaved, WeightsError
 from robustcl.protocols import Need, Survey
 from robustcl.rng import Rng
-from robustcl.train import checkpoint
+from robustcl.run.execution import Run
+from robustcl.train import checkpoint, store
 from robustcl.types import Attack, Clustering, Scene
 
 NONE: frozenset[Need] = frozenset()

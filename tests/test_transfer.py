@@ -18,11 +18,11 @@ from fixtures.two_seeds import EPS, PGD, SAMPLES, digits, iterates, judged, reci
 from forks import fork
 from torch import Tensor, nn
 
+from robustcl import api
 from robustcl.analysis import black_box as transfer
 from robustcl.analysis.again import Wanted, evaluate_again
 from robustcl.analysis.other_data import evaluate_elsewhere
 from robustcl.cli.evaluate import command as evaluate
-from robustcl.composition import api, store
 from robustcl.errors import UsageError, WeightsError
 from robustcl.evaluate.classifier import of_model
 from robustcl.evaluate.interval import wilson
@@ -32,6 +32,7 @@ from robustcl.protocols import Need
 from robustcl.recipe import Use, reading
 from robustcl.rng import Rng
 from robustcl.threat import Ball
+from robustcl.train import store
 
 
 @pytest.fixture(scope="module")

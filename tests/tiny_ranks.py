@@ -20,8 +20,7 @@ import torch.distributed as dist
 from one_step import stage_run
 from torch import nn
 
-from robustcl import registry
-from robustcl.composition import api
+from robustcl import api, registry
 from robustcl.errors import RobustclError
 from robustcl.options import describe
 from robustcl.options.schedule import Progress

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import store
 from robustcl.composition.added import entry_for
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.assembly import assemble
-from robustcl.composition.folder import read_lock, reopen
 from robustcl.composition.lock import digest
-from robustcl.composition.owners import LOCK, Owners, of_lock, require
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
-from robustcl.composition.run import Run, execute
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.recipe import reading
+from robustcl.registry.owners import LOCK, Owners, of_lock, require
+from robustcl.run.execution import Run, execute
+from robustcl.run.folder import read_lock, reopen
+from robustcl.train import store
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 

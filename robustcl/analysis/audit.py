@@ -16,15 +16,15 @@ from robustcl.analysis.subject import OpenRun, OutsideModel, open_model, open_ru
 from robustcl.audit.rivals import Surrogate
 from robustcl.audit.runner import Told, audit
 from robustcl.audit.values import Audit
-from robustcl.composition import audited
 from robustcl.composition.assembly import assemble
-from robustcl.composition.run import check_device
-from robustcl.composition.stages import Say
 from robustcl.data.promises import class_names
 from robustcl.errors import UsageError
 from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.subject import Subject
 from robustcl.rng import Rng
+from robustcl.run import audited
+from robustcl.run.execution import check_device
+from robustcl.run.stages import Say
 from robustcl.train.engine import Engine
 
 SAMPLES = 200

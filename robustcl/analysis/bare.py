@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.analysis.subject import OpenModel, OutsideModel, open_model
-from robustcl.composition import answers
 from robustcl.composition.asked import attack_of, attack_table
-from robustcl.composition.evaluation import Answers, measure
-from robustcl.composition.folder import make_out, only_one
 from robustcl.composition.parts import Parts
-from robustcl.composition.results import Results, environment
-from robustcl.composition.run import Run, check_device
-from robustcl.composition.stages import Say
 from robustcl.data.promises import class_names
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
@@ -25,6 +19,12 @@ from robustcl.evaluate import shards
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.work import WHOLE, Work
+from robustcl.run import answers
+from robustcl.run.evaluation import Answers, measure
+from robustcl.run.execution import Run, check_device
+from robustcl.run.folder import make_out, only_one
+from robustcl.run.results import Results, environment
+from robustcl.run.stages import Say
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 

@@ -19,10 +19,7 @@ from torch import Tensor
 
 from robustcl.analysis import opponents
 from robustcl.composition.asked import attack_of, attack_table
-from robustcl.composition.folder import make_out, only_one
 from robustcl.composition.parts import Parts
-from robustcl.composition.run import check_device
-from robustcl.composition.subjects import RunSubject
 from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate import resolved, scaled
@@ -30,6 +27,9 @@ from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.unstopped import Unstopped, adversaries
+from robustcl.run.execution import check_device
+from robustcl.run.folder import make_out, only_one
+from robustcl.run.subjects import RunSubject
 from robustcl.terminal.markdown import render_table
 from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine

@@ -13,9 +13,9 @@ from torch import Tensor
 from robustcl.analysis.again import Wanted
 from robustcl.analysis.subject import open_run
 from robustcl.composition.assembly import assemble
-from robustcl.composition.subjects import RunSubject
 from robustcl.errors import UsageError
 from robustcl.evaluate import resolved
+from robustcl.run.subjects import RunSubject
 from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 from robustcl.train.plan import Part

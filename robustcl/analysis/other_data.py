@@ -10,17 +10,19 @@ from typing import Any
 import torch
 
 from robustcl.analysis.again import Wanted
-from robustcl.composition import exchange, preflight, store
-from robustcl.composition import folder as folder_of
+from robustcl.composition import exchange
 from robustcl.composition.assembly import assemble
-from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.plan import RecipePlan
-from robustcl.composition.run import Run, execute
 from robustcl.disk import as_usage, make_folder
 from robustcl.errors import UsageError
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.nn.modes import hold_mode
 from robustcl.recipe import Use
+from robustcl.run import folder as folder_of
+from robustcl.run import preflight
+from robustcl.run.execution import Run, execute
+from robustcl.run.splits import Splits, open_splits
+from robustcl.train import store
 from robustcl.train.encoders import ONLINE
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing

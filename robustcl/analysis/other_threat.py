@@ -12,14 +12,10 @@ from typing import Any
 from robustcl import hooks
 from robustcl.analysis.again import Wanted
 from robustcl.analysis.subject import open_run
-from robustcl.composition import answers
 from robustcl.composition.asked import attack_of
 from robustcl.composition.assembly import assemble
-from robustcl.composition.folder import make_out, only_one
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
-from robustcl.composition.results import Results, describe_run
-from robustcl.composition.run import Run
 from robustcl.data.promises import class_names
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
@@ -27,6 +23,10 @@ from robustcl.evaluate import scaled
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.hooks import GeneratorHooks
 from robustcl.recipe import Use
+from robustcl.run import answers
+from robustcl.run.execution import Run
+from robustcl.run.folder import make_out, only_one
+from robustcl.run.results import Results, describe_run
 from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing

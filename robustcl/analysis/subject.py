@@ -11,14 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustcl.composition import audited, contents, exchange, subjects
-from robustcl.composition.data import keep_looked_through
-from robustcl.composition.evaluation import Answers, measure_run
-from robustcl.composition.folder import only_one
+from robustcl.composition import exchange
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
-from robustcl.composition.stages import Stages
-from robustcl.composition.subjects import RunSubject
 from robustcl.data.held import open_source
 from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
@@ -34,6 +29,12 @@ from robustcl.nn import outside
 from robustcl.protocols import DatasetPlugin, Source
 from robustcl.recipe import Evaluate, Use
 from robustcl.rng import Rng
+from robustcl.run import audited, contents, subjects
+from robustcl.run.evaluation import Answers, measure_run
+from robustcl.run.folder import only_one
+from robustcl.run.splits import keep_looked_through
+from robustcl.run.stages import Stages
+from robustcl.run.subjects import RunSubject
 from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing

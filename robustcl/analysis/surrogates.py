@@ -7,9 +7,9 @@ from pathlib import Path
 from robustcl.analysis import opponents
 from robustcl.analysis.subject import place_model
 from robustcl.audit.rivals import Surrogate
-from robustcl.composition.stages import Say
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
+from robustcl.run.stages import Say
 from robustcl.train.engine import Engine
 
 _FLAGS = ("--surrogate", "--surrogate-weights")

@@ -91,7 +91,7 @@ def _audit(subject: Opened, samples: int | None, deep: bool, progress: ProgressB
 def _store(subjects: list[Opened], audits: list[Audit]) -> None:
     """Put the audits into the results under their threat, if there are any, from which the report shows them."""
     from robustcl import audit, report
-    from robustcl.composition import audited
+    from robustcl.run import audited
 
     entries = [{**subject.place, **audit.as_json(found)} for subject, found in zip(subjects, audits, strict=True)]
     home = next((subject.home for subject in subjects), None)

@@ -36,8 +36,8 @@ def command(as_json: bool, save: str | None, dry_run: bool, matrix: bool, **give
     if matrix:
         _print_matrix(as_json)
         return
+    from robustcl.api import compose
     from robustcl.cli.runs import save_recipe, train
-    from robustcl.composition import compose
 
     where = {name: given.pop(name) for name in ("out", "device", "devices", "precision")}
     composition = compose(**given)

@@ -13,8 +13,8 @@ from robustcl.errors import UsageError
 
 if TYPE_CHECKING:
     from robustcl.cli.runs import ProgressBar
-    from robustcl.composition.run import Run
     from robustcl.evaluate.work import Work
+    from robustcl.run.execution import Run
 
 _OF_RUN = ("protocol", "route", "corruptions", "curve", "convergence")
 _OF_MODEL = ("weights", "block", "seed", "device", "precision")

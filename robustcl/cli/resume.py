@@ -18,7 +18,7 @@ import click
 def command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Go on with RUN where it stopped; the outcome is the same as without the stop, unless --set changes it."""
     from robustcl.cli.runs import ProgressBar, conclude
-    from robustcl.composition.run import resume
+    from robustcl.run.execution import resume
 
     with ProgressBar() as progress:
         finished = resume(run, overrides, watcher=progress.watch, say=progress.say, report=False)

@@ -26,8 +26,8 @@ def command(
     **flags: Any,
 ) -> None:
     """Run a recipe FILE: one saved by compose, a run's recipe.lock.toml, or your own."""
+    from robustcl.api import from_file
     from robustcl.cli.runs import train
-    from robustcl.composition.api import from_file
 
     composition = from_file(Path(file), overrides, seed, budget, name)
     if dry_run:

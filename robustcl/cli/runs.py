@@ -10,11 +10,11 @@ import click
 import tomli_w
 
 from robustcl import ranks
-from robustcl.composition import Composition
-from robustcl.composition.run import Run
+from robustcl.api import Composition
 from robustcl.disk import as_usage, write_atomically
 from robustcl.errors import UsageError
 from robustcl.recipe.made import headline, of_results
+from robustcl.run.execution import Run
 from robustcl.terminal import printable
 from robustcl.terminal.progress import ProgressBar as ProgressBar
 

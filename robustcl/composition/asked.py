@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustcl import registry
-from robustcl.composition.owners import Owners
 from robustcl.composition.parts import Parts
 from robustcl.disk import parse_toml
 from robustcl.errors import NeedNotMet, UnknownPlugin, UsageError, near
@@ -15,6 +14,7 @@ from robustcl.interop import words
 from robustcl.protocols import Need
 from robustcl.ratio import plain
 from robustcl.recipe import Use
+from robustcl.registry.owners import Owners
 from robustcl.registry.presets import Solo
 from robustcl.train.plan import Part
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import classifier, judging, lineage, needs, owners, remarks
+from robustcl.composition import classifier, judging, lineage, needs, remarks
 from robustcl.composition.build import build_stage
 from robustcl.composition.choice import Flags, choose
 from robustcl.composition.parts import Parts
@@ -15,6 +15,7 @@ from robustcl.errors import UsageError
 from robustcl.nn.projector import Projector
 from robustcl.options.duration import parse_duration
 from robustcl.recipe import EncoderTable, inherit, reading
+from robustcl.registry import owners
 from robustcl.threat import ball_of
 from robustcl.train.plan import StagePlan
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustcl.composition import store
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.errors import UsageError
 from robustcl.nn import weights
 from robustcl.protocols import Need
 from robustcl.recipe import Evaluate, Stage
+from robustcl.train import store
 from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Part, StagePlan, TermPlan
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from robustcl.composition import owners
 from robustcl.composition.build import build_stage
 from robustcl.composition.parts import Parts
 from robustcl.evaluate.identity import JUDGED, Identity, make_identity
 from robustcl.recipe import Recipe, Stage, Use, reading
+from robustcl.registry import owners
 from robustcl.threat import Ball
 from robustcl.train.plan import Part
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import classifier, lineage, needs, store
+from robustcl.composition import classifier, lineage, needs
 from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
 from robustcl.composition.identities import identify
@@ -18,6 +18,7 @@ from robustcl.nn import weights
 from robustcl.protocols import DatasetPlugin
 from robustcl.recipe import Evaluate, Recipe, Stage, reading
 from robustcl.threat import Ball
+from robustcl.train import store
 from robustcl.train.plan import StagePlan, routes_until
 
 

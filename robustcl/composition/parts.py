@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from robustcl import hooks, options, registry
-from robustcl.composition import owners
-from robustcl.composition.owners import Owners
 from robustcl.errors import NotAPlugin, UsageError
 from robustcl.hooks import PluginHooks
 from robustcl.recipe import Use
-from robustcl.registry import Origin
+from robustcl.registry import Origin, owners
+from robustcl.registry.owners import Owners
 from robustcl.train.plan import Part
 
 

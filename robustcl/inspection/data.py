@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from robustcl.composition import exchange
-from robustcl.composition.data import same_images
 from robustcl.composition.parts import Parts
 from robustcl.data import agreement
 from robustcl.data.promises import class_names, open_split, statistics
@@ -23,6 +22,7 @@ from robustcl.protocols import DatasetPlugin, Source
 from robustcl.ratio import plain
 from robustcl.recipe import Data, override, reading
 from robustcl.rng import Rng
+from robustcl.run.splits import same_images
 from robustcl.types import UNLABELED
 
 if TYPE_CHECKING:

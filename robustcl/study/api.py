@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition.run import check_device
 from robustcl.errors import UsageError
 from robustcl.recipe import Use
 from robustcl.report.measured import OLDER
+from robustcl.run.execution import check_device
 from robustcl.study import checks, columns, elsewhere, figure, grid, models, page, source, table
 from robustcl.study.asked import questions
 from robustcl.study.grammar import Study

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.analysis.other_data import stage_name
-from robustcl.composition import store
 from robustcl.disk import parse_json, read_lines
 from robustcl.errors import DataError
 from robustcl.report.load import load_results
@@ -20,6 +19,7 @@ from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Met
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
 from robustcl.study.reading import Reading
+from robustcl.train import store
 from robustcl.train.encoders import ONLINE
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.analysis.other_data import judged_on, slug
-from robustcl.composition.data import Splits
-from robustcl.composition.folder import reopen
 from robustcl.composition.lock import lock
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
-from robustcl.composition.run import resume
 from robustcl.data.held import open_source
 from robustcl.data.promises import class_names
 from robustcl.errors import UsageError
 from robustcl.protocols import DatasetPlugin, Need
 from robustcl.recipe import Use, override, reading
+from robustcl.run.execution import resume
+from robustcl.run.folder import reopen
+from robustcl.run.splits import Splits
 from robustcl.study.grammar import Accuracy, AnyColumn
 from robustcl.study.places import evaluation
 from robustcl.train.log import Watcher

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustcl.analysis.other_data import slug
+from robustcl.api import Composition, from_tables
 from robustcl.composition import choice as choose
 from robustcl.composition import naming, settings
-from robustcl.composition.api import Composition, from_tables
 from robustcl.composition.choice import Flags
 from robustcl.composition.lock import digest
 from robustcl.errors import RobustclError, UsageError

@@ -13,15 +13,15 @@ from robustcl.analysis.measure.run import answer
 from robustcl.analysis.subject import open_run
 from robustcl.composition import needs
 from robustcl.composition.asked import check_attack
-from robustcl.composition.folder import read_lock
-from robustcl.composition.owners import Owners
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
-from robustcl.composition.subjects import RunSubject
 from robustcl.errors import NeedNotMet
 from robustcl.evaluate import scaled
 from robustcl.measures.catalogue import VALUES
 from robustcl.protocols import Need
 from robustcl.recipe import Section
+from robustcl.registry.owners import Owners
+from robustcl.run.folder import read_lock
+from robustcl.run.subjects import RunSubject
 from robustcl.study.grammar import Moved, Perturbed, Representation
 from robustcl.study.reading import Reading, is_answered, read_value
 from robustcl.threat import Ball, ball_of

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import folder as folder_of
-from robustcl.composition import preflight, store
-from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.lock import digest, lock
-from robustcl.composition.run import check_device, resume
 from robustcl.disk import Appender, read_json, read_lines
 from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageError
+from robustcl.run import folder as folder_of
+from robustcl.run import preflight
+from robustcl.run.execution import check_device, resume
+from robustcl.run.splits import Splits, open_splits
 from robustcl.study import elsewhere
 from robustcl.study.grid import Planned
+from robustcl.train import store
 from robustcl.train.engine import Engine
 from robustcl.train.log import METRICS, Watcher, stage_of, watch_nothing
 

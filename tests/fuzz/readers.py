@@ -12,18 +12,18 @@ import torch
 
 from robustcl import report, robustbench
 from robustcl.analysis.measure import kept
-from robustcl.composition import complete, contents, folder, store
 from robustcl.disk import read_bytes
 from robustcl.errors import WeightsError
 from robustcl.measures.catalogue import VALUES
 from robustcl.nn.files import check_whole
 from robustcl.report import blackbox, threats
 from robustcl.report.measured import read_measured
+from robustcl.run import complete, contents, folder
 from robustcl.study import api, columns
 from robustcl.study import run as running
 from robustcl.study.grid import Setting
 from robustcl.study.reading import read_value
-from robustcl.train import checkpoint
+from robustcl.train import checkpoint, store
 
 Reader = Callable[[Path, Path], object]
 """Takes the run and the mutated file; returns or raises whatever it does."""

@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from robustcl.composition.api import from_tables
+from robustcl.api import from_tables
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl_plugins.protocols.linear import Linear

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from robustcl import compose
-from robustcl.composition.api import from_tables
-from robustcl.composition.store import facts, load, stage_folder
+from robustcl.api import from_tables
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
 from robustcl.nn.routing import RoutedNorm
 from robustcl.options.schedule import Progress, Schedule, parse
 from robustcl.recipe import reading
 from robustcl.testing.survey import TinySurvey
+from robustcl.train.store import facts, load, stage_folder
 from robustcl_plugins.protocols.aff import AdversarialFull
 from robustcl_plugins.protocols.frozen import AdversarialLinear, StandardLinear
 from robustcl_plugins.protocols.fsf import StandardFull
@@ -214,6 +214,6 @@ def _differing(before: nn.Module, after: nn.Module) -> list[str]:
 
 
 def _trained_on(composition: object) -> int:
-    from robustcl.composition.data import open_splits
+    from robustcl.run.splits import open_splits
 
     return open_splits(composition, torch.device("cpu")).train.samples  # type: ignore[arg-type]

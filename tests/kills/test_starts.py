@@ -11,9 +11,10 @@ import pytest
 import tiny
 from forks import Asked, fork_all
 
-from robustcl.composition import api, folder, occupation
+from robustcl import api
 from robustcl.composition.lock import digest
 from robustcl.errors import UsageError
+from robustcl.run import folder, occupation
 from robustcl.terminal import printable
 
 START = ("run", "tiny.toml", "--device", "cpu", "--out", "run")

@@ -12,10 +12,10 @@ import pytest
 import tiny
 import torch
 
-from robustcl import registry
-from robustcl.composition import api, changes, store
+from robustcl import api, registry
 from robustcl.errors import AmbiguousPlugin, CheckpointError, NonFiniteLoss, UsageError
-from robustcl.train import checkpoint
+from robustcl.run import changes
+from robustcl.train import checkpoint, store
 
 START = ("run", "tiny.toml", "--device", "cpu", "--out", "run")
 

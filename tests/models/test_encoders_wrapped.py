@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcl import registry
-from robustcl.composition import api, store
+from robustcl import api, registry
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.nn.projector import Projector
 from robustcl.protocols import Need
 from robustcl.rng import Rng
+from robustcl.train import store
 from tests.models import zoo
 from tests.models.test_zoo_in_commands import recipe, rows
 

@@ -15,9 +15,8 @@ import torch
 from click.testing import CliRunner, Result
 from torch import nn
 
-from robustcl import registry
+from robustcl import api, registry
 from robustcl.cli.main import robustcl
-from robustcl.composition import api
 from robustcl.errors import RobustclError
 from robustcl.protocols import Need
 from robustcl.robustbench import benchmark

@@ -9,7 +9,7 @@ import pytest
 import tiny
 from one_step import stage_run
 
-from robustcl.composition import api
+from robustcl import api
 from robustcl.train.falling import LossCurve
 from robustcl.train.loop import StageRun
 from robustcl.train.pairs import EpochMeans

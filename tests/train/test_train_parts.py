@@ -14,7 +14,7 @@ import tiny
 import torch
 from one_step import stage_run
 
-from robustcl.composition import api
+from robustcl import api
 from robustcl.errors import CheckpointError, UsageError
 from robustcl.protocols import Need
 from robustcl.rng import Rng

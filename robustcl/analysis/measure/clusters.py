@@ -10,11 +10,11 @@ from robustcl.composition import needs
 from robustcl.composition.build import build_stage
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
-from robustcl.composition.subjects import RunSubject
 from robustcl.data.subset import Images
 from robustcl.evaluate.classifier import Classifier
 from robustcl.recipe import Stage, Targets
 from robustcl.rng import Rng
+from robustcl.run.subjects import RunSubject
 from robustcl.train.encoders import Encoders
 from robustcl.train.plan import TargetPlan
 from robustcl.train.refresh import ClusterState, refresh

@@ -11,15 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from robustcl.composition.asked import attack_of
-from robustcl.composition.owners import Owners
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
-from robustcl.composition.subjects import weights_of
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
 from robustcl.nn.weights import read_config
 from robustcl.recipe import Targets, Use
+from robustcl.registry.owners import Owners
 from robustcl.rng import Rng
+from robustcl.run.subjects import weights_of
 from robustcl.threat import Ball
 from robustcl.train.plan import Part
 

@@ -19,17 +19,17 @@ from robustcl.analysis.measure.sample import Sample, Told, draws_of
 from robustcl.analysis.subject import open_run
 from robustcl.composition.asked import check_attack
 from robustcl.composition.assembly import assemble
-from robustcl.composition.data import Splits
-from robustcl.composition.folder import read_lock
-from robustcl.composition.owners import Owners
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
-from robustcl.composition.subjects import RunSubject
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
 from robustcl.evaluate import scaled
 from robustcl.evaluate.subject import Subject
 from robustcl.measures.catalogue import choose_measures
+from robustcl.registry.owners import Owners
+from robustcl.run.folder import read_lock
+from robustcl.run.splits import Splits
+from robustcl.run.subjects import RunSubject
 from robustcl.train.engine import Engine
 from robustcl.types import ABSENT
 

@@ -11,7 +11,7 @@ from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
-from robustcl.composition.api import Composition
+from robustcl.api import Composition
 from robustcl.errors import OptionError
 from robustcl.options.schedule import Progress
 from robustcl.rng import Rng

@@ -14,10 +14,10 @@ from one_step import TINY, Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
-from robustcl.composition import store
 from robustcl.errors import UsageError
 from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
+from robustcl.train import store
 from robustcl_plugins.targets.kmeans import KMeans
 
 Vector = Sequence[float]

@@ -19,11 +19,11 @@ from torchvision.transforms import AutoAugment as Library
 from torchvision.transforms import AutoAugmentPolicy
 
 from robustcl import compose
-from robustcl.composition import store
 from robustcl.errors import NeedNotMet, UsageError
 from robustcl.rng import Rng
 from robustcl.testing import make_scene
 from robustcl.threat import Ball
+from robustcl.train import store
 from robustcl.types import Attack, Embedding, Oracle, Scene
 from robustcl_plugins.generators.profeat import ProFeAT as Generator
 from robustcl_plugins.objectives.profeat import ProFeAT

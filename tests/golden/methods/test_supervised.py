@@ -15,12 +15,12 @@ from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose, registry
-from robustcl.composition.api import from_tables
-from robustcl.composition.store import load, stage_folder
+from robustcl.api import from_tables
 from robustcl.errors import UsageError
 from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
 from robustcl.testing import make_scene
+from robustcl.train.store import load, stage_folder
 from robustcl.types import Embedding, Scene
 from robustcl_plugins.objectives.adr import ADR
 from robustcl_plugins.objectives.kl import KL

@@ -13,11 +13,11 @@ from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
-from robustcl.composition.data import open_splits
 from robustcl.data.labelled import Labelled, choose_labelled
 from robustcl.errors import UsageError
 from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
+from robustcl.run.splits import open_splits
 from robustcl.testing.survey import TinySurvey
 from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding, Oracle

@@ -8,10 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from robustcl import hooks, ranks
-from robustcl.composition import classifier, contents, store
-from robustcl.composition.data import Splits
+from robustcl.composition import classifier
 from robustcl.composition.plan import RecipePlan
-from robustcl.composition.stages import build_untrained
 from robustcl.data.order import epoch_batches
 from robustcl.errors import UsageError, WeightsError
 from robustcl.hooks import SamplerHooks
@@ -19,6 +17,10 @@ from robustcl.nn.encoder import options_of
 from robustcl.protocols import Need
 from robustcl.recipe import Stage
 from robustcl.rng import Rng
+from robustcl.run import contents
+from robustcl.run.splits import Splits
+from robustcl.run.stages import build_untrained
+from robustcl.train import store
 from robustcl.train.plan import StagePlan, routes_until
 
 

@@ -11,18 +11,19 @@ from pathlib import Path
 import torch
 
 from robustcl import ranks
-from robustcl.composition import answers, changes, complete, contents, preflight, store
-from robustcl.composition import folder as folder_of
-from robustcl.composition.data import Splits, open_splits
-from robustcl.composition.evaluation import measure_run
 from robustcl.composition.lock import digest_until
 from robustcl.composition.plan import RecipePlan
-from robustcl.composition.results import Results, describe_run
-from robustcl.composition.stages import Say, Stages
 from robustcl.disk import as_usage, make_folder
 from robustcl.errors import RobustclError, UsageError
 from robustcl.evaluate.work import WHOLE, Work
+from robustcl.run import answers, changes, complete, contents, preflight
+from robustcl.run import folder as folder_of
+from robustcl.run.evaluation import measure_run
+from robustcl.run.results import Results, describe_run
+from robustcl.run.splits import Splits, open_splits
+from robustcl.run.stages import Say, Stages
 from robustcl.terminal.progress import show_progress
+from robustcl.train import store
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher
 

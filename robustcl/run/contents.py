@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from robustcl import corruption, disk, hooks, ranks
-from robustcl.composition.data import Splits, open_splits
 from robustcl.composition.plan import RecipePlan
-from robustcl.composition.stages import Say
 from robustcl.data import agreement, digest
 from robustcl.data.rows import Array
 from robustcl.data.subset import Images
 from robustcl.errors import DataError, RobustclError
 from robustcl.evaluate.extras.corruptions import choose_corruptions
 from robustcl.hooks import DatasetHooks
+from robustcl.run.splits import Splits, open_splits
+from robustcl.run.stages import Say
 
 FILE = "data.json"
 """The file of a run that keeps the digests of its splits."""

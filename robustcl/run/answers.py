@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition.evaluation import LISTS
 from robustcl.disk import read_json, write_atomically
 from robustcl.errors import RobustclError
 from robustcl.evaluate import shape
 from robustcl.evaluate.evidence import Evidence
 from robustcl.evaluate.extras import EXTRAS
+from robustcl.run.evaluation import LISTS
 
 _TOLD = ("protocol", "route", "stage", "encoder", *dict.fromkeys(name for extra in EXTRAS for name in extra.told))
 """What tells an entry's question from others."""

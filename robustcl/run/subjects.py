@@ -6,11 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import averages, store
-from robustcl.composition.data import Splits
 from robustcl.composition.identities import settings_of
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
-from robustcl.composition.stages import Stages
 from robustcl.evaluate import head
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import model_hash
@@ -20,6 +17,10 @@ from robustcl.evaluate.subject import Subject
 from robustcl.nn.encoder import Encoder
 from robustcl.recipe import Evaluate
 from robustcl.rng import Rng
+from robustcl.run import averages
+from robustcl.run.splits import Splits
+from robustcl.run.stages import Stages
+from robustcl.train import store
 from robustcl.train.engine import Engine
 from robustcl.train.falling import still_falling
 

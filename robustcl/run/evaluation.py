@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from robustcl import ranks
-from robustcl.composition import audited, subjects
-from robustcl.composition.stages import Stages
 from robustcl.evaluate import shards
 from robustcl.evaluate.extras import EXTRAS
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.work import WHOLE, Work
+from robustcl.run import audited, subjects
+from robustcl.run.stages import Stages
 
 LISTS = ("rows", *(extra.part for extra in EXTRAS if extra.key), "audit")
 """The lists of results.json that hold answers."""

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from robustcl import options
-from robustcl.composition import owners
 from robustcl.disk import read_json, write_atomically
 from robustcl.errors import CheckpointError, UsageError, WeightsError
 from robustcl.nn import weights
 from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.nn.projector import Projector
 from robustcl.protocols import EncoderPlugin
+from robustcl.registry import owners
 from robustcl.rng import Rng
 from robustcl.train import checkpoint
 from robustcl.train.encoders import ONLINE, Encoders

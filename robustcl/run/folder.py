@@ -13,11 +13,11 @@ import tomli_w
 
 from robustcl.composition.assembly import read_plan
 from robustcl.composition.lock import lock
-from robustcl.composition.occupation import only_one as only_one
 from robustcl.composition.plan import RecipePlan
 from robustcl.disk import as_usage, make_folder, read_json, say_why, write_atomically
 from robustcl.errors import DataError, UsageError
 from robustcl.recipe import Recipe, reading
+from robustcl.run.occupation import only_one as only_one
 
 
 def free(composition: RecipePlan, out: str | Path | None) -> Path:

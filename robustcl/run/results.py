@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robustcl.composition import store
-from robustcl.composition.data import Splits
 from robustcl.composition.lock import digest
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
 from robustcl.recipe import Recipe
 from robustcl.registry.installed import version
+from robustcl.run.splits import Splits
+from robustcl.train import store
 from robustcl.train.engine import Engine
 
 if TYPE_CHECKING:

@@ -10,15 +10,14 @@ from typing import Any
 
 import tomli_w
 
-from robustcl.composition import store
 from robustcl.composition.assembly import assemble
-from robustcl.composition.folder import only_one, reopen
 from robustcl.composition.lock import digest
 from robustcl.composition.plan import RecipePlan
 from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.recipe import override, reading
-from robustcl.train import checkpoint
+from robustcl.run.folder import only_one, reopen
+from robustcl.train import checkpoint, store
 
 _STAGE = re.compile(r"stage\.([^.]+)\.(optimizer\..+|clip|epochs)")
 _RUN = re.compile(r"run\.(checkpoint|log_every)")

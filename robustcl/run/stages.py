@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustcl import ranks
-from robustcl.composition import averages, changes, store
-from robustcl.composition.data import Splits
 from robustcl.composition.lock import digest, digest_until
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import UsageError
@@ -16,6 +14,9 @@ from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.options.duration import parse_duration
 from robustcl.recipe import MAIN_ROUTE, Stage
 from robustcl.rng import Rng
+from robustcl.run import averages, changes
+from robustcl.run.splits import Splits
+from robustcl.train import store
 from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log, Watcher

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import store
 from robustcl.composition.lock import digest
 from robustcl.composition.plan import RecipePlan
 from robustcl.disk import read_json
 from robustcl.errors import Contradiction, DataError
 from robustcl.evaluate.evidence import Evidence
+from robustcl.train import store
 
 
 def results(composition: RecipePlan, folder: Path) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from robustcl.recipe import inherit
 from robustcl.train.log import Watcher
 
 if TYPE_CHECKING:
-    from robustcl.composition.run import Run
+    from robustcl.run.execution import Run
 
 DEFAULT_BUDGET = SMALL
 
@@ -73,7 +73,7 @@ class Composition(RecipePlan):
             UsageError: the directory exists or cannot be written.
             NonFiniteLoss, Interrupted: the run stopped; ``robustcl.resume`` continues it.
         """
-        from robustcl.composition.run import add_report, start
+        from robustcl.run.execution import add_report, start
         from robustcl.terminal.progress import show_progress
 
         with show_progress(watcher, say) as (watch, tell):
