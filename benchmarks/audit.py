@@ -1,4 +1,4 @@
-"""The audit on the zoo of ``tests/zoo``: how many masked models it catches, how many honest ones it blames.
+"""The audit on the zoo of ``tests/audit/zoo``: how many masked models it catches, how many honest ones it blames.
 
 ``python benchmarks/audit.py --shifts 0 1 2`` takes each net with several seeds. Exits with 1 where a bar is missed.
 """
@@ -13,13 +13,12 @@ from pathlib import Path
 import torch
 from _bar import report
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from zoo import specimens
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from robustcl.audit import Audit, audit
 from robustcl.evaluate.classifier import of_model
 from robustcl.rng import Rng
+from tests.audit.zoo import specimens
 
 RECALL, SPARED = 1.0, 0.95
 """All masked models are caught, and at most one honest one in twenty is blamed."""

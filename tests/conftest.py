@@ -2,7 +2,7 @@
 
 ``@pytest.mark.golden("objective", "info-nce")`` marks a test that holds a plugin against its paper: an oracle
 of loops, hand numbers or a library. Every plugin of this distribution needs one;
-``conformance/test_golden_exists.py`` reads the marks from the files' text, so kind and name are written out.
+``golden/test_golden_exists.py`` reads the marks from the files' text, so kind and name are written out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 import torch
 
-pytest_plugins = ["fixtures.trained_runs"]
+pytest_plugins = ["tests.shared.trained_runs"]
 
 # A deadline is a timing, and a slow machine is no failure.
 hypothesis.settings.register_profile("robustcl", deadline=None, derandomize=True)

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.nn.functional as F
-from fixtures.compared_runs import unchecked
 from torch import Tensor, nn
 
 import robustcl
@@ -24,6 +23,7 @@ from robustcl.nn.traces import Traces
 from robustcl.protocols import Need
 from robustcl.types import Attack
 from robustcl_plugins.generators.pgd import PGD as PGDGenerator
+from tests.shared.compared_runs import unchecked
 
 EPS = 8 / 255
 

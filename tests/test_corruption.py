@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from asked import subject
 from torch import nn
 
 from robustcl import corruption
@@ -32,6 +31,7 @@ from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl_plugins.datasets.cifar import Cifar10, Cifar100
 from robustcl_plugins.generators.pgd import PGD
+from tests.shared.asked import subject
 
 N = 4
 """Images of a severity; the published files have 10,000."""

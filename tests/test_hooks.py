@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from typing import Any, ClassVar
 
-import house
 import pytest
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from robustcl.errors import NotAPlugin
 from robustcl.hooks import HOOKS, GeneratorHooks, ObjectiveHooks, PluginHooks, ViewHooks
 from robustcl.protocols import Need
 from robustcl.types import Attack
+from tests import house
 
 
 class Still:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
-import house
 import pytest
+
+from tests import house
 
 GRAPH = house.imports(house.ROOT)
 
@@ -66,3 +68,17 @@ def test_no_two_public_classes_share_a_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(path.name)
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
+OTHERS = {"fuzz", "golden", "mutants", "pins", "plugins", "shared", "whole"}
+"""Folders of tests that are no room's: of the built-in plugins, of the whole, and what several rooms' tests share."""
+
+
+def test_tests_stand_in_the_room_that_they_hold() -> None:
+    """A room that is a file has its tests at the top, under its name."""
+    tests, package = house.ROOT / "tests", house.ROOT / "robustcl"
+    assert {each.parent.name for each in tests.glob("*/*.py") if not (package / each.parent.name).is_dir()} == OTHERS
+    assert [each for each in tests.rglob("*.py") if not (each.parent / "__init__.py").is_file()] == []
+    files = "|".join(path.stem for path in package.glob("*.py"))
+    astray = [each.name for each in tests.glob("test_*.py") if not re.match(rf"test_(house|{files})(_|\.)", each.name)]
+    assert astray == []

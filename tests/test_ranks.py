@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-import tiny_ranks
 import torch
-from forks import Asked, fork, fork_all
+
+from tests.shared import tiny, tiny_ranks
+from tests.shared.forks import Asked, fork, fork_all
 
 _BOTH = ("objective info-nce", "objective deacl", "generator ncp", "generator pgd", "a follower encodes a view")
 CASES = [
@@ -34,7 +34,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     (folder / tiny_ranks.ASKED).write_text(json.dumps(asked), encoding="utf-8")
     places = [(0, 1), (0, 2), (1, 2)]
     ends = fork_all([
-        Asked([str(rank), str(world), str(folder)], folder, tiny.environment(), "tiny_ranks:script")
+        Asked([str(rank), str(world), str(folder)], folder, tiny.environment(), "tests.shared.tiny_ranks:script")
         for rank, world in places
     ])  # fmt: skip
     said, codes = [done.stderr for done in ends], [done.returncode for done in ends]

@@ -11,8 +11,6 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 
 def main() -> int:
     """Mutate, print what does not hold, and the count; the exit code is 1 where anything was found."""
@@ -27,8 +25,8 @@ def main() -> int:
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    from fuzz import runs
-    from fuzz.check import Count, Fuzz
+    from tests.fuzz import runs
+    from tests.fuzz.check import Count, Fuzz
 
     place = (given.workspace or Path(tempfile.mkdtemp(prefix="fuzz-"))).absolute()
     fuzz, count, found, started = Fuzz(runs.enter(place), given.costly), Count(), Counter[str](), time.process_time()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fuzz.mutate import Place, splice
+from tests.fuzz.mutate import Place, splice
 
 
 def artful(rng: random.Random, at: Place) -> str:

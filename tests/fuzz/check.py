@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fuzz import readers
-from fuzz.call import Ended, ask, call
-from fuzz.commands import RESUME, TABLE, Command, drawn, is_read_cheaply
-from fuzz.mutate import Place
-from fuzz.mutators import mutate
-from fuzz.tree import Entry, Tree
+from tests.fuzz import readers
+from tests.fuzz.call import Ended, ask, call
+from tests.fuzz.commands import RESUME, TABLE, Command, drawn, is_read_cheaply
+from tests.fuzz.mutate import Place
+from tests.fuzz.mutators import mutate
+from tests.fuzz.tree import Entry, Tree
 
 CODES = (0, 1, 2, 3, 130)
 EVIDENCE = re.compile(r"journal[^/]*\.jsonl$|\.safetensors$|\.pt$")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from fuzz import mutate as ways
-from fuzz.artful import artful
-from fuzz.mutate import Mutator, Place
+from tests.fuzz import mutate as ways
+from tests.fuzz.artful import artful
+from tests.fuzz.mutate import Mutator, Place
 
 MUTATORS: Mapping[Mutator, int] = {
     ways.value: 40, ways.flip: 14, ways.splice: 6, ways.truncate: 5, ways.empty: 2, ways.delete: 3, ways.repeat: 2,

@@ -7,9 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-import tiny
-
-from fuzz.call import call
+from tests.fuzz.call import call
+from tests.shared import tiny
 
 RECIPE = tiny.AUDITED.replace("epochs = 2\nbatch", "epochs = 1\nbatch").replace("log_every = 1", "log_every = 2")
 

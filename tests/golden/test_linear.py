@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from robustcl.api import from_tables
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
 from robustcl_plugins.protocols.linear import Linear
+from tests.shared import tiny
 
 
 def cloud(n: int, width: int, classes: int, noise: float, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import nn
 
@@ -26,6 +25,7 @@ from robustcl_plugins.protocols.frozen import AdversarialLinear, StandardLinear
 from robustcl_plugins.protocols.fsf import StandardFull
 from robustcl_plugins.protocols.semi_supervised import SemiSupervisedLinear
 from robustcl_plugins.samplers.labelled import Labelled
+from tests.shared import tiny
 
 
 def falls_at_15_and_20(stage: Mapping[str, Any]) -> None:

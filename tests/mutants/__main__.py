@@ -8,12 +8,10 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from mutants import areas, reach, tree, trial
-from mutants.edits import Edit, edits
-from mutants.records import Reasons, Records, draw, report, state_of
-from mutants.warm import Collected, Unpatchable, collect
+from tests.mutants import areas, reach, tree, trial
+from tests.mutants.edits import Edit, edits
+from tests.mutants.records import Reasons, Records, draw, report, state_of
+from tests.mutants.warm import Collected, Unpatchable, collect
 
 
 def main() -> int:

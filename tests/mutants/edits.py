@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mutants import operators
+from tests.mutants import operators
 
 
 @dataclass(frozen=True)

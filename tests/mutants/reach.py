@@ -16,9 +16,16 @@ from typing import Any
 
 import pytest
 
-from mutants import tree
+from tests.mutants import tree
 
-_SLOW = ("tests/test_report_browser.py", "tests/test_ranks.py", "tests/test_fuzz.py", "tests/kills/", "tests/mutants/")
+_SLOW = tuple(
+    f"tests/{each}"
+    for each in (
+        "disk/", "fuzz/", "mutants/", "nn/test_strangers_code.py", "processes/", "report/test_report_browser.py",
+        "run/test_starts.py", "run/test_state.py", "terminal/test_said.py", "test_ranks.py",
+        "train/test_together.py",
+    )
+)  # fmt: skip
 """Test files that no mutant is held against: they start processes of their own, or mutate themselves."""
 
 

@@ -11,9 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mutants import tree
-from mutants.edits import Edit
-from mutants.trial import Outcome
+from tests.mutants import tree
+from tests.mutants.edits import Edit
+from tests.mutants.trial import Outcome
 
 _REASONS = Path(__file__).with_name("equivalent.toml")
 

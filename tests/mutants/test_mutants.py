@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mutants.edits import Edit, edits
-from mutants.records import draw
+from tests.mutants.edits import Edit, edits
+from tests.mutants.records import draw
 
 SOURCE = '''
 """Words of 3 lines."""

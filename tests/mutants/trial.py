@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from mutants import tree
-from mutants.edits import Edit
-from mutants.reach import Reach
-from mutants.warm import Collected, Unpatchable, patch
+from tests.mutants import tree
+from tests.mutants.edits import Edit
+from tests.mutants.reach import Reach
+from tests.mutants.warm import Collected, Unpatchable, patch
 
 _PER_FILE = 4.0  # seconds of expected tests of one file, before the other files have been asked
 _IN_ALL = 8.0
 _LONGEST = 1200.0  # seconds; what hangs is told by the seconds of the processor that it takes
 _UNPATCHABLE = 75
-_SIGNATURES = ["tests/test_defaults.py"]  # which reads every default, and executes no line of the function
+_SIGNATURES = ["tests/plugins/test_defaults.py"]  # which reads every default, and executes no line of the function
 _seconds = itertools.count(int(time.time()) - 500_000_000)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from mutants import tree
-from mutants.edits import Edit
+from tests.mutants import tree
+from tests.mutants.edits import Edit
 
 _PLAIN = (int, float, str, tuple, frozenset)
 

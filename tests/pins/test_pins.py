@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pins import make
 from safetensors.torch import load_file
+
+from tests.pins import make
 
 STORED = make.HERE / "stored"
 _PASSING = {"timing", "environment", "finished", "made", "seconds"}

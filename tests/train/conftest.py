@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
-from one_step import stage_run
 
 from robustcl import api
 from robustcl.train.falling import LossCurve
 from robustcl.train.loop import StageRun
 from robustcl.train.pairs import EpochMeans
 from robustcl.train.refresh import ClusterState
+from tests.shared import tiny
+from tests.shared.one_step import stage_run
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 import torch.nn.functional as F
-from one_step import Seen, one_step
 from torch import Tensor
+
+from tests.shared.one_step import Seen, one_step
 
 Vector = Sequence[float]
 

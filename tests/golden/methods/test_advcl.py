@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
@@ -27,6 +26,7 @@ from robustcl_plugins.objectives.pseudo_label import PseudoLabel
 from robustcl_plugins.objectives.supcon import SupCon
 from robustcl_plugins.selectors.all import All
 from robustcl_plugins.views.high_frequency import HighFrequency
+from tests.shared.one_step import Seen, one_step
 
 Vectors = Sequence[Sequence[float]]
 

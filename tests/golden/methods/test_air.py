@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from one_step import Seen, one_step
 
 from robustcl import compose
 from robustcl.errors import OptionError, UsageError
@@ -18,6 +17,7 @@ from robustcl.testing import make_scene
 from robustcl.train.plan import at
 from robustcl.types import Embedding, Scene
 from robustcl_plugins.objectives.air import AIR
+from tests.shared.one_step import Seen, one_step
 
 Vectors = Sequence[Sequence[float]]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
@@ -21,6 +20,7 @@ from robustcl.types import Embedding, Pairs, Scene
 from robustcl_plugins.objectives.supcon import SupCon
 from robustcl_plugins.selectors.by_label import Global
 from robustcl_plugins.selectors.local import HardLS, LeakedLS, SoftLS
+from tests.shared.one_step import Seen, one_step
 
 Vector = Sequence[float]
 Rule = Callable[["Copy", "Copy"], tuple[bool, bool]]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
@@ -17,6 +16,7 @@ from robustcl.testing import make_scene
 from robustcl.train.plan import at
 from robustcl.types import Embedding
 from robustcl_plugins.selectors.by_label import Global
+from tests.shared.one_step import Seen, one_step
 
 Vector = Sequence[float]
 IMAGES = 16

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import sklearn.cluster
 import torch
-from one_step import TINY, Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
@@ -19,6 +18,7 @@ from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
 from robustcl.train import store
 from robustcl_plugins.targets.kmeans import KMeans
+from tests.shared.one_step import TINY, Seen, one_step
 
 Vector = Sequence[float]
 

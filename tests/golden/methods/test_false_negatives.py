@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import options
@@ -25,6 +24,7 @@ from robustcl_plugins.selectors.all import All
 from robustcl_plugins.selectors.fnc import FNC
 from robustcl_plugins.selectors.glofnd import GloFND
 from robustcl_plugins.selectors.ifnd import IFND, pseudo_labels
+from tests.shared.one_step import Seen, one_step
 
 Vector = Sequence[float]
 Matrix = list[list[float]]

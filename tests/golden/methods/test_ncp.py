@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from one_step import Seen, one_step
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
@@ -16,6 +15,7 @@ from robustcl import compose
 from robustcl.types import Attack
 from robustcl_plugins.generators.deacl import DeACL
 from robustcl_plugins.generators.ncp import NCP
+from tests.shared.one_step import Seen, one_step
 
 Vectors = Sequence[Sequence[float]]
 SMALL = "stage.robust.targets.clusters=6"

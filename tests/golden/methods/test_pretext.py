@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from one_step import Seen, one_step
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
@@ -22,6 +21,7 @@ from robustcl_plugins.objectives.selfie import AttentionLayer, Selfie
 from robustcl_plugins.views.jigsaw import Jigsaw, orders
 from robustcl_plugins.views.patches import Patches
 from robustcl_plugins.views.rotation import Rotation
+from tests.shared.one_step import Seen, one_step
 
 MANY = 20_000
 

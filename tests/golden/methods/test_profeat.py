@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from one_step import TINY, one_step
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
@@ -28,6 +27,7 @@ from robustcl.types import Attack, Embedding, Oracle, Scene
 from robustcl_plugins.generators.profeat import ProFeAT as Generator
 from robustcl_plugins.objectives.profeat import ProFeAT
 from robustcl_plugins.views.auto_augment import AutoAugment
+from tests.shared.one_step import TINY, one_step
 
 Vectors = Sequence[Sequence[float]]
 

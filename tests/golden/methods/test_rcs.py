@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from one_step import one_step
 from torch import Tensor
 
 from robustcl import compose
@@ -21,6 +20,7 @@ from robustcl.testing import TinySurvey
 from robustcl.train.plan import at
 from robustcl_plugins.samplers.divergence import DISTANCES
 from robustcl_plugins.samplers.rcs import RCS
+from tests.shared.one_step import one_step
 
 Vectors = Sequence[Sequence[float]]
 

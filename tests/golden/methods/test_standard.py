@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from one_step import Seen, one_step
 
 from robustcl import compose
 from robustcl.options.schedule import Progress
 from robustcl.train.plan import at
+from tests.shared.one_step import Seen, one_step
 
 Vector = Sequence[float]
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose, registry
@@ -26,6 +24,8 @@ from robustcl_plugins.objectives.adr import ADR
 from robustcl_plugins.objectives.kl import KL
 from robustcl_plugins.objectives.mart import MART
 from robustcl_plugins.protocols.own import Own
+from tests.shared import tiny
+from tests.shared.one_step import Seen, one_step
 
 Rows = Sequence[Sequence[float]]
 

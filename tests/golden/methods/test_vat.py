@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from one_step import Seen, one_step
 from torch import Tensor
 
 from robustcl import compose
@@ -23,6 +22,7 @@ from robustcl.threat import Ball
 from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.generators.vat import VAT
 from robustcl_plugins.samplers.mixed import Mixed
+from tests.shared.one_step import Seen, one_step
 
 
 def attack_on(x: Tensor, logits: Callable[[Tensor], Tensor], ball: Ball, seed: int = 0) -> Attack:
