@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustcl.api import compose, matrix
+from robustcl.api import compose
+from robustcl.composition import matrix
 from tests.shared import tiny
 from tests.shared.forks import fork
 from tests.shared.one_step import TINY, step_of
