@@ -93,7 +93,7 @@ def pursue(
         with torch.no_grad():
             embedding = part.encode(adv)
             value = part.objective(embedding).float()
-            fooled = confirmed(part, adv, part.fooled(embedding))
+            fooled = confirm(part, adv, part.fooled(embedding))
         better = fooled | (value > score[rows])
         result[rows[better]], score[rows[better]] = adv[better], value[better]
         rows = rows[~fooled]
@@ -113,7 +113,7 @@ def _chase(x: Tensor, attack: Attack, steps: int, step_size: float | None, start
             toward = gradients.toward(here.objective(embedding), leaf, here.places)
         fooled = here.fooled(embedding)
         if bool(fooled.any()):
-            fooled = confirmed(here, adv, fooled)
+            fooled = confirm(here, adv, fooled)
             result[rows[fooled]] = adv[fooled]
             rows, adv, toward = rows[~fooled], adv[~fooled], toward[~fooled]
             if len(rows) == 0:
@@ -134,7 +134,7 @@ def step_length(step_size: float | Tensor | None, ball: Ball) -> float | Tensor:
     return ball.eps / 4 if step_size is None else step_size
 
 
-def confirmed(attack: Attack, x: Tensor, fooled: Tensor) -> Tensor:
+def confirm(attack: Attack, x: Tensor, fooled: Tensor) -> Tensor:
     """Return which of the ``fooled`` rows (R,) bool of x the judge itself gets wrong, if it can be asked."""
     if not attack.has("breaks") or not bool(fooled.any()):
         return fooled

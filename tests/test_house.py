@@ -82,3 +82,12 @@ def test_tests_stand_in_the_room_that_they_hold() -> None:
     files = "|".join(path.stem for path in package.glob("*.py"))
     astray = [each.name for each in tests.glob("test_*.py") if not re.match(rf"test_(house|{files})(_|\.)", each.name)]
     assert astray == []
+
+
+def test_no_module_is_called_like_its_only_function() -> None:
+    found = []
+    for path in (house.ROOT / "robustcl").rglob("*.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        public = [node.name for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+        found += [path.name] if public == [path.stem] else []
+    assert found == []

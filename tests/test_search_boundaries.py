@@ -70,9 +70,9 @@ def test_a_row_that_the_judge_does_not_confirm_goes_on() -> None:
     found = search.pursue(STARTS, attack, steps=5, step_size=0.05, start="none")
     torch.testing.assert_close(found.flatten(1), torch.tensor([[0.40, 0.60], [0.40, 0.60], [0.70, 0.30]]))
     assert carried == [3, 3, 3, 3, 2]
-    same = search.confirmed(attack, STARTS, torch.tensor([False, True, False]))
+    same = search.confirm(attack, STARTS, torch.tensor([False, True, False]))
     assert same.tolist() == [False, False, False]
-    assert search.confirmed(attack_on(STARTS)[0], STARTS, torch.tensor([False, True, False])).tolist() == [
+    assert search.confirm(attack_on(STARTS)[0], STARTS, torch.tensor([False, True, False])).tolist() == [
         False,
         True,
         False,

@@ -58,7 +58,7 @@ def check_gradients(bench: Bench) -> Finding:
         warned = warned or fault
     if warned is not None:
         return bench.finding("C14", "warn", warned[1], _mask(bench, rows, warned[2]))
-    wrong, reached = slopes.local_error(bench, at).median(), slopes.kept(bench, at).median()
+    wrong, reached = slopes.local_error(bench, at).median(), slopes.share_kept(bench, at).median()
     said = f"finite differences agree up to {percent(float(wrong))}, and a step brings "
     return bench.finding("C14", "pass", said + f"{percent(float(reached))} of what gradients promise (medians)")
 
@@ -106,7 +106,7 @@ def _true(bench: Bench, at: Slopes) -> _Fault | None:
 
 
 def _useful(bench: Bench, at: Slopes) -> _Fault | None:
-    ratio = slopes.kept(bench, at)
+    ratio = slopes.share_kept(bench, at)
     middle = float(ratio.median())
     if USELESS <= middle <= UNDERSTATED:
         return None

@@ -54,7 +54,7 @@ def local_error(bench: Bench, at: Slopes) -> Tensor:
     return min(errors, key=lambda error: float(error.median()))
 
 
-def kept(bench: Bench, at: Slopes) -> Tensor:
+def share_kept(bench: Bench, at: Slopes) -> Tensor:
     """Return how much of the promised fall of the margin one step brings, (R,).
 
     Of a step across the ball and one of a quarter of its size, the one that keeps more in the median counts.

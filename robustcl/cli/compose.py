@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from robustcl.cli.parts import machine, setting
+from robustcl.cli.parts import add_machine, add_settings
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,8 +22,8 @@ from robustcl.cli.parts import machine, setting
 @click.option("--dataset", help="Data set, e.g. digits, cifar10, npz:FILE  [default: the recipe's]")
 @click.option("--data-dir", help="File or folder of the data set.")
 @click.option("--budget", help="smoke, small, or paper: as published  [default: small; a file without it as it stands]")
-@setting
-@machine
+@add_settings
+@add_machine
 @click.option("--save", type=click.Path(dir_okay=False), help="Keep the composed recipe in this file.")
 @click.option("--dry-run", is_flag=True, help="Print the composition and stop: nothing is trained.")
 @click.option("--matrix", is_flag=True, help="Print which installed parts compose with which, and why others do not.")

@@ -125,10 +125,10 @@ def _usage(error: click.ClickException) -> str:
 
 def _complain(error: Exception) -> None:
     with contextlib.suppress(OSError):  # nobody listens any more
-        click.echo(f"robustcl: {said(error)}", err=True)
+        click.echo(f"robustcl: {say_error(error)}", err=True)
 
 
-def said(error: Exception) -> str:
+def say_error(error: Exception) -> str:
     """Return an error as the one line that a person reads, be it ours or the system's about a file."""
     if not isinstance(error, OSError):
         return sentence(str(error))

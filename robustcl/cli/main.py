@@ -24,7 +24,7 @@ COMMANDS = {
     "measure": ("robustcl.cli.measure:command", "Measure the representation of a run, clean and attacked."),
     "transfer": ("robustcl.cli.transfer:command", "Judge each run on the adversaries of the others."),
     "merge": ("robustcl.cli.merge:command", "Join the shares of an evaluation."),
-    "report": ("robustcl.cli.report:report", "Write the report page of one or several runs."),
+    "report": ("robustcl.cli.report:command", "Write the report page of one or several runs."),
     "compare": ("robustcl.cli.compare:command", "Lay runs side by side, with significance."),
     "export": ("robustcl.cli.export:command", "Write a run's numbers as RobustBench shapes them."),
     "study": ("robustcl.cli.study:command", "Make a table or figure of a paper anew."),

@@ -23,7 +23,7 @@ precision = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools.")
 
 
-def machine(function: Command) -> Command:
+def add_machine(function: Command) -> Command:
     """Add the flags that say where a run computes."""
     options = [
         device,
@@ -39,7 +39,7 @@ def machine(function: Command) -> Command:
     return function
 
 
-def setting(function: Command) -> Command:
+def add_settings(function: Command) -> Command:
     """Add ``--set``, ``--seed`` and ``--name``."""
     function = click.option("--name", help="Name of the run  [default: the recipe's, and the parts put into it]")(
         function

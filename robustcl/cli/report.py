@@ -24,7 +24,7 @@ from robustcl.errors import UsageError
     show_default=True,
     help="How the map of representations is drawn.",
 )
-def report(runs: tuple[Path, ...], out: Path | None, projection: str) -> None:
+def command(runs: tuple[Path, ...], out: Path | None, projection: str) -> None:
     """Write the report of a finished run, or compare several.
 
     One RUN gives one self-contained page, RUN/report.html. Several print the table of robustcl compare, with columns

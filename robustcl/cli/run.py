@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from robustcl.cli.parts import machine, setting
+from robustcl.cli.parts import add_machine, add_settings
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option("--budget", help="A budget that the file has, e.g. smoke; paper: as it is  [default: as it stands]")
-@setting
-@machine
+@add_settings
+@add_machine
 @click.option("--dry-run", is_flag=True, help="Print the composition and stop: nothing is trained.")
 def command(
     file: str,

@@ -62,11 +62,11 @@ def headings(columns: Sequence[Column]) -> list[str]:
     for column in columns:
         parts = [getattr(column, name) or f"no {name}" for name in varying]
         parts += [column.settings] if column.settings else []
-        titles.append(", ".join([heading(column.metric), *parts]) + (" (mixed)" if column.mixed else ""))
+        titles.append(", ".join([head_metric(column.metric), *parts]) + (" (mixed)" if column.mixed else ""))
     return titles
 
 
-def heading(metric: str) -> str:
+def head_metric(metric: str) -> str:
     """Return a metric as the field's tables head it: SA for clean accuracy, RA with its attack for robust accuracy.
 
     "pgd-20_acc" is RA (PGD-20), "autoattack_acc" RA (AutoAttack).

@@ -77,7 +77,7 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
         override.apply(recipe, assignment)
     backbone = [f"encoder.use={flags.encoder}"] if flags.encoder is not None else []
     reached = settle(recipe, base, [*backbone, *_but_data(flags)], _name(flags))
-    return recipe, [*base.how, *settings.said(recipe, base.settings), *how, *reached]
+    return recipe, [*base.how, *settings.describe_changes(recipe, base.settings), *how, *reached]
 
 
 def find_base(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
@@ -97,7 +97,7 @@ def find_base(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
         if _split(assignment)[0] == "data.use":  # before the rest: the recipe adapts to it, however it is named
             override.apply(recipe, assignment)
     budget = flags.budget
-    if file and budget is None and SMALL in settings.mapping(recipe.get("budget")):
+    if file and budget is None and SMALL in settings.as_mapping(recipe.get("budget")):
         budget = SMALL
     changed = settings.adapt(recipe) | settings.spend(recipe, budget)
     if budget == "paper":

@@ -14,7 +14,7 @@ from robustcl.composition.exchange import takes
 from robustcl.errors import UsageError
 from robustcl.options import describe
 from robustcl.recipe import ThreatTable, adaptation
-from robustcl.recipe.adaptation import KINDS, Adaptation, ThreatRule, scaled
+from robustcl.recipe.adaptation import KINDS, Adaptation, ThreatRule, scale
 
 
 def rules_of(dataset: str, written_for: str) -> Adaptation | None:
@@ -48,16 +48,16 @@ def apply(recipe: dict[str, Any], rules: Adaptation) -> dict[str, Any]:
 def _grow(recipe: dict[str, Any], rule: ThreatRule) -> dict[str, Any]:
     """Make the recipe's ball larger, with every step that is taken in it and the budgets of curves."""
     threat = recipe.setdefault("threat", {})
-    changes = {"threat.eps": scaled(threat.get("eps", ThreatTable().eps), rule.times)}
+    changes = {"threat.eps": scale(threat.get("eps", ThreatTable().eps), rule.times)}
     threat["eps"] = changes["threat.eps"]
     for place in _places(recipe):
         if "ball" in place.table:
             continue  # its own, which the threat does not move
         if place.kind in ("generator", "sampler", "protocol", "attack"):
             step = place.get("step_size")
-            changes |= place.put("step_size", rule.step_size if step is None else scaled(step, rule.times))
+            changes |= place.put("step_size", rule.step_size if step is None else scale(step, rule.times))
         if place.kind == "protocol" and place.table.get("curve"):
-            changes |= place.put("curve", list(rule.curve) or scaled(place.table["curve"], rule.times))
+            changes |= place.put("curve", list(rule.curve) or scale(place.table["curve"], rule.times))
     return changes
 
 

@@ -30,7 +30,7 @@ def adapt(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def spend(recipe: dict[str, Any], budget: str | None) -> dict[str, dict[str, Any]]:
     """Apply ``[budget.NAME]``: dotted paths and their values."""
     budgets = _paths(recipe, "budget")
-    done = mapping(recipe.get("made")).get("budget")
+    done = as_mapping(recipe.get("made")).get("budget")
     if budget is not None and done not in (None, budget) and budget not in budgets:
         raise UsageError(
             f"the recipe was composed at the budget {done} already and no longer holds what {budget!r} would need: "
@@ -57,7 +57,7 @@ def reach(recipe: dict[str, Any], settings: Settings) -> list[str]:
     return list(notes.values())
 
 
-def said(recipe: Mapping[str, Any], settings: Settings) -> list[str]:
+def describe_changes(recipe: Mapping[str, Any], settings: Settings) -> list[str]:
     """Return in words what the data set and the budget have set, as far as it still stands."""
     lines = []
     for where, changes in settings.items():
@@ -94,8 +94,8 @@ def _given(recipe: dict[str, Any], path: str, option: str, value: Any) -> list[s
     found = []
     for entry in recipe["stage"] if isinstance(recipe.get("stage"), list) else []:
         tables = entry.get("generator") if isinstance(entry, Mapping) and entry.get("name") == stage else None
-        for key, table in mapping(tables).items():
-            if name and name[0] in mapping(tables) and key != name[0]:
+        for key, table in as_mapping(tables).items():
+            if name and name[0] in as_mapping(tables) and key != name[0]:
                 continue
             full = {"use": table} if isinstance(table, str) else table
             if isinstance(full, Mapping) and option not in full and exchange.takes("generator", full, option, value):
@@ -104,6 +104,6 @@ def _given(recipe: dict[str, Any], path: str, option: str, value: Any) -> list[s
     return found
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
     """Return a table as it is, and of anything else an empty one."""
     return value if isinstance(value, Mapping) else {}

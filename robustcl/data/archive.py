@@ -99,13 +99,14 @@ class Archive:
             size *= length
         if size != info.file_size - header:
             raise DataError(
-                f"{where} says it is {dtype} of shape {shape}, {memory.said(size)}, and the archive holds "
-                f"{memory.said(info.file_size - header)} of it: it is damaged; {_AGAIN}"
+                f"{where} says it is {dtype} of shape {shape}, {memory.say_bytes(size)}, and the archive holds "
+                f"{memory.say_bytes(info.file_size - header)} of it: it is damaged; {_AGAIN}"
             )
         if info.compress_type == zipfile.ZIP_DEFLATED and info.file_size > _DEFLATE * info.compress_size + 1024:
             raise DataError(
-                f"{where} claims {memory.said(info.file_size)} packed into {memory.said(info.compress_size)}, more "
-                f"than deflate can: it is damaged, or made to fill the memory; {_AGAIN}"
+                f"{where} claims {memory.say_bytes(info.file_size)} packed into "
+                f"{memory.say_bytes(info.compress_size)}, more than deflate can: it is damaged, or made to fill "
+                f"the memory; {_AGAIN}"
             )
         stored = info.compress_type == zipfile.ZIP_STORED
         return Member(info, shape, dtype, fortran, header, self._begin(info) + header if stored else None)

@@ -22,5 +22,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
     with open_archive(path, "make it anew") as archive:
         size = sum(archive.member(name).size for name in archive.names)
         if size > _MOST:
-            raise DataError(f"{path} holds {memory.said(size)} of arrays, more than any that a run keeps: make it anew")
+            raise DataError(
+                f"{path} holds {memory.say_bytes(size)} of arrays, more than any that a run keeps: make it anew"
+            )
         return {name: archive.exactly(name) for name in archive.names}

@@ -14,7 +14,7 @@ def require(size: int, what: str, remedy: str) -> None:
     """Raise DataError where ``size`` bytes are more than the machine has left; ``what`` begins the sentence."""
     free = available()
     if free is not None and size > free:
-        raise DataError(f"{what} takes {said(size)} of memory and {said(free)} are free: {remedy}")
+        raise DataError(f"{what} takes {say_bytes(size)} of memory and {say_bytes(free)} are free: {remedy}")
 
 
 def available() -> int | None:
@@ -23,7 +23,7 @@ def available() -> int | None:
     return min(found) if found else None
 
 
-def said(size: int) -> str:
+def say_bytes(size: int) -> str:
     """Return a number of bytes in words, "1.5 GiB"."""
     amount, units = float(size), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
     while amount >= 1024 and len(units) > 1:

@@ -21,7 +21,7 @@ def path_of(folder: Path, entry: Mapping[str, Any]) -> Path | None:
     return folder / FOLDER / f"{'-'.join(words)}.json" if len(words) == len(parts) else None
 
 
-def kept(path: Path) -> dict[str, Any] | None:
+def read_kept(path: Path) -> dict[str, Any] | None:
     """Return an audit that was made before; ``None`` where its file is missing or damaged."""
     try:
         found = read_json(path)
@@ -45,7 +45,7 @@ def check(folder: Path, entry: Mapping[str, Any], advice: str) -> None:
             f"findings {worst.upper()}: {advice}"
         )
     path = path_of(folder, entry)
-    other = kept(path) if path is not None else None
+    other = read_kept(path) if path is not None else None
     if other is not None and (fault := _difference(entry, other)):
         raise Contradiction(f"{folder}/results.json says {fault[0]} for the audit of {place}, and {path} says "
                             f"{fault[1]}: {advice}")  # fmt: skip

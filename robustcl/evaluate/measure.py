@@ -15,7 +15,7 @@ from robustcl.data.subset import Images
 from robustcl.evaluate import aim
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members
-from robustcl.evaluate.rows import per_member, row, said
+from robustcl.evaluate.rows import per_member, row, say_row
 from robustcl.evaluate.work import Work
 from robustcl.rng import Rng
 
@@ -57,7 +57,7 @@ class Measurement:
         target = next((aimed for _, generator in members if (aimed := aim.of(generator)) is not None), None)
         found |= {} if target is None else aim.counts(target, outcomes)
         self.say(
-            " ".join(f"{key.protocol} {key.route} {key.split} {key.attack or 'clean'}".split()) + f": {said(found)}"
+            " ".join(f"{key.protocol} {key.route} {key.split} {key.attack or 'clean'}".split()) + f": {say_row(found)}"
         )
         return found
 

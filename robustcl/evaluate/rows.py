@@ -59,7 +59,7 @@ def per_member(journal: Journal, key: Key, outcomes: Sequence[Outcome], members:
     return shares
 
 
-def said(found: Mapping[str, Any]) -> str:
+def say_row(found: Mapping[str, Any]) -> str:
     """Return a row's number as a person reads it."""
     if not found["n"]:
         return f"none of {found['samples']} samples judged so far"

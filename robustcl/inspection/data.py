@@ -111,7 +111,7 @@ def check_data(
     validation = None
     if "train" in facts and data.validation > 0:
         validation = _validation(facts["train"], data.validation, seed, len(classes), faults)
-    faults += [said for said in findings.stopping(facts, classes) if said not in faults]
+    faults += [said for said in findings.find_stopping(facts, classes) if said not in faults]
     remarks = [remark for source in sources.values() for remark in getattr(source, "remarks", ())]
     remarks += findings.notable(facts, classes, twins, shares, moments)
     return Inspection(

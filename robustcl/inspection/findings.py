@@ -17,7 +17,7 @@ _RATIO = 1.25
 """And their deviations from each other."""
 
 
-def stopping(splits: Mapping[str, SplitFacts], classes: Sequence[str]) -> Iterator[str]:
+def find_stopping(splits: Mapping[str, SplitFacts], classes: Sequence[str]) -> Iterator[str]:
     """Yield what a run that trains and judges would be refused for, or would end at."""
     for split in splits.values():
         if split.unreadable:

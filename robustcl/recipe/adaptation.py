@@ -148,7 +148,7 @@ def say(found: Mapping[str, Adaptation]) -> list[str]:
     return lines
 
 
-def scaled(value: Any, times: float) -> Any:
+def scale(value: Any, times: float) -> Any:
     """Return a number, a ratio as text, or those of a list or a schedule, multiplied; anything else as it is."""
     return _each(value, lambda number, unit: number * times)
 

@@ -11,7 +11,7 @@ from robustcl.report.entries import numbers, of, place
 from robustcl.report.heat import Heat, cell, markup
 
 
-def grids(results: Mapping[str, Any]) -> list[Markup]:
+def draw_grids(results: Mapping[str, Any]) -> list[Markup]:
     """Return the table of each entry under ``corruptions``; of none, where nothing was measured."""
     return [markup(_grid(entry)) for entry in of(results, "corruptions") if _accuracies(entry)]
 

@@ -16,7 +16,7 @@ Curve = tuple[LegendEntry, tuple[int, ...], tuple[float, ...], int | None]
 """How it looks, the steps, the accuracies, and the number of images."""
 
 
-def convergence(results: Mapping[str, Any]) -> Drawing | None:
+def draw_convergence(results: Mapping[str, Any]) -> Drawing | None:
     """Draw accuracy over attack steps with Wilson bands; ``None`` where no curve of two points was measured."""
     curves = _curves(results)
     if not curves:

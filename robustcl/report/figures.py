@@ -18,7 +18,7 @@ POINTS = 300
 """Curves with more steps than this are averaged over equal stretches of steps."""
 
 
-def training(stage: str, place: int, lines: Sequence[Mapping[str, Any]]) -> Drawing | None:
+def draw_training(stage: str, place: int, lines: Sequence[Mapping[str, Any]]) -> Drawing | None:
     """Draw a stage's terms, total loss, validation and learning rate; ``None`` where no loss was logged."""
     terms = [key for key in _keys(lines) if key.startswith("term/")]
     losses = terms + (["loss"] if _has(lines, "loss") and not _alone(lines, terms) else [])
@@ -60,7 +60,7 @@ def training(stage: str, place: int, lines: Sequence[Mapping[str, Any]]) -> Draw
     return Drawing(svg, caption, tuple(legend.values()))
 
 
-def silhouette(entry: Mapping[str, Any], place: int) -> Drawing | None:
+def draw_silhouette(entry: Mapping[str, Any], place: int) -> Drawing | None:
     """Draw the mean silhouette over the numbers of clusters, with the chosen one marked."""
     pairs = [(k, s) for k, s in zip(entry.get("grid") or (), entry.get("score") or (), strict=False) if s is not None]
     if not pairs:
@@ -92,7 +92,7 @@ def silhouette(entry: Mapping[str, Any], place: int) -> Drawing | None:
     )
 
 
-def security(curves: Iterable[Mapping[str, Any]], eps: float | None, chance: float | None) -> Drawing | None:
+def draw_security(curves: Iterable[Mapping[str, Any]], eps: float | None, chance: float | None) -> Drawing | None:
     """Draw accuracy over the budget with Wilson bands, the threat's ``eps``, and what guessing gives."""
     series = [c for c in curves if c.get("eps") and len(c["eps"]) == len(c.get("accuracy") or ())]
     if not series:

@@ -14,7 +14,7 @@ from robustcl.report import blackbox, composition, curves, figures, picture, tab
 from robustcl.report.audits import badge, read_audits
 from robustcl.report.canvas import Drawing
 from robustcl.report.commands import list_commands
-from robustcl.report.corruptions import grids
+from robustcl.report.corruptions import draw_grids
 from robustcl.report.drops import list_drops
 from robustcl.report.facts import list_facts
 from robustcl.report.headline import rows, verdict
@@ -64,8 +64,8 @@ def render(run: FinishedRun, method: Projection = "t-sne") -> str:
             training=_training(run),
             silhouettes=_silhouettes(run.results),
             security=_security(run.results, classes),
-            convergence=curves.convergence(run.results),
-            corruptions=grids(run.results),
+            convergence=curves.draw_convergence(run.results),
+            corruptions=draw_grids(run.results),
             others=list_others(run.results),
             transfer=blackbox.matrices(run),
             view=view,
@@ -100,14 +100,14 @@ def _training(run: FinishedRun) -> list[Part]:
         return [f"Left out: {run.absent['metrics']}."]
     stages = dict.fromkeys(str(line.get("stage", "")) for line in run.metrics)
     drawn = [
-        figures.training(stage, place, [line for line in run.metrics if str(line.get("stage", "")) == stage])
+        figures.draw_training(stage, place, [line for line in run.metrics if str(line.get("stage", "")) == stage])
         for place, stage in enumerate(stages)
     ]
     return [part for part in drawn if part] or ["Left out: metrics.jsonl holds no loss."]
 
 
 def _silhouettes(results: Mapping[str, Any]) -> list[Part]:
-    drawn = [figures.silhouette(entry, place) for place, entry in enumerate(results.get("silhouette") or ())]
+    drawn = [figures.draw_silhouette(entry, place) for place, entry in enumerate(results.get("silhouette") or ())]
     return [part for part in drawn if part] or [
         "Left out: no stage of this run chose a number of clusters by silhouette."
     ]
@@ -115,7 +115,7 @@ def _silhouettes(results: Mapping[str, Any]) -> list[Part]:
 
 def _security(results: Mapping[str, Any], classes: Sequence[str]) -> Part:
     eps = (results.get("threat") or {}).get("eps_value")
-    drawn = figures.security(results.get("security") or (), eps, 1 / len(classes) if classes else None)
+    drawn = figures.draw_security(results.get("security") or (), eps, 1 / len(classes) if classes else None)
     return drawn or "Left out: this run was attacked with one budget only."
 
 

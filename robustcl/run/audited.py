@@ -81,7 +81,7 @@ def _made(
     held = count_known(outcomes, range(samples))
     path = audits.path_of(folder, {**place, "samples": samples, "reported": held})
     assert path is not None
-    if (kept := audits.kept(path)) is not None:
+    if (kept := audits.read_kept(path)) is not None:
         return kept
     found = audit(
         subject.classifier, subject.test, torch.arange(samples), subject.ball, Rng(subject.seed, "audit"),

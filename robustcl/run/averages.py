@@ -11,7 +11,7 @@ _SHARE = 0.1
 """The share of the initial weights from which on an average is remarked on."""
 
 
-def remaining(momentum: Number, steps: int, epochs: int) -> float:
+def share_remaining(momentum: Number, steps: int, epochs: int) -> float:
     """Return the share that the weights of the start still have in an average after so many steps: 1 after none."""
     if not isinstance(momentum, Schedule):
         return float(momentum) ** steps
@@ -26,7 +26,7 @@ def stale(plan: StagePlan, encoder: str, steps: int) -> str | None:
     if encoder not in plan.ema or plan.epochs == 0:
         return None
     momentum = plan.ema[encoder].momentum
-    share = remaining(momentum, steps, plan.epochs)
+    share = share_remaining(momentum, steps, plan.epochs)
     if share <= _SHARE:
         return None
     return (
@@ -35,7 +35,7 @@ def stale(plan: StagePlan, encoder: str, steps: int) -> str | None:
     )
 
 
-def taken(composition: RecipePlan, stage: str) -> list[str]:
+def list_taken(composition: RecipePlan, stage: str) -> list[str]:
     """Return the averaged encoders of a stage that are judged, or that a later stage goes on with."""
     stages = composition.recipe.stage
     plan = next(plan for plan in composition.stages if plan.name == stage)

@@ -71,7 +71,7 @@ class Stages:
         if plan.targets is not None and plan.targets.init is not None:
             run.clusters = store.clusters(self.folder, plan.targets.init, self.engine.device)
         if "recipe" in trained:
-            for encoder in averages.taken(self.composition, plan.name):
+            for encoder in averages.list_taken(self.composition, plan.name):
                 if sentence := averages.stale(plan, encoder, plan.epochs * per_epoch):
                     self.say(sentence)
         run.train()

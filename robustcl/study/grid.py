@@ -164,7 +164,7 @@ def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -
     texts = [f"{path}={value}" for _, values in changes for path, value in values.items()]
     start = dataclasses.replace(start, parts=before | start.parts)
     reached = choose.settle(tables, start, [*texts, *setting.overrides])
-    how = [f"recipe {row.recipe}", *start.how, *settings.said(tables, start.settings), *reached]
+    how = [f"recipe {row.recipe}", *start.how, *settings.describe_changes(tables, start.settings), *reached]
     return from_tables(tables, f"the recipe {row.recipe}", how)
 
 

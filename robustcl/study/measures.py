@@ -56,7 +56,7 @@ def measure(
     """
     question = image_question(column, composition.ball, judged[0].table.samples)
     return ask(column, question, beside, folder, of_run(folder, composition, *judged), composition.parts.owners,
-               lambda names: measured(folder, composition, judged, question, names))  # fmt: skip
+               lambda names: measure_run(folder, composition, judged, question, names))  # fmt: skip
 
 
 def image_question(column: Moved, own: Ball, samples: int | None) -> ImageQuestion:
@@ -85,7 +85,7 @@ def ask(
     return read_value(entry, column.value)
 
 
-def measured(
+def measure_run(
     folder: Path,
     plan: RecipePlan,
     judged: tuple[EvaluationPlan, str],

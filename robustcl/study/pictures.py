@@ -46,7 +46,7 @@ def _measured(figure: Landscape | Map, run: Planned, folder: Path) -> Arrays:
     composition = run.composition
     entry = kept.find(folder, question.table(of_run(folder, composition, *judged), composition.parts.owners))
     found = kept.find_arrays(folder, entry, name) if entry is not None else {}
-    return found or kept.find_arrays(folder, measures.measured(folder, composition, judged, question, [name]), name)
+    return found or kept.find_arrays(folder, measures.measure_run(folder, composition, judged, question, [name]), name)
 
 
 def _landscapes(name: str, found: Sequence[tuple[str, Arrays]], times: float) -> Markup:

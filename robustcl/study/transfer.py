@@ -13,7 +13,7 @@ from robustcl.errors import UsageError
 from robustcl.measures.catalogue import TRANSFERRED, VALUES
 from robustcl.study.grammar import Transferred
 from robustcl.study.grid import Planned
-from robustcl.study.measures import Entry, measured, open_subject
+from robustcl.study.measures import Entry, measure_run, open_subject
 from robustcl.study.reading import Reading, is_answered, read_value
 from robustcl.threat import Ball
 
@@ -46,7 +46,7 @@ def measure(
     entry: Entry | None = kept.find(folder, question.table(classifier, mine.parts.owners))
     if entry is None or not is_answered(entry, TRANSFERRED):
         attacked = open_subject(place, other.composition, theirs)
-        entry = measured(folder, mine, judged, question, [VALUES[TRANSFERRED][0]], attacked)
+        entry = measure_run(folder, mine, judged, question, [VALUES[TRANSFERRED][0]], attacked)
     return read_value(entry, TRANSFERRED)
 
 

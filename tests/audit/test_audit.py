@@ -352,7 +352,7 @@ def test_a_linear_margin_keeps_every_promise_of_its_gradient(norm):
     bench, at = slopes_of(lambda x: x @ weight + 5.0, Ball(norm, 0.1))
     torch.testing.assert_close(at.margin, weight.expand(3, 4))
     torch.testing.assert_close(slopes.local_error(bench, at), torch.zeros(3), rtol=0, atol=1e-3)
-    torch.testing.assert_close(slopes.kept(bench, at), torch.ones(3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(slopes.share_kept(bench, at), torch.ones(3), rtol=0, atol=1e-4)
     torch.testing.assert_close(slopes.jumps(bench, at), torch.full((3,), 0.25), rtol=0, atol=1e-3)
     torch.testing.assert_close(slopes.reach(bench, at), 6.5 / bench.logits[:, 0])
 
@@ -376,7 +376,7 @@ def test_a_gradient_of_the_wrong_sign_is_wrong_twice_over():
 
     bench, at = slopes_of(lambda x: Turned.apply(x).sum(1))
     torch.testing.assert_close(slopes.local_error(bench, at), torch.full((3,), 2.0), rtol=0, atol=1e-2)
-    torch.testing.assert_close(slopes.kept(bench, at), torch.full((3,), -1.0), rtol=0, atol=1e-3)
+    torch.testing.assert_close(slopes.share_kept(bench, at), torch.full((3,), -1.0), rtol=0, atol=1e-3)
 
 
 def test_chance_is_the_binomial_s():

@@ -371,7 +371,7 @@ def test_the_slopes_of_a_straight_margin_by_hand() -> None:
     assert at.saturated.tolist() == [False, False]
     torch.testing.assert_close(slopes.margin(held, torch.full((2, 1, 2, 2), 0.4), at), torch.full((2,), 2.0))
     assert slopes.local_error(held, at).tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
-    assert slopes.kept(held, at).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert slopes.share_kept(held, at).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
     assert slopes.jumps(held, at).tolist() == pytest.approx([0.25, 0.25], abs=1e-4)
     assert slopes.reach(held, at).tolist() == pytest.approx([20.0, 20.0], rel=1e-5)
     held.ball = Ball("Linf", 0.6, None)  # the inputs' own ends stand for the range, and here they are one
@@ -405,7 +405,7 @@ def test_a_kink_and_a_jump_by_hand() -> None:
     held.classifier = of_model(Bent(0.0))
     at = slopes.measure_slopes(held, torch.arange(3))
     # A quarter of the way is 1.5 of slope: 1, and half of the other 0.5; 1.25 of 1.5 is more than 3.5 of 6.
-    assert slopes.kept(held, at).tolist() == pytest.approx([1.25 / 1.5] * 3, rel=1e-4)
+    assert slopes.share_kept(held, at).tolist() == pytest.approx([1.25 / 1.5] * 3, rel=1e-4)
 
 
 def test_the_last_ten_steps_share_of_a_rise() -> None:

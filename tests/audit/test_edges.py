@@ -90,7 +90,7 @@ def test_what_is_not_finite_on_the_way_counts_as_the_worst_of_errors_and_as_no_f
     held = bench(3, model=Told(elsewhere))
     at = slopes_of(3, value=torch.ones(3))
     assert slopes.local_error(held, at).tolist() == [1.0] * 3
-    assert slopes.kept(held, at).tolist() == [1.0] * 3
+    assert slopes.share_kept(held, at).tolist() == [1.0] * 3
     assert slopes.jumps(held, at).tolist() == [1.0] * 3
 
 
@@ -98,7 +98,7 @@ def test_flat_functions_have_no_error_and_no_jump() -> None:
     held = bench(3, model=Told(lambda x, call: torch.tensor([[1.0, 0.0]]).repeat(len(x), 1) + 0 * x.flatten(1)[:, :1]))
     at = slopes_of(3, margin=torch.zeros(3, 4))
     assert slopes.local_error(held, at).tolist() == [0.0] * 3
-    assert slopes.kept(held, at).tolist() == [1.0] * 3
+    assert slopes.share_kept(held, at).tolist() == [1.0] * 3
     assert slopes.jumps(held, at).tolist() == [0.0] * 3
 
 

@@ -21,7 +21,7 @@ from robustcl.errors import UsageError
 from robustcl.protocols import Need
 from robustcl.ratio import ratio
 from robustcl.recipe import adaptation, inherit, override
-from robustcl.recipe.adaptation import Adaptation, scaled
+from robustcl.recipe.adaptation import Adaptation, scale
 from robustcl.testing import check_class
 
 RECIPES = sorted(registry.recipes())
@@ -224,12 +224,12 @@ def test_a_rule_about_no_option_is_found_by_the_conformance_suite() -> None:
 
 
 def test_numbers_keep_their_sort() -> None:
-    assert [scaled(value, 4) for value in ("8/255", 0.007, 3, "0.5", True, None, "eps")] == [
+    assert [scale(value, 4) for value in ("8/255", 0.007, 3, "0.5", True, None, "eps")] == [
         "32/255", 0.028, 12, "2", True, None, "eps"
     ]  # fmt: skip
-    assert scaled(["2/255", 1], 1.5) == ["3/255", 2]
+    assert scale(["2/255", 1], 1.5) == ["3/255", 2]
     stepped = {"piecewise": [0.1, 0.2], "at": [10, 20], "warmup_from": 0.1}
-    assert scaled(stepped, 2) == {"piecewise": [0.2, 0.4], "at": [10, 20], "warmup_from": 0.2}
+    assert scale(stepped, 2) == {"piecewise": [0.2, 0.4], "at": [10, 20], "warmup_from": 0.2}
     rules = Adaptation(times={"view.x": 2}, at_least={"view.x": 0.5}, at_most={"view.x": 3}, set={"view.y": [1]})
     assert [rules.change("view", "x", value) for value in (0.1, 1, "1/2", 7, 7.0)] == [0.5, 2, "2/2", 3, 3.0]
     assert [rules.change("view", "x", value) for value in ("1/8", "7/2")] == ["4/8", "6/2"]

@@ -278,7 +278,7 @@ def test_memory_is_the_least_of_what_machine_and_container_leave(
 
 def test_bytes_in_words() -> None:
     sizes = (0, 1023, 1024, 1536, 1024**2, 1024**3, 1024**4, 1024**5, 1024**6)
-    assert [memory.said(size) for size in sizes] == [
+    assert [memory.say_bytes(size) for size in sizes] == [
         "0 bytes", "1.02e+03 bytes", "1 KiB", "1.5 KiB", "1 MiB", "1 GiB", "1 TiB", "1 PiB", "1.02e+03 PiB",
     ]  # fmt: skip
 

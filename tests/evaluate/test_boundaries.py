@@ -24,7 +24,7 @@ from robustcl.evaluate.judge import Judge
 from robustcl.evaluate.likeness import digest_images, digest_model
 from robustcl.evaluate.lines import Chain, digest_of
 from robustcl.evaluate.points import Point, order, shares
-from robustcl.evaluate.rows import per_member, row, said
+from robustcl.evaluate.rows import per_member, row, say_row
 from robustcl.evaluate.scaled import members
 from robustcl.evaluate.shards import journal, merge, path
 from robustcl.evaluate.soundness import check_labels, check_logits, probabilities
@@ -73,9 +73,9 @@ def test_a_partial_row_is_bounded_by_what_fell() -> None:
     part = row(KEY, [outcome(0, True), outcome(1, False)], 8)
     assert (part["metric"], part["samples"], part["upper"]) == ("partial pgd-20_acc", 8, 1 - 1 / 8)
     assert row(Key("slf", "main", "test", None), [], 4)["metric"] == "partial clean_acc"
-    assert said(part) == f"between {part['low']:.2%} and 87.50% (95 %), from 2 of 8 samples"
-    assert said(whole) == "50.00%"
-    assert said(row(KEY, [], 4)) == "none of 4 samples judged so far"
+    assert say_row(part) == f"between {part['low']:.2%} and 87.50% (95 %), from 2 of 8 samples"
+    assert say_row(whole) == "50.00%"
+    assert say_row(row(KEY, [], 4)) == "none of 4 samples judged so far"
 
 
 def test_what_stood_after_each_member(tmp_path: Path) -> None:

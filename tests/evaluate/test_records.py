@@ -130,16 +130,16 @@ def test_an_audit_is_held_against_itself_and_its_file(tmp_path: Path) -> None:
 
 def test_an_audit_that_lacks_a_part_was_not_kept(tmp_path: Path) -> None:
     file = tmp_path / "audit.json"
-    assert audits.kept(file) is None
+    assert audits.read_kept(file) is None
     whole: dict[str, Any] = {"samples": 2, "findings": [], "verdict": "pass"}
     for found in (whole, {**whole, "more": 1}):
         file.write_text(json.dumps(found))
-        assert audits.kept(file) == found
+        assert audits.read_kept(file) == found
     for name in whole:
         file.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
-        assert audits.kept(file) is None
+        assert audits.read_kept(file) is None
     file.write_text("[]")
-    assert audits.kept(file) is None
+    assert audits.read_kept(file) is None
 
 
 ROW: dict[str, Any] = {"metric": "clean_acc"}

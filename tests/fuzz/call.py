@@ -15,7 +15,7 @@ import click
 import torch
 from click.testing import CliRunner
 
-from robustcl.cli.console import said
+from robustcl.cli.console import say_error
 from robustcl.cli.main import robustcl
 from robustcl.errors import RobustclError
 
@@ -78,7 +78,7 @@ def _bell() -> Iterator[None]:
 
 def _of(error: BaseException, output: str) -> Ended:
     if isinstance(error, RobustclError):
-        return Ended(error.exit_code, said(error), output)
+        return Ended(error.exit_code, say_error(error), output)
     if isinstance(error, click.ClickException):
         return Ended(error.exit_code, error.format_message(), output)
     if isinstance(error, KeyboardInterrupt | click.Abort):

@@ -14,7 +14,7 @@ import robustcl
 from robustcl import report
 from robustcl.cli.compare import command
 from robustcl.comparison import compare, render
-from robustcl.comparison.grid import heading
+from robustcl.comparison.grid import head_metric
 from robustcl.composition.lock import digest
 from robustcl.errors import UsageError
 from robustcl.report import headline
@@ -173,7 +173,7 @@ def test_shipped_recipes_name_the_branch_that_their_papers_judge(recipe: str, br
     ],
 )
 def test_metrics_are_headed_as_the_field_heads_them(metric: str, said: str) -> None:
-    assert heading(metric) == said
+    assert head_metric(metric) == said
 
 
 def test_error_bars_of_shares_end_at_0_and_100() -> None:

@@ -18,8 +18,8 @@ from robustcl import report
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.report import samples as view
 from robustcl.report.audits import badge, read_audits
-from robustcl.report.corruptions import grids
-from robustcl.report.curves import convergence
+from robustcl.report.corruptions import draw_grids
+from robustcl.report.curves import draw_convergence
 from robustcl.report.headline import bounds, verdict
 from robustcl.report.heat import cell
 from robustcl.report.journal import outcomes
@@ -285,30 +285,32 @@ class TestCorruptions:
             "protocol": "slf", "route": "adv", "severities": [1, 5], "mean": 0.55, "source": "stored copies",
             "accuracy": {"fog": [0.9, 0.5], "snow": [0.6, 0.2]}, "complete": False,
         }  # fmt: skip
-        (made,) = grids({"corruptions": [entry]})
+        (made,) = draw_grids({"corruptions": [entry]})
         page = Page(str(made))
         shown = [float(value or "nan") for value in page.values("data-value")]
         assert shown == pytest.approx([0.7, 0.9, 0.5, 0.4, 0.6, 0.2, 0.55, 0.75, 0.35])
         assert "slf, route adv: percent right on 2 corruptions at severities 1, 5; images: stored copies." in page.text
         assert "not the whole benchmark" in page.text
-        (whole,) = grids({"corruptions": [entry | {"complete": True}]})
+        (whole,) = draw_grids({"corruptions": [entry | {"complete": True}]})
         assert "the fifteen corruptions and five severities" in whole
 
     def test_nothing_without(self) -> None:
-        assert grids({}) == grids({"corruptions": []}) == grids({"corruptions": [{"accuracy": {}}]}) == []
+        assert (
+            draw_grids({}) == draw_grids({"corruptions": []}) == draw_grids({"corruptions": [{"accuracy": {}}]}) == []
+        )
 
 
 class TestConvergence:
     def test_curve_in_words_and_its_end(self) -> None:
-        drawn = convergence(sections())
+        drawn = draw_convergence(sections())
         assert drawn is not None
         assert "slf, route clean, pgd-20: 94.0 % after 0, 80.0 % after 1" in drawn.svg
         assert "from 20 to 50 steps it falls by 1.00 points (n = 360)" in drawn.caption
         assert [key.label for key in drawn.legend] == ["slf, route clean, pgd-20"]
 
     def test_nothing_without_two_points(self) -> None:
-        assert convergence({}) is None
-        assert convergence({"convergence": [{"steps": [0, 1], "accuracy": [0.5, None]}]}) is None
+        assert draw_convergence({}) is None
+        assert draw_convergence({"convergence": [{"steps": [0, 1], "accuracy": [0.5, None]}]}) is None
 
 
 class TestStanding:

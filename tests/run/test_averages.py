@@ -36,18 +36,18 @@ def test_the_share_is_that_of_the_loop(tmp_path: Path) -> None:
     [(0.99, 40, 0.668972), (0.99, 300, 0.049041), (0.0, 3, 0.0), (0.5, 0, 1.0), (0.9, 1, 0.9)],
 )
 def test_the_share_by_hand(momentum: float, steps: int, share: float) -> None:
-    assert averages.remaining(momentum, steps, 1) == pytest.approx(share, abs=1e-6)
+    assert averages.share_remaining(momentum, steps, 1) == pytest.approx(share, abs=1e-6)
 
 
 def test_a_momentum_that_is_a_schedule_is_multiplied_step_by_step() -> None:
     number = parse({"piecewise": [0.5, 0.9], "at": [1]}, "momentum")
-    assert averages.remaining(number, 4, 2) == pytest.approx(0.5**2 * 0.9**2)
+    assert averages.share_remaining(number, 4, 2) == pytest.approx(0.5**2 * 0.9**2)
 
 
 def test_only_what_is_judged_or_goes_on_is_said_and_only_above_a_tenth() -> None:
     composed = from_tables(with_average(0.9, "online"), "tiny")
-    assert averages.taken(composed, "robust") == []
-    assert averages.taken(from_tables(with_average(0.9), "tiny"), "robust") == ["slow"]
+    assert averages.list_taken(composed, "robust") == []
+    assert averages.list_taken(from_tables(with_average(0.9), "tiny"), "robust") == ["slow"]
     plan = from_tables(with_average(0.8), "tiny").stages[1]
     assert averages.stale(plan, "slow", 10) is not None  # 10.7 %
     assert averages.stale(plan, "slow", 11) is None  # 8.6 %
@@ -61,9 +61,9 @@ def test_the_budgets_of_digits_are_long_enough_for_their_average(recipe: str, bu
     first = composed.stages[0]
     images = 1437 - 144
     assert first.epochs * (images // first.batch) == steps
-    assert averages.taken(composed, "pretrain") == ["ema"]
+    assert averages.list_taken(composed, "pretrain") == ["ema"]
     assert averages.stale(first, "ema", steps) is None
-    assert averages.remaining(first.ema["ema"].momentum, steps, first.epochs) < 0.01
+    assert averages.share_remaining(first.ema["ema"].momentum, steps, first.epochs) < 0.01
 
 
 def test_the_paper_keeps_its_momentum() -> None:

@@ -87,7 +87,7 @@ def test_a_full_disk_behind_the_output_is_told_as_the_outputs(monkeypatch: pytes
             click.echo("x" * 100_000)
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
-    assert console.said(told.value) == "the output cannot be written: no space left on device"
+    assert console.say_error(told.value) == "the output cannot be written: no space left on device"
 
 
 def test_a_long_value_is_cut_in_its_middle_and_an_error_is_one_line() -> None:

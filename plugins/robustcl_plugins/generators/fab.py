@@ -83,7 +83,7 @@ class FAB:
     def _perturb(self, x: Tensor, attack: Attack) -> Tensor:
         clean = attack.clean()
         sound = clean.logits.isfinite().all(1)
-        found = _Found(x, attack, done=search.confirmed(attack, x, _wrong(clean, attack)) | ~sound)
+        found = _Found(x, attack, done=search.confirm(attack, x, _wrong(clean, attack)) | ~sound)
         likely = _wide(clean.logits.detach()).scatter(1, attack.label[:, None], -torch.inf)
         if attack.has("target") and self.targets is not None:
             raise UsageError(f"fab: targets = {self.targets} and a target: leave one out")

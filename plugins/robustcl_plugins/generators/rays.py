@@ -48,7 +48,7 @@ class RayS:
     def perturb(self, x: Tensor, attack: Attack) -> Tensor:
         width = reach(attack.ball)
         result, found = x.detach().clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        found |= search.confirmed(attack, result, claimed(attack.encode(result), attack))
+        found |= search.confirm(attack, result, claimed(attack.encode(result), attack))
         rows = (~found).nonzero()[:, 0]
         attack, rays = attack.take(rows), _Rays.begun(result[rows], width)
         for _ in range(self.queries):
@@ -57,7 +57,7 @@ class RayS:
             candidates, radius = rays.candidates(attack.ball)
             claim = claimed(attack.encode(candidates), attack)
             inside = radius <= attack.ball.eps
-            broken = search.confirmed(attack, candidates, claim & inside)
+            broken = search.confirm(attack, candidates, claim & inside)
             rays.learn(torch.where(inside, broken, claim), self.tolerance)
             if bool(broken.any()):
                 result[rows[broken]] = candidates[broken]

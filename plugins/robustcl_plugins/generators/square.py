@@ -118,7 +118,7 @@ def judge(candidates: Tensor, attack: Attack) -> tuple[Tensor, Tensor]:
     embedding = attack.encode(candidates)
     logits, label = embedding.logits.float(), attack.label[:, None]
     margin = (logits.gather(1, label) - logits.scatter(1, label, -torch.inf).amax(1, keepdim=True))[:, 0]
-    return margin, search.confirmed(attack, candidates, claimed(embedding, attack))
+    return margin, search.confirm(attack, candidates, claimed(embedding, attack))
 
 
 class _Numbers:

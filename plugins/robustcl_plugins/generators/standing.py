@@ -76,7 +76,7 @@ def climb(
         better = value.isfinite() & (value > best_loss)
         best, best_gradient = _choose(better, adv, best), _choose(better, gradient, best_gradient)
         best_loss = torch.where(better, value, best_loss)
-        gone = search.confirmed(attack, adv, fooled) if watch else fooled
+        gone = search.confirm(attack, adv, fooled) if watch else fooled
         if bool(gone.any()):  # never without the watch
             _settle(result, rows[gone], adv[gone], value[gone])
             result.fooled[rows[gone]] = True

@@ -10,7 +10,7 @@ from robustcl.types import Attack, Embedding
 def claimed(embedding: Embedding, attack: Attack) -> Tensor:
     """Say which rows fool the model, (R,) bool: the attack's verdict, or else a label whose logit is not the largest.
 
-    The logits may be of less than single precision: ask ``search.confirmed`` before a row is left alone for good.
+    The logits may be of less than single precision: ask ``search.confirm`` before a row is left alone for good.
     """
     if attack.has("fooled"):
         return attack.fooled(embedding)
