@@ -9,7 +9,8 @@ from typing import Any
 import tomli_w
 
 from robustcl import registry
-from robustcl.api import Composition, compose, matrix
+from robustcl.api import Composition, compose
+from robustcl.composition import matrix
 from robustcl.recipe import inherit
 from robustcl.train.plan import Part, StagePlan
 
