@@ -14,7 +14,7 @@ AREAS = {
         "robustcl/rng.py",
         "plugins/robustcl_plugins/generators/hyperplane.py",
     ],
-    "evaluate": ["robustcl/evaluate/*.py", "plugins/robustcl_plugins/protocols/*.py"],
+    "evaluate": ["robustcl/evaluate/**/*.py", "plugins/robustcl_plugins/protocols/*.py"],
     "audit": ["robustcl/audit/*.py"],
     "data": [
         "robustcl/data/*.py",
