@@ -82,10 +82,11 @@ def of_outside(asked: AuditedModel, device: str = "auto", say: Say = lambda sent
     engine, ball = Engine(device, 1), asked.ball()
     opened = open_model(asked.model, asked.weights, asked.data(), engine, say=say)
     others: tuple[Surrogate, ...] = ()
+    classes = len(class_names(opened.dataset))
     if asked.surrogate is not None:
-        weights, classes = asked.surrogate_weights, len(class_names(opened.dataset))
+        weights = asked.surrogate_weights
         others = (surrogates.open_surrogate(asked.surrogate, weights, asked.dataset, classes, engine, say),)
-    return Opened(asked.model, opened.subject(ball, asked.seed), surrogates=others)
+    return Opened(asked.model, opened.subject(ball, asked.seed, outputs=classes), surrogates=others)
 
 
 @contextmanager

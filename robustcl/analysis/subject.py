@@ -156,6 +156,7 @@ class OpenModel:
         seed: int,
         attacks: Sequence[tuple[Part, Mapping[str, Any]]] = (),
         *,
+        outputs: int | None = None,
         samples: int | None = None,
         block: int = 250,
         audit: int | None = None,
@@ -165,6 +166,7 @@ class OpenModel:
         Args:
             ball: the threat. seed: of the attacks' stream.
             attacks: each with all of its options.
+            outputs: the number of logits where that is known; left out, the model is asked whether its verdicts stay.
             samples, block, audit: as in ``[[evaluate]]``.
 
         Raises:
@@ -172,8 +174,9 @@ class OpenModel:
             DataError: logits that are not finite, or labels that the model has no output for.
         """
         classifier, images = of_model(self.model), self.images
-        first = torch.arange(min(images.samples, block), device=images.device)
-        outputs = soundness.check(classifier, images.fetch(first), images.labels)
+        if outputs is None:
+            first = torch.arange(min(images.samples, block), device=images.device)
+            outputs = soundness.check(classifier, images.fetch(first), images.labels)
         spec = {"protocol": PROTOCOL, "model": digest_model(self.model), "data": self.data}
         asked = [(part.name, options) for part, options in attacks]
         precision = {"seed": seed, "precision": self.engine.precision}

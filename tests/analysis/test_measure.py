@@ -39,7 +39,7 @@ from tests.shared.forks import fork
 
 SAMPLES, EPS, STEP, STEPS = 40, 32 / 255, 12 / 255, 3
 KNOWN = {"samples": 4, "model": "m"}
-STORED = Path(__file__).parent / "pins" / "stored"
+STORED = Path(__file__).parents[1] / "pins" / "stored"
 Typed = Callable[..., tuple[int, str, str]]
 
 

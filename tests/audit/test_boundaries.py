@@ -285,8 +285,8 @@ def test_saturation(share: int, warns: bool) -> None:
 
 
 @pytest.mark.parametrize(("look", "measure", "kept", "blamed"), [
-    ("_true", "local_error", 0.5, 0.51), ("_continuous", "jumps", 0.5, 0.51), ("_useful", "kept", 0.1, 0.09),
-    ("_useful", "kept", 10.0, 10.1),
+    ("_true", "local_error", 0.5, 0.51), ("_continuous", "jumps", 0.5, 0.51), ("_useful", "share_kept", 0.1, 0.09),
+    ("_useful", "share_kept", 10.0, 10.1),
 ])  # fmt: skip
 def test_medians(look: str, measure: str, kept: float, blamed: float, monkeypatch: pytest.MonkeyPatch) -> None:
     for value, fails in ((kept, False), (blamed, True)):
@@ -308,7 +308,9 @@ def test_another_gradient_in_a_second_pass(monkeypatch: pytest.MonkeyPatch) -> N
         angle = torch.deg2rad(torch.tensor(degrees))
         again = torch.tensor([[1.0, 0.0]]).repeat(100, 1)
         again[:turned] = torch.stack([angle.cos(), angle.sin()])
-        monkeypatch.setattr(gradients.slopes, "slopes", lambda *_, again=again: slopes_of(100, margin=1e-30 * again))
+        monkeypatch.setattr(
+            gradients.slopes, "measure_slopes", lambda *_, again=again: slopes_of(100, margin=1e-30 * again)
+        )
         at = slopes_of(100, margin=torch.tensor([[1.0, 0.0]]).repeat(100, 1))
         assert (gradients._repeatable(bench(100), at) is not None) == fails
 
