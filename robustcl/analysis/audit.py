@@ -45,7 +45,7 @@ class Opened:
 
     @property
     def place(self) -> Mapping[str, Any]:
-        """Protocol, route and question; see ``composition.audited.place_of``."""
+        """Protocol, route and question; see ``run.audited.place_of``."""
         keys = [key for key, _ in self.subject.questions()]
         here = {"protocol": self.subject.protocol, "route": self.subject.route}
         return audited.place_of(keys, self.subject.seed) if keys else here
@@ -71,7 +71,7 @@ class AuditedModel(OutsideModel):
     surrogate_weights: Path | None = None
 
 
-def of_outside(asked: AuditedModel, device: str = "auto", say: Say = lambda sentence: None) -> Opened:
+def open_audited_model(asked: AuditedModel, device: str = "auto", say: Say = lambda sentence: None) -> Opened:
     """Open a model that somebody else has trained, and the test images of a data set.
 
     Raises:
@@ -90,7 +90,7 @@ def of_outside(asked: AuditedModel, device: str = "auto", say: Say = lambda sent
 
 
 @contextmanager
-def of_run(
+def open_audited(
     folder: Path, protocol: str | None, routes: Sequence[str], say: Say, *,
     norm: str | None = None, eps: str | None = None, attacks: Sequence[str | Mapping[str, Any]] = (),
     surrogate: str | None = None, surrogate_weights: Path | None = None,

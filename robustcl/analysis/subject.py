@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from robustcl.data.promises import class_names
 from robustcl.data.subset import Images
 from robustcl.evaluate import shards, soundness
 from robustcl.evaluate.classifier import of_model
-from robustcl.evaluate.journal import Key, Outcome
+from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge, Members, check_item
 from robustcl.evaluate.likeness import digest_model
 from robustcl.evaluate.question import Question
@@ -41,7 +42,7 @@ from robustcl.train.log import Watcher, watch_nothing
 from robustcl.train.plan import Part
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpenRun:
     """A finished run that no other process is at work on; its classifiers are prepared as they are asked for.
 
@@ -68,7 +69,11 @@ class OpenRun:
 
     def known(self, questions: Sequence[tuple[Key, Members]]) -> list[Outcome]:
         """Return the worst that is known of each image under some questions."""
-        return audited.worst_known(shards.journal(self.home, self.work.shard), questions)
+        return audited.worst_known(self._journal, questions)
+
+    @cached_property
+    def _journal(self) -> Journal:
+        return shards.journal(self.home, self.work.shard)
 
     def measure(self) -> Answers:
         """Measure all that the plan's evaluations ask, into the home."""

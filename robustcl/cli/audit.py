@@ -57,7 +57,7 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
 
     Exit code 3 where a check fails.
     """
-    from robustcl.analysis.audit import of_outside, of_run
+    from robustcl.analysis.audit import open_audited, open_audited_model
     from robustcl.cli.runs import ProgressBar
 
     if (run is None) == (given["model"] is None):
@@ -72,11 +72,11 @@ def command(run: str | None, as_json: bool, deep: bool, samples: int | None, out
             weights = Path(given["surrogate_weights"]) if given["surrogate_weights"] else None
             more = {key: given[key] for key in ("norm", "eps", "surrogate")}
             more |= {"surrogate_weights": weights, "attacks": given["attack"]}
-            with of_run(Path(run), given["protocol"], given["route"], progress.say, **more) as subjects:
+            with open_audited(Path(run), given["protocol"], given["route"], progress.say, **more) as subjects:
                 audits = [(each.name, _audit(each, samples, deep, progress)) for each in subjects]
                 _store(subjects, [found for _, found in audits])
         else:
-            subject = of_outside(_asked(given), given["device"] or "auto", progress.say)
+            subject = open_audited_model(_asked(given), given["device"] or "auto", progress.say)
             audits = [(subject.name, _audit(subject, samples, deep, progress))]
     return _tell(audits, as_json, Path(out) if out else None)
 

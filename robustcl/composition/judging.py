@@ -13,7 +13,7 @@ from robustcl.composition.identities import identify
 from robustcl.composition.parts import Parts
 from robustcl.composition.plan import EvaluationPlan
 from robustcl.errors import UsageError, near
-from robustcl.evaluate.extras import EXTRAS, Asked
+from robustcl.evaluate.extras import EXTRAS, AskedEvaluation
 from robustcl.nn import weights
 from robustcl.protocols import DatasetPlugin
 from robustcl.recipe import Evaluate, Recipe, Stage, reading
@@ -55,7 +55,7 @@ def evaluation(
     attacks = tuple(attack_of(attack, parts, f"{where}.attacks") for attack in table.attacks)
     for extra in EXTRAS:
         if extra.key and getattr(table, extra.key) is not None:
-            extra.check(Asked(table, attacks, ball, dataset, where))
+            extra.check(AskedEvaluation(table, attacks, ball, dataset, where))
     return EvaluationPlan(table, protocol, stages, attacks, identify(protocol, ball, recipe, where))
 
 

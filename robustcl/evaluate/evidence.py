@@ -113,10 +113,10 @@ class Evidence:
 
     def _beside(self, results: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Callable[[], None]]]:
         """Yield each entry beside the rows, and what holds it or one number of it."""
-        for point in points(results) if self.there else ():
+        for point in list_points(results) if self.there else ():
             yield point.entry, functools.partial(self._check_point, point)
         for extra in EXTRAS:
-            for entry in entries(results, extra.part) if extra.key else ():
+            for entry in entries(results, extra.part):
                 yield entry, functools.partial(self._check_mean, entry, extra.part)
         for entry in entries(results, "audit"):
             yield entry, functools.partial(audits.check, self.folder, entry, _ADVICE)
@@ -192,7 +192,7 @@ class Evidence:
 _ADVICE = "one of the two was changed; evaluate the run again as it was, which takes the number from the journal"
 
 
-def points(results: Mapping[str, Any]) -> Iterator[Point]:
+def list_points(results: Mapping[str, Any]) -> Iterator[Point]:
     """Yield every number beside the rows that a journal may hold the outcomes of."""
     for extra in EXTRAS:
         for entry in entries(results, extra.part):

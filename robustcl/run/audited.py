@@ -16,6 +16,7 @@ from robustcl.audit.values import as_json
 from robustcl.disk import make_folder, read_json, write_atomically
 from robustcl.errors import Contradiction, DataError
 from robustcl.evaluate import audits
+from robustcl.evaluate.extras import Extra
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Members
 from robustcl.evaluate.measure import Measurement
@@ -44,6 +45,9 @@ def audit_subject(subject: Subject, measurement: Measurement) -> list[dict[str, 
     return [found]
 
 
+AUDIT = Extra("", "audit", audit_subject)
+
+
 def _obtain(folder: Path, subject: Subject, measurement: Measurement, samples: int) -> dict[str, Any]:
     asked, say = subject.questions(), measurement.say
     outcomes, place = worst_known(measurement.journal, asked), place_of([key for key, _ in asked], subject.seed)
@@ -63,11 +67,11 @@ def _obtain(folder: Path, subject: Subject, measurement: Measurement, samples: i
 
 def place_of(keys: Sequence[Key], seed: int) -> dict[str, Any]:
     """Return what an audit's entry in results.json says of what was asked; ``rows``: digests of the reported rows."""
-    place = {"protocol": keys[0].protocol, "route": keys[0].route, "question": question(keys, seed)}
+    place = {"protocol": keys[0].protocol, "route": keys[0].route, "question": digest_question(keys, seed)}
     return {**place, "rows": [key.digest for key in keys]}
 
 
-def question(keys: Sequence[Key], seed: int) -> str:
+def digest_question(keys: Sequence[Key], seed: int) -> str:
     """Return a hash of what an audit is held against: the reported attacks on a model within a ball, and the seed."""
     text = "|".join([*(f"{key.protocol} {key.route} {key.digest}" for key in keys), str(seed)])
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

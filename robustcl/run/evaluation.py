@@ -10,13 +10,17 @@ from typing import Any
 from robustcl import ranks
 from robustcl.evaluate import shards
 from robustcl.evaluate.extras import EXTRAS
+from robustcl.evaluate.extras.representation import REPRESENTATION
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.run import audited, subjects
 from robustcl.run.stages import Stages
 
-LISTS = ("rows", *(extra.part for extra in EXTRAS if extra.key), "audit")
+_ALL = (*EXTRAS, audited.AUDIT, REPRESENTATION)
+"""In the order in which they are measured: a number and its audit before pictures, should the time be up."""
+
+LISTS = tuple(dict.fromkeys(extra.part for extra in _ALL if extra.part))
 """The lists of results.json that hold answers."""
 
 Answers = dict[str, list[Mapping[str, Any]]]
@@ -49,14 +53,13 @@ def measure_run(run: Stages, work: Work, folder: Path | None = None) -> Answers:
 
 
 def measure(subject: Subject, measurement: Measurement) -> Answers:
-    """Measure all that is asked of a subject, and audit it where it is attacked and its numbers are kept."""
+    """Measure all that is asked of a subject."""
     found: Answers = {name: [] for name in LISTS}
-    for extra in EXTRAS:
-        if extra.is_asked(subject.asked):
-            answers = extra.measure(subject, measurement)
-            found.setdefault(extra.part, []).extend(answers)
-    found["audit"] += audited.audit_subject(subject, measurement)
-    return {name: found[name] for name in LISTS}
+    for extra in _ALL:
+        answers = extra.measure(subject, measurement) if extra.is_asked(subject.asked) else ()
+        if extra.part:
+            found[extra.part] += answers
+    return found
 
 
 def add(found: Answers, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

@@ -204,8 +204,9 @@ def _notes(composed: Composed, folder: Path, lines: list[StudyLine], failed: Map
     given = [f"{name}: {model.spec}{f', {model.weights}' if model.weights else ''}"
              for name, model in setting.models.items()]  # fmt: skip
     lost = [f"{name} is left out: {why}" for name, why in failed.items()]
-    older = [f"{RUNS}/{run.folder}/{OLDER} is of an earlier version: what stands here was measured anew"
-             for run in composed.planned if (folder / RUNS / run.folder / OLDER).is_file()]  # fmt: skip
+    runs = dict.fromkeys(folder / RUNS / run.folder / OLDER for run in composed.planned)
+    older = [f"{file.relative_to(folder)} is of an earlier version: what stands here was measured anew"
+             for file in (*runs, *sorted(folder.glob(f"models/*/{OLDER}"))) if file.is_file()]  # fmt: skip
     said = [
         _ours(composed),
         *questions(study, composed.planned, lines),
@@ -215,7 +216,7 @@ def _notes(composed: Composed, folder: Path, lines: list[StudyLine], failed: Map
         *study.differs,
         *composed.absent(),
         *lost,
-        *dict.fromkeys(older),
+        *older,
     ]
     return [sentence for sentence in said if sentence]
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from robustcl.analysis.other_data import slug
 from robustcl.api import Composition, from_tables
-from robustcl.composition import choice as choose
-from robustcl.composition import naming, settings
+from robustcl.composition import choice, naming, settings
 from robustcl.composition.choice import Flags
 from robustcl.composition.lock import digest
 from robustcl.errors import RobustclError, UsageError
@@ -148,8 +147,8 @@ def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -
     if own is not None:
         use, data_dir = own.use, None
     flags = Flags(dataset=use, data_dir=data_dir, budget=setting.budget, seed=seed)
-    start = choose.find_base(flags, base)
-    tables = choose.fill(flags, start)
+    start = choice.find_base(flags, base)
+    tables = choice.fill(flags, start)
     if own is not None:
         tables["data"] |= own.options
     paths = {axis.path: spot.point[axis.name] for axis in study.axis}
@@ -163,7 +162,7 @@ def _compose(name: str, study: Study, spot: Spot, seed: int, setting: Setting) -
         entry["samples"] = setting.samples
     texts = [f"{path}={value}" for _, values in changes for path, value in values.items()]
     start = dataclasses.replace(start, parts=before | start.parts)
-    reached = choose.settle(tables, start, [*texts, *setting.overrides])
+    reached = choice.settle(tables, start, [*texts, *setting.overrides])
     how = [f"recipe {row.recipe}", *start.how, *settings.describe_changes(tables, start.settings), *reached]
     return from_tables(tables, f"the recipe {row.recipe}", how)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from robustcl.analysis.measure import kept
 from robustcl.analysis.measure.clusters import plan_targets
-from robustcl.analysis.measure.question import ImageQuestion, of_run
+from robustcl.analysis.measure.question import ImageQuestion, identify_run
 from robustcl.analysis.measure.run import answer
 from robustcl.analysis.subject import open_run
 from robustcl.composition import needs
@@ -55,7 +55,7 @@ def measure(
     is nothing to measure, as a share of the images that were classified correctly when none was.
     """
     question = image_question(column, composition.ball, judged[0].table.samples)
-    return ask(column, question, beside, folder, of_run(folder, composition, *judged), composition.parts.owners,
+    return ask(column, question, beside, folder, identify_run(folder, composition, *judged), composition.parts.owners,
                lambda names: measure_run(folder, composition, judged, question, names))  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from robustcl.analysis.measure import kept
-from robustcl.analysis.measure.question import ImageQuestion, of_run
+from robustcl.analysis.measure.question import ImageQuestion, identify_run
 from robustcl.data.promises import class_names
+from robustcl.errors import UsageError
 from robustcl.recipe import Use
 from robustcl.report.canvas import PALETTE, draw
 from robustcl.study import measures
@@ -44,9 +45,14 @@ def _measured(figure: Landscape | Map, run: Planned, folder: Path) -> Arrays:
     first = min(figure.images, judged[0].table.samples or figure.images)
     question = ImageQuestion(attack=Use(use="none"), ball=run.composition.ball, first=first, options={name: options})
     composition = run.composition
-    entry = kept.find(folder, question.table(of_run(folder, composition, *judged), composition.parts.owners))
+    entry = kept.find(folder, question.table(identify_run(folder, composition, *judged), composition.parts.owners))
     found = kept.find_arrays(folder, entry, name) if entry is not None else {}
-    return found or kept.find_arrays(folder, measures.measure_run(folder, composition, judged, question, [name]), name)
+    if found:
+        return found
+    fresh = measures.measure_run(folder, composition, judged, question, [name])
+    if reason := fresh["refused"].get(name):
+        raise UsageError(f"{folder}: {reason}")
+    return kept.find_arrays(folder, fresh, name)
 
 
 def _landscapes(name: str, found: Sequence[tuple[str, Arrays]], times: float) -> Markup:

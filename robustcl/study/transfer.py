@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustcl.analysis.measure import kept
-from robustcl.analysis.measure.question import ImageQuestion, of_run
+from robustcl.analysis.measure.question import ImageQuestion, identify_run
 from robustcl.composition.asked import check_attack
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.errors import UsageError
@@ -42,7 +42,7 @@ def measure(
     question = ImageQuestion(
         attack=column.attack, ball=_ball(column, mine), times=column.times, first=judged[0].table.samples
     )
-    classifier = {**of_run(folder, mine, *judged), "source": of_run(place, other.composition, *theirs)}
+    classifier = {**identify_run(folder, mine, *judged), "source": identify_run(place, other.composition, *theirs)}
     entry: Entry | None = kept.find(folder, question.table(classifier, mine.parts.owners))
     if entry is None or not is_answered(entry, TRANSFERRED):
         attacked = open_subject(place, other.composition, theirs)

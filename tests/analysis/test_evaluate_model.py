@@ -121,6 +121,19 @@ def test_the_commands_judge_a_share_and_merge(place: Path) -> None:
     assert [row["n"] for row in rows] == [12, 12], "an hour is enough for nothing at all"
 
 
+def test_a_number_is_audited_before_anything_is_drawn(place: Path) -> None:
+    """Should the time be up, pictures are what is missing."""
+    drawn: dict[str, bool] = {}
+
+    def say(sentence: str) -> None:
+        drawn[sentence.partition(":")[0]] = (place / "out" / "artifacts").exists()
+
+    run = judge_model(asked(audit=2), place / "out", device="cpu", say=say)
+    assert len(run.results.tables["audit"]) == 1
+    assert drawn["as-is audit of 2 samples"] is False
+    assert (place / "out" / "artifacts" / "strip.npz").is_file()
+
+
 def test_clips_go_through_the_same_attacks(place: Path) -> None:
     run = judge_model(
         asked(model="their_models:Clips", weights=None, dataset="npz:clips.npz", attacks=("pgd-20",)),

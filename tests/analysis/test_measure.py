@@ -296,6 +296,20 @@ class TestKept:
         (tmp_path / kept.FILE).write_text(json.dumps({"schema": 1, "entries": [whole | change]}))
         assert kept.find(tmp_path, {"sample": "all"}) is None
 
+    @pytest.mark.parametrize("wrong", [{}, 3, None, {"question": {}}, {"question": {}, "values": {}, "settings": {}}])
+    def test_a_damaged_answer_takes_no_other_with_it(self, tmp_path: Path, wrong: object) -> None:
+        for asked in ("one", "two"):
+            kept.keep(tmp_path, {"sample": asked}, KNOWN, {"rank": Measures({"effective": 1.0}, {"a": np.ones(2)})}, {})
+        file = tmp_path / kept.FILE
+        whole = json.loads(file.read_text())
+        file.write_text(json.dumps(whole | {"entries": [wrong, *whole["entries"]]}))
+        assert kept.find(tmp_path, {"sample": "two"}) == whole["entries"][1]
+        kept.keep(tmp_path, {"sample": "three"}, KNOWN, {"rank": Measures({"effective": 1.0})}, {})
+        assert json.loads(file.read_text())["entries"][:2] == whole["entries"]
+        found = kept.find(tmp_path, {"sample": "one"})
+        assert found is not None
+        assert np.array_equal(kept.find_arrays(tmp_path, found, "rank")["a"], np.ones(2))
+
     def test_undefined_numbers_are_none(self, tmp_path: Path) -> None:
         found = {
             "r-div": Measures({"relative": float("nan")}),

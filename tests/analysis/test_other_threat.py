@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from robustcl import api, report
 from robustcl.analysis import surrogates
 from robustcl.analysis.again import Wanted, evaluate_again
-from robustcl.analysis.audit import of_run
+from robustcl.analysis.audit import open_audited
 from robustcl.analysis.black_box import matrix
 from robustcl.analysis.other_threat import evaluate_under
 from robustcl.cli.audit import command as audit
@@ -174,9 +174,9 @@ def test_a_curve_that_was_cut_off_compares_the_same_samples(runs: list[Path], mo
 
 
 def test_surrogates_of_a_run(runs: list[Path]) -> None:
-    with of_run(runs[0], None, (), lambda sentence: None) as [alone]:
+    with open_audited(runs[0], None, (), lambda sentence: None) as [alone]:
         assert alone.surrogates == ()
-    with of_run(runs[0], None, (), lambda sentence: None, surrogate=str(runs[1])) as [beside]:
+    with open_audited(runs[0], None, (), lambda sentence: None, surrogate=str(runs[1])) as [beside]:
         [(name, classifier)] = beside.surrogates
     assert name == f"{runs[1]} (slf clean)"
     x = alone.subject.test.fetch(torch.arange(SAMPLES))
@@ -193,7 +193,7 @@ def test_surrogates_of_a_run(runs: list[Path]) -> None:
         ({"surrogate": str(runs[0] / ".")}, "is the audited run itself"),
         ({"surrogate": str(runs[1]), "surrogate_weights": Path("w")}, "has weights of its own"),
     ):
-        with pytest.raises(UsageError, match=said), of_run(runs[0], None, (), lambda sentence: None, **more):
+        with pytest.raises(UsageError, match=said), open_audited(runs[0], None, (), lambda sentence: None, **more):
             pass
 
 
@@ -203,7 +203,7 @@ def test_protocols_of_one_run_are_surrogates_of_each_other(tmp_path: Path) -> No
     tables["evaluate"].append({"use": "knn", "attacks": [PGD], "samples": SAMPLES, "audit": 0})
     tables["evaluate"][0]["audit"] = 0
     api.from_tables(tables, "the test").train(tmp_path / "run", device="cpu", report=False)
-    with of_run(tmp_path / "run", None, (), lambda sentence: None) as found:
+    with open_audited(tmp_path / "run", None, (), lambda sentence: None) as found:
         assert [[name for name, _ in each.surrogates] for each in found] == [
             ["knn clean of the same run"], ["slf clean of the same run"],
         ]  # fmt: skip

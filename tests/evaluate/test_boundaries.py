@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustcl import registry
 from robustcl.errors import DataError, NotAPlugin, UsageError
 from robustcl.evaluate.classifier import of_model
-from robustcl.evaluate.evidence import points
+from robustcl.evaluate.evidence import list_points
 from robustcl.evaluate.head import embed_labelled, put
 from robustcl.evaluate.identity import make_identity
 from robustcl.evaluate.interval import wilson
@@ -159,7 +159,7 @@ def test_points_of_results_and_what_the_journal_says_of_them(tmp_path: Path) -> 
         "convergence": [{**who, "steps": [0, 5]}],
         "corruptions": [{"protocol": "slf", "severities": [1, 2], "accuracy": {"fog": [0.9, 0.8]}}],
     }  # fmt: skip
-    found = list(points(results))
+    found = list(list_points(results))
     assert [(p.part, p.attack, p.value) for p in found] == [
         ("security", None, 1.0), ("security", "pgd", 0.5), ("convergence", None, 1.0), ("convergence", "pgd", 0.5),
         ("corruptions", None, 0.9), ("corruptions", None, 0.8),
@@ -444,8 +444,8 @@ def test_pictures_hold_what_is_drawn_of_them(tmp_path: Path) -> None:
 
 def test_a_curve_without_numbers_has_no_points() -> None:
     for eps, accuracy in (([0.1], None), (None, [0.5]), ("ab", [0.5]), ([0.1], 0.5)):
-        assert list(points({"security": [{"attack": "it", "eps": eps, "accuracy": accuracy}]})) == []
-    assert len(list(points({"security": [{"attack": "it", "eps": [0.1, 0.2], "accuracy": [0.5]}]}))) == 1
+        assert list(list_points({"security": [{"attack": "it", "eps": eps, "accuracy": accuracy}]})) == []
+    assert len(list(list_points({"security": [{"attack": "it", "eps": [0.1, 0.2], "accuracy": [0.5]}]}))) == 1
 
 
 def test_a_fit_that_is_cut_off_keeps_the_best_that_it_has_seen() -> None:

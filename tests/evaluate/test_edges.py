@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustcl.errors import Contradiction, UsageError
 from robustcl.evaluate import audits, soundness
 from robustcl.evaluate.classifier import of_encoder, of_model
-from robustcl.evaluate.evidence import Evidence, points
+from robustcl.evaluate.evidence import Evidence, list_points
 from robustcl.evaluate.extras.representation import draw
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge
@@ -208,7 +208,7 @@ def test_a_key_that_stands_twice_in_a_line_is_damage() -> None:
 def test_tables_that_are_none_are_passed_over() -> None:
     assert entries({"a": [{"b": 1}, 3, None]}, "a") == [{"b": 1}]
     assert entries({"a": {"b": 1}}, "a") == entries({}, "a") == []
-    found = list(points({
+    found = list(list_points({
         "security": [{"attack": "it", "eps": [0.0, 0.1], "accuracy": [1.0, 0.5], "questions": ["x"]}],
         "corruptions": [{"severities": [1], "accuracy": {"fog": [0.5]}, "questions": {"fog": ["y"]}},
                         {"severities": [1], "accuracy": [0.5]},

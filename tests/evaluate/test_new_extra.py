@@ -37,12 +37,12 @@ from collections.abc import Sequence
 import torch
 
 from robustcl.errors import UsageError
-from robustcl.evaluate.extras.kind import Asked, Entry, Extra
+from robustcl.evaluate.extras.kind import AskedEvaluation, Entry, Extra
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.subject import Subject
 
 
-def check(asked: Asked) -> None:
+def check(asked: AskedEvaluation) -> None:
     if not 1 <= asked.table.calibration <= 100:
         raise UsageError(f"{asked.where}.calibration = {asked.table.calibration}: write 1 to 100 bins")
 

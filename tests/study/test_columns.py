@@ -26,7 +26,8 @@ from robustcl.evaluate.journal import Journal
 from robustcl.measures.catalogue import OF_FEATURES, OF_PREDICTIONS, VALUES
 from robustcl.run.splits import open_splits
 from robustcl.run.subjects import RunSubject
-from robustcl.study import api, columns, figure, grid, measures, table, transfer
+from robustcl.study import api, columns, figure, grid, measures, pictures, table, transfer
+from robustcl.study.drawings import Map
 from robustcl.study.grammar import COLUMN, Perturbed, Representation, Study, spread
 from robustcl.study.grid import Setting
 from robustcl.study.parsing import parse
@@ -584,3 +585,11 @@ def test_studies_run_at_the_smallest_budget(
         assert all(found[column] is not None for column in some)
     assert (tmp_path / "out" / "study.html").read_text(encoding="utf-8").count("<svg") == pictures
     assert any(cell.paper is not None for line in outcome.lines for cell in line.cells)
+
+
+def test_a_picture_that_cannot_be_had_says_why(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
+    made, outcome = whole
+    run = made.planned[0]
+    few = Map.model_construct(kind="map", images=3)  # so many as an evaluation of three images leaves
+    with pytest.raises(UsageError, match="3 rows of features are too few"):
+        pictures.draw_pictures("map", few, [(run, outcome.path / "runs" / run.folder)])

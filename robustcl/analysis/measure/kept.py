@@ -102,19 +102,19 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         entries = found["entries"] if found["schema"] == SCHEMA else []
         return [entry for entry in entries if _is_sound(entry)]
     except (DataError, KeyError, TypeError):
-        return []
+        return []  # of the file; an entry that is damaged by itself is left out by itself
 
 
-def _is_sound(entry: Mapping[str, Any]) -> bool:
+def _is_sound(entry: Any) -> bool:
     """Say whether an entry is as one was written: tables of tables, and numbers where numbers belong."""
-    if not all(isinstance(entry[key], dict) for key in _TABLES):
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), dict) for key in _TABLES):
         return False
     tables = [*entry["values"].values(), *entry["settings"].values()]
     if not all(isinstance(table, dict) for table in tables):
         return False
     pairs = [number for table in entry["values"].values() for number in table.values()]
     numbers = [one for pair in pairs for one in (pair.values() if isinstance(pair, dict) else [pair])]
-    counts = [entry["question"]["samples"], *(table.get("judged", 0) for table in entry["settings"].values())]
+    counts = [entry["question"].get("samples"), *(table.get("judged", 0) for table in entry["settings"].values())]
     return all(isinstance(one, int | float | None) for one in numbers) and all(type(one) is int for one in counts)
 
 

@@ -85,7 +85,7 @@ class ImageQuestion:
         return index
 
 
-def of_run(folder: Path, plan: RecipePlan, evaluation: EvaluationPlan, route: str) -> dict[str, Any]:
+def identify_run(folder: Path, plan: RecipePlan, evaluation: EvaluationPlan, route: str) -> dict[str, Any]:
     """Return what a classifier of a finished run and its randomness are known by, before it is opened."""
     weights = weights_of(evaluation.table, plan, folder)
     return {

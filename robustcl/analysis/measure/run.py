@@ -14,7 +14,7 @@ from robustcl.analysis.again import Wanted
 from robustcl.analysis.measure import kept, numbers, pictures
 from robustcl.analysis.measure.clusters import cluster
 from robustcl.analysis.measure.numbers import Measures
-from robustcl.analysis.measure.question import ImageQuestion, of_run
+from robustcl.analysis.measure.question import ImageQuestion, identify_run
 from robustcl.analysis.measure.sample import Sample, Told, draws_of
 from robustcl.analysis.subject import open_run
 from robustcl.composition.asked import check_attack
@@ -134,9 +134,9 @@ def answer(
         index = question.index(images, plan.recipe.seed)
         found = run.subject(evaluation, route)
         sample = sample_of(found, question, images, index, splits.train, source, told, plan.parts.owners)
-        classifier = of_run(folder, plan, evaluation, route)
+        classifier = identify_run(folder, plan, evaluation, route)
         if source is not None:
-            classifier["source"] = of_run(source.folder, source.plan, source.evaluation, source.route)
+            classifier["source"] = identify_run(source.folder, source.plan, source.evaluation, source.route)
         return take(folder, question.table(classifier, plan.parts.owners), names, sample)
 
 

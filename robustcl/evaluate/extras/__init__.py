@@ -3,11 +3,10 @@
 from robustcl.evaluate.extras.convergence import CONVERGENCE
 from robustcl.evaluate.extras.corruptions import CORRUPTIONS
 from robustcl.evaluate.extras.curve import CURVE
-from robustcl.evaluate.extras.kind import Asked, Entry, Extra
-from robustcl.evaluate.extras.representation import REPRESENTATION
+from robustcl.evaluate.extras.kind import AskedEvaluation, Entry, Extra
 from robustcl.evaluate.extras.rows import ROWS
 
-EXTRAS = (ROWS, CURVE, CONVERGENCE, CORRUPTIONS, REPRESENTATION)
+EXTRAS = (ROWS, CURVE, CONVERGENCE, CORRUPTIONS)
 """In the order in which they are measured."""
 
-__all__ = ["EXTRAS", "Asked", "Entry", "Extra"]
+__all__ = ["EXTRAS", "AskedEvaluation", "Entry", "Extra"]

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from robustcl import hooks
 from robustcl.errors import UsageError
-from robustcl.evaluate.extras.kind import Asked, Entry, Extra
+from robustcl.evaluate.extras.kind import AskedEvaluation, Entry, Extra
 from robustcl.evaluate.judge import Members
 from robustcl.evaluate.measure import Measurement, accuracy
 from robustcl.evaluate.points import points_along
@@ -20,7 +20,7 @@ _CLASSES = 1 << 20
 """Which members an attack has is asked before the data set is opened; that they have steps depends on no number."""
 
 
-def check_convergence(asked: Asked) -> None:
+def check_convergence(asked: AskedEvaluation) -> None:
     """Refuse numbers of steps that do not grow from 1 on, and a first attack whose steps cannot be set."""
     steps, attacks, where = asked.table.convergence or [], asked.attacks, f"{asked.where}.convergence"
     if not steps or steps[0] < 1 or any(later <= earlier for earlier, later in pairwise(steps)):

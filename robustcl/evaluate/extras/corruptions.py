@@ -11,7 +11,7 @@ from robustcl.data.corrupted import Generated, Stored, maker
 from robustcl.data.held import keep
 from robustcl.data.subset import Images
 from robustcl.errors import UsageError
-from robustcl.evaluate.extras.kind import Asked, Entry, Extra
+from robustcl.evaluate.extras.kind import AskedEvaluation, Entry, Extra
 from robustcl.evaluate.measure import Measurement, accuracy
 from robustcl.evaluate.points import Point, nth, pairs
 from robustcl.evaluate.subject import Subject
@@ -22,7 +22,7 @@ from robustcl.recipe import Corruptions
 from robustcl.rng import Rng
 
 
-def check_corruptions(asked: Asked) -> None:
+def check_corruptions(asked: AskedEvaluation) -> None:
     """Refuse unknown corruptions, ones that cannot be made here, and copies of a data set that has none."""
     table, where = asked.table.corruptions, f"{asked.where}.corruptions"
     assert table is not None

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 
 from robustcl.evaluate import scaled
-from robustcl.evaluate.extras.kind import Asked, Entry, Extra
+from robustcl.evaluate.extras.kind import AskedEvaluation, Entry, Extra
 from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.judge import Judge
 from robustcl.evaluate.measure import Measurement, accuracy
@@ -15,7 +15,7 @@ from robustcl.evaluate.subject import Subject
 from robustcl.threat import Ball, ball_of
 
 
-def check_curve(asked: Asked) -> None:
+def check_curve(asked: AskedEvaluation) -> None:
     """Refuse a budget that is none."""
     for eps in asked.table.curve:
         ball_of(asked.ball.norm, eps, f"{asked.where}.curve")

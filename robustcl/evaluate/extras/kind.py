@@ -19,7 +19,7 @@ Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedEvaluation:
     """An evaluation that is being composed; ``where`` is its place in the recipe."""
 
     table: Evaluate
@@ -29,7 +29,7 @@ class Asked:
     where: str
 
 
-def accept(asked: Asked) -> None:
+def accept(asked: AskedEvaluation) -> None:
     """Refuse nothing."""
 
 
@@ -43,9 +43,10 @@ class Extra:
     """One kind of thing that an evaluation measures.
 
     key: of ``[[evaluate]]``, by which it is asked for; without one it always is.
-    part: the list of results.json that holds its answers.
+    part: the list of results.json that holds its answers; without one it has none.
     measure: returns the answers about a subject; called where the key is set to something.
-    check: raises ``UsageError`` for what could not be measured, before anything is trained.
+    check: raises ``UsageError`` for what could not be measured, before anything is trained; called wherever the key is
+    not ``None``, of an empty list too.
     points: yields the numbers of an answer that the journal's outcomes must give.
     told: the fields of an answer that belong to the question; two answers that agree in them answer the same one.
     """
@@ -53,7 +54,7 @@ class Extra:
     key: str
     part: str
     measure: Callable[[Subject, Measurement], Sequence[Entry]]
-    check: Callable[[Asked], None] = accept
+    check: Callable[[AskedEvaluation], None] = accept
     points: Callable[[Entry], Iterator[Point]] = hold_none
     told: tuple[str, ...] = ()
 
