@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from robustcl.errors import NeedNotMet
+from robustcl.errors import NeedNotMet, NotAPlugin
 from robustcl.rng import Rng
 
 if TYPE_CHECKING:
@@ -281,6 +281,11 @@ class Attack(Present):
         ``fooled`` sees logits in the attack's precision: ask this before a row is left alone for good.
         """
         return self.oracle.breaks(x, self.places)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _FORMERLY:
+            raise NotAPlugin(f"an attack has no {name!r}: its plugin asks {_FORMERLY[name]}() of the attack instead")
+        return Present.__getattr__(self, name)
 
     def has(self, name: str) -> bool:
         """Say whether the field, or the function of the oracle, is there."""

@@ -38,11 +38,11 @@ class Arm:
 
     def members(self, classes: int, ball: Ball) -> Members:
         """Return the attack's members for a ball; raises ``UnknownPlugin`` or ``OptionError``."""
-        kind = registry.kind_of(self.use, ("attack", "generator")) or "generator"
+        kind, use = _own(self.use)
         given = self.spec(ball)
         if "targets" in given:  # a model of few classes has fewer wrong ones
             given["targets"] = max(1, min(given["targets"], classes - 1))
-        plugin = options.build(registry.get(kind, self.use), given, f"audit.{self.label}").instance
+        plugin = options.build(registry.get(kind, use), given, f"audit.{self.label}").instance
         attack = plugin if kind == "attack" else Solo(name=self.use, generator=plugin)
         return [(self.stream or name, member) for name, member in attack.members(classes, ball)]
 
@@ -54,6 +54,14 @@ class Arm:
     def but(self, label: str, **changes: Any) -> Arm:
         """Return it with other options."""
         return replace(self, label=label, options={**self.options, **changes})
+
+
+def _own(name: str) -> tuple[str, str]:
+    """Return the kind and the name of an attack: that of the audit's own distribution, whoever else has one."""
+    kinds = ("attack", "generator")
+    own = any(entry.qualified == f"robustcl/{name}" for kind in kinds for entry in registry.entries(kind))
+    use = f"robustcl/{name}" if own else name
+    return registry.kind_of(use, kinds) or "generator", use
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
-"""What is installed and what it is called: entry points to plugins, recipes and studies, without imports."""
+"""What is installed and what it is called: entry points to plugins, recipes, studies and presets of attacks."""
 
 from robustcl.registry.find import (
-    LOCAL,
     FoundPlugin,
     broken_recipes,
     find,
@@ -16,7 +15,7 @@ from robustcl.registry.find import (
     studies,
     study_text,
 )
-from robustcl.registry.installed import KINDS, Entry, Origin
+from robustcl.registry.installed import KINDS, LOCAL, Entry, Origin
 from robustcl.registry.lookup import choose, entries, kind_of, labels
 
 __all__ = [

@@ -15,15 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from types import MappingProxyType
-from typing import Final
 
 from robustcl.errors import AmbiguousPlugin, BrokenPlugin, NotAPlugin, RobustclError, UnknownPlugin, UsageError
 from robustcl.registry import packages
-from robustcl.registry.installed import Entry, Origin, scan
+from robustcl.registry.installed import LOCAL, Entry, Origin, scan
 from robustcl.registry.lookup import added, check_kind, choose, entries, labels
-
-LOCAL: Final = "local"
-"""What stands for the distribution of a plugin added by ``local``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ KINDS: Final = (
 """The kinds of plugins, as in ``robustcl.protocols.KINDS``, which would bring torch."""
 
 
+LOCAL: Final = "local"
+"""What stands for the distribution of a plugin added by ``registry.local``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Who brings a plugin: the distribution, its version, and the entry point's target."""

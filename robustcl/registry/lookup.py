@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 
 from robustcl.errors import AmbiguousPlugin, UnknownPlugin, near
-from robustcl.registry.installed import KINDS, Entry, by_name, normal, scan
+from robustcl.registry.installed import KINDS, LOCAL, Entry, by_name, normal, scan
 from robustcl.registry.packages import presets
 
 added: ContextVar[tuple[Entry, ...]] = ContextVar("robustcl_local_plugins", default=())
@@ -22,9 +22,28 @@ def entries(kind: str) -> list[Entry]:
 
 
 def kind_of(name: str, kinds: Iterable[str]) -> str | None:
-    """Return the first of ``kinds`` that has a registered name, ``name``, ``distribution/name`` or ``name:VALUE``."""
-    head = name.partition(":")[0].rpartition("/")[2]
-    return next((kind for kind in kinds if any(entry.name == head for entry in entries(kind))), None)
+    """Return the first of ``kinds`` that has a registered name, ``name``, ``distribution/name`` or ``name:VALUE``.
+
+    Raises:
+        AmbiguousPlugin: two distributions mean two things by it, and it does not say whose is meant.
+    """
+    owner, _, head = name.partition(":")[0].rpartition("/")
+    found = {kind: [entry for entry in entries(kind) if entry.name == head] for kind in kinds}
+    there = [kind for kind, rows in found.items() if rows]
+    if owner:
+        mine = [kind for kind in there if any(_is_of(entry, owner) for entry in found[kind])]
+        return next(iter(mine or there), None)
+    if len(there) > 1:
+        first, other = found[there[0]], found[there[1]]
+        if not any(_is_of(entry, each.origin.distribution) or entry.origin.distribution == LOCAL
+                   for entry in first for each in other):  # fmt: skip
+            one, two = first[0], other[0]
+            raise AmbiguousPlugin(f"{name!r} is {one} and {two}: write {one.qualified!r} or {two.qualified!r}")
+    return next(iter(there), None)
+
+
+def _is_of(entry: Entry, distribution: str) -> bool:
+    return normal(entry.origin.distribution) == normal(distribution)
 
 
 def labels(rows: Iterable[Entry]) -> dict[str, Entry]:

@@ -27,6 +27,10 @@ _JUDGED = frozenset({Need.PREDICTIONS, Need.LABELS})
 """What every attack by name reads: it is for classifiers, and where the generator borrows a loss there is theirs."""
 
 
+_OWN = frozenset({"name", "generator", "needs", "citation"})
+"""What an attack of one generator holds itself."""
+
+
 class Solo:
     """An attack with one member: a generator, under a name."""
 
@@ -68,7 +72,8 @@ def read(entry: Entry) -> Preset:
         return Preset.model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
-        raise NotAPlugin(f"{entry} is no preset: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        said = "is missing" if first["type"] == "missing" else first["msg"].lower()
+        raise NotAPlugin(f"{entry} is no preset: {'.'.join(map(str, first['loc']))}: {said}") from None
 
 
 @functools.cache
@@ -82,27 +87,42 @@ def make(entry: Entry, generator: type, named: tuple[tuple[str, str], ...] = ())
     """
     preset = read(entry)
     known = signature.hints(generator)
-    if strange := [name for name in preset.settable if name not in known]:
-        raise NotAPlugin(f"{entry} is no preset: {preset.use} has no option {strange[0]!r}")
+    for name in preset.settable:
+        if name not in known:
+            raise NotAPlugin(f"{entry} is no preset: {preset.use} has no option {name!r}")
+        if hasattr(Solo, name) or name in _OWN:
+            raise NotAPlugin(f"{entry} is no preset: settable: an attack has {name!r} already; leave it out there")
     try:
         values, schedules = options.validate(generator, {**dict(named), **(preset.model_extra or {})}, str(entry))
     except OptionError as error:
         raise NotAPlugin(str(error)) from error
     if schedules:
         raise NotAPlugin(f"{entry}.{min(schedules)}: a preset has no epochs to schedule by; give one number")
-    settable = {name: values.pop(name) for name in preset.settable}
+    settable = {name: values.pop(name) for name in dict.fromkeys(preset.settable)}
     more: Any = generator
     return type(
         f"{generator.__name__}Attack",
         (Solo,),
         {
             "__init__": _constructor(entry.name, generator, settable, values),
+            "__reduce__": lambda self: (
+                _made_again,
+                (entry, generator, named, {n: getattr(self, n) for n in settable}),
+                vars(self),
+            ),
             "__doc__": inspect.cleandoc(preset.about),
             "__module__": __name__,
             "needs": _JUDGED | (more.needs - {Need.OBJECTIVE}),
             "citation": preset.cite or more.citation,
         },
     )
+
+
+def _made_again(entry: Entry, generator: type, named: tuple[tuple[str, str], ...], chosen: Mapping[str, Any]) -> Solo:
+    """Return a preset's attack out of a pickle or a copy: its class is made, and stands in no module."""
+    kind: Any = make(entry, generator, named)
+    attack: Solo = kind(**chosen)
+    return attack
 
 
 def refresh() -> None:

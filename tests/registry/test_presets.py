@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +20,10 @@ from robustcl.composition.parts import Parts
 from robustcl.errors import AmbiguousPlugin, NotAPlugin, OptionError, UnknownPlugin, UsageError
 from robustcl.protocols import Need
 from robustcl.recipe import Use
+from robustcl.rng import Rng
 from robustcl.testing import check_distribution, make_images
 from robustcl.threat import Ball
+from robustcl.types import Attack, Embedding, Oracle
 from robustcl_plugins.generators.apgd import APGD
 from tests.shared.distributions import GOOD, install
 
@@ -205,3 +209,47 @@ def test_a_strangers_preset_keeps_the_promises_and_attacks(tmp_path: Path, monke
     same = robustcl.attacks.PGD(net, eps=0.02, steps=7, start="none", stop_early=True)(x, y)
     assert torch.equal(found, same)
     assert not torch.equal(found, x)
+
+
+def test_a_preset_is_pickled_and_copied_like_any_plugin() -> None:
+    attack = options.build(registry.get("attack", "pgd-20"), {"step_size": 0.5}, "it").instance
+    for again in (pickle.loads(pickle.dumps(attack)), copy.copy(attack), copy.deepcopy(attack)):
+        assert type(again) is type(attack)
+        assert (again.step_size, again.generator.step_size, again.generator.steps) == (0.5, 0.5, 20)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    made = pickle.loads(pickle.dumps(robustcl.attacks.make("pgd-20", net, eps=0.1)))
+    assert made(torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64)).shape == (2, 1, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["members", "generator", "name", "needs", "available"])
+def test_an_option_never_takes_the_place_of_what_an_attack_has(site: Path, name: str) -> None:
+    bring(site, HARD.replace('["times", "amount"]', f'["times", "{name}"]'))
+    generator = (site / "acme_plugins.py").read_text().replace("amount", name)
+    (site / "acme_plugins.py").write_text(generator)
+    with pytest.raises(NotAPlugin, match="no preset"):
+        registry.get("attack", "hard")
+
+
+def test_an_option_may_be_named_twice(site: Path) -> None:
+    bring(site, HARD.replace('["times", "amount"]', '["times", "times", "amount"]'))
+    assert [option.name for option in options.describe(registry.get("attack", "hard"))] == ["times", "amount"]
+
+
+def test_a_name_of_two_distributions_and_kinds_is_nobodys_by_itself(site: Path) -> None:
+    bring(site, HARD)
+    install(site, "else", {"robustcl.attacks": {"nudge": "else_plugins:Nudge"}}, {"else_plugins.py": GOOD})
+    kinds = ("attack", "generator")
+    with pytest.raises(AmbiguousPlugin, match="write 'else/nudge' or 'acme/nudge'"):
+        registry.kind_of("nudge", kinds)
+    assert (registry.kind_of("else/nudge", kinds), registry.kind_of("acme/nudge", kinds)) == ("attack", "generator")
+    assert registry.kind_of("hard", kinds) == "attack"
+
+
+def test_a_generator_that_asks_by_a_former_name_is_told_the_new_one() -> None:
+    attack = Attack(
+        oracle=Oracle(encode=lambda x, places: Embedding()), ball=Ball("Linf", 0.1), rng=Rng(0), label=torch.zeros(1),
+        index=torch.zeros(1), places=torch.zeros(1),
+    )  # fmt: skip
+    with pytest.raises(NotAPlugin, match=r"no 'loss': its plugin asks objective\(\) of the attack instead"):
+        attack.loss  # noqa: B018
+    assert not hasattr(Attack, "loss")
