@@ -127,10 +127,11 @@ def _is_own(judged: RecipePlan, tables: Mapping[str, Any], folder: Path) -> bool
 
 
 def _outline(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-    """Return what each evaluation is of, and the names of its attacks."""
+    """Return what of each evaluation can be compared as it is written: all but the options of its attacks."""
+    names = [[a if isinstance(a, str) else a["use"] for a in entry.get("attacks", [])] for entry in entries]
     return [
-        (entry["use"], entry.get("route"), [a if isinstance(a, str) else a["use"] for a in entry.get("attacks", [])])
-        for entry in entries
+        (*(entry.get(key) for key in ("use", "route", "samples", "audit", "curve", "convergence")), asked)
+        for entry, asked in zip(entries, names, strict=True)
     ]
 
 
