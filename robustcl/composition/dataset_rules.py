@@ -5,7 +5,8 @@ Of a plugin's options the defaults count as written; of the core's keys only wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from robustcl import registry
 from robustcl.composition.exchange import takes
 from robustcl.errors import UsageError
 from robustcl.options import describe
-from robustcl.recipe import ThreatTable, adaptation
+from robustcl.recipe import ThreatTable, adaptation, override
 from robustcl.recipe.adaptation import KINDS, Adaptation, ThreatRule, scale
 
 
@@ -32,32 +33,54 @@ def rules_of(dataset: str, written_for: str) -> Adaptation | None:
     return None if own == written_for else adaptation.read(found.cls, where).get(written_for)
 
 
-def apply(recipe: dict[str, Any], rules: Adaptation) -> dict[str, Any]:
-    """Change the tables, which need not be well-formed, in place; return the paths and values that were set."""
+def apply(recipe: dict[str, Any], rules: Adaptation, but: Sequence[str] = ()) -> dict[str, Any]:
+    """Change the tables, which need not be well-formed, in place; return the paths and values that were set.
+
+    but: paths at which what is written stays. What is not written there, an option that a table leaves to its default,
+    follows the rules.
+    """
     changes: dict[str, Any] = {}
+    written = {path: copy.deepcopy(override.get(recipe, path)) for path in but}
+
+    def stays() -> bool:
+        return all(_still(value, override.get(recipe, path)) for path, value in written.items())
+
     threat = recipe.get("threat", {})
     norm = threat.get("norm", ThreatTable().norm) if isinstance(threat, dict) else None
     if isinstance(norm, str) and norm in rules.threat:
-        changes |= _grow(recipe, rules.threat[norm])
+        changes |= _grow(recipe, rules.threat[norm], stays)
     for place in _places(recipe):
         for option in rules.options(place.kind):
-            changes |= place.put(option, rules.change(place.kind, option, place.get(option)))
+            changes |= place.put(option, rules.change(place.kind, option, place.get(option)), stays)
     return changes
 
 
-def _grow(recipe: dict[str, Any], rule: ThreatRule) -> dict[str, Any]:
+def _still(written: Any, now: Any) -> bool:
+    """Say whether what is written still stands there, beside whatever else."""
+    if isinstance(written, Mapping):
+        return isinstance(now, Mapping) and all(_still(value, now.get(key)) for key, value in written.items())
+    if isinstance(written, list):
+        return isinstance(now, list) and len(now) == len(written) and all(map(_still, written, now))
+    if isinstance(written, str) and isinstance(now, Mapping):
+        return bool(now.get("use") == written)  # a bare name, written out
+    return written is None or written is now or bool(written == now)
+
+
+def _grow(recipe: dict[str, Any], rule: ThreatRule, stays: Callable[[], bool]) -> dict[str, Any]:
     """Make the recipe's ball larger, with every step that is taken in it and the budgets of curves."""
-    threat = recipe.setdefault("threat", {})
+    threat = recipe.get("threat", {})
     changes = {"threat.eps": scale(threat.get("eps", ThreatTable().eps), rule.times)}
-    threat["eps"] = changes["threat.eps"]
+    recipe["threat"] = {**threat, "eps": changes["threat.eps"]}
+    if not stays():
+        recipe["threat"], changes = threat, {}
     for place in _places(recipe):
         if "ball" in place.table:
             continue  # its own, which the threat does not move
         if place.kind in ("generator", "sampler", "protocol", "attack"):
             step = place.get("step_size")
-            changes |= place.put("step_size", rule.step_size if step is None else scale(step, rule.times))
+            changes |= place.put("step_size", rule.step_size if step is None else scale(step, rule.times), stays)
         if place.kind == "protocol" and place.table.get("curve"):
-            changes |= place.put("curve", list(rule.curve) or scale(place.table["curve"], rule.times))
+            changes |= place.put("curve", list(rule.curve) or scale(place.table["curve"], rule.times), stays)
     return changes
 
 
@@ -75,17 +98,27 @@ class _Place:
         """Return what an option is: as it is written, or the plugin's default; ``None`` where there is none."""
         return self.table.get(option, self._defaults().get(option))
 
-    def put(self, option: str, value: Any) -> dict[str, Any]:
-        """Set an option, where it can be and is another; return its path and value."""
+    def put(self, option: str, value: Any, stays: Callable[[], bool]) -> dict[str, Any]:
+        """Set an option, where it can be and is another and what must stay does so; return its path and value."""
         if option in KINDS[self.kind].model_fields:
             taken = option in self.table
         else:
             taken = takes(self._registered(), self.table | {"use": self._name()}, option, value)
         if not taken or value == self.get(option):
             return {}
+        before, inside = dict(self.table), isinstance(self.box, list) or self.key in self.box
+        stood = self.box[self.key] if inside else None
         self.table[option] = value
         self.box[self.key] = self.table
-        return {f"{self.path}.{option}": value}
+        if stays():
+            return {f"{self.path}.{option}": value}
+        self.table.clear()
+        self.table.update(before)
+        if inside:
+            self.box[self.key] = stood
+        else:
+            del self.box[self.key]
+        return {}
 
     def _defaults(self) -> dict[str, Any]:
         try:

@@ -6,9 +6,12 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from robustcl.composition import dataset_rules, exchange
 from robustcl.errors import UsageError, near
 from robustcl.recipe import override
+from robustcl.recipe.grammar import WrittenFor, as_written_for
 
 Settings = Mapping[str, Mapping[str, Any]]
 """``adapt.NAME`` and ``budget.NAME`` -> the paths that it has set, and their values."""
@@ -18,13 +21,23 @@ def adapt(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Apply what the data set's own rules change in a recipe for another one, then the recipe's ``[adapt.DATASET]``."""
     adaptations = _paths(recipe, "adapt")
     name = exchange.plugin_of(recipe.get("data", {"use": "digits"}))
-    written_for = recipe.pop("written_for") if isinstance(recipe.get("written_for"), str) else None
-    rules = dataset_rules.rules_of(name, written_for) if written_for else None
-    ruled = dataset_rules.apply(recipe, rules) if rules else {}
+    written = _written_for(recipe)
+    rules = dataset_rules.rules_of(name, written.data) if written else None
+    ruled = dataset_rules.apply(recipe, rules, written.but) if written and rules else {}
     changes = adaptations.get(name, {})
     for path, value in changes.items():
         override.put(recipe, path, copy.deepcopy(value), f"adapt.{name}")
     return {f"adapt.{name}": ruled | dict(changes)}
+
+
+def _written_for(recipe: dict[str, Any]) -> WrittenFor | None:
+    """Take out for which data a recipe was written; what is no such thing stays, and is refused with the recipe."""
+    try:
+        written = WrittenFor.model_validate(as_written_for(recipe.get("written_for")))
+    except ValidationError:
+        return None
+    del recipe["written_for"]
+    return written
 
 
 def spend(recipe: dict[str, Any], budget: str | None) -> dict[str, dict[str, Any]]:

@@ -203,11 +203,27 @@ class Settings(Section):
     log_every: int = Field(10, ge=1)
 
 
+class WrittenFor(Section):
+    """The data set whose numbers a recipe's are.
+
+    but: dotted paths of what is as its author wants it on all data; a recipe file's own ``[set]`` and stages are.
+    """
+
+    data: str
+    but: list[str] = Field(default_factory=list)
+
+
+def as_written_for(value: Any) -> Any:
+    """Return the table that a data set's bare name stands for; anything else as it is."""
+    return {"data": value} if isinstance(value, str) else value
+
+
 class Recipe(Section):
     """A whole method: data, threat, stages and evaluation.
 
     judged: the batch-norm branch whose numbers are the method's own, where several are evaluated.
-    written_for: the data set whose numbers these are; on another one that one's ``adaptation`` changes them.
+    written_for: the data set whose numbers these are; on another one that one's ``adaptation`` changes them. A bare
+        name stands for the whole recipe.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=120)
@@ -222,7 +238,7 @@ class Recipe(Section):
     stage: list[Stage] = Field(min_length=1)
     evaluate: list[Evaluate] = Field(default_factory=list)
     judged: str | None = None
-    written_for: str | None = None
+    written_for: Annotated[WrittenFor, BeforeValidator(as_written_for)] | None = None
     run: Settings = Settings()
     budget: dict[str, dict[str, Any]] = Field(default_factory=dict)
     adapt: dict[str, dict[str, Any]] = Field(default_factory=dict)

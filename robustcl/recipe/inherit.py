@@ -3,7 +3,8 @@
 ``extends`` names an installed recipe. Its tables are taken whole; then ``drop`` (dotted paths) removes some, ``[set]``
 (dotted paths and values) changes some, and the stages of the extending recipe follow those of the other one. Budgets
 and adaptations are joined path by path, deviations one after the other; what a method says of itself (``name``,
-``about``, ``cite``, ``base``) is never inherited.
+``about``, ``cite``, ``base``) is never inherited. An installed recipe's own numbers are of the data for which the other
+one was written; a file's are its author's, whatever the data, unless it says ``written_for`` itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from robustcl import registry
 from robustcl.errors import UnknownPlugin, UsageError
 from robustcl.recipe import override, reading
+from robustcl.recipe.grammar import as_written_for
 
 _OWN = ("name", "about", "cite", "base")
 """What a recipe says of itself."""
@@ -61,7 +63,18 @@ def own(name: str) -> Mapping[str, Any]:
 
 def whole(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the tables of a recipe with those that it extends filled in; ``where`` names it in errors."""
-    return _whole(tables, where, ())
+    joined = _whole(tables, where, ())
+    if "extends" in tables and "written_for" not in tables and "written_for" in joined:
+        before, own = as_written_for(joined["written_for"]), _said(tables)
+        if own and isinstance(before, Mapping) and isinstance(before.get("but", []), list):
+            joined["written_for"] = {**before, "but": [*before.get("but", []), *own]}
+    return joined
+
+
+def _said(tables: Mapping[str, Any]) -> list[str]:
+    """Return the paths of what an extending recipe sets, and of what its own stages hold."""
+    stages = [stage for stage in tables.get("stage", []) if isinstance(stage, Mapping) and "name" in stage]
+    return [*tables.get("set", {}), *(f"stage.{stage['name']}.{key}" for stage in stages for key in stage)]
 
 
 def summary(about: str) -> str:
@@ -97,10 +110,13 @@ def _whole(tables: Mapping[str, Any], where: str, children: tuple[str, ...]) -> 
     joined |= {key: copy.deepcopy(tables[key]) for key in _OWN if key in tables}
     for path in tables.get("drop", []):
         drop(joined, str(path), f"drop of {where}")
+    data = override.get(joined, "data.use")
     for path, value in tables.get("set", {}).items():
         override.put(joined, path, copy.deepcopy(value), f"set of {where}")
+    if override.get(joined, "data.use") != data:
+        joined.pop("written_for", None)  # its numbers are meant for the data that it names
     if "written_for" in tables:
-        joined["written_for"] = tables["written_for"]
+        joined["written_for"] = copy.deepcopy(tables["written_for"])
     for key in ("deviations", "stage"):
         if key in tables:
             joined[key] = [*joined.get(key, []), *copy.deepcopy(tables[key])]

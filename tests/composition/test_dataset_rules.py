@@ -190,6 +190,69 @@ def test_an_extending_recipe_may_be_written_for_other_data() -> None:
     assert inherit.whole({"name": "mine", "extends": "at", "written_for": "badges"}, "mine")["written_for"] == "badges"
 
 
+MINE = """
+name = "mine"
+extends = "at"
+[set]
+{}
+[[stage]]
+name = "more"
+epochs = 1
+init = "stage:train"
+views = {{ w = {{ use = "weak", flip = 0.5 }} }}
+objective = "cross-entropy"
+optimizer = {{ use = "sgd", lr = 0.1 }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "path", "value"),
+    [
+        ('"encoder.use" = "cnn-4"', "encoder.use", "cnn-4"),
+        ('"encoder" = { use = "resnet-18", stem = "imagenet" }', "encoder.stem", "imagenet"),
+        ('"threat.eps" = "0.1"', "threat.eps", "0.1"),
+        ('"threat" = { norm = "Linf", eps = 0.1 }', "threat.eps", 0.1),
+        ('"stage.train.generator.step_size" = "3/255"', "stage.train.generator.w_adv.step_size", "3/255"),
+        ('"stage.0.views.w" = { use = "weak", padding = 2 }', "stage.train.views.w.padding", 2),
+        ('"evaluate.own.curve" = ["1/255"]', "evaluate.own.curve", ["1/255"]),
+        ('"evaluate.own.attacks" = [{ use = "pgd-20", step_size = 0.01 }]', "evaluate.own.attacks.0.step_size", 0.01),
+        ('"seed" = 1', "stage.more.views.w.flip", 0.5),
+    ],
+)
+def test_what_a_file_itself_sets_is_moved_by_no_rule(said: str, path: str, value: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(MINE.format(said))
+    for composed in (from_file(file), compose(recipe=str(file), dataset="badges")):
+        lock = composed.lock()
+        assert override.get(lock, path) == value
+        moved = {"threat.eps": "8/255", "encoder.use": "resnet-18", "stage.train.views.w.flip": 0.5}
+        kept = [key for key, before in moved.items() if override.get(lock, key) == before]
+        assert kept == ([] if "resnet-18" not in said else ["encoder.use"]), "the rest follows the data"
+        assert override.get(lock, "stage.more.views.w.padding") == 1, "and so does what a stage leaves to its default"
+
+
+def test_a_file_may_say_that_what_it_sets_is_for_other_data_too(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\nextends = "at"\nwritten_for = "cifar10"\n[set]\n"threat.eps" = "16/255"\n')
+    assert from_file(file).recipe.threat.eps == "64/255"
+    but = 'written_for = { data = "cifar10", but = ["threat"] }'
+    file.write_text(file.read_text().replace('written_for = "cifar10"', but))
+    assert from_file(file).recipe.threat.eps == "16/255"
+    file.write_text(file.read_text().replace("but =", "butt ="))
+    with pytest.raises(UsageError, match=r"unknown key 'written_for.butt'"):
+        from_file(file)
+
+
+def test_a_recipe_that_names_other_data_is_written_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\nextends = "at"\n[set]\n"data.use" = "badges"\n"encoder.use" = "resnet-small"\n')
+    composed = from_file(file)
+    assert composed.recipe.threat.eps == "8/255"
+    assert not any(line.startswith("adapted") for line in composed.how)
+    file.write_text(file.read_text().replace("badges", "digits"))
+    assert from_file(file).recipe.threat.eps == "32/255", "which the other one says too"
+
+
 @pytest.mark.parametrize(
     ("rules", "said"),
     [
