@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import classifier, judging, lineage, needs, remarks
+from robustcl.composition import judging, lineage, needs, provenance, remarks
 from robustcl.composition.build import build_stage
 from robustcl.composition.choice import Flags, choose
 from robustcl.composition.parts import Parts
@@ -57,7 +57,7 @@ def assemble(tables: Mapping[str, Any], where: str, how: Sequence[str] = ()) -> 
         untaught = frozenset(
             part
             for part in ("backbone", "projector", "classifier")
-            if classifier.taught_by(recipe.stage[: number + 1], plans, part) is None
+            if provenance.taught_by(recipe.stage[: number + 1], plans, part) is None
         )
         met |= needs.check(stage, plan, untaught=untaught)
         lineage.check(stage, recipe.stage[:number])

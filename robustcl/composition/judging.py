@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition import classifier, lineage, needs
+from robustcl.composition import lineage, needs, provenance
 from robustcl.composition.asked import attack_of
 from robustcl.composition.build import build_stage
 from robustcl.composition.identities import identify
@@ -44,7 +44,7 @@ def evaluation(
         if route not in routes:
             raise UsageError(f"{where}.route: the encoder has no route {route!r}; it has {', '.join(routes)}")
     lineage.check_encoder(table.encoder, recipe.stage[judged], f"{where}.encoder = {table.encoder!r}")
-    classifier.check(table, protocol, recipe.stage[: judged + 1], plans[: judged + 1])
+    provenance.check(table, protocol, recipe.stage[: judged + 1], plans[: judged + 1])
     stages = {
         route: tuple(_protocol_stage(entry, parts, ball, recipe, f"{where}({route})")
                      for entry in protocol.plugin.stages(route))

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from robustcl import hooks, ranks
-from robustcl.composition import classifier
+from robustcl.composition import provenance
 from robustcl.composition.plan import RecipePlan
 from robustcl.data.order import epoch_batches
 from robustcl.errors import UsageError, WeightsError
@@ -39,7 +39,7 @@ def check(composition: RecipePlan, splits: Splits) -> None:
                 f"{composition.recipe.data.use} has only {', '.join(splits.classes)}; remove the table [[evaluate]], "
                 "or give labels of several classes"
             )
-        classifier.check_classes(composition, evaluation, len(splits.classes))
+        provenance.check_classes(composition, evaluation, len(splits.classes))
     for where, stage, plan in _stages(composition):
         images = splits.of(stage.split, plan, where)
         if stage.epochs > 0 and plan.sampler is None:
