@@ -5,6 +5,7 @@ Of a plugin's options the defaults count as written; of the core's keys only wha
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from robustcl import registry
 from robustcl.composition.exchange import takes
 from robustcl.errors import UsageError
 from robustcl.options import describe
+from robustcl.options.signature import hints, is_whole
 from robustcl.recipe import ThreatTable, adaptation, override
 from robustcl.recipe.adaptation import KINDS, Adaptation, ThreatRule, scale
+from robustcl.threat import parse_norm
 
 
 def rules_of(dataset: str, written_for: str) -> Adaptation | None:
@@ -28,9 +31,14 @@ def rules_of(dataset: str, written_for: str) -> Adaptation | None:
         found = registry.find("dataset", dataset)
     except UsageError:  # there is no such data set, which is told when it is made
         return None
-    own = dataset.partition(":")[0].rpartition("/")[2]
+    own = plain_name(dataset)
     where = f"the data set {dataset!r} of {found.origin}"
     return None if own == written_for else adaptation.read(found.cls, where).get(written_for)
+
+
+def plain_name(dataset: str) -> str:
+    """Return a data set's name without the distribution before it and the file behind it, by which tables call it."""
+    return dataset.partition(":")[0].rpartition("/")[2]
 
 
 def apply(recipe: dict[str, Any], rules: Adaptation, but: Sequence[str] = ()) -> dict[str, Any]:
@@ -47,11 +55,14 @@ def apply(recipe: dict[str, Any], rules: Adaptation, but: Sequence[str] = ()) ->
 
     threat = recipe.get("threat", {})
     norm = threat.get("norm", ThreatTable().norm) if isinstance(threat, dict) else None
-    if isinstance(norm, str) and norm in rules.threat:
+    with contextlib.suppress(UsageError):  # no norm, which is refused with the recipe
+        norm = parse_norm(norm) if isinstance(norm, str) else None
+    if norm in rules.threat:
         changes |= _grow(recipe, rules.threat[norm], stays)
     for place in _places(recipe):
         for option in rules.options(place.kind):
-            changes |= place.put(option, rules.change(place.kind, option, place.get(option)), stays)
+            value = rules.change(place.kind, option, place.get(option), place.is_whole(option))
+            changes |= place.put(option, value, stays)
     return changes
 
 
@@ -119,6 +130,15 @@ class _Place:
         else:
             del self.box[self.key]
         return {}
+
+    def is_whole(self, option: str) -> bool:
+        """Say whether an option's numbers are whole ones."""
+        if field := KINDS[self.kind].model_fields.get(option):
+            return is_whole(field.annotation)
+        try:
+            return is_whole(hints(registry.get(self._registered(), self._name())).get(option))
+        except UsageError:
+            return False
 
     def _defaults(self) -> dict[str, Any]:
         try:

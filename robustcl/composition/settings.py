@@ -23,11 +23,16 @@ def adapt(recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
     name = exchange.plugin_of(recipe.get("data", {"use": "digits"}))
     written = _written_for(recipe)
     rules = dataset_rules.rules_of(name, written.data) if written else None
-    ruled = dataset_rules.apply(recipe, rules, written.but) if written and rules else {}
-    changes = adaptations.get(name, {})
+    try:
+        ruled = dataset_rules.apply(recipe, rules, written.but) if written and rules else {}
+    except OverflowError:
+        said = "multiplies a number of the recipe out of the range of numbers"
+        raise UsageError(f"the data set {name!r}: its adaptation {said}; correct the plugin's rules") from None
+    plain = dataset_rules.plain_name(name)
+    changes = adaptations.get(name, adaptations.get(plain, {}))
     for path, value in changes.items():
-        override.put(recipe, path, copy.deepcopy(value), f"adapt.{name}")
-    return {f"adapt.{name}": ruled | dict(changes)}
+        override.put(recipe, path, copy.deepcopy(value), f"adapt.{plain}")
+    return {f"adapt.{plain}": ruled | dict(changes)}
 
 
 def _written_for(recipe: dict[str, Any]) -> WrittenFor | None:

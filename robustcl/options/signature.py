@@ -63,6 +63,21 @@ def number_of(annotation: Any) -> type[float] | type[int] | None:
     return float if float in kinds else int if int in kinds else None
 
 
+def is_whole(annotation: Any) -> bool:
+    """Say whether an annotation's numbers, those of a list too, are whole ones."""
+    kinds = _leaves(annotation)
+    return int in kinds and float not in kinds
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    if typing.get_origin(annotation) is Annotated:
+        return _leaves(annotation.__origin__)
+    if typing.get_origin(annotation) is typing.Literal:
+        return set()
+    parts = typing.get_args(annotation)
+    return {leaf for part in parts for leaf in _leaves(part)} if parts else {annotation}
+
+
 def is_table(annotation: Any) -> bool:
     """Say whether the option's own value is a table, so that a table given for it is no schedule."""
     if typing.get_origin(annotation) is Annotated:

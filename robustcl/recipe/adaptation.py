@@ -17,13 +17,14 @@ bounds, then replaced; numbers of a list or a schedule each.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from robustcl import hooks
-from robustcl.errors import UsageError, near
+from robustcl.errors import UsageError, near, words
 from robustcl.hooks import DatasetHooks
 from robustcl.options import schedule
 from robustcl.ratio import ratio
@@ -41,6 +42,7 @@ from robustcl.recipe.grammar import (
 )
 from robustcl.recipe.reading import sentence
 from robustcl.recipe.tables import Section, Use
+from robustcl.threat import parse_norm
 
 KINDS: Mapping[str, type[BaseModel]] = {
     "data": Data,
@@ -92,8 +94,11 @@ class Adaptation(Section):
         """Return which options of a kind some rule is about."""
         return [option for head, _, option in (key.partition(".") for key in self.about()) if head == kind]
 
-    def change(self, kind: str, option: str, value: Any) -> Any:
-        """Return what becomes of an option's value; text that is no number, and tables, stay unless they are set."""
+    def change(self, kind: str, option: str, value: Any, whole: bool = False) -> Any:
+        """Return what becomes of an option's value; text that is no number, and tables, stay unless they are set.
+
+        whole: whether the option's numbers are whole ones; the bounds hold of what is rounded.
+        """
         key = f"{kind}.{option}"
         if key in self.set:
             return copy.deepcopy(self.set[key])
@@ -101,8 +106,10 @@ class Adaptation(Section):
 
         def bounded(number: float, unit: float) -> float:
             number *= times
-            number = number if least is None else max(number, least * unit)
-            return number if most is None else min(number, most * unit)
+            down, up = (math.floor, math.ceil) if whole else (float, float)
+            number = round(number) if whole else number
+            number = number if least is None else max(number, up(least * unit))
+            return number if most is None else min(number, down(most * unit))
 
         return _each(value, bounded)
 
@@ -122,7 +129,16 @@ def read(cls: type, where: str) -> dict[str, Adaptation]:
     Raises:
         UsageError: they are none, in a sentence that begins with ``where``.
     """
-    given, where = hooks.of(cls, DatasetHooks).adaptation, f"{where}: adaptation"
+    where = f"{where}: adaptation"
+    try:
+        return _read(hooks.of(cls, DatasetHooks).adaptation, where)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a stranger's tables raise when they are looked through
+        raise UsageError(f"{where} cannot be read, {words(error)}: a mistake in the plugin") from error
+
+
+def _read(given: object, where: str) -> dict[str, Adaptation]:
     if not isinstance(given, Mapping):
         raise UsageError(f"{where} = {given!r} is not accepted; give a table of rules for each data set, by its name")
     found = {}
@@ -130,11 +146,16 @@ def read(cls: type, where: str) -> dict[str, Adaptation]:
         if not isinstance(tables, Mapping):
             raise UsageError(f"{where}.{name} = {tables!r} is not accepted; give a table of rules")
         try:
-            found[str(name)] = rules = Adaptation.model_validate(tables)
+            rules = Adaptation.model_validate(tables)
         except ValidationError as error:
             raise UsageError(sentence(error, f"{where}.{name}", tables, Adaptation)) from None
+        found[str(name)] = rules = rules.model_copy(update={"threat": _by_norm(rules, f"{where}.{name}")})
         for key in rules.about():
             _check(key, f"{where}.{name}")
+        for key, value in rules.set.items():
+            if not _is_plain(value):
+                wanted = "give what a recipe can hold: a finite number, text, true or false, a list or a table"
+                raise UsageError(f"{where}.{name}: set.{key} is of {type(value).__name__}; {wanted}")
     return found
 
 
@@ -153,9 +174,35 @@ def scale(value: Any, times: float) -> Any:
     return _each(value, lambda number, unit: number * times)
 
 
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(entry) for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value))
+
+
+def _by_norm(rules: Adaptation, where: str) -> dict[str, ThreatRule]:
+    """Return the rules of balls by their norms' own names."""
+    found: dict[str, ThreatRule] = {}
+    for given, rule in rules.threat.items():
+        try:
+            norm = parse_norm(given)
+        except UsageError as error:
+            raise UsageError(f"{where}.threat: {error}") from None
+        if norm in found:
+            raise UsageError(f"{where}.threat: {given!r} is {norm}, of which another rule speaks; keep one of them")
+        found[norm] = rule
+    return found
+
+
 def _check(key: str, where: str) -> None:
     kind, _, option = key.partition(".")
-    if kind not in KINDS or not option:
+    if kind in KINDS and not option:
+        raise UsageError(f"{where}: the rule {key!r} names no option of a {kind}; write {kind}.OPTION")
+    if key == "data.use":
+        raise UsageError(f"{where}: the rule {key!r} would exchange the data set itself; leave it out")
+    if kind not in KINDS:
         known = f"the kinds are {', '.join(KINDS)}"
         raise UsageError(f"{where}: the rule {key!r} is no KIND.OPTION{near(kind, KINDS)}; {known}")
     model = KINDS[kind]
@@ -168,14 +215,21 @@ def _each(value: Any, change: Callable[[float, float], float]) -> Any:
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return round(change(value, 1))
+        changed = _finite(change(value, 1))
+        return int(changed) if changed == int(changed) else changed
     if isinstance(value, float):
-        return change(value, 1.0)
+        return _finite(change(value, 1.0)) if math.isfinite(value) else value
     if isinstance(value, list | tuple):
         return [_each(entry, change) for entry in value]
     if isinstance(value, Mapping):
         return schedule.with_numbers(value, lambda entry: _each(entry, change))
     return _ratio(value, change) if isinstance(value, str) else value
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise OverflowError("a number leaves the range of floats")
+    return number
 
 
 def _ratio(text: str, change: Callable[[float, float], float]) -> str:
@@ -184,7 +238,7 @@ def _ratio(text: str, change: Callable[[float, float], float]) -> str:
     except ValueError:
         return text
     top, slash, bottom = text.partition("/")
-    changed = change(float(top), float(bottom) if slash else 1.0)
+    changed = _finite(change(float(top), float(bottom) if slash else 1.0))
     return f"{int(changed) if changed == int(changed) else changed}{slash}{bottom}"
 
 

@@ -145,6 +145,50 @@ def test_rules_reach_what_is_left_to_a_plugins_default_and_not_what_is_left_to_t
     assert len(targets["grid"]) > 2, "which no rule touches where the recipe has none"
 
 
+class Raising(dict[str, Any]):
+    """A table that cannot be looked through."""
+
+    def items(self) -> Any:
+        raise KeyError("lost")
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"cifar10": {"times": {"data.batch": 1e308}}}, "its adaptation multiplies a number of the recipe out of the"),
+        ({"cifar10": {"threat": {"Linf": {"times": 1e308}}}}, "its adaptation multiplies a number of the recipe"),
+        ({"cifar10": {"set": {"view.flip": (_ for _ in ())}}}, "cifar10: set.view.flip is of generator; give what"),
+        ({"cifar10": {"set": {"view.flip": float("nan")}}}, "cifar10: set.view.flip is of float; give what"),
+        ({"cifar10": {"set": {"view.flip": Badges}}}, "cifar10: set.view.flip is of type; give what a recipe can hold"),
+        (Raising(), "adaptation cannot be read, KeyError: 'lost': a mistake in the plugin"),
+    ],
+)
+def test_rules_that_break_are_the_plugins_mistake(rules: Any, said: str) -> None:
+    class Broken(Badges):
+        adaptation = rules
+
+    with registry.local("dataset", "broken", Broken), pytest.raises(UsageError, match=said) as told:
+        compose(recipe="at", dataset="broken", budget="paper", overrides=["threat.eps=8/255"])
+    assert str(told.value).startswith("the data set 'broken'")
+
+
+@pytest.mark.parametrize("norm", ["inf", "linf", "LINF", "Linf"])
+def test_a_norm_is_the_same_by_each_of_its_names(norm: str) -> None:
+    class Named(Badges):
+        adaptation: ClassVar[Mapping[str, Any]] = {"cifar10": {"threat": {norm: {"times": 2}}}}
+
+    with registry.local("dataset", "named", Named):
+        assert compose(recipe="at", dataset="named").recipe.threat.eps == "16/255"
+    tables = inherit.read_installed("at") | {"data": {"use": "badges"}, "threat": {"norm": norm, "eps": 1}}
+    assert choose(Flags(), tables)[0]["threat"]["eps"] == 1.5, "which is no whole number of its kind"
+
+
+def test_a_data_set_is_the_same_with_its_distribution() -> None:
+    plain, full = (compose(recipe="ascl-li", dataset=name) for name in ("digits", "robustcl/digits"))
+    changed = [next(line for line in each.how if line.startswith("adapted to digits: ")) for each in (plain, full)]
+    assert changed[0] == changed[1]
+
+
 def test_a_generator_s_own_ball_is_not_the_threats() -> None:
     tables = inherit.read_installed("at") | {"data": {"use": "badges"}}
     tables["stage"][0]["generator"]["w_adv"]["ball"] = {"norm": "L2", "eps": 2.0}
@@ -263,6 +307,10 @@ def test_a_recipe_that_names_other_data_is_written_for_it(tmp_path: Path) -> Non
         ({"cifar10": {"set": {"veiw.flip": 0.0}}}, r"the rule 'veiw.flip' is no KIND.OPTION, did you mean 'view'\?"),
         ({"cifar10": {"set": {"flip": 0.0}}}, r"the rule 'flip' is no KIND.OPTION"),
         ({"cifar10": {"at_most": {"stage.labeled": 9}}}, r"is about no key of a recipe, did you mean 'labelled'\?"),
+        ({"cifar10": {"set": {"view": 0.0}}}, r"the rule 'view' names no option of a view; write view.OPTION"),
+        ({"cifar10": {"set": {"data.use": "digits"}}}, r"the rule 'data.use' would exchange the data set itself"),
+        ({"cifar10": {"threat": {"Lnf": {"times": 4}}}}, r"cifar10.threat: the norm 'Lnf' is not known: write one of"),
+        ({"cifar10": {"threat": {"inf": {"times": 4}, "Linf": {"times": 2}}}}, r"'Linf' is Linf, of which another"),
         ({"cifar10": 4}, r"adaptation.cifar10 = 4 is not accepted; give a table of rules"),
         (4, r"adaptation = 4 is not accepted; give a table of rules for each data set"),
     ],
@@ -290,13 +338,16 @@ def test_numbers_keep_their_sort() -> None:
     assert [scale(value, 4) for value in ("8/255", 0.007, 3, "0.5", True, None, "eps")] == [
         "32/255", 0.028, 12, "2", True, None, "eps"
     ]  # fmt: skip
-    assert scale(["2/255", 1], 1.5) == ["3/255", 2]
+    assert scale(["2/255", 1], 1.5) == ["3/255", 1.5]
     stepped = {"piecewise": [0.1, 0.2], "at": [10, 20], "warmup_from": 0.1}
     assert scale(stepped, 2) == {"piecewise": [0.2, 0.4], "at": [10, 20], "warmup_from": 0.2}
     rules = Adaptation(times={"view.x": 2}, at_least={"view.x": 0.5}, at_most={"view.x": 3}, set={"view.y": [1]})
     assert [rules.change("view", "x", value) for value in (0.1, 1, "1/2", 7, 7.0)] == [0.5, 2, "2/2", 3, 3.0]
     assert [rules.change("view", "x", value) for value in ("1/8", "7/2")] == ["4/8", "6/2"]
     assert rules.change("view", "y", None) == [1]
+    halved = Adaptation(times={"view.x": 0.5}, at_least={"view.x": 0.4}, at_most={"view.x": 2.5})
+    assert [halved.change("view", "x", value) for value in (0, 1, 9)] == [0.4, 0.5, 2.5]
+    assert [halved.change("view", "x", value, whole=True) for value in (0, 1, 3, 9)] == [1, 1, 2, 2]
     assert rules.options("view") == ["x", "y"]
 
 
