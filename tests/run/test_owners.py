@@ -215,13 +215,17 @@ def test_a_new_version_of_the_same_distribution_is_taken(run: Path, site: Path) 
     assert done.exception is None, done.exception
 
 
-def test_a_clash_with_an_attack_of_the_audit_is_a_sentence(run: Path, site: Path) -> None:
-    """What the audit throws at a model stands in no lock."""
+def test_an_audit_throws_its_own_attacks_whoever_else_has_one_of_the_name(run: Path, site: Path) -> None:
+    """What the audit throws at a model stands in no lock: it is that of the audit's own distribution."""
+
+    def told() -> list[str]:
+        done = asked("audit", "run", "--samples", "3")
+        assert done.exception is None, done.exception
+        return [line for line in done.output.splitlines() if " left" not in line]
+
+    before = told()
     install(site, "delta", {"robustcl.generators": {"pgd": "delta_plugins:Nudge"}}, {
         "delta_plugins.py": PLUGINS.replace("WIDTH", "5").replace("AMOUNT", "0.05")
     })  # fmt: skip
     registry.refresh()
-    done = asked("audit", "run", "--samples", "3")
-    assert done.exception is None, done.exception
-    assert "could not be checked: AmbiguousPlugin: the generator 'pgd' is offered by delta 1.0" in done.output
-    assert "audit: PASS" not in done.output
+    assert told() == before
