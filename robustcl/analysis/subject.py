@@ -138,10 +138,7 @@ class OutsideModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenModel:
-    """A model as its owner built it, and the test images of ``source``, both on the engine's device.
-
-    data: the data set's name. remarks: what it left out, in sentences.
-    """
+    """A model as its owner built it, and the test images of ``source``, which go by the name ``data``."""
 
     model: nn.Module
     data: str
@@ -184,12 +181,12 @@ class OpenModel:
             outputs = soundness.check(classifier, images.fetch(first), images.labels)
         spec = {"protocol": PROTOCOL, "model": digest_model(self.model), "data": self.data}
         asked = [(part.name, options) for part, options in attacks]
-        precision = {"seed": seed, "precision": self.engine.precision}
+        attacked_by = {"seed": seed, "precision": self.engine.precision}
         subject = Subject(
             judge=Judge(classifier, ball, Rng(seed, "evaluate", PROTOCOL), self.engine.autocast),
             asked=Evaluate.model_construct(use=PROTOCOL, attacks=[], samples=samples, block=block, audit=audit),
             attacks=tuple(part for part, _ in attacks),
-            question=Question(PROTOCOL, "", spec, {"test": images}, asked, precision),
+            question=Question(PROTOCOL, "", spec, {"test": images}, asked, attacked_by),
             images={"test": images}, outputs=outputs, data=self.data, dataset=self.dataset, seed=seed,
         )  # fmt: skip
         for _, members in subject.questions():

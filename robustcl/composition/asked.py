@@ -8,7 +8,7 @@ from typing import Any
 from robustcl import registry
 from robustcl.composition.parts import Parts
 from robustcl.disk import parse_toml
-from robustcl.errors import NeedNotMet, UnknownPlugin, UsageError, near
+from robustcl.errors import AmbiguousPlugin, NeedNotMet, UnknownPlugin, UsageError, near
 from robustcl.evaluate import aim
 from robustcl.interop import words
 from robustcl.protocols import Need
@@ -58,7 +58,7 @@ def attack_of(table: Use, parts: Parts, where: str) -> Part:
     Raises:
         UsageError: a name that is unknown, an option that it lacks, or a schedule, for which nothing goes on here.
     """
-    kind = _kind(table.use, where)
+    kind = _kind(table.use, parts.owners, where)
     words.check(parts.find(kind, table.use, where).cls, table.use, table.options, where, _THREAT)
     part = parts.make(kind, table, where)
     if part.schedules:
@@ -75,11 +75,17 @@ def check_attack(table: Use, where: str, more: frozenset[Need] = frozenset(), wh
     return part
 
 
-def _kind(use: str, where: str) -> str:
-    """Return whether an evaluation attack is meant, which comes first, or a generator."""
+def _kind(use: str, whose: Owners, where: str) -> str:
+    """Return whether an evaluation attack is meant, which comes first, or a generator; of two owners, the lock's."""
     kinds = ("attack", "generator")
-    if (kind := registry.kind_of(use, kinds)) is not None:
-        return kind
+    try:
+        if (kind := registry.kind_of(use, kinds)) is not None:
+            return kind
+    except AmbiguousPlugin as error:
+        meant = [kind for kind in kinds if f"{kind} {use}" in whose]
+        if len(meant) == 1:
+            return meant[0]
+        raise AmbiguousPlugin(f"{where}: {error}") from None
     every = sorted({label.rpartition("/")[2] for each in kinds for label in registry.names(each)})
     hint = near(use.partition(":")[0].rpartition("/")[2], every) or "; there are " + ", ".join(every)
     raise UnknownPlugin(f"{where}: there is no attack {use!r}{hint}")

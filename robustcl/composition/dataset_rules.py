@@ -9,6 +9,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from robustcl import registry
@@ -17,7 +18,8 @@ from robustcl.errors import UsageError
 from robustcl.options import describe
 from robustcl.options.signature import hints, is_whole
 from robustcl.recipe import ThreatTable, adaptation, override
-from robustcl.recipe.adaptation import KINDS, Adaptation, ThreatRule, scale
+from robustcl.recipe.adaptation import KINDS, Adaptation, ThreatRule
+from robustcl.recipe.multiples import scale
 from robustcl.threat import parse_norm
 
 
@@ -95,7 +97,7 @@ def _grow(recipe: dict[str, Any], rule: ThreatRule, stays: Callable[[], bool]) -
     return changes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Place:
     """A table of a kind at a dotted path: what stands below ``key`` of ``box``, or a bare name written out."""
 
@@ -107,21 +109,26 @@ class _Place:
 
     def get(self, option: str) -> Any:
         """Return what an option is: as it is written, or the plugin's default; ``None`` where there is none."""
-        return self.table.get(option, self._defaults().get(option))
+        return self.table.get(option, self._defaults.get(option))
 
     def put(self, option: str, value: Any, stays: Callable[[], bool]) -> dict[str, Any]:
         """Set an option, where it can be and is another and what must stay does so; return its path and value."""
+        if value == self.get(option):
+            return {}
         if option in KINDS[self.kind].model_fields:
             taken = option in self.table
         else:
             taken = takes(self._registered(), self.table | {"use": self._name()}, option, value)
-        if not taken or value == self.get(option):
+        if not taken:
             return {}
         before, inside = dict(self.table), isinstance(self.box, list) or self.key in self.box
         stood = self.box[self.key] if inside else None
         self.table[option] = value
         self.box[self.key] = self.table
         if stays():
+            if option == "use":  # another plugin, with defaults of its own
+                for known in ("_plugin", "_defaults"):
+                    vars(self).pop(known, None)
             return {f"{self.path}.{option}": value}
         self.table.clear()
         self.table.update(before)
@@ -135,17 +142,19 @@ class _Place:
         """Say whether an option's numbers are whole ones."""
         if field := KINDS[self.kind].model_fields.get(option):
             return is_whole(field.annotation)
-        try:
-            return is_whole(hints(registry.get(self._registered(), self._name())).get(option))
-        except UsageError:
-            return False
+        return self._plugin is not None and is_whole(hints(self._plugin).get(option))
 
+    @cached_property
     def _defaults(self) -> dict[str, Any]:
+        found = () if self._plugin is None else describe(self._plugin)
+        return {option.name: option.default for option in found if not option.required}
+
+    @cached_property
+    def _plugin(self) -> type | None:
         try:
-            cls = registry.get(self._registered(), self._name())
+            return registry.get(self._registered(), self._name())
         except UsageError:  # the core's own table, or no such plugin, which is told when it is made
-            return {}
-        return {option.name: option.default for option in describe(cls) if not option.required}
+            return None
 
     def _name(self) -> str:
         return str(self.table.get("use", self.table.get("protocol", "")))
@@ -153,7 +162,10 @@ class _Place:
     def _registered(self) -> str:
         if self.kind != "attack":
             return self.kind
-        return registry.kind_of(self._name(), ("attack", "generator")) or "attack"
+        try:
+            return registry.kind_of(self._name(), ("attack", "generator")) or "attack"
+        except UsageError:  # of two distributions, which is told when it is made
+            return "attack"
 
 
 def _places(recipe: dict[str, Any]) -> Iterator[_Place]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from robustcl.composition import dataset_rules, exchange
 from robustcl.errors import UsageError, near
 from robustcl.recipe import override
-from robustcl.recipe.grammar import WrittenFor, as_written_for
+from robustcl.recipe.written_for import WrittenFor, as_written_for
 
 Settings = Mapping[str, Mapping[str, Any]]
 """``adapt.NAME`` and ``budget.NAME`` -> the paths that it has set, and their values."""

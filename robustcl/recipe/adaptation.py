@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
@@ -26,7 +26,6 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from robustcl import hooks
 from robustcl.errors import UsageError, near, words
 from robustcl.hooks import DatasetHooks
-from robustcl.options import schedule
 from robustcl.ratio import ratio
 from robustcl.recipe.grammar import (
     Data,
@@ -40,6 +39,7 @@ from robustcl.recipe.grammar import (
     Term,
     ViewTable,
 )
+from robustcl.recipe.multiples import change_each
 from robustcl.recipe.reading import sentence
 from robustcl.recipe.tables import Section, Use
 from robustcl.threat import parse_norm
@@ -111,7 +111,7 @@ class Adaptation(Section):
             number = number if least is None else max(number, up(least * unit))
             return number if most is None else min(number, down(most * unit))
 
-        return _each(value, bounded)
+        return change_each(value, bounded)
 
     def said(self) -> list[str]:
         """Return the rules in words, a line each."""
@@ -169,11 +169,6 @@ def say(found: Mapping[str, Adaptation]) -> list[str]:
     return lines
 
 
-def scale(value: Any, times: float) -> Any:
-    """Return a number, a ratio as text, or those of a list or a schedule, multiplied; anything else as it is."""
-    return _each(value, lambda number, unit: number * times)
-
-
 def _is_plain(value: object) -> bool:
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and _is_plain(entry) for key, entry in value.items())
@@ -208,38 +203,6 @@ def _check(key: str, where: str) -> None:
     model = KINDS[kind]
     if model in (Data, ProjectorTable, Stage) and option not in model.model_fields:
         raise UsageError(f"{where}: the rule {key!r} is about no key of a recipe{near(option, model.model_fields)}")
-
-
-def _each(value: Any, change: Callable[[float, float], float]) -> Any:
-    """Change every number of a value; ``change`` is given the number and what it is a multiple of: 8 and 255."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        changed = _finite(change(value, 1))
-        return int(changed) if changed == int(changed) else changed
-    if isinstance(value, float):
-        return _finite(change(value, 1.0)) if math.isfinite(value) else value
-    if isinstance(value, list | tuple):
-        return [_each(entry, change) for entry in value]
-    if isinstance(value, Mapping):
-        return schedule.with_numbers(value, lambda entry: _each(entry, change))
-    return _ratio(value, change) if isinstance(value, str) else value
-
-
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise OverflowError("a number leaves the range of floats")
-    return number
-
-
-def _ratio(text: str, change: Callable[[float, float], float]) -> str:
-    try:
-        ratio(text)
-    except ValueError:
-        return text
-    top, slash, bottom = text.partition("/")
-    changed = _finite(change(float(top), float(bottom) if slash else 1.0))
-    return f"{int(changed) if changed == int(changed) else changed}{slash}{bottom}"
 
 
 def _threat_said(rule: ThreatRule) -> str:

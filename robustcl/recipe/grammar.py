@@ -12,6 +12,7 @@ from robustcl.recipe.tables import PluginTable as PluginTable
 from robustcl.recipe.tables import Section as Section
 from robustcl.recipe.tables import Use as Use
 from robustcl.recipe.tables import as_table
+from robustcl.recipe.written_for import WrittenFor, as_written_for
 
 MAIN_ROUTE = "clean"
 """The batch-norm branch of a view that the recipe routes nowhere else."""
@@ -201,21 +202,6 @@ class Settings(Section):
 
     checkpoint: str = "1 epoch"
     log_every: int = Field(10, ge=1)
-
-
-class WrittenFor(Section):
-    """The data set whose numbers a recipe's are.
-
-    but: dotted paths of what is as its author wants it on all data; a recipe file's own ``[set]`` and stages are.
-    """
-
-    data: str
-    but: list[str] = Field(default_factory=list)
-
-
-def as_written_for(value: Any) -> Any:
-    """Return the table that a data set's bare name stands for; anything else as it is."""
-    return {"data": value} if isinstance(value, str) else value
 
 
 class Recipe(Section):

@@ -20,7 +20,7 @@ from typing import Any
 from robustcl import registry
 from robustcl.errors import UnknownPlugin, UsageError
 from robustcl.recipe import override, reading
-from robustcl.recipe.grammar import as_written_for
+from robustcl.recipe.written_for import as_written_for
 
 _OWN = ("name", "about", "cite", "base")
 """What a recipe says of itself."""

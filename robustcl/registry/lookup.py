@@ -17,8 +17,8 @@ def entries(kind: str) -> list[Entry]:
     """Return all entries of a kind, local ones first, then by name and distribution; nothing is imported."""
     check_kind(kind)
     local = [entry for entry in added.get() if entry.kind == kind]
-    written = presets() if kind == "attack" else ()
-    return local + sorted([*scan().get(kind, ()), *written], key=by_name)
+    found = scan().get(kind, ())
+    return local + (sorted([*found, *presets()], key=by_name) if kind == "attack" else list(found))
 
 
 def kind_of(name: str, kinds: Iterable[str]) -> str | None:

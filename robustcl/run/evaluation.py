@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,8 @@ def measure_run(run: Stages, work: Work, folder: Path | None = None) -> Answers:
                 subject = replace(subject, about={**subject.about, **subjects.tell(run, subject)})
                 kept = folder if work.shard == WHOLE.shard else None
                 here = replace(told, block=plan.table.block)
-                add(found, measure(subject, Measurement(journal, subject.seed, here, run.say, kept)))
+                answers = measure(subject, Measurement(journal, subject.seed, here, run.say, kept))
+                found = {name: [*found[name], *answers[name]] for name in LISTS}
             ranks.wait()
     return found
 
@@ -60,9 +61,3 @@ def measure(subject: Subject, measurement: Measurement) -> Answers:
         if extra.part:
             found[extra.part] += answers
     return found
-
-
-def add(found: Answers, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Add answers to those found so far."""
-    for name, entries in answers.items():
-        found[name] += entries

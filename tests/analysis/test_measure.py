@@ -33,7 +33,7 @@ from robustcl.threat import Ball
 from robustcl.train import store
 from tests.report.test_report import HOSTILE, Page
 from tests.report.test_report_browser import FLAGS
-from tests.shared import tiny
+from tests.shared import tiny, two_seeds
 from tests.shared.finished_run import results, write_run
 from tests.shared.forks import fork
 
@@ -45,20 +45,8 @@ Typed = Callable[..., tuple[int, str, str]]
 
 def recipe(**changes: Any) -> dict[str, Any]:
     pgd = {"use": "pgd", "steps": STEPS, "step_size": STEP}
-    return {
-        "name": "tiny",
-        "seed": 3,
-        "data": {"use": "digits", "batch": 128},
-        "threat": {"eps": "32/255"},
-        "encoder": {"use": "resnet-small", "width": 4, "projector": {"widths": [8]}},
-        "stage": [{
-            "name": "pretrain", "epochs": 2, "split": "train", "views": {"w": "none"},
-            "objective": "cross-entropy", "optimizer": {"use": "adam", "lr": 0.01},
-        }],
-        "evaluate": [{
-            "use": "slf", "epochs": 4, "batch": 32, "view": "none", "attacks": [pgd], "samples": 16, "audit": 0,
-        }],
-    } | changes  # fmt: skip
+    judged = {**two_seeds.recipe()["evaluate"][0], "attacks": [pgd], "samples": 16, "audit": 0}
+    return two_seeds.recipe(3, evaluate=[judged], **changes)
 
 
 @pytest.fixture(scope="module")

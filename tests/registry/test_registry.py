@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,6 @@ from robustcl.protocols import Need
 from tests.shared.distributions import GOOD, install
 
 GENERATORS = "robustcl.generators"
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return an empty folder that is the only one with distributions; modules can be imported from it."""
-    seen = set(sys.modules)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    real = importlib.metadata.distributions
-    monkeypatch.setattr(importlib.metadata, "distributions", lambda: real(path=[str(tmp_path)]))
-    registry.refresh()
-    yield tmp_path
-    registry.refresh()
-    for name in set(sys.modules) - seen:
-        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
-            del sys.modules[name]
 
 
 def good(site: Path, name: str = "acme", module: str = "acme_plugins", **names: str) -> None:

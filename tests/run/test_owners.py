@@ -16,7 +16,10 @@ from click.testing import CliRunner, Result
 
 from robustcl import api, registry
 from robustcl.cli.main import robustcl
+from robustcl.composition.asked import attack_of
+from robustcl.composition.parts import Parts
 from robustcl.errors import AmbiguousPlugin, UnknownPlugin, UsageError
+from robustcl.recipe import Use
 from robustcl.train import store
 from tests.shared.distributions import install
 
@@ -161,6 +164,21 @@ def test_another_s_plugin_of_the_name_is_not_taken(run: Path, site: Path) -> Non
         said = "the dataset 'pictures' is beta 1.0's, and the run was made with that of acme 1.0: install acme again"
         assert said in str(done.exception)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_an_attack_of_that_name_is_not_taken_for_the_generator_of_the_lock(run: Path, site: Path) -> None:
+    before = numbers(run)
+    install(site, "delta", {"robustcl.attacks": {"nudge": "delta_plugins:Nudge"}}, {
+        "delta_plugins.py": PLUGINS.replace("WIDTH", "5").replace("AMOUNT", "0.05")
+    })  # fmt: skip
+    registry.refresh()
+    done = asked("evaluate", "run", "--no-audit")
+    assert done.exception is None, done.exception
+    assert numbers(run) == before
+    with pytest.raises(
+        AmbiguousPlugin, match=r"^--attack: 'nudge' is the attack .* write 'delta/nudge' or 'acme/nudge'"
+    ):
+        attack_of(Use(use="nudge"), Parts(), "--attack")
 
 
 def test_nobody_s_plugin_is_said_with_its_owner(run: Path, site: Path) -> None:

@@ -30,26 +30,14 @@ from robustcl.study import api, columns, figure, grid, measures, pictures, table
 from robustcl.study.drawings import Map
 from robustcl.study.grammar import COLUMN, Perturbed, Representation, Study, spread
 from robustcl.study.grid import Setting
-from robustcl.study.parsing import parse
 from robustcl.study.reading import Reading, is_answered, read_value, share
 from robustcl.train import store
 from tests.shared import pixels, tiny
+from tests.shared.tiny_study import study, tables
 
 given = pixels.given
 
 PGD = {"use": "pgd", "steps": 2, "step_size": "8/255"}
-
-
-def tables(**changes: Any) -> dict[str, Any]:
-    rows = [
-        {"name": "near", "recipe": "tiny.toml"},
-        {"name": "far", "recipe": "tiny.toml", "set": {"stage.robust.generator.neighbour": 3}},
-    ]
-    return {"name": "tiny-study", "row": rows, "column": [{"name": "SA"}]} | changes
-
-
-def study(**changes: Any) -> Study:
-    return parse(tables(**changes), "the study tiny-study")
 
 
 def composed(folder: Path, **changes: Any) -> api.Composed:

@@ -26,30 +26,17 @@ from robustcl.study import api, columns, figure, grid, measures, source, table
 from robustcl.study import run as running
 from robustcl.study.grammar import Study
 from robustcl.study.grid import Setting
-from robustcl.study.parsing import parse
 from robustcl.study.reading import Reading, is_answered, read_value, share
 from robustcl.threat import Ball
 from robustcl.train import store
 from robustcl.types import Attack, Clustering, Embedding
 from tests.shared import pixels, tiny
 from tests.shared.distributions import install
+from tests.shared.tiny_study import study, tables
 
 given = pixels.given
 
 BUDGETS = ("smoke", "small", "paper")
-
-
-def tables(**changes: Any) -> dict[str, Any]:
-    """Return a study of the tiny recipe: two rows that differ in their second stage, one column."""
-    rows = [
-        {"name": "near", "recipe": "tiny.toml"},
-        {"name": "far", "recipe": "tiny.toml", "set": {"stage.robust.generator.neighbour": 3}},
-    ]
-    return {"name": "tiny-study", "row": rows, "column": [{"name": "SA"}]} | changes
-
-
-def study(**changes: Any) -> Study:
-    return parse(tables(**changes), "the study tiny-study")
 
 
 def written(folder: Path, **changes: Any) -> str:
