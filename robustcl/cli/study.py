@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tomllib
 
@@ -100,8 +101,8 @@ def run(
     """
     from robustcl.cli.runs import ProgressBar
     from robustcl.study import api
-    from robustcl.study.grid import Setting
     from robustcl.study.models import parse_models
+    from robustcl.study.rows import Setting
 
     given = parse_models(models, weights)
     composed = api.compose(name, Setting(dataset, data_dir, budget, seeds, overrides, others, samples, given))
@@ -112,7 +113,8 @@ def run(
         outcome = api.run(composed, out, device=device, precision=precision, watcher=progress.watch, say=progress.say)
     if as_json:
         whole = {"study": composed.study.name, "out": str(outcome.path), "notes": outcome.notes,
-                 "failed": dict(outcome.failed), "rows": outcome.records()}  # fmt: skip
+                 "failed": dict(outcome.failed), "rows": outcome.records(),
+                 "terms": [dataclasses.asdict(one) for one in outcome.row_terms]}  # fmt: skip
         click.echo(json.dumps(whole))
     else:
         click.echo(outcome.markdown())

@@ -68,11 +68,7 @@ def choose(flags: Flags, tables: Mapping[str, Any] | None = None) -> tuple[dict[
     _refuse_account(flags)
     base = find_base(flags, tables)
     recipe = fill(flags, base)
-    how: list[str] = []
-    for kind, replace in exchange.REPLACE.items():
-        value = getattr(flags, kind)
-        if value is not None:
-            how += replace(recipe, value)
+    how = replace_parts(recipe, flags)
     for assignment in _but_data(flags):
         override.apply(recipe, assignment)
     backbone = [f"encoder.use={flags.encoder}"] if flags.encoder is not None else []
@@ -85,7 +81,8 @@ def find_base(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
     how: list[str] = []
     file = flags.recipe is not None and inherit.is_file(flags.recipe)
     if tables is None:
-        name, tables = _base(flags)
+        name = choose_base(flags)
+        tables = inherit.read_named(name)
         how.append(f"base recipe {name}" + ("" if flags.recipe else f", the one for {_asked(flags)}"))
     recipe: dict[str, Any] = copy.deepcopy(dict(tables))
     if file:
@@ -105,6 +102,42 @@ def find_base(flags: Flags, tables: Mapping[str, Any] | None = None) -> Base:
     return Base(recipe, parts | naming.parts(recipe), changed, budget, tuple(how))
 
 
+def choose_base(flags: Flags) -> str:
+    """Return the name of the recipe that flags start from.
+
+    Raises:
+        UsageError: nothing says what to train, no recipe fits, or several do.
+    """
+    if flags.recipe is not None:
+        return flags.recipe
+    if flags.objective is None:
+        raise UsageError("nothing says what to train: give --objective NAME or --recipe NAME")
+    registry.find("objective", flags.objective, "--objective")
+    for kind in ("generator", "selector"):
+        if (asked := getattr(flags, kind)) is not None:
+            registry.find(kind, asked, f"--{kind}")
+    fitting: list[tuple[int, str]] = []
+    broken: list[str] = []
+    for name in registry.recipes():
+        try:
+            base = inherit.own(name).get("base", {})
+        except UsageError as error:  # a stranger's broken recipe takes no other one down
+            broken.append(str(error))
+            continue
+        if score := _fit(base, flags):
+            fitting.append((score, name))
+    if not fitting:
+        raise UsageError(
+            f"no recipe is a base for {_asked(flags)}; choose one with --recipe NAME: {', '.join(registry.recipes())}"
+            + "".join(f"; passed over: {sentence}" for sentence in broken)
+        )
+    best = max(score for score, _ in fitting)
+    names = [name for score, name in fitting if score == best]
+    if len(names) > 1:
+        raise UsageError(f"{_asked(flags)} fits several recipes, {', '.join(names)}; choose with --recipe")
+    return names[0]
+
+
 def fill(flags: Flags, base: Base) -> dict[str, Any]:
     """Return the base's tables with the seed and the data's path, to be changed."""
     recipe = copy.deepcopy(base.tables)
@@ -114,6 +147,16 @@ def fill(flags: Flags, base: Base) -> dict[str, Any]:
         recipe["seed"] = flags.seed
     recipe.pop("base", None)
     return recipe
+
+
+def replace_parts(recipe: dict[str, Any], flags: Flags) -> list[str]:
+    """Put the plugins that flags name into tables, in place; returns in words what went and what came."""
+    notes: list[str] = []
+    for kind, replace in exchange.REPLACE.items():
+        value = getattr(flags, kind)
+        if value is not None:
+            notes += replace(recipe, value)
+    return notes
 
 
 def settle(recipe: dict[str, Any], base: Base, changed: Sequence[str], name: str | None = None) -> list[str]:
@@ -158,37 +201,6 @@ def _refuse_account(flags: Flags) -> None:
         head = _split(assignment)[0].partition(".")[0]
         if head in ("made", "lock"):
             raise UsageError(f"--set {assignment}: the table {head} tells how the recipe was made; leave it out")
-
-
-def _base(flags: Flags) -> tuple[str, dict[str, Any]]:
-    if flags.recipe is not None:
-        return flags.recipe, inherit.read_named(flags.recipe)
-    if flags.objective is None:
-        raise UsageError("nothing says what to train: give --objective NAME or --recipe NAME")
-    registry.find("objective", flags.objective, "--objective")
-    for kind in ("generator", "selector"):
-        if (asked := getattr(flags, kind)) is not None:
-            registry.find(kind, asked, f"--{kind}")
-    fitting: list[tuple[int, str]] = []
-    broken: list[str] = []
-    for name in registry.recipes():
-        try:
-            base = inherit.own(name).get("base", {})
-        except UsageError as error:  # a stranger's broken recipe takes no other one down
-            broken.append(str(error))
-            continue
-        if score := _fit(base, flags):
-            fitting.append((score, name))
-    if not fitting:
-        raise UsageError(
-            f"no recipe is a base for {_asked(flags)}; choose one with --recipe NAME: {', '.join(registry.recipes())}"
-            + "".join(f"; passed over: {sentence}" for sentence in broken)
-        )
-    best = max(score for score, _ in fitting)
-    names = [name for score, name in fitting if score == best]
-    if len(names) > 1:
-        raise UsageError(f"{_asked(flags)} fits several recipes, {', '.join(names)}; choose with --recipe")
-    return names[0], inherit.read_installed(names[0])
 
 
 def _fit(base: Mapping[str, Any], flags: Flags) -> int:

@@ -1,12 +1,13 @@
 """Dotted overrides of a recipe's tables: ``stage.robust.generator.steps=10``.
 
-``stage.NAME`` finds the stage of that name. Below ``generator`` and ``term`` the name may be left out where there is
-only one; a table with ``use`` under a new name there is another one. What the path's last key means is checked later,
-with everything else.
+``stage.NAME`` finds the stage of that name, ``stage.*.KEY`` means every stage, and so for evaluations. Below
+``generator`` and ``term`` the name may be left out where there is only one; a table with ``use`` under a new name
+there is another one. What the path's last key means is checked later, with everything else.
 """
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +32,11 @@ def apply(tables: dict[str, Any], assignment: str, flag: str = "--set") -> None:
 
 def put(tables: dict[str, Any], path: str, value: Any, where: str) -> None:
     """Change the tables in place: set the value at a dotted path."""
+    head, star, rest = path.partition(".*.")
+    if star and isinstance(entries := tables.get(head), list):
+        for number in range(len(entries)):
+            put(tables, f"{head}.{number}.{rest}", copy.deepcopy(value), where)
+        return
     *way, last = path.split(".")
     node: Any = tables
     for key in way:

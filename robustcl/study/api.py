@@ -11,14 +11,16 @@ from robustcl.errors import UsageError
 from robustcl.recipe import Use
 from robustcl.report.measured import OLDER
 from robustcl.run.execution import check_device
-from robustcl.study import checks, columns, elsewhere, figure, grid, models, page, source, table
+from robustcl.study import checks, choices, columns, elsewhere, figure, grid, models, page, source, table, terms
 from robustcl.study.asked import questions
 from robustcl.study.grammar import Study
-from robustcl.study.grid import Planned, Setting
+from robustcl.study.grid import Planned
 from robustcl.study.parsing import check_other
 from robustcl.study.reading import Reading
+from robustcl.study.rows import Setting
 from robustcl.study.run import RUNS, Machine, Say, execute, preflight_all
 from robustcl.study.table import StudyLine
+from robustcl.study.terms import RowTerms
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -84,10 +86,11 @@ class FinishedStudy:
     data: str
     notes: tuple[str, ...]
     failed: Mapping[str, str]
+    row_terms: tuple[RowTerms, ...] = ()
 
     def markdown(self) -> str:
-        """Return the table in Markdown, with what differs from the paper below it."""
-        return page.markdown(self.study, self.lines, self.data, self.notes)
+        """Return the tables in Markdown, with what differs from the paper below them."""
+        return page.markdown(self.study, self.lines, self.data, self.notes, self.row_terms)
 
     def records(self) -> list[dict[str, Any]]:
         """Return one record for each number."""
@@ -177,7 +180,8 @@ def _models(composed: Composed, folder: Path, machine: Machine, say: Say) -> Mea
 
 def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], found: Measured) -> FinishedStudy:
     study = composed.study
-    done = [(run, folder / RUNS / run.folder) for run in composed.planned if run.folder not in failed]
+    every = [(run, folder / RUNS / run.folder) for run in composed.planned if run.folder not in failed]
+    done, chosen = choices.choose_all(study, every)
     lines = []
     for spot in grid.points(study):
         mine = [(run, place) for run, place in done if run.label == spot.label]
@@ -186,9 +190,12 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], foun
         data = table.find_published(study, spot.other or composed.dataset)
         lines.append(table.line(study, spot, readings, data))
     data = ", ".join(dict.fromkeys(line.data for line in lines))
-    outcome = FinishedStudy(folder, study, tuple(lines), data, tuple(_notes(composed, folder, lines, failed)), failed)
+    labels = dict.fromkeys(run.label for run, _ in done)
+    row_terms = tuple(terms.sum_up(label, [one for one in done if one[0].label == label]) for label in labels)
+    notes = (*_notes(composed, folder, lines, failed), *chosen)
+    outcome = FinishedStudy(folder, study, tuple(lines), data, notes, failed, row_terms)
     drawings = figure.draw_all(study, lines, done, data)
-    page.write(study, outcome.lines, data, outcome.notes, drawings, folder)
+    page.write(study, outcome.lines, data, outcome.notes, drawings, folder, row_terms)
     return outcome
 
 
@@ -209,6 +216,7 @@ def _notes(composed: Composed, folder: Path, lines: list[StudyLine], failed: Map
              for file in (*runs, *sorted(folder.glob(f"models/*/{OLDER}"))) if file.is_file()]  # fmt: skip
     said = [
         _ours(composed),
+        *terms.describe_equal(study, composed.planned),
         *questions(study, composed.planned, lines),
         *given,
         theirs,

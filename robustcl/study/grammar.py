@@ -27,20 +27,45 @@ Published = dict[str, dict[str, float]]
 """Data set -> column -> the paper's number, in the column's unit."""
 
 
+class Tuned(Section):
+    """``tuned``: a path of every row's recipe, and the values that are tried there, of which validation chooses.
+
+    by: the column whose validation number chooses, for each seed by itself; the last accuracy under attack where none
+    is named, else the first accuracy.
+    """
+
+    path: str
+    values: list[Any] = Field(min_length=2)
+    by: str | None = None
+
+
 class Row(Section):
     """``[[row]]``: a recipe (installed, or a file) with changes, and what the paper reports for it.
 
-    A row without a recipe is one of models that others have trained: it has numbers where such a model is given.
+    generator, objective, selector, target: plugins in place of the recipe's, as the flags of ``robustcl compose`` put
+    them there; with an objective, the recipe may be left to be found as there. A row with neither is one of models that
+    others have trained: it has numbers where such a model is given.
     on: the data set that the recipe is trained on, the runs' own or the study's other one.
+    tuned: in place of the study's, of as many values.
     """
 
     name: str
     recipe: str | None = None
+    generator: str | None = None
+    objective: str | None = None
+    selector: str | None = None
+    target: str | None = None
     on: Place = "data"
     set: dict[str, Any] = Field(default_factory=dict)
     drop: list[str] = Field(default_factory=list)
+    tuned: Tuned | None = None
     column: dict[str, dict[str, Any]] = Field(default_factory=dict)
     paper: Published = Field(default_factory=dict)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a recipe trains it."""
+        return self.recipe is not None or self.objective is not None
 
 
 class Axis(Section):
@@ -173,6 +198,9 @@ class Study(Section):
     """A whole study. ``data`` names the data set of the paper's numbers that stand beside ours by default.
 
     other: further data sets, for rows and columns that are ``on = "other"``; every row is repeated for each of them.
+    equal: of what every row gets the same amount while it is trained: ``amount`` of them, else as much as the first row
+        has of itself. optimizer: ``shared`` gives every stage of every row the first row's optimiser, batch and clip.
+    tuned: what is tuned for every row alike.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
@@ -182,6 +210,10 @@ class Study(Section):
     data: str = ""
     differs: list[str] = Field(default_factory=list)
     other: list[PluginTable] = Field(default_factory=list)
+    equal: Literal["epochs", "steps", "passes"] | None = None
+    amount: float | None = Field(None, gt=0)
+    optimizer: Literal["own", "shared"] = "own"
+    tuned: Tuned | None = None
     set: dict[str, Any] = Field(default_factory=dict)
     row: list[Row] = Field(min_length=1)
     axis: list[Axis] = Field(default_factory=list)

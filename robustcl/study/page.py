@@ -13,11 +13,18 @@ from robustcl.study import table
 from robustcl.study.figure import DrawnFigure
 from robustcl.study.grammar import Study
 from robustcl.study.table import StudyLine
+from robustcl.study.terms import HEAD, RowTerms
+from robustcl.terminal.markdown import render_table
 
 
-def markdown(study: Study, lines: Sequence[StudyLine], data: str, notes: Sequence[str]) -> str:
-    """Return the table, and below it what differs from the paper."""
-    parts = [table.markdown(lines, data, study.axis[0].name if _alone(study) else "")] if study.column else []
+def markdown(
+    study: Study, lines: Sequence[StudyLine], data: str, notes: Sequence[str], terms: Sequence[RowTerms] = ()
+) -> str:
+    """Return the table, what its rows took, and below it what differs from the paper."""
+    corner = study.axis[0].name if _alone(study) else ""
+    parts = [table.markdown(lines, data, corner)] if study.column else []
+    if terms:
+        parts.append(render_table([[corner, *HEAD], *([one.label, *one.texts()] for one in terms)]))
     parts.append("\n".join(f"- {note}" for note in notes))
     return "\n\n".join(parts)
 
@@ -29,9 +36,10 @@ def write(
     notes: Sequence[str],
     drawings: Sequence[DrawnFigure],
     folder: Path,
+    terms: Sequence[RowTerms] = (),
 ) -> None:
     """Write every file whole or not at all. Raises ``UsageError`` where the place cannot be written."""
-    text = [f"# {study.name}", study.about.strip(), study.cite, markdown(study, lines, data, notes)]
+    text = [f"# {study.name}", study.about.strip(), study.cite, markdown(study, lines, data, notes, terms)]
     for number, drawing in enumerate(drawings, 1):
         store(f"{drawing.svg}\n", folder / f"figure-{number}.svg")
         text.append(f"![{drawing.caption}](figure-{number}.svg)\n\n{drawing.caption}")
@@ -41,6 +49,7 @@ def write(
     store(pd.DataFrame(plain).to_csv(index=False), folder / "study.csv")
     html = environment().get_template("study.html.j2").render(
         study=study, lines=lines, data=data, notes=notes, drawings=drawings, rows=records,
+        terms=terms, head=HEAD,
         reported={cell.column for line in lines for cell in line.cells if cell.paper is not None},
     )  # fmt: skip
     store(html, folder / "study.html")

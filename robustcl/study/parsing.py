@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from robustcl.errors import UsageError, near
 from robustcl.recipe.reading import sentence
+from robustcl.study import tuning
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
 from robustcl.study.grammar import COLUMN, Accuracy, AnyColumn, Study, Transferred, merge, spread
 
@@ -57,12 +58,23 @@ def _check_names(study: Study, where: str) -> None:
             )
     _check_references(study, where)
     check_other(study, where)
+    _check_terms(study, where)
     for row in study.row:
         if study.axis and row.paper:
             raise UsageError(f"{where}: row.{row.name}.paper: with an axis, write what the paper reports as axis.paper")
         names = [column.name for column in study.columns_of(row)]
         if names != [column.name for column in study.columns_of(study.row[0])] or len(set(names)) < len(names):
             raise UsageError(f"{where}: row.{row.name}: its columns are not those of the first row, each once")
+
+
+def _check_terms(study: Study, where: str) -> None:
+    if study.amount is not None and study.equal is None:
+        raise UsageError(f'{where}: amount = {study.amount:g} of what? say it, e.g. equal = "steps"')
+    for row in study.row:
+        given = [key for key in ("generator", "selector", "target") if getattr(row, key) is not None]
+        if given and not row.is_trained:
+            raise UsageError(f"{where}: row.{row.name}: {given[0]} needs a recipe to put it into; add recipe = NAME")
+    tuning.check(study, where)
 
 
 def check_other(study: Study, where: str) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from robustcl import registry
-from robustcl.composition import exchange
-from robustcl.errors import UsageError
+from robustcl.composition import choice, exchange
+from robustcl.composition.choice import Flags
+from robustcl.errors import RobustclError, UsageError
 from robustcl.recipe import inherit, override, reading
-from robustcl.study.grammar import Study
+from robustcl.study.grammar import Row, Study
 from robustcl.study.parsing import parse
 
 
@@ -49,19 +51,34 @@ def read(name: str, *, dataset: str | None = None, budget: str = "small") -> Stu
     return parse(changed, where)
 
 
-def recipe(use: str, study: str) -> dict[str, Any]:
-    """Return the whole tables of the recipe that a row names; a file is looked for beside the study's."""
-    return inherit.read_named(use, Path(study).parent if study.endswith(".toml") else Path())
+def read_base(row: Row, study: str) -> tuple[str, dict[str, Any]]:
+    """Return name and whole tables of the recipe that a row starts from; a file is looked for beside the study's.
+
+    Raises:
+        UsageError: there is no such recipe, or none for the row's objective.
+    """
+    parts = Flags(generator=row.generator, objective=row.objective, selector=row.selector)
+    use = row.recipe or choice.choose_base(parts)
+    return use, inherit.read_named(use, Path(study).parent if study.endswith(".toml") else Path())
 
 
 def _dataset(study: Study, name: str) -> str:
-    row, use = next(((row, row.recipe) for row in study.row if row.recipe is not None), (None, None))
-    if row is None or use is None:
+    row = next((row for row in study.row if row.is_trained), None)
+    if row is None:
         return "digits"
     try:
-        return exchange.plugin_of(recipe(use, name).get("data", {"use": "digits"}))
+        return exchange.plugin_of(read_base(row, name)[1].get("data", {"use": "digits"}))
     except UsageError as error:
-        raise type(error)(f"the study {name}, row {row.name!r}: {error}") from None
+        raise place_in_row(error, name, row.name) from None
+
+
+def place_in_row(error: RobustclError, study: str, row: str) -> RobustclError:
+    """Return an error with the study and the row that it is about; what a flag says elsewhere, a key of a row says."""
+    said = _FLAG.sub(r"\1", str(error))
+    return type(error)(f"the study {study}, row {row!r}: {said}")
+
+
+_FLAG = re.compile(r"--(recipe|generator|objective|selector|target)\b")
 
 
 def _change(changed: dict[str, Any], changes: Any, where: str) -> None:

@@ -20,8 +20,8 @@ from robustcl.study.grammar import (
     Study,
     Transferred,
 )
-from robustcl.study.grid import Spot
 from robustcl.study.reading import Reading
+from robustcl.study.rows import Spot
 from robustcl.terminal.markdown import render_table
 
 

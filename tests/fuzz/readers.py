@@ -21,8 +21,8 @@ from robustcl.report.measured import read_measured
 from robustcl.run import complete, contents, folder
 from robustcl.study import api, columns
 from robustcl.study import run as running
-from robustcl.study.grid import Setting
 from robustcl.study.reading import read_value
+from robustcl.study.rows import Setting
 from robustcl.train import checkpoint, store
 
 Reader = Callable[[Path, Path], object]

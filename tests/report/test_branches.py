@@ -189,7 +189,7 @@ def test_error_bars_of_shares_end_at_0_and_100() -> None:
 def test_a_study_s_page_names_attack_protocol_route_split_and_images() -> None:
     from robustcl.study import api
     from robustcl.study.asked import questions
-    from robustcl.study.grid import Setting
+    from robustcl.study.rows import Setting
     from robustcl.study.table import StudyCell, StudyLine
 
     found = api.compose("ascl-li-table-8", Setting(budget="smoke"))

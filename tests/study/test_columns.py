@@ -29,8 +29,8 @@ from robustcl.run.subjects import RunSubject
 from robustcl.study import api, columns, figure, grid, measures, pictures, table, transfer
 from robustcl.study.drawings import Map
 from robustcl.study.grammar import COLUMN, Perturbed, Representation, Study, spread
-from robustcl.study.grid import Setting
 from robustcl.study.reading import Reading, is_answered, read_value, share
+from robustcl.study.rows import Setting
 from robustcl.train import store
 from tests.shared import pixels, tiny
 from tests.shared.tiny_study import study, tables

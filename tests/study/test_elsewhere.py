@@ -19,8 +19,8 @@ from robustcl.cli.study import command
 from robustcl.errors import UsageError
 from robustcl.study import api, elsewhere, grid, table
 from robustcl.study.grammar import Study
-from robustcl.study.grid import Setting
 from robustcl.study.parsing import parse
+from robustcl.study.rows import Setting
 from robustcl_plugins.datasets.digits import Digits
 from tests.shared import tiny
 

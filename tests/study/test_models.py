@@ -19,8 +19,8 @@ from robustcl.cli.study import command
 from robustcl.errors import DataError, NeedNotMet, UsageError
 from robustcl.recipe import Use
 from robustcl.study import api, models
-from robustcl.study.grid import Setting
 from robustcl.study.models import ModelSource, parse_models
+from robustcl.study.rows import Setting
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 

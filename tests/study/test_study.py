@@ -25,8 +25,8 @@ from robustcl.recipe import Use
 from robustcl.study import api, columns, figure, grid, measures, source, table
 from robustcl.study import run as running
 from robustcl.study.grammar import Study
-from robustcl.study.grid import Setting
 from robustcl.study.reading import Reading, is_answered, read_value, share
+from robustcl.study.rows import Setting
 from robustcl.threat import Ball
 from robustcl.train import store
 from robustcl.types import Attack, Clustering, Embedding

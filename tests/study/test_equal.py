@@ -1,0 +1,186 @@
+"""Rows with parts of their own, and what a study gives every row alike: amount, optimiser, a grid of values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from robustcl.errors import UsageError
+from robustcl.recipe import override
+from robustcl.study import api, choices, terms, tuning
+from robustcl.study.parsing import parse
+from robustcl.study.reading import Reading
+from robustcl.study.rows import Setting
+from robustcl.study.tuning import Tried
+
+ROWS: list[dict[str, Any]] = [{"name": "one", "recipe": "at"}, {"name": "two", "recipe": "ncp"}]
+
+
+def composed(
+    folder: Path, row: list[dict[str, Any]], budget: str = "smoke", seeds: int = 1, **more: Any
+) -> api.Composed:
+    """Compose a study of some rows."""
+    tables = {"name": "mine", "row": row, "column": [{"name": "SA"}, {"name": "RA", "attack": "first"}]} | more
+    (folder / "mine.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
+    return api.compose(str(folder / "mine.toml"), Setting(budget=budget, seeds=seeds))
+
+
+def steps(run: Any, images: int = 1294) -> int:
+    """Return the steps of a run on digits, counted by hand: full batches of the training images without validation."""
+    return sum(stage.epochs * (images // stage.batch) for stage in run.composition.stages)
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_takes_parts_as_the_flags_of_compose_do(tmp_path: Path) -> None:
+    from robustcl import compose
+
+    rows = [{"name": "theirs", "recipe": "ncp"}, {"name": "mine", "recipe": "ncp", "generator": "deacl"}]
+    theirs, mine = composed(tmp_path, rows).planned
+    flags = compose(recipe="ncp", generator="deacl", budget="smoke", seed=0)
+    assert mine.composition.lock()["stage"] == flags.lock()["stage"]
+    assert mine.composition.recipe.name == "ncp+deacl"
+    assert theirs.composition.recipe.name == "ncp"
+
+
+def test_a_row_without_a_recipe_finds_it_by_its_objective(tmp_path: Path) -> None:
+    (run,) = composed(tmp_path, [{"name": "a", "objective": "supcon", "selector": "leaked-ls"}]).planned
+    assert [term.selector.name for term in run.composition.stages[-1].terms if term.selector] == ["leaked-ls"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            {"recipe": "ncp", "generator": "nowhere"},
+            "generator: no installed distribution offers a generator called",
+        ),
+        ({"recipe": "ce", "generator": "pgd"}, "generator pgd: the recipe has no generator to replace"),
+        ({"generator": "pgd"}, "row.a: generator needs a recipe to put it into"),
+        ({"recipe": "ce", "selector": "hard"}, "selector hard: nothing in stage.train reads pairs"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_a_sentence_of_the_row(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        composed(tmp_path, [{"name": "a", **row}])
+    assert said in str(raised.value)
+    assert "--" not in str(raised.value)
+
+
+# Equal amounts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amount", [400, 120])
+def test_equal_steps_are_those_of_every_row(tmp_path: Path, amount: int) -> None:
+    made = composed(tmp_path, ROWS, equal="steps", amount=amount, optimizer="shared")
+    for run in made.planned:
+        assert abs(steps(run) - amount) <= amount / 20
+        assert {stage.batch for stage in run.composition.stages} == {made.planned[0].composition.stages[-1].batch}
+    one, two = made.planned
+    assert {table.optimizer.model_dump_json() for table in two.composition.recipe.stage} == {
+        one.composition.recipe.stage[-1].optimizer.model_dump_json()
+    }
+
+
+def test_without_an_amount_every_row_gets_what_the_first_has(tmp_path: Path) -> None:
+    one, two = composed(tmp_path, ROWS, equal="epochs", budget="small").planned
+    first = sum(stage.epochs for stage in one.composition.stages)
+    assert first == sum(stage.epochs for stage in two.composition.stages)
+    assert two.composition.stages[0].epochs > two.composition.stages[1].epochs, "shared as the recipe shares them"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"amount": 5}, "amount = 5 of what? say it"),
+        ({"equal": "steps", "amount": 1}, "row 'one': whole epochs do not bring it to 1 steps"),
+        (
+            {"equal": "steps", "row": [{"name": "rcs", "recipe": "acl-rcs"}]},
+            "row 'rcs': stage pretrain chooses its images as it goes (rcs)",
+        ),
+        (
+            {"equal": "epochs", "row": ROWS[:1], "axis": [{"name": "e", "path": "stage.train.epochs", "values": [1]}]},
+            "the axis 'e' changes stage.train.epochs, which equal = \"epochs\" sets",
+        ),
+        ({"equal": "joules"}, "equal = 'joules' is not accepted"),
+        ({"optimizer": "theirs"}, "optimizer = 'theirs' is not accepted"),
+    ],
+)
+def test_terms_that_cannot_be_met_are_refused(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        composed(tmp_path, **({"row": ROWS} | more))
+    assert said in str(raised.value)
+
+
+def test_what_is_equal_is_told(tmp_path: Path) -> None:
+    made = composed(tmp_path, ROWS, equal="steps", amount=400, optimizer="shared")
+    (said,) = terms.describe_equal(made.study, made.planned)
+    assert said.startswith("equal for every row: steps of training, optimiser, batch, data")
+    made = composed(tmp_path, ROWS)
+    (said,) = terms.describe_equal(made.study, made.planned)
+    assert "each row's own: amount of training, optimiser, encoder" in said
+
+
+# Tuning ---------------------------------------------------------------------------------------------------------------
+
+TUNED = {"path": "stage.*.optimizer.lr", "values": [0.01, 0.1]}
+
+
+def test_every_value_is_tried_for_every_row_and_seed(tmp_path: Path) -> None:
+    made = composed(tmp_path, ROWS, seeds=2, tuned=TUNED)
+    rates = [[table.optimizer.options["lr"] for table in run.composition.recipe.stage] for run in made.planned]
+    assert rates == [[0.01], [0.1]] * 2 + [[0.01] * 2, [0.1] * 2] * 2
+    assert len({run.folder for run in made.planned}) == 8
+
+
+def test_validation_chooses_for_each_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = composed(tmp_path, ROWS[:1], seeds=2, tuned=TUNED)
+    numbers = dict(zip([run.folder for run in made.planned], [0.2, 0.7, 0.5, 0.5], strict=True))
+
+    def read(asked: Any, run: Any, folder: Path) -> list[Reading]:
+        assert [column.split for column in asked] == ["validation"]
+        assert asked[0].name == "RA", "the last accuracy under attack"
+        return [Reading(numbers[run.folder])]
+
+    monkeypatch.setattr("robustcl.study.columns.read", read)
+    kept, said = choices.choose_all(made.study, [(run, tmp_path) for run in made.planned])
+    assert [run.tried for run, _ in kept] == [Tried(TUNED["path"], 0.1), Tried(TUNED["path"], 0.01)]
+    assert said == ["tuned, one: lr = 0.01 (seed 1), lr = 0.1 (seed 0), chosen by RA on validation images"]
+
+
+def test_a_value_without_a_number_is_never_chosen() -> None:
+    readings = [None, Reading(0.0)]
+    assert tuning.choose([Tried("a", 1), Tried("a", 2)], lambda place: readings[place]) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"row": [{**ROWS[0], "tuned": {"path": "stage.train.optimizer.lr", "values": [1, 2, 3]}}], "tuned": TUNED},
+         "row.one.tuned has 3 values, and the study's has 2"),
+        ({"row": [{**ROWS[0], "tuned": TUNED}]}, "row.one.tuned: the study tunes nothing"),
+        ({"tuned": {**TUNED, "by": "AS"}}, "tuned.by: there is no accuracy column 'AS'; there is SA, RA"),
+        ({"tuned": {**TUNED, "values": [0.1]}}, "tuned.values"),
+        ({"tuned": TUNED, "set": {"data.validation": 0.0}}, "tuned: no validation images choose; set data.validation"),
+    ],
+)  # fmt: skip
+def test_tuning_that_would_not_be_fair_is_refused(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        composed(tmp_path, **({"row": ROWS} | more))
+    assert said in str(raised.value)
+
+
+def test_a_star_means_every_stage() -> None:
+    tables: dict[str, Any] = {"stage": [{"name": "a"}, {"name": "b"}]}
+    override.put(tables, "stage.*.optimizer", {"use": "sgd"}, "--set")
+    assert [stage["optimizer"] for stage in tables["stage"]] == [{"use": "sgd"}] * 2
+    assert tables["stage"][0]["optimizer"] is not tables["stage"][1]["optimizer"]
+
+
+def test_a_study_with_rows_of_models_alone_tunes_nothing() -> None:
+    study = parse({"name": "s", "row": [{"name": "theirs"}], "column": [{"name": "SA"}], "tuned": TUNED}, "the study s")
+    assert study.tuned is not None
