@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from robustcl.train import checkpoint
 from tests.shared import tiny, tiny_ranks
 from tests.shared.forks import Asked, fork, fork_all
 
@@ -138,6 +139,8 @@ def hold_traces(tmp_path: Path) -> None:
     for mine, other in zip(one, two, strict=True):
         assert mine.pop("stage") == other.pop("stage")
         assert mine == pytest.approx(other, rel=1e-5, abs=1e-8)
+    states = [checkpoint.newest(tmp_path / f"run-{devices}/checkpoints/pretrain")[0] or {} for devices in "12"]
+    assert states[0]["passes"] == states[1]["passes"], "the shares of both, a resume included"
     # The weights differ by rounding, and with them the model's hash in each question, and so the questions' names.
     journals = [tiny.lines(tmp_path / f"run-{devices}" / "journal.jsonl", "hash", "spec", "check") for devices in "12"]
     outcomes = [[line for line in journal if "question" not in line] for journal in journals]

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
-from robustcl.nn.encoder import Encoder
+from robustcl.nn.encoder import LAYERS, Encoder
 from robustcl.nn.modes import hold_mode
 from robustcl.nn.routing import RoutedNorm
 from robustcl.options.duration import Progress
+from robustcl.train.passes import Passes
 from robustcl.train.plan import EmaPlan, StagePlan, at
 from robustcl.types import Embedding
 
@@ -24,12 +25,13 @@ ONLINE = "online"
 
 
 class Encoders:
-    """Embeds views through any of a stage's encoders, in a given batch-norm mode."""
+    """Embeds views through any of a stage's encoders, in a given batch-norm mode, and counts them in ``passes``."""
 
     def __init__(self, online: Encoder, frozen: Mapping[str, Encoder], ema: Mapping[str, EmaPlan]) -> None:
         self.online = online
         self.frozen = dict(frozen)
         self.plans = dict(ema)
+        self.passes = Passes()
         self.ema = {name: copy.deepcopy(online) for name in ema}
         for encoder in (*self.frozen.values(), *self.ema.values()):
             encoder.requires_grad_(False)
@@ -54,6 +56,7 @@ class Encoders:
         folded = x.dim() - 1 - len(module.item)
         with hold_mode(module, mode):
             embedding: Embedding = module(x.flatten(0, folded), route, layers, taps)
+        self.passes.count(x, _outputs(embedding), module)
         embedding = embedding.apply(at_least_float32)
         return (
             embedding.apply(lambda value: value.reshape(*x.shape[: folded + 1], *value.shape[1:]))
@@ -123,6 +126,11 @@ def _part(online: Encoder, path: str) -> nn.Module:
 def at_least_float32(value: Tensor) -> Tensor:
     """Losses, softmax and verdicts are computed in float32 (float64 stays)."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+def _outputs(embedding: Embedding) -> list[Tensor]:
+    layers = [getattr(embedding, layer) for layer in LAYERS if embedding.has(layer)]
+    return layers + (list(embedding.maps.values()) if embedding.has("maps") else [])
 
 
 def _reads_online(roles: tuple[tuple[str, object], ...]) -> bool:

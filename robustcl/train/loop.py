@@ -46,6 +46,7 @@ class StageRun(StageState):
                 self._epochs(optimizer, interrupt)
         finally:
             self.log.close()
+        self.encoders.passes.gather(self.engine.device)  # of a stage without a step, too
 
     def _epochs(self, optimizer: torch.optim.Optimizer | None, interrupt: Interrupt) -> None:
         wrapped, stepper = self.engine.wrap(self.step, optimizer) if optimizer is not None else (None, None)
@@ -60,7 +61,7 @@ class StageRun(StageState):
             for rows, x in self.images.batches(order[self.within :]):
                 progress = self._progress(len(order))
                 self._refresh(progress.epoch)
-                numbers = self._one(wrapped, stepper, rows, x, progress)
+                numbers = self.learn(wrapped, stepper, rows, x, progress)
                 self.curve.add(numbers["loss"], numbers["lr"])
                 self._advance(len(order))
                 if self.within == 0:
@@ -95,7 +96,7 @@ class StageRun(StageState):
         if self.within == batches:
             self.epoch, self.within = self.epoch + 1, 0
 
-    def _one(self, wrapped: Any, stepper: Any, rows: Tensor, x: Tensor, progress: Progress) -> dict[str, float]:
+    def learn(self, wrapped: Any, stepper: Any, rows: Tensor, x: Tensor, progress: Progress) -> dict[str, float]:
         """Take one optimiser step; returns the numbers to log."""
         for part in self.plan.parts():
             part.move_to(progress)
@@ -181,6 +182,7 @@ class StageRun(StageState):
     def _keep(self, optimizer: torch.optim.Optimizer | None, loss: float) -> None:
         self._refuse_insane(loss)
         mark = self.log.mark()
+        self.encoders.passes.gather(self.engine.device)
         if ranks.rank() == 0:
             checkpoint.save(self.keeping.folder, self.done, state.snapshot(self, optimizer, mark))
         ranks.wait()

@@ -12,6 +12,7 @@ from robustcl.errors import CheckpointError
 from robustcl.train import checkpoint
 from robustcl.train.falling import LossCurve
 from robustcl.train.pairs import EpochMeans
+from robustcl.train.passes import Passes
 from robustcl.train.refresh import ClusterState
 from robustcl.train.stage import StageState
 
@@ -34,6 +35,7 @@ def snapshot(run: StageState, optimizer: torch.optim.Optimizer | None, mark: int
         "clusters": run.clusters.packed(),
         "pairs": {"sums": run.pairs.sums, "steps": run.pairs.steps},
         "curve": asdict(run.curve),
+        "passes": run.encoders.passes.packed(),
     }
 
 
@@ -80,6 +82,7 @@ def _put(run: StageState, optimizer: torch.optim.Optimizer | None, state: dict[s
     run.clusters = ClusterState.unpacked(state["clusters"], run.engine.device)
     run.pairs = EpochMeans(**state["pairs"])
     run.curve = LossCurve(**state.get("curve", {}))  # earlier checkpoints have none
+    run.encoders.passes = Passes.unpacked(state.get("passes"))
     mark: int = state["mark"]
     return mark
 

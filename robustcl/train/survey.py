@@ -76,6 +76,7 @@ class RunSurvey:
         with hold_mode(module, "eval"):
             arguments = (x, route or MAIN_ROUTE, frozenset({layer}))
             value: Tensor = getattr(functional_call(module, dict(parameters or {}), arguments), layer)
+        self._run.encoders.passes.count(x, [value], module)
         return at_least_float32(value)
 
     def gradient(self, rows: Tensor, parameters: str, mode: str = "batch") -> list[Tensor]:

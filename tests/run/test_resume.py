@@ -28,13 +28,17 @@ MOMENTS = {
 
 
 def assert_same_outcome(run: Path, whole: Path) -> None:
-    """Weights to the bit; metrics but for the seconds; the journal to the byte; the numbers of the results."""
+    """Weights to the bit; metrics but for the seconds; the journal to the byte; passes; the numbers of the results."""
     kept = sorted(path.relative_to(whole) for path in whole.glob("stages/**/model.safetensors"))
     assert len(kept) == 5, "two stages, one follower, two classifiers"
     for path in kept:
         assert (run / path).read_bytes() == (whole / path).read_bytes(), path
     assert tiny.lines(run / "metrics.jsonl", "seconds") == tiny.lines(whole / "metrics.jsonl", "seconds")
     assert (run / "journal.jsonl").read_bytes() == (whole / "journal.jsonl").read_bytes()
+    for stage in ("pretrain", "robust"):
+        passes = [(checkpoint.newest(folder / "checkpoints" / stage)[0] or {})["passes"] for folder in (run, whole)]
+        assert passes[0] == passes[1], stage
+        assert passes[1]["weights"] > 0
     results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (run, whole)]
     for key in ("rows", "security", "silhouette", "recipe_hash"):
         assert results[0][key] == results[1][key]

@@ -32,7 +32,7 @@ class Loop:
         monkeypatch.setattr(run, "engine", SimpleNamespace(wrap=lambda *given: given, device=torch.device("cpu")))
         monkeypatch.setattr(run, "images", SimpleNamespace(batches=self.batches))
         monkeypatch.setattr(run, "log", SimpleNamespace(write=lambda *told: self.logged.append(told)))
-        monkeypatch.setattr(run, "_one", self.one)
+        monkeypatch.setattr(run, "learn", self.one)
         monkeypatch.setattr(run, "_order", self.order)
         monkeypatch.setattr(run, "_sample", lambda: self.refreshed.append("sample"))
         monkeypatch.setattr(run, "_refresh", self.refreshed.append)
