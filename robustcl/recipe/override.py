@@ -2,7 +2,8 @@
 
 ``stage.NAME`` finds the stage of that name, ``stage.*.KEY`` means every stage, and so for evaluations. Below
 ``generator`` and ``term`` the name may be left out where there is only one; a table with ``use`` under a new name
-there is another one. What the path's last key means is checked later, with everything else.
+there is another one. A table at ``evaluate.PROTOCOL`` is the evaluation by that protocol, one more where there was
+none. What the path's last key means is checked later, with everything else.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ def put(tables: dict[str, Any], path: str, value: Any, where: str) -> None:
             put(tables, f"{head}.{number}.{rest}", copy.deepcopy(value), where)
         return
     *way, last = path.split(".")
+    if way == ["evaluate"] and isinstance(value, dict) and not last.isdigit():
+        _put_evaluation(tables, last, value, where)
+        return
     node: Any = tables
     for key in way:
         node = _descend(node, key, path, where)
@@ -46,6 +50,21 @@ def put(tables: dict[str, Any], path: str, value: Any, where: str) -> None:
     if not isinstance(node, dict):
         raise UsageError(f"{where}: {path!r} leads to a value, not to a table")
     node[last] = value
+
+
+def _put_evaluation(tables: dict[str, Any], protocol: str, value: Mapping[str, Any], where: str) -> None:
+    """Put the evaluation by a protocol into the place of the one that is there, else behind the others."""
+    entry = {"protocol": protocol, **value}
+    if _name(entry) != protocol:
+        raise UsageError(f"{where}: evaluate.{protocol} names the protocol {_name(entry)!r} as well; leave one out")
+    entries = tables.setdefault("evaluate", [])
+    if not isinstance(entries, list):
+        raise UsageError(f"{where}: 'evaluate' is no list of tables; write [[evaluate]]")
+    place = next((n for n, other in enumerate(entries) if isinstance(other, dict) and _name(other) == protocol), None)
+    if place is None:
+        entries.append(entry)
+    else:
+        entries[place] = entry
 
 
 def get(tables: Mapping[str, Any], path: str) -> Any:

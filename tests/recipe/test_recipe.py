@@ -197,6 +197,19 @@ def test_overrides_reach_everything() -> None:
     assert reached("stage.robust.optimizer.lr={cosine=[0.1, 0.0]}")["stage"][1]["optimizer"]["lr"] == lr
 
 
+def test_a_table_at_a_protocol_is_its_evaluation_or_one_more() -> None:
+    more = reached("evaluate.alf={ epochs = 3 }")["evaluate"]
+    assert more == [*tiny.tables()["evaluate"], {"protocol": "alf", "epochs": 3}]
+    other = reached("evaluate.slf={ epochs = 3 }")["evaluate"]
+    assert other == [{"protocol": "slf", "epochs": 3}], "nothing of the one before is left"
+    judged = composed("evaluate.alf={ epochs = 3, samples = 8 }", "evaluate.alf.epochs=2").evaluations
+    assert [plan.table.use for plan in judged] == ["slf", "alf"]
+    assert judged[1].table.options["epochs"] == 2
+    none = tiny.tables() | {"evaluate": []}
+    override.apply(none, "evaluate.alf={}")
+    assert none["evaluate"] == [{"protocol": "alf"}]
+
+
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
@@ -211,6 +224,9 @@ def test_overrides_reach_everything() -> None:
         ("name.x=3", "--set name.x=3: "),
         ("seed.x.y=3", "goes through"),
         ("stage.robust=3", "leads to a value"),
+        ("evaluate.slf=3", "leads to a value"),
+        ("evaluate.alf={ protocol = 'slf' }", "evaluate.alf names the protocol 'slf' as well; leave one out"),
+        ("evaluate.alff={ epochs = 2 }", "alff"),
     ],
 )
 def test_overrides_that_lead_nowhere(assignment: str, words: str) -> None:
