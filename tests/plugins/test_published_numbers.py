@@ -72,6 +72,21 @@ def test_adaptations_to_other_data_are_those_of_the_table(recipe: str, data: str
     assert wrong_of(found, held, epochs) == []
 
 
+@pytest.mark.parametrize(
+    ("data", "chosen"),
+    [
+        ("cifar10", {70, 60, 90, 75}),
+        ("cifar100", {150, 125, 130, 85, 110}),
+        ("stl10", {210, 145, 155, 200, 175, 215}),
+    ],
+)
+def test_ncp_tries_every_number_of_clusters_that_its_paper_chose(data: str, chosen: set[int]) -> None:
+    # Appendix A.2.2, over five seeds; 215 is of the caption of figure 2.
+    targets = composed("ncp", data).recipe.stage[1].targets
+    assert targets is not None
+    assert chosen <= set(targets.grid)
+
+
 @pytest.mark.parametrize("deviation", DEVIATIONS, ids=lambda deviation: f"{deviation['of'][0]}")
 def test_a_recipe_says_where_it_departs_from_its_source(deviation: dict[str, Any]) -> None:
     for recipe in recipes_of(deviation):
