@@ -93,21 +93,29 @@ NUMBERS: dict[str, tuple[Number, ...]] = {
     ),
     "input-landscape": (
         Number("centre", "loss at the image", "cross-entropy where the landscape begins", "0 upwards",
-               f"{_ASCL}, figure 4"),
+               f"{_ASCL}, figure 4", "input-loss"),
         Number("gradient", "loss at the end of the gradient", "one full step along its sign", "0 upwards",
-               f"{_ASCL}, figure 4"),
+               f"{_ASCL}, figure 4", "input-loss-at-eps"),
         Number("random", "loss at the end of random signs", "mean of both ends", "0 upwards", f"{_ASCL}, figure 4"),
     ),
     "weight-landscape": (
         Number("centre", "loss at the weights", "cross-entropy of the sample", "0 upwards",
-               "Li et al., NeurIPS 2018; ASCL, figure 5"),
+               "Li et al., NeurIPS 2018; ASCL, figure 5", "weight-loss"),
         Number("rise", "rise beside the weights", "mean loss at both ends less that in the middle; lower is flatter",
-               "any", "Li et al., NeurIPS 2018; ASCL, figure 5"),
+               "any", "Li et al., NeurIPS 2018; ASCL, figure 5", "weight-rise"),
     ),
     "inversion": (
         Number("start", "distance of the noise", "from the image's features, as a share of their length", "0 upwards",
                "Engstrom et al. 2019"),
         Number("reached", "distance reached", "the same of the inverted image", "0 upwards", "Engstrom et al. 2019"),
+    ),
+    "components": (
+        Number("start", "components at the seeds", "mean of some components of the features, of images and of noise",
+               "any", f"{_ASCL}, eq. 11"),
+        Number("reached", "components reached", "the same after the seeds were changed to make them large", "any",
+               f"{_ASCL}, eq. 11"),
+        Number("agreement", "agreement of the patterns", "cosine of what makes one component large in different seeds; "
+               "higher is more alike", "-1 to 1", f"{_ASCL}, figure 2", "component-agreement"),
     ),
     "t-sne": (),
 }  # fmt: skip

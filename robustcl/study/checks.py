@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustcl.composition.asked import check_attack
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import UsageError, near
 from robustcl.evaluate.extras.corruptions import choose_corruptions
 from robustcl.study import measures, transfer
-from robustcl.study.drawings import Epochs, Landscape, Lines, Map, SilhouetteFigure
+from robustcl.study.drawings import Epochs, Lines, Picture, SilhouetteFigure, WeightLandscapeFigure
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Study, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
@@ -32,8 +33,10 @@ def check(study: Study, planned: Sequence[Planned]) -> None:
                     _check_metric(plan, metric, f"{where}, figure epochs")
             elif isinstance(figure, SilhouetteFigure):
                 _check_silhouette(run.composition, f"{where}, figure silhouette")
-            elif isinstance(figure, Landscape | Map):
+            elif isinstance(figure, Picture):
                 evaluation(run.composition, None, None, f"{where}, figure {figure.kind}")
+                if isinstance(figure, WeightLandscapeFigure):
+                    check_attack(figure.attack, f"{where}, figure {figure.kind}")
             elif isinstance(figure, Lines):
                 _check_numbers(study, figure.axis)
 

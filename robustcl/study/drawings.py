@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from robustcl.recipe import Section
+from robustcl.recipe import PluginTable, Section, Use
 
 
 class Bars(Section):
@@ -80,6 +80,36 @@ class Map(Section):
     caption: str = ""
 
 
-Figure = Annotated[
-    Bars | Lines | Epochs | SilhouetteFigure | Sweeps | Scatter | Landscape | Map, Field(discriminator="kind")
-]
+class WeightLandscapeFigure(Section):
+    """The mean loss along a random, filter-normalised direction of the weights, on clean images and on moved ones.
+
+    attack: what moves the images of the second panel; they stay as they are while the weights move. radius: the reach
+    to both sides, in lengths of the weights. images: how many test images, the first ones, at most 200.
+    """
+
+    kind: Literal["weight-landscape"]
+    attack: PluginTable = Use(use="pgd-20")
+    radius: float = Field(0.5, gt=0)
+    points: int = Field(31, ge=3)
+    images: int = Field(200, ge=1, le=200)
+    caption: str = ""
+
+
+class Components(Section):
+    """What makes single components of the features h large, a panel for each row: a line for each seed, image or noise.
+
+    images: how many test images are seeds, one of each class first; noise is one more. count: how many components,
+    those that differ most over the images that are judged. steps: of the search.
+    """
+
+    kind: Literal["components"]
+    images: int = Field(3, ge=1)
+    count: int = Field(4, ge=1)
+    steps: int = Field(200, ge=1)
+    caption: str = ""
+
+
+Picture = Landscape | WeightLandscapeFigure | Components | Map
+"""Figures that no table holds: the runs themselves are looked at."""
+
+Figure = Annotated[Bars | Lines | Epochs | SilhouetteFigure | Sweeps | Scatter | Picture, Field(discriminator="kind")]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 from robustcl.report.canvas import INK, PALETTE, draw
 from robustcl.study import columns, panels, pictures
 from robustcl.study.columns import Curve
-from robustcl.study.drawings import Bars, Epochs, Figure, Landscape, Lines, Map, Scatter, SilhouetteFigure, Sweeps
+from robustcl.study.drawings import Bars, Epochs, Figure, Lines, Picture, Scatter, SilhouetteFigure, Sweeps
 from robustcl.study.grammar import Study, swept
 from robustcl.study.grid import Planned
 from robustcl.study.panels import Panel
@@ -59,7 +59,7 @@ def _one(
         scores = [Curve(run.label if len(runs) > 1 else curve.name, curve.x, curve.y, curve.mark)
                   for run, folder in runs for curve in columns.silhouettes(folder)]  # fmt: skip
         return panels.draw_panels(name, [Panel("silhouette score", scores, "number of clusters")])
-    if isinstance(figure, Landscape | Map):
+    if isinstance(figure, Picture):
         return pictures.draw_pictures(name, figure, runs)
     return panels.draw_panels(name, [_by_epoch(figure, metric, runs) for metric in figure.metrics])
 

@@ -1,8 +1,8 @@
-"""Figures that no table holds: the loss around test images, and their features in two dimensions."""
+"""Figures that no table holds: the loss around test images and around the weights, and features in two dimensions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +19,36 @@ from robustcl.errors import UsageError
 from robustcl.recipe import Use
 from robustcl.report.canvas import PALETTE, draw
 from robustcl.study import measures
-from robustcl.study.drawings import Landscape, Map
+from robustcl.study.columns import Curve
+from robustcl.study.components import Arrays, draw_components
+from robustcl.study.drawings import Components, Landscape, Map, Picture, WeightLandscapeFigure
 from robustcl.study.grid import Planned
+from robustcl.study.panels import Panel, draw_panels
 from robustcl.study.places import evaluation
 
 _LEVELS = 14
 
-Arrays = Mapping[str, NDArray[Any]]
 
-
-def draw_pictures(name: str, figure: Landscape | Map, runs: Sequence[tuple[Planned, Path]]) -> Markup:
-    """Draw a panel for each run, by the classifier of its first protocol and route; measured once and then kept."""
+def draw_pictures(name: str, figure: Picture, runs: Sequence[tuple[Planned, Path]]) -> Markup:
+    """Draw what is measured of each run, by the classifier of its first protocol and route; once, and then kept."""
     found = [(run.label, _measured(figure, run, folder)) for run, folder in runs]
     if isinstance(figure, Landscape):
         return _landscapes(name, found, figure.times)
+    if isinstance(figure, WeightLandscapeFigure):
+        return _weight_landscapes(name, found, figure.attack.use)
+    if isinstance(figure, Components):
+        return draw_components(name, found)
     return _maps(name, found, class_names(runs[0][0].composition.dataset.plugin))
 
 
-def _measured(figure: Landscape | Map, run: Planned, folder: Path) -> Arrays:
-    """Return the arrays of a figure: the loss along the gradient by row, along random signs by column; or places."""
+def _measured(figure: Picture, run: Planned, folder: Path) -> Arrays:
+    """Return the arrays of a figure, under the names that its measure has for them."""
     judged = evaluation(run.composition, None, None, "")
-    name, options = "t-sne", {"images": figure.images}
-    if isinstance(figure, Landscape):
-        name, options = "input-landscape", figure.model_dump(include={"images", "points", "times"})
-    first = min(figure.images, judged[0].table.samples or figure.images)
-    question = ImageQuestion(attack=Use(use="none"), ball=run.composition.ball, first=first, options={name: options})
+    name, attack, options = _asked(figure)
+    most = figure.images if isinstance(figure, Landscape | WeightLandscapeFigure | Map) else None
+    samples = judged[0].table.samples
+    first = samples if most is None else min(most, samples or most)
+    question = ImageQuestion(attack=attack, ball=run.composition.ball, first=first, options={name: options})
     composition = run.composition
     entry = kept.find(folder, question.table(identify_run(folder, composition, *judged), composition.parts.owners))
     found = kept.find_arrays(folder, entry, name) if entry is not None else {}
@@ -53,6 +58,18 @@ def _measured(figure: Landscape | Map, run: Planned, folder: Path) -> Arrays:
     if reason := fresh["refused"].get(name):
         raise UsageError(f"{folder}: {reason}")
     return kept.find_arrays(folder, fresh, name)
+
+
+def _asked(figure: Picture) -> tuple[str, Use, dict[str, Any]]:
+    """Return which measure a figure shows, of images moved by what, and with what options."""
+    still = Use(use="none")
+    if isinstance(figure, Landscape):
+        return "input-landscape", still, figure.model_dump(include={"images", "points", "times"})
+    if isinstance(figure, WeightLandscapeFigure):
+        return "weight-landscape", figure.attack, figure.model_dump(include={"images", "points", "radius"})
+    if isinstance(figure, Components):
+        return "components", still, figure.model_dump(include={"images", "count", "steps"})
+    return "t-sne", still, {"images": figure.images}
 
 
 def _landscapes(name: str, found: Sequence[tuple[str, Arrays]], times: float) -> Markup:
@@ -77,6 +94,17 @@ def _landscapes(name: str, found: Sequence[tuple[str, Arrays]], times: float) ->
     said = "; ".join(f"{label}: {_middle(one['loss']):.3g} at the images, {np.max(one['loss']):.3g} at most"
                      for label, one in found)  # fmt: skip
     return draw(name, f"Mean loss around test images. {said}", (3.0 * len(found) + 1.0, 3.4), paint)
+
+
+def _weight_landscapes(name: str, found: Sequence[tuple[str, Arrays]], attack: str) -> Markup:
+    """Draw a panel for clean and one for attacked images, a curve for each run."""
+    kinds = {"clean": "clean images", "attacked": f"images under {attack}"}
+    shown = [
+        Panel(title, [Curve(label, tuple(one["axis"].tolist()), tuple(one[kind].tolist())) for label, one in found],
+              "distance of the weights, in their lengths", "mean loss")
+        for kind, title in kinds.items()
+    ]  # fmt: skip
+    return draw_panels(name, shown)
 
 
 def _middle(loss: NDArray[Any]) -> float:

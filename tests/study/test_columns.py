@@ -197,9 +197,11 @@ def test_the_values_by_hand(tmp_path: Path) -> None:
     moved = clean.clone()
     moved[0] = torch.tensor([1.0, 1.0])
     label = torch.tensor([0, 0, 1, 1])
-    told = taken(tmp_path, Seen(clean, moved, torch.zeros(4, 2), label), *OF_FEATURES)
+    of_pixels = ("input-landscape", "weight-landscape", "components")
+    asked = [value for value in OF_FEATURES if VALUES[value][0] not in of_pixels]
+    told = taken(tmp_path, Seen(clean, moved, torch.zeros(4, 2), label), *asked)
     found = {value: reading.value for value, reading in told.items() if reading is not None}
-    assert set(found) == set(OF_FEATURES)
+    assert set(found) == set(asked)
     d = 1 - 0.5**0.5
     # Anchor 0 against clean 1 and moved 1: 0, 0. Anchor 1 against clean 0 and moved 0: 0, d. Class 1: all 0.
     assert found["intra-divergence"] == pytest.approx(d / 2 / 4)
@@ -291,6 +293,8 @@ FIGURES = [
     {"kind": "scatter", "x": "R-DIV", "y": "SA"},
     {"kind": "landscape", "points": 3, "images": 6, "times": 2.0},
     {"kind": "map", "images": 12},
+    {"kind": "weight-landscape", "attack": "fgsm", "points": 3, "images": 6},
+    {"kind": "components", "images": 2, "count": 3, "steps": 4},
 ]
 FIXED = {
     "stage.robust.epochs": 1, "evaluate.slf.samples": 100, "evaluate.slf.attacks": [], "evaluate.slf.route": ["adv"],
@@ -482,10 +486,56 @@ def test_the_pictures_hold_what_was_measured(whole: tuple[api.Composed, api.Fini
     assert surface["loss"][1][1] == pytest.approx(loss.item(), rel=1e-4)
     assert len(figures["t-sne"]["clean"]) == len(figures["t-sne"]["label"]) == 12
     page = (outcome.path / "study.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == len(FIGURES)
     assert all(f">{name}<" in page for name in ("RA, 0.5 eps", "from far"))
     with (outcome.path / "study.csv").open(encoding="utf-8", newline="") as file:
         assert "from near" in {row["column"] for row in csv.DictReader(file)}
+
+
+def test_the_loss_over_the_weights_begins_at_those_of_the_run(
+    whole: tuple[api.Composed, api.FinishedStudy],
+) -> None:
+    made, outcome = whole
+    folder = outcome.path / "runs" / made.planned[0].folder
+    (entry,) = (entry for entry in entries(folder) if "weight-landscape" in entry["question"].get("options", ()))
+    curves, run = kept.find_arrays(folder, entry, "weight-landscape"), opened(made, folder)
+    x, label = run.test.fetch(torch.arange(6)), run.test.labels[:6]
+    loss = F.cross_entropy(run.classifier.embed(x, frozenset({"logits"})).logits, label)
+    assert curves["axis"].tolist() == [-0.5, 0.0, 0.5]
+    assert curves["clean"][1] == pytest.approx(loss.item(), rel=1e-4)
+    assert curves["attacked"][1] > curves["clean"][1], "the images of the second curve were moved"
+    assert entry["question"]["attack"]["use"] == "fgsm"
+    read = read_value(entry, "weight-rise")
+    assert read is not None
+    assert read.value == entry["values"]["weight-landscape"]["rise"]["attacked"]
+
+
+def test_components_grow_from_images_and_from_noise(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
+    made, outcome = whole
+    folder = outcome.path / "runs" / made.planned[0].folder
+    (entry,) = (entry for entry in entries(folder) if "components" in entry["question"].get("options", ()))
+    found, run = kept.find_arrays(folder, entry, "components"), opened(made, folder)
+
+    def features(x: Any) -> Tensor:
+        return run.classifier.embed(torch.as_tensor(x), frozenset({"h"})).h.double()
+
+    h = features(run.test.fetch(torch.arange(100)))
+    deviations = sorted(((h[:, i] - h[:, i].mean()).pow(2).mean().item(), i) for i in range(h.shape[1]))
+    assert found["component"].tolist() == [i for _, i in deviations[::-1][:3]]
+    assert found["found"].shape == (3, 3, *found["seed"].shape[1:]), "two images and noise; three components"
+    first = {int(label): place for place, label in reversed(list(enumerate(run.test.labels[:100])))}
+    for place in (0, 1):
+        assert torch.equal(torch.as_tensor(found["seed"][place]), run.test.fetch(torch.tensor([first[place]]))[0])
+    added = []
+    for line in range(3):
+        for column, i in enumerate(found["component"].tolist()):
+            assert features(found["seed"])[line, i].item() == pytest.approx(found["start"][line, column], abs=1e-4)
+            reached = features(found["found"][line])[column, i].item()
+            assert reached == pytest.approx(found["reached"][line, column], abs=1e-4)
+            assert reached > found["start"][line, column]
+            added.append((i, (found["found"][line, column] - found["seed"][line]).ravel()))
+    cosines = [a @ b / (a @ a * (b @ b)) ** 0.5 for i, a in added for j, b in added if i == j and a is not b]
+    assert entry["values"]["components"]["agreement"] == pytest.approx(sum(cosines) / len(cosines), rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ MEASURES: Mapping[str, Callable[..., Measures]] = MappingProxyType({
     "input-landscape": pictures.input_landscape,
     "weight-landscape": pictures.weight_landscape,
     "inversion": pictures.inversion,
+    "components": pictures.components,
     "t-sne": numbers.embedding,
 })  # fmt: skip
 """Name in the catalogue -> how it is measured of a ``Sample``, with the question's options for it."""
