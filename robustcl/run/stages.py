@@ -78,7 +78,8 @@ class Stages:
         if ranks.rank() == 0:
             store.save(self.folder, name, encoders, run.clusters, {
                 "number": number, "seconds": run.seconds, "steps": run.done,
-                "chosen": run.clusters.chosen, "curve": run.clusters.curve, "objective": run.curve.facts(), **trained,
+                "chosen": run.clusters.chosen, "curve": run.clusters.curve, "objective": run.curve.facts(),
+                **_taken(run), **trained,
             })  # fmt: skip
         ranks.wait()
         return encoders.online
@@ -93,6 +94,13 @@ class Stages:
         earlier = changes.digests(self.composition.recipe.lock)
         folder = self.folder / "checkpoints" / name
         return Keeping(folder, digest(self.composition), every, settings.log_every, earlier)
+
+
+def _taken(run: StageRun) -> dict[str, float]:
+    """Return passes, in units of the stage's images, and peak memory in bytes, as far as they are known."""
+    passes, memory = run.encoders.passes, run.memory.read()
+    found = {"passes": passes.images / run.images.samples} if passes.complete else {}
+    return found | ({} if memory is None else {"memory": memory})
 
 
 def build_untrained(composition: RecipePlan, splits: Splits, routes: Sequence[str], rng: Rng) -> Encoder:

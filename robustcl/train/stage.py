@@ -21,6 +21,7 @@ from robustcl.train.encoders import Encoders, freeze_idle
 from robustcl.train.engine import Engine
 from robustcl.train.falling import LossCurve
 from robustcl.train.log import Log
+from robustcl.train.memory import PeakMemory
 from robustcl.train.pairs import EpochMeans
 from robustcl.train.plan import StagePlan
 from robustcl.train.refresh import ClusterState
@@ -51,6 +52,7 @@ class StageState:
         self.seconds = 0.0
         self.pairs = EpochMeans()
         self.curve = LossCurve()
+        self.memory = PeakMemory(engine.device)
         self._build_heads()
         freeze_idle(plan, encoders.online, MAIN_ROUTE)
         self.step = Step(plan, encoders)

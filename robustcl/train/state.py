@@ -36,6 +36,7 @@ def snapshot(run: StageState, optimizer: torch.optim.Optimizer | None, mark: int
         "pairs": {"sums": run.pairs.sums, "steps": run.pairs.steps},
         "curve": asdict(run.curve),
         "passes": run.encoders.passes.packed(),
+        "memory": run.memory.read(),
     }
 
 
@@ -83,6 +84,7 @@ def _put(run: StageState, optimizer: torch.optim.Optimizer | None, state: dict[s
     run.pairs = EpochMeans(**state["pairs"])
     run.curve = LossCurve(**state.get("curve", {}))  # earlier checkpoints have none
     run.encoders.passes = Passes.unpacked(state.get("passes"))
+    run.memory.carry(state.get("memory"))
     mark: int = state["mark"]
     return mark
 

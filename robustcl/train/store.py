@@ -74,7 +74,7 @@ def facts(run: Path, stage: str) -> dict[str, Any] | None:
     return found
 
 
-_NUMBERS = ("number", "seconds", "steps")
+_NUMBERS = ("number", "seconds", "steps", "passes", "memory")
 
 
 def require_recipe(run: Path, stage: str, digest: str) -> None:
