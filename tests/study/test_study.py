@@ -308,6 +308,20 @@ def test_the_table_holds_what_the_runs_hold(finished: tuple[api.Composed, api.Fi
         assert cells["toward"] is not None
 
 
+def test_what_each_row_took_is_what_its_stages_tell(finished: tuple[api.Composed, api.FinishedStudy]) -> None:
+    made, outcome = finished
+    for run, told in zip(made.planned, outcome.row_terms, strict=True):
+        facts = [store.facts(outcome.path / "runs" / run.folder, stage.name) or {} for stage in run.composition.stages]
+        assert told.label == run.label
+        assert told.epochs == sum(stage.epochs for stage in run.composition.stages)
+        assert told.steps == sum(fact["steps"] for fact in facts)
+        assert told.passes == pytest.approx(sum(fact["passes"] for fact in facts))
+        assert told.memory is None or told.memory > 50
+        assert "batch 64" in told.optimizer
+    text = (outcome.path / "study.md").read_text(encoding="utf-8")
+    assert f"| {made.planned[0].label} " in text.partition("epochs")[2]
+
+
 def test_the_files_of_a_study(finished: tuple[api.Composed, api.FinishedStudy]) -> None:
     _, outcome = finished
     text = (outcome.path / "study.md").read_text(encoding="utf-8")
