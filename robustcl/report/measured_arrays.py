@@ -15,7 +15,7 @@ _SHAPES: Mapping[str, Mapping[str, str]] = {
     "input-landscape": {"axis": "p", "loss": "pp"},
     "weight-landscape": {"axis": "p", "clean": "p", "attacked": "p"},
     "inversion": {"image": "*", "inverted": "*", "label": "k", "index": "k", "start": "k", "reached": "k"},
-    "t-sne": {"clean": "n2", "attacked": "n2", "clean_entropy": "n", "attacked_entropy": "n"},
+    "t-sne": {"clean": "n2", "attacked": "m2", "clean_entropy": "n", "attacked_entropy": "m"},
 }
 """Measure -> its arrays: letters are sizes that must agree, digits are sizes, "*" is an image each."""
 

@@ -9,11 +9,11 @@ from robustcl.composition.plan import RecipePlan
 from robustcl.errors import UsageError, near
 from robustcl.evaluate.extras.corruptions import choose_corruptions
 from robustcl.study import measures, transfer
-from robustcl.study.drawings import Epochs, Lines, Picture, SilhouetteFigure, WeightLandscapeFigure
+from robustcl.study.drawings import Epochs, Lines, Map, Picture, SilhouetteFigure, WeightLandscapeFigure
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Study, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
-from robustcl.train.plan import StagePlan
+from robustcl.train.plan import StagePlan, TermPlan
 
 
 def check(study: Study, planned: Sequence[Planned]) -> None:
@@ -35,7 +35,7 @@ def check(study: Study, planned: Sequence[Planned]) -> None:
                 _check_silhouette(run.composition, f"{where}, figure silhouette")
             elif isinstance(figure, Picture):
                 evaluation(run.composition, None, None, f"{where}, figure {figure.kind}")
-                if isinstance(figure, WeightLandscapeFigure):
+                if isinstance(figure, WeightLandscapeFigure | Map) and figure.attack is not None:
                     check_attack(figure.attack, f"{where}, figure {figure.kind}")
             elif isinstance(figure, Lines):
                 _check_numbers(study, figure.axis)
@@ -75,12 +75,19 @@ def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[
 def _check_metric(plan: StagePlan, metric: str, where: str) -> None:
     known = ["loss", "lr", "epoch", "seconds"]
     known += [f"term/{term.name}/{name}" for term in plan.terms for name in term.weights]
-    known += [f"{kind}/{term.name}/{side}" for term in plan.terms if term.selector is not None
-              for kind in ("pairs", "pairs-of-epoch") for side in ("positive", "negative")]  # fmt: skip
+    sides = [f"{term.name}/{side}{view}" for term in plan.terms if term.selector is not None
+             for side in ("positive", "negative") for view in _views(term, plan)]  # fmt: skip
+    known += [f"{kind}/{side}" for kind in ("pairs", "pairs-of-epoch") for side in sides]
     if metric not in known:
         raise UsageError(
             f"{where}: stage {plan.name} logs no {metric!r}{near(metric, known)}; it logs {', '.join(known)}"
         )
+
+
+def _views(term: TermPlan, plan: StagePlan) -> list[str]:
+    """Return the ends of names under which pairs are counted: all of them together, and each view where several are."""
+    views = list(term.anchors(plan.frozen).values())
+    return ["", *(f"/{view}" for view in views if len(views) > 1)]
 
 
 def _check_silhouette(composition: RecipePlan, where: str) -> None:

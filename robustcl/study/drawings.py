@@ -73,10 +73,17 @@ class Landscape(Section):
 
 
 class Map(Section):
-    """t-SNE of the clean features h of the first test images, a panel for each row, a colour for each class."""
+    """t-SNE of the features h of the first test images, a panel for each row, a colour for each class.
+
+    attack: puts the first ``attacked`` of them into the same map once more, as it moves them. entropy: a second panel
+    below each raises every point by the entropy of its prediction.
+    """
 
     kind: Literal["map"]
     images: int = Field(500, ge=4)
+    attack: PluginTable | None = None
+    attacked: int = Field(100, ge=1)
+    entropy: bool = False
     caption: str = ""
 
 

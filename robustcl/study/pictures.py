@@ -17,12 +17,13 @@ from robustcl.analysis.measure.question import ImageQuestion, identify_run
 from robustcl.data.promises import class_names
 from robustcl.errors import UsageError
 from robustcl.recipe import Use
-from robustcl.report.canvas import PALETTE, draw
+from robustcl.report.canvas import draw
 from robustcl.study import measures
 from robustcl.study.columns import Curve
 from robustcl.study.components import Arrays, draw_components
 from robustcl.study.drawings import Components, Landscape, Map, Picture, WeightLandscapeFigure
 from robustcl.study.grid import Planned
+from robustcl.study.maps import draw_maps
 from robustcl.study.panels import Panel, draw_panels
 from robustcl.study.places import evaluation
 
@@ -38,7 +39,7 @@ def draw_pictures(name: str, figure: Picture, runs: Sequence[tuple[Planned, Path
         return _weight_landscapes(name, found, figure.attack.use)
     if isinstance(figure, Components):
         return draw_components(name, found)
-    return _maps(name, found, class_names(runs[0][0].composition.dataset.plugin))
+    return draw_maps(name, figure, found, class_names(runs[0][0].composition.dataset.plugin))
 
 
 def _measured(figure: Picture, run: Planned, folder: Path) -> Arrays:
@@ -69,6 +70,8 @@ def _asked(figure: Picture) -> tuple[str, Use, dict[str, Any]]:
         return "weight-landscape", figure.attack, figure.model_dump(include={"images", "points", "radius"})
     if isinstance(figure, Components):
         return "components", still, figure.model_dump(include={"images", "count", "steps"})
+    if figure.attack is not None:
+        return "t-sne", figure.attack, figure.model_dump(include={"images", "attacked"})
     return "t-sne", still, {"images": figure.images}
 
 
@@ -109,23 +112,3 @@ def _weight_landscapes(name: str, found: Sequence[tuple[str, Arrays]], attack: s
 
 def _middle(loss: NDArray[Any]) -> float:
     return float(loss[len(loss) // 2][len(loss) // 2])
-
-
-def _maps(name: str, found: Sequence[tuple[str, Arrays]], classes: Sequence[str]) -> Markup:
-    def paint(canvas: Canvas) -> None:
-        axes = canvas.subplots(1, len(found), squeeze=False)[0]
-        for ax, (label, one) in zip(axes, found, strict=True):
-            places, labels = one["clean"], one["label"]
-            for number, title in enumerate(classes):
-                mine = places[labels == number]
-                ax.plot(mine[:, 0], mine[:, 1], color=PALETTE[number % len(PALETTE)], linestyle="none",
-                        marker="os^DvP"[number // len(PALETTE) % 6], markersize=3, label=title)  # fmt: skip
-            ax.set_title(label, fontsize=9.5)
-            ax.set_xticks([])
-            ax.set_yticks([])
-        if len(classes) <= 2 * len(PALETTE):
-            handles, titles = axes[0].get_legend_handles_labels()
-            canvas.legend(handles, titles, loc="outside lower left", frameon=False, ncols=10, fontsize=8)
-
-    said = ", ".join(f"{label}: {len(one['label'])} images" for label, one in found)
-    return draw(name, f"t-SNE of features, coloured by class. {said}", (3.2 * len(found), 3.6), paint)

@@ -119,7 +119,7 @@ class StageRun(StageState):
                 hooks.of(term.objective.plugin, PluginHooks).remember(scene)
                 if term.selector is not None:
                     hooks.of(term.selector.plugin, PluginHooks).remember(scene)
-        counted = pairs.counts(self.step.scenes)
+        counted = pairs.counts(self.step.scenes, self.encoders.frozen)
         self.pairs.add(counted)
         self.step.scenes = []
         terms = {f"term/{name}": float(value.detach()) for name, value in losses.items() if name != "total"}

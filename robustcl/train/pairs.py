@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from robustcl import ranks
 from robustcl.errors import UsageError
@@ -12,20 +13,30 @@ from robustcl.train.plan import TermPlan
 from robustcl.types import Scene
 
 
-def counts(scenes: Sequence[tuple[TermPlan, Scene]]) -> dict[str, float]:
-    """Return each side's mean over the anchors of all ranks, for each term that reads pairs."""
-    masks = {
-        f"pairs/{term.name}/{side}": mask
-        for term, scene in scenes
-        if scene.has("pairs")
-        for side, mask in (("positive", scene.pairs.positive), ("negative", scene.pairs.negative))
-    }
-    if not masks:
+def counts(scenes: Sequence[tuple[TermPlan, Scene]], frozen: Collection[str] = ()) -> dict[str, float]:
+    """Return each side's mean over the anchors of all ranks, for each term that reads pairs: of all, and by view.
+
+    ``pairs/TERM/SIDE``, and ``pairs/TERM/SIDE/VIEW`` for the columns of each view where there are several; a selector's
+    own columns are of no view. ``frozen``: encoders whose views make no rows.
+    """
+    sums: dict[str, Tensor] = {}
+    anchors: list[int] = []
+    for term, scene in scenes:
+        if not scene.has("pairs"):
+            continue
+        views = [] if scene.pairs.has("columns") else list(term.anchors(frozen).values())
+        for side, mask in (("positive", scene.pairs.positive), ("negative", scene.pairs.negative)):
+            chosen, name = (mask > 0).sum(0), f"pairs/{term.name}/{side}"
+            found = {name: chosen.sum()}
+            if len(views) > 1:
+                found |= {f"{name}/{view}": chosen[scene.columns.view == n].sum() for n, view in enumerate(views)}
+            sums |= found
+            anchors += [len(mask)] * len(found)
+    if not sums:
         return {}
-    chosen = torch.stack([(mask > 0).sum() for mask in masks.values()]).double()
-    anchors = torch.tensor([len(mask) for mask in masks.values()], dtype=chosen.dtype, device=chosen.device)
-    means = ranks.total(chosen) / ranks.total(anchors)
-    return dict(zip(masks, means.tolist(), strict=True))
+    chosen = torch.stack(list(sums.values())).double()
+    means = ranks.total(chosen) / ranks.total(torch.tensor(anchors, dtype=chosen.dtype, device=chosen.device))
+    return dict(zip(sums, means.tolist(), strict=True))
 
 
 class EpochMeans:
@@ -41,7 +52,7 @@ class EpochMeans:
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def take(self) -> dict[str, float]:
-        """Return the means, ``pairs-of-epoch/TERM/SIDE``, and begin the next epoch."""
+        """Return the means, ``pairs-of-epoch/TERM/SIDE`` and so on, and begin the next epoch."""
         means = {name.replace("pairs/", "pairs-of-epoch/", 1): value / self.steps for name, value in self.sums.items()}
         self.sums, self.steps = {}, 0
         return means
@@ -53,8 +64,8 @@ def refuse_without_positives(means: Mapping[str, float], stage: str) -> None:
     ``means`` are those of an epoch.
     """
     for name, mean in means.items():
-        _, term, side = name.split("/")
-        if side == "positive" and mean == 0:
+        _, term, *side = name.split("/")
+        if side == ["positive"] and mean == 0:
             raise UsageError(
                 f"stage.{stage}.term.{term}: no anchor had a positive in a whole epoch, so nothing was learnt from it; "
                 "bind two views of each image to it, or take a selector that keeps an anchor's own other views"

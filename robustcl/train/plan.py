@@ -5,7 +5,7 @@ Compose builds plans from recipes; nothing here knows a recipe's grammar.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -83,6 +83,10 @@ class TermPlan:
     def refs(self) -> tuple[Ref, ...]:
         """Every view that the term reads."""
         return (*(ref for _, ref in self.roles), *self.support)
+
+    def anchors(self, frozen: Collection[str]) -> dict[str, str]:
+        """Return role -> view of all that makes rows, in the order of the roles: what no frozen encoder has seen."""
+        return {role: str(ref).removesuffix("@online") for role, ref in self.roles if ref.encoder not in frozen}
 
     @property
     def layers(self) -> frozenset[str]:

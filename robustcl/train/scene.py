@@ -34,7 +34,7 @@ def compose_scene(
     scene = Scene(views=views, batch=batch)
     if clusters is not None:
         scene = scene.but(clusters=clusters)
-    own_views = [views[role] for role, ref in term.roles if ref.encoder not in frozen]
+    own_views = [views[role] for role in term.anchors(frozen)]
     if own_views and _wants_rows(term):
         rows = _stack(own_views, batch)
         columns, own = _of_all_ranks(rows)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
 import torch
@@ -293,6 +294,7 @@ FIGURES = [
     {"kind": "scatter", "x": "R-DIV", "y": "SA"},
     {"kind": "landscape", "points": 3, "images": 6, "times": 2.0},
     {"kind": "map", "images": 12},
+    {"kind": "map", "images": 12, "attack": PGD, "attacked": 5, "entropy": True},
     {"kind": "weight-landscape", "attack": "fgsm", "points": 3, "images": 6},
     {"kind": "components", "images": 2, "count": 3, "steps": 4},
 ]
@@ -476,17 +478,28 @@ def test_the_pictures_hold_what_was_measured(whole: tuple[api.Composed, api.Fini
     made, outcome = whole
     folder, figures = outcome.path / "runs" / made.planned[0].folder, {}
     for entry in entries(folder):
-        for name in entry["question"].get("options", ()):
-            figures[name] = kept.find_arrays(folder, entry, name)
+        for name, options in entry["question"].get("options", {}).items():
+            figures[name, "attacked" in options] = kept.find_arrays(folder, entry, name)
     run = opened(made, folder)
     x, label = run.test.fetch(torch.arange(6)), run.test.labels[:6]
-    loss = F.cross_entropy(run.classifier.embed(x, frozenset({"logits"})).logits, label)
-    surface = figures["input-landscape"]
+    logits = run.classifier.embed(x, frozenset({"logits"})).logits
+    loss = F.cross_entropy(logits, label)
+    surface = figures["input-landscape", False]
     assert surface["axis"] == pytest.approx([-2 * float(run.ball.eps), 0.0, 2 * float(run.ball.eps)])
     assert surface["loss"][1][1] == pytest.approx(loss.item(), rel=1e-4)
-    assert len(figures["t-sne"]["clean"]) == len(figures["t-sne"]["label"]) == 12
+    sizes = {
+        moved: [len(figures["t-sne", moved][key]) for key in ("clean", "label", "clean_entropy", "attacked")]
+        for moved in (False, True)
+    }
+    assert sizes == {False: [12, 12, 12, 12], True: [12, 12, 12, 5]}
+    sure = torch.from_numpy(figures["t-sne", True]["clean_entropy"][:6])
+    doubt = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+    torch.testing.assert_close(sure.double(), doubt.double(), rtol=1e-4, atol=1e-6)
+    assert not np.array_equal(figures["t-sne", True]["attacked_entropy"], figures["t-sne", True]["clean_entropy"][:5])
     page = (outcome.path / "study.html").read_text(encoding="utf-8")
     assert page.count("<svg") == len(FIGURES)
+    assert "12 images, entropy" in page
+    assert "and 5 attacked, entropy" in page
     assert all(f">{name}<" in page for name in ("RA, 0.5 eps", "from far"))
     with (outcome.path / "study.csv").open(encoding="utf-8", newline="") as file:
         assert "from near" in {row["column"] for row in csv.DictReader(file)}

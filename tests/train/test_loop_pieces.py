@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from robustcl.testing import make_scene
 from robustcl.train.encoders import at_least_float32
 from robustcl.train.loop import StageRun
 from robustcl.train.pairs import EpochMeans, counts, refuse_without_positives
-from robustcl.train.plan import TargetPlan
+from robustcl.train.plan import Ref, TargetPlan, TermPlan
 from robustcl.train.refresh import ClusterState
 from robustcl.types import Clustering, Embedding, Pairs
 from tests.shared import tiny
@@ -135,9 +135,24 @@ def test_pairs_are_counted_by_side_where_they_weigh_anything() -> None:
         )
     )
     bare = make_scene({"v": Embedding(z=torch.eye(2))})
-    terms: list[Any] = [(SimpleNamespace(name="pull"), scene), (SimpleNamespace(name="ce"), bare)]
+    terms: list[Any] = [(TermPlan("pull", cast("Any", None), (), None, {}), scene), (SimpleNamespace(name="ce"), bare)]
     assert counts(terms) == {"pairs/pull/positive": 0.5, "pairs/pull/negative": 1.5}
     assert counts(terms[1:]) == {}
+
+
+def test_pairs_are_counted_by_view_where_there_are_several_and_the_columns_are_theirs() -> None:
+    views = {role: Embedding(z=torch.eye(2)) for role in ("clean", "adversarial")}
+    chosen = torch.tensor([[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]]).bool()
+    scene = make_scene(views).but(pairs=Pairs(positive=chosen, negative=~chosen))
+    roles = (("clean", Ref("w", "online")), ("adversarial", Ref("w_adv", "slow")), ("teacher", Ref("w", "teacher")))
+    term: Any = TermPlan("pull", cast("Any", None), roles, None, {})
+    assert counts([(term, scene)], ["teacher"]) == {
+        "pairs/pull/positive": 1.5, "pairs/pull/positive/w": 0.25, "pairs/pull/positive/w_adv@slow": 1.25,
+        "pairs/pull/negative": 2.5, "pairs/pull/negative/w": 1.75, "pairs/pull/negative/w_adv@slow": 0.75,
+    }  # fmt: skip
+    bank = scene.but(pairs=Pairs(positive=chosen, negative=~chosen, columns=scene.columns))
+    assert counts([(term, bank)], ["teacher"]) == {"pairs/pull/positive": 1.5, "pairs/pull/negative": 2.5}
+    assert counts([(term, scene)], ["teacher", "slow"]) == {"pairs/pull/positive": 1.5, "pairs/pull/negative": 2.5}
 
 
 def test_a_term_may_be_called_pairs() -> None:

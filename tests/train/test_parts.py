@@ -271,8 +271,9 @@ def test_pairs_of_an_epoch_are_told_at_its_end(composition: Any, tmp_path: Path)
     whole = [line for line in lines if any(name.startswith("pairs-of-epoch/") for name in line)]
     assert [line["step"] for line in whole] == [run.done // 2, run.done]
     for line in whole:
-        told = {name.rpartition("/")[2]: value for name, value in line.items() if name.startswith("pairs-of-epoch/")}
-        assert told == {"positive": 1.0, "negative": 254.0}
+        told = {name.split("/", 2)[2]: value for name, value in line.items() if name.startswith("pairs-of-epoch/")}
+        halves = {"positive/a": 0.5, "positive/b": 0.5, "negative/a": 127.0, "negative/b": 127.0}
+        assert told == {"positive": 1.0, "negative": 254.0} | halves
     assert [line["epoch"] for line in whole] == [1.0, 2.0]
     assert len(run.curve.losses) == 2
 

@@ -117,18 +117,23 @@ def entropy(of: Sample) -> Measures:
     return Measures({"prediction": _pair(*predicted), "neighbours": _pair(*around)}, settings={"neighbours": count})
 
 
-def embedding(of: Sample, images: int = _MAPPED) -> Measures:
+def embedding(of: Sample, images: int = _MAPPED, attacked: int | None = None) -> Measures:
     """The first features, clean and attacked, in one t-SNE map, each point with the entropy of its prediction.
 
-    Where nothing is moved the map is of the clean ones alone.
+    attacked: how many of them are in the map as they were moved too; left out, all. Where nothing is moved the map is
+    of the clean ones alone.
     """
-    clean, after = (h[:images] for h in of.features)
-    points = array(measures.t_sne(clean if torch.equal(clean, after) else torch.cat([clean, after])))
-    before, beside = (array(measures.prediction_entropy(x[:images])) for x in of.logits)
+    moved = images if attacked is None else min(attacked, images)
+    clean, after = (h[:most] for h, most in zip(of.features, (images, moved), strict=True))
+    still = torch.equal(clean[:moved], after)
+    points = array(measures.t_sne(clean if still else torch.cat([clean, after])))
+    before, beside = (
+        array(measures.prediction_entropy(x[:most])) for x, most in zip(of.logits, (images, moved), strict=True)
+    )
     return Measures(
         arrays={
             "clean": points[: len(clean)],
-            "attacked": points[-len(clean) :],
+            "attacked": points[: len(after)] if still else points[len(clean) :],
             "clean_entropy": before,
             "attacked_entropy": beside,
             "label": array(of.label[:images]),

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from robustcl import compose
 from robustcl.api import Composition
+from robustcl.composition.lock import lock
 from robustcl.errors import OptionError
 from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
 from robustcl.testing import make_scene
 from robustcl.train.plan import at
 from robustcl.types import Embedding, Pairs, Scene
+from robustcl_plugins.objectives.adr import ADR
 from robustcl_plugins.objectives.supcon import SupCon
 from robustcl_plugins.selectors.by_label import Global
 from robustcl_plugins.selectors.local import HardLS, LeakedLS, SoftLS
@@ -316,6 +318,7 @@ RECIPES = {
     "trades-ascl": "global",
     "trades-leaked-ascl": "leaked-ls",
 }
+BASELINES = ("bui-adv", "bui-trades", "bui-adv-adr", "bui-trades-adr")
 IMAGES = 24
 
 
@@ -411,6 +414,53 @@ def test_the_released_form_of_the_terms() -> None:
     assert float(seen.losses["total"].detach()) == pytest.approx(whole, rel=1e-9)
 
 
+@pytest.mark.golden("recipe", "bui-adv")
+@pytest.mark.golden("recipe", "bui-trades")
+@pytest.mark.golden("recipe", "bui-adv-adr")
+@pytest.mark.golden("recipe", "bui-trades-adr")
+@pytest.mark.parametrize("recipe", BASELINES)
+def test_a_step_of_a_baseline_is_what_ascl_adds_to(recipe: str) -> None:
+    """Eq. 4, or TRADES in the place of its second half; ADR's five terms on top, as the recipe adr adds them to AT."""
+    seen = one_step(recipe, overrides=["stage.train.generator.step_size=0.1"], images=IMAGES)
+    labels, (still,) = seen.batch.label.tolist(), seen.scenes["ce"].views.values()
+    clean, adversarial = still.logits.tolist(), _moved(seen).logits.tolist()
+    weighted = {"ce/ce": cross_entropy(clean, labels)}
+    if "trades" in recipe:
+        weighted["robust/kl"] = 6 * divergence(clean, adversarial)
+    else:
+        weighted["at/ce"] = cross_entropy(adversarial, labels)
+    found = {name: float(value.detach()) for name, value in seen.losses.items() if name != "total"}
+    theirs = {name: found.pop(name) for name in list(found) if name.startswith("adr/")}
+    assert found == pytest.approx(weighted, rel=1e-9)
+    assert float(seen.losses["total"].detach()) == pytest.approx(sum([*found.values(), *theirs.values()]), rel=1e-9)
+    assert bool(theirs) == recipe.endswith("adr")
+    if theirs:
+        parts = ADR().per_sample(seen.scenes["adr"])
+        weights = {"lc": 1.0, "ls": 1.0, "gc": 1.0, "gs": 0.0, "conf": 1.0}
+        assert theirs == pytest.approx(
+            {f"adr/{key}": of * float(parts[key].detach().mean()) for key, of in weights.items()}
+        )
+
+
+def _moved(seen: Seen) -> Embedding:
+    """The embedding of the adversaries."""
+    term = "robust" if "robust" in seen.scenes else "at"
+    return list(seen.scenes[term].views.values())[-1]
+
+
+@pytest.mark.golden("recipe", "bui-adv")
+@pytest.mark.parametrize(("more", "less"), [("ascl", "bui-adv"), ("trades-ascl", "bui-trades")])
+def test_ascl_is_a_baseline_and_two_terms(more: str, less: str) -> None:
+    """Nothing else differs between them, so that what they are compared by is what the two terms do."""
+    one, other = (lock(compose(recipe=recipe, dataset="cifar100", budget="paper")) for recipe in (more, less))
+    assert {key: one[key] for key in ("data", "threat", "encoder", "evaluate")} == {
+        key: other[key] for key in ("data", "threat", "encoder", "evaluate")
+    }
+    terms = [stage["stage"][0].pop("term") for stage in (one, other)]
+    assert one["stage"] == other["stage"]
+    assert {name: term for name, term in terms[0].items() if name not in ("scl", "vat")} == terms[1]
+
+
 @pytest.mark.golden("recipe", "ascl")
 @pytest.mark.golden("recipe", "trades-ascl")
 @pytest.mark.parametrize(("recipe", "term"), [("ascl", "at"), ("trades-ascl", "robust")])
@@ -466,7 +516,7 @@ def test_the_heads_of_table_6(widths: str, layers: int) -> None:
 @pytest.mark.golden("recipe", "leaked-ascl")
 @pytest.mark.golden("recipe", "trades-ascl")
 @pytest.mark.golden("recipe", "trades-leaked-ascl")
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [*RECIPES, *BASELINES])
 def test_the_setting_is_section_6_and_4_1(recipe: str) -> None:
     composition: Composition = compose(recipe=recipe, dataset="cifar10", budget="paper")
     (plan,) = composition.stages
@@ -477,7 +527,7 @@ def test_the_setting_is_section_6_and_4_1(recipe: str) -> None:
     assert composition.recipe.encoder.use == "resnet-20"
     (generator,) = plan.generators
     pgd = generator.part.plugin
-    start = "gaussian" if recipe.startswith("trades") else "uniform"
+    start = "gaussian" if "trades" in recipe else "uniform"
     assert (pgd.steps, pgd.step_size, pgd.start, pgd.restarts) == (10, pytest.approx(2 / 255), start, 1)
     assert generator.ball.eps == pytest.approx(8 / 255)
     assert not plan.routes

@@ -1,0 +1,63 @@
+"""Features of test images in two dimensions, a panel for each run; raised by the doubt of predictions where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure as Canvas
+
+from robustcl.report.canvas import INK, PALETTE, draw
+from robustcl.study.components import Arrays
+from robustcl.study.drawings import Map
+
+
+def draw_maps(name: str, figure: Map, found: Sequence[tuple[str, Arrays]], classes: Sequence[str]) -> Markup:
+    """Draw the maps of runs beside each other: a colour for each class, black triangles for what the attack moved.
+
+    ``found``: label, and arrays as the measure t-sne keeps them. Below each map stands the same one with the entropy of
+    the prediction as its height, where the figure asks for it; all have one scale.
+    """
+    moved, high = figure.attack is not None, 2 if figure.entropy else 1
+    top = max(float(max(one["clean_entropy"].max(), one["attacked_entropy"].max(), 1e-6)) for _, one in found)
+
+    def paint(canvas: Canvas) -> None:
+        for place, (label, one) in enumerate(found, 1):
+            flat = canvas.add_subplot(high, len(found), place)
+            _paint(flat, one, classes, moved=moved)
+            flat.set_title(label, fontsize=9.5)
+            if figure.entropy:
+                raised = canvas.add_subplot(high, len(found), len(found) + place, projection="3d")
+                _paint(raised, one, classes, moved=moved, top=top)
+        if len(classes) <= 2 * len(PALETTE):
+            handles, titles = canvas.axes[0].get_legend_handles_labels()
+            canvas.legend(handles, titles, loc="outside lower left", frameon=False, ncols=10, fontsize=8)
+
+    said = ", ".join(f"{label}: {_said(one, moved=moved)}" for label, one in found)
+    return draw(name, f"t-SNE of features, coloured by class. {said}", (3.2 * len(found), 3.2 * high + 0.4), paint)
+
+
+def _paint(ax: Any, one: Arrays, classes: Sequence[str], *, moved: bool, top: float | None = None) -> None:
+    """Paint one map; ``top`` is the end of the scale of entropies, where they are the height."""
+    places, labels = one["clean"], one["label"]
+    for number, title in enumerate(classes):
+        mine = labels == number
+        where = [places[mine, 0], places[mine, 1], *([one["clean_entropy"][mine]] if top else [])]
+        ax.plot(*where, color=PALETTE[number % len(PALETTE)], linestyle="none",
+                marker="os^DvP"[number // len(PALETTE) % 6], markersize=3, label=title)  # fmt: skip
+    if moved:
+        where = [*one["attacked"].T, *([one["attacked_entropy"]] if top else [])]
+        ax.plot(*where, color=INK, linestyle="none", marker="^", markersize=4, label="attacked")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if top:
+        ax.set_zlim(0.0, top)
+        ax.set_zlabel("entropy, nats")
+
+
+def _said(one: Arrays, *, moved: bool) -> str:
+    clean = f"{len(one['label'])} images, entropy {np.mean(one['clean_entropy']):.3g}"
+    there = f" and {len(one['attacked'])} attacked, entropy {np.mean(one['attacked_entropy']):.3g}"
+    return f"{clean}{there if moved else ''}"
