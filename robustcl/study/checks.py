@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustcl.analysis.chosen import find_term
 from robustcl.composition.asked import check_attack
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import UsageError, near
 from robustcl.evaluate.extras.corruptions import choose_corruptions
 from robustcl.study import measures, transfer
-from robustcl.study.drawings import Epochs, Lines, Map, Picture, SilhouetteFigure, WeightLandscapeFigure
+from robustcl.study.drawings import Anchors, Epochs, Lines, Map, Picture, SilhouetteFigure, WeightLandscapeFigure
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Study, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
@@ -33,6 +34,9 @@ def check(study: Study, planned: Sequence[Planned]) -> None:
                     _check_metric(plan, metric, f"{where}, figure epochs")
             elif isinstance(figure, SilhouetteFigure):
                 _check_silhouette(run.composition, f"{where}, figure silhouette")
+            elif isinstance(figure, Anchors):
+                plan = stage(run.composition, figure.stage, f"{where}, figure anchors")
+                find_term(plan, figure.term, f"{where}, figure anchors")
             elif isinstance(figure, Picture):
                 evaluation(run.composition, None, None, f"{where}, figure {figure.kind}")
                 if isinstance(figure, WeightLandscapeFigure | Map) and figure.attack is not None:

@@ -32,7 +32,7 @@ def draw_components(name: str, found: Sequence[tuple[str, Arrays]]) -> Markup:
             axes = block.subplots(seeds, widest + 1, squeeze=False)
             for line, (seed, made) in enumerate(zip(one["seed"], one["found"], strict=True)):
                 for place, image in enumerate([seed, *made]):
-                    _show(axes[line][place], image)
+                    show_image(axes[line][place], image)
             for place, component in enumerate(one["component"], 1):
                 axes[0][place].set_title(f"h {int(component)}", fontsize=8)
             axes[0][0].set_title("seed", fontsize=8)
@@ -46,7 +46,7 @@ def draw_components(name: str, found: Sequence[tuple[str, Arrays]]) -> Markup:
     return draw(name, f"What makes {count} components of the features large, on average {said}", size, paint)
 
 
-def _show(ax: Axes, image: NDArray[Any]) -> None:
+def show_image(ax: Axes, image: NDArray[Any]) -> None:
     """Show an image (C, H, W) with values of 0 to 1."""
     pixels = np.moveaxis(np.asarray(image, dtype=np.float64), 0, -1)
     if pixels.shape[-1] not in (1, 3):

@@ -87,6 +87,21 @@ class Map(Section):
     caption: str = ""
 
 
+class Anchors(Section):
+    """An image of a batch, and which others of it attract and repel it at a stage's end, a block for each row.
+
+    stage: the last one by default. term: the first one that selects pairs. anchor: the image's place in the batch, that
+    is the first one of the stage's first epoch. most: how many candidates of a kind are shown, the first ones.
+    """
+
+    kind: Literal["anchors"]
+    stage: str | None = None
+    term: str | None = None
+    anchor: int = Field(0, ge=0)
+    most: int = Field(12, ge=1)
+    caption: str = ""
+
+
 class WeightLandscapeFigure(Section):
     """The mean loss along a random, filter-normalised direction of the weights, on clean images and on moved ones.
 
@@ -119,4 +134,6 @@ class Components(Section):
 Picture = Landscape | WeightLandscapeFigure | Components | Map
 """Figures that no table holds: the runs themselves are looked at."""
 
-Figure = Annotated[Bars | Lines | Epochs | SilhouetteFigure | Sweeps | Scatter | Picture, Field(discriminator="kind")]
+Figure = Annotated[
+    Bars | Lines | Epochs | SilhouetteFigure | Sweeps | Scatter | Anchors | Picture, Field(discriminator="kind")
+]

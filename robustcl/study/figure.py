@@ -12,8 +12,9 @@ from matplotlib.figure import Figure as Canvas
 
 from robustcl.report.canvas import INK, PALETTE, draw
 from robustcl.study import columns, panels, pictures
+from robustcl.study.anchors import draw_anchors
 from robustcl.study.columns import Curve
-from robustcl.study.drawings import Bars, Epochs, Figure, Lines, Picture, Scatter, SilhouetteFigure, Sweeps
+from robustcl.study.drawings import Anchors, Bars, Epochs, Figure, Lines, Picture, Scatter, SilhouetteFigure, Sweeps
 from robustcl.study.grammar import Study, swept
 from robustcl.study.grid import Planned
 from robustcl.study.panels import Panel
@@ -59,6 +60,8 @@ def _one(
         scores = [Curve(run.label if len(runs) > 1 else curve.name, curve.x, curve.y, curve.mark)
                   for run, folder in runs for curve in columns.silhouettes(folder)]  # fmt: skip
         return panels.draw_panels(name, [Panel("silhouette score", scores, "number of clusters")])
+    if isinstance(figure, Anchors):
+        return draw_anchors(name, figure, runs)
     if isinstance(figure, Picture):
         return pictures.draw_pictures(name, figure, runs)
     return panels.draw_panels(name, [_by_epoch(figure, metric, runs) for metric in figure.metrics])

@@ -94,16 +94,16 @@ def measure_run(
     source: RunSubject | None = None,
 ) -> Entry:
     """Measure a finished run; ``source`` is attacked in its place, where one is given."""
-    return answer(folder, plan, *judged, question, names, _engine_of(folder), source=source)
+    return answer(folder, plan, *judged, question, names, engine_of(folder), source=source)
 
 
 def open_subject(folder: Path, plan: RecipePlan, judged: tuple[EvaluationPlan, str]) -> RunSubject:
     """Return a classifier of a finished run."""
-    with open_run(plan, folder, _engine_of(folder), lambda sentence: None) as run:
+    with open_run(plan, folder, engine_of(folder), lambda sentence: None) as run:
         return run.subject(*judged)
 
 
-def _engine_of(folder: Path) -> Engine:
+def engine_of(folder: Path) -> Engine:
     """Return what a run was trained on."""
     options = read_lock(folder)[2]
     return Engine(options["device"], 1, options["precision"])
