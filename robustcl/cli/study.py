@@ -77,6 +77,7 @@ def show(name: str) -> None:
 @precision
 @click.option("--out", help="Directory of the study and its runs  [default: studies/NAME-BUDGET]")
 @as_json
+@click.option("--so-far", is_flag=True, help="Train nothing: make table and figures of the runs that are finished.")
 @click.option("--dry-run", is_flag=True, help="Compose every row, print the runs and stop: nothing is trained.")
 def run(
     name: str,
@@ -93,6 +94,7 @@ def run(
     precision: str,
     out: str | None,
     as_json: bool,
+    so_far: bool,
     dry_run: bool,
 ) -> int:
     """Run the study NAME, or a study file; the same command goes on where it was cut off.
@@ -110,7 +112,9 @@ def run(
         click.echo(composed.explain())
         return 0
     with ProgressBar() as progress:
-        outcome = api.run(composed, out, device=device, precision=precision, watcher=progress.watch, say=progress.say)
+        outcome = api.run(
+            composed, out, device=device, precision=precision, watcher=progress.watch, say=progress.say, so_far=so_far
+        )
     if as_json:
         whole = {"study": composed.study.name, "out": str(outcome.path), "notes": outcome.notes,
                  "failed": dict(outcome.failed), "rows": outcome.records(),
@@ -119,7 +123,7 @@ def run(
     else:
         click.echo(outcome.markdown())
         click.echo(f"study   {outcome.path / 'study.html'}")
-    return int(bool(outcome.failed))
+    return int(bool(outcome.failed) and not so_far)
 
 
 def _about(name: str) -> str:

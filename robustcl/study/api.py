@@ -18,7 +18,7 @@ from robustcl.study.grid import Planned
 from robustcl.study.parsing import check_other
 from robustcl.study.reading import Reading
 from robustcl.study.rows import Setting
-from robustcl.study.run import RUNS, Machine, Say, execute, preflight_all
+from robustcl.study.run import RUNS, Machine, Say, execute, find_unfinished, preflight_all
 from robustcl.study.table import StudyLine
 from robustcl.study.terms import RowTerms
 from robustcl.threat import Ball
@@ -128,18 +128,22 @@ def run(
     precision: str = "32-true",
     watcher: Watcher = watch_nothing,
     say: Say = lambda sentence: None,
+    so_far: bool = False,
 ) -> FinishedStudy:
     """Run whatever the directory lacks, then write study.md, study.csv, study.html and the figures into it.
 
     ``out`` is by default ``studies/NAME-BUDGET``, with the data set where one was asked for; the same call goes on
-    after an interruption, and another number of seeds adds to what is there.
+    after an interruption, and another number of seeds adds to what is there. ``so_far``: nothing is trained; runs that
+    are not finished are left out, and a note names them.
 
     Raises:
-        UsageError: data that do not fit, or a directory that holds other runs.
+        UsageError: data that do not fit, a directory that holds other runs, or, ``so_far``, none that is finished.
         Interrupted: Ctrl-C or SIGTERM.
     """
     folder = Path(out) if out is not None else default_folder(composed)
     machine = Machine(device, precision)
+    if so_far:
+        return _concluded(composed, folder, find_unfinished(composed.planned, folder), {})
     preflight_all(composed.planned, machine, folder)
     found = _models(composed, folder, machine, say)
     failed = execute(composed.planned, folder, machine, watcher=watcher, say=say)

@@ -96,6 +96,25 @@ def execute(
     return failed
 
 
+def find_unfinished(planned: Sequence[Planned], out: Path) -> dict[str, str]:
+    """Return folder -> why, for runs that are not finished, or not yet judged on the other data set.
+
+    Raises:
+        UsageError: none is finished, or a folder holds another run.
+    """
+    found = {}
+    for run in planned:
+        folder = out / RUNS / run.folder
+        parts = [folder, *([folder / run.elsewhere.folder] if run.elsewhere is not None else [])]
+        if _there(run, folder) != "finished" or not all((part / "results.json").is_file() for part in parts):
+            found[run.folder] = "it is not finished"
+    if len(found) == len({run.folder for run in planned}):
+        raise UsageError(
+            f"{out}: no run of the study is finished there; train it first, or name its directory by --out"
+        )
+    return found
+
+
 def _judge_elsewhere(run: Planned, folder: Path, failed: dict[str, str], watcher: Watcher, say: Say) -> None:
     assert run.elsewhere is not None
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -383,6 +384,23 @@ def test_what_is_finished_is_not_trained_or_measured_again(
     monkeypatch.setattr(running, "resume", never)
     monkeypatch.setattr(measures, "answer", never)
     assert api.run(made, outcome.path, device="cpu").records() == outcome.records()
+
+
+def test_a_table_so_far_leaves_out_what_is_not_finished(
+    finished: tuple[api.Composed, api.FinishedStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, outcome = finished
+    with pytest.raises(UsageError, match="no run of the study is finished there; train it first"):
+        api.run(made, tmp_path / "nowhere", so_far=True)
+    assert not (tmp_path / "nowhere").exists()
+    shutil.copytree(outcome.path, tmp_path / "out")
+    (tmp_path / "out/runs/far-seed0/results.json").unlink()
+    monkeypatch.setattr(running, "resume", None)
+    found = api.run(made, tmp_path / "out", so_far=True)
+    assert found.lines[0] == outcome.lines[0]
+    assert {cell.mean for cell in found.lines[1].cells} == {None}
+    assert "- far-seed0 is left out: it is not finished" in found.markdown()
+    assert [one.label for one in found.row_terms] == ["near"]
 
 
 def test_a_directory_with_other_settings_is_refused_before_anything_is_made(
