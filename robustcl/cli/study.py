@@ -118,7 +118,8 @@ def run(
     if as_json:
         whole = {"study": composed.study.name, "out": str(outcome.path), "notes": outcome.notes,
                  "failed": dict(outcome.failed), "rows": outcome.records(),
-                 "terms": [dataclasses.asdict(one) for one in outcome.row_terms]}  # fmt: skip
+                 "terms": [dataclasses.asdict(one) for one in outcome.row_terms],
+                 "claims": [claim.model_dump(mode="json") for claim in outcome.claims]}  # fmt: skip
         click.echo(json.dumps(whole))
     else:
         click.echo(outcome.markdown())

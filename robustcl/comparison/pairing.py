@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustcl.comparison.columns import RunNumber
 from robustcl.comparison.outcomes import Verdicts
@@ -49,17 +50,23 @@ def compare_pair(
 
     One seed each: McNemar's exact test. Several: the bootstrap over images; ``names`` key its random numbers.
     """
-    verdicts = [entry.verdicts for entry in (*first, *second)]
+    right = align([entry.verdicts for entry in (*first, *second)])
+    if isinstance(right, str):
+        return right
+    ours, theirs = right[: len(first)], right[len(first) :]
+    if len(first) == len(second) == 1:
+        return mcnemar(ours[0], theirs[0])
+    return bootstrap(ours, theirs, Rng(0, "compare", *names))
+
+
+def align(verdicts: Sequence[Verdicts | str]) -> NDArray[np.bool_] | str:
+    """Return the outcomes of several questions on the same images, (questions, n), or why there are none."""
     found = [one for one in verdicts if not isinstance(one, str)]
     if len(found) < len(verdicts):
         return next(one for one in verdicts if isinstance(one, str))
     if not all(_same(found[0], other) for other in found[1:]):
         return "the images are not the same"
-    ours = np.stack([one.right for one in found[: len(first)]])
-    theirs = np.stack([one.right for one in found[len(first) :]])
-    if len(first) == len(second) == 1:
-        return mcnemar(ours[0], theirs[0])
-    return bootstrap(ours, theirs, Rng(0, "compare", *names))
+    return np.stack([one.right for one in found])
 
 
 def correct(differences: Sequence[Difference]) -> list[Difference]:

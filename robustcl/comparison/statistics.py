@@ -37,6 +37,20 @@ class Bootstrap:
     p: float
 
 
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean with its 95 % interval, ``None`` where the values do not differ; ``up``, ``down``: one-sided p-values.
+
+    ``up`` is small where the mean lies above 0, ``down`` where it lies below.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    up: float
+    down: float
+
+
 def deviation(values: Sequence[float]) -> float | None:
     """Return the sample standard deviation (n - 1 in the denominator), ``None`` of fewer than two values."""
     if len(values) < 2:
@@ -57,6 +71,32 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
     coins = only_first + only_second
     p = float(stats.binomtest(only_first, coins, 0.5).pvalue) if coins else 1.0
     return McNemar(only_first, only_second, p)
+
+
+def one_sided(test: McNemar) -> tuple[float, float]:
+    """Return the p-values of the first one being better and of its being worse; twice the smaller is the test's own."""
+    from scipy import stats
+
+    coins = test.first + test.second
+    return float(stats.binom.sf(test.first - 1, coins, 0.5)), float(stats.binom.cdf(test.first, coins, 0.5))
+
+
+def paired_t(differences: Sequence[float]) -> Mean:
+    """Test whether the mean of two or more paired differences is 0.
+
+    Differences that are all the same have no spread to hold the mean against; then each is a fair coin, by the sign
+    test. Source: Student, The probable error of a mean, Biometrika 6, 1908.
+    """
+    from scipy import stats
+
+    count, spread = len(differences), deviation(differences)
+    mean = math.fsum(differences) / count
+    if not spread or spread < 1e-12 * abs(mean):
+        same = 0.5**count
+        return Mean(mean, None, None, same if mean > 0 else 1.0, same if mean < 0 else 1.0)
+    error = spread / math.sqrt(count)
+    reach, t = float(stats.t.ppf(0.975, count - 1)) * error, mean / error
+    return Mean(mean, mean - reach, mean + reach, float(stats.t.sf(t, count - 1)), float(stats.t.cdf(t, count - 1)))
 
 
 def bootstrap(first: NDArray[np.bool_], second: NDArray[np.bool_], rng: Rng, resamples: int = RESAMPLES) -> Bootstrap:

@@ -7,11 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustcl.claims.outcome import ClaimOutcome
 from robustcl.errors import UsageError
 from robustcl.recipe import Use
 from robustcl.report.measured import OLDER
 from robustcl.run.execution import check_device
-from robustcl.study import checks, choices, columns, elsewhere, figure, grid, models, page, source, table, terms
+from robustcl.study import (
+    checks,
+    choices,
+    claimed,
+    columns,
+    elsewhere,
+    figure,
+    grid,
+    models,
+    page,
+    source,
+    spots,
+    table,
+    terms,
+)
 from robustcl.study.asked import questions
 from robustcl.study.grammar import Study
 from robustcl.study.grid import Planned
@@ -58,10 +73,12 @@ class Composed:
             lines.append(f"  {run.label}, seed {run.seed}, runs/{run.folder}: {stages}")
             if run.elsewhere is not None:
                 judged = [run.composition.evaluations[place].table.use for place in run.elsewhere.places]
-                lines.append(f"    then {', '.join(judged)} on {grid.show_dataset(run.elsewhere.dataset)}")
+                lines.append(f"    then {', '.join(judged)} on {spots.show_dataset(run.elsewhere.dataset)}")
         lines += [f"  {name}: the model {model.spec}" for name, model in self.setting.models.items()]
         columns = self.study.columns_of(self.study.row[0])
         lines.append(f"columns: {', '.join(column.name for column in columns) or 'none'}")
+        if self.study.claim:
+            lines.append(f"claims: {', '.join(claim.name for claim in self.study.claim)}")
         return "\n".join(lines + self.absent())
 
     def absent(self) -> list[str]:
@@ -87,10 +104,11 @@ class FinishedStudy:
     notes: tuple[str, ...]
     failed: Mapping[str, str]
     row_terms: tuple[RowTerms, ...] = ()
+    claims: tuple[ClaimOutcome, ...] = ()
 
     def markdown(self) -> str:
         """Return the tables in Markdown, with what differs from the paper below them."""
-        return page.markdown(self.study, self.lines, self.data, self.notes, self.row_terms)
+        return page.markdown(self.study, self.lines, self.data, self.notes, self.row_terms, self.claims)
 
     def records(self) -> list[dict[str, Any]]:
         """Return one record for each number."""
@@ -186,20 +204,25 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], foun
     study = composed.study
     every = [(run, folder / RUNS / run.folder) for run in composed.planned if run.folder not in failed]
     done, chosen = choices.choose_all(study, every)
-    lines = []
-    for spot in grid.points(study):
+    lines, by_seed = [], {}
+    for spot in spots.points(study):
         mine = [(run, place) for run, place in done if run.label == spot.label]
         beside = study.columns_of(spot.row)
         readings = found.get(spot.row.name) or [columns.read(beside, run, place, done) for run, place in mine]
         data = table.find_published(study, spot.other or composed.dataset)
         lines.append(table.line(study, spot, readings, data))
+        # Of a model there is one training, whatever is drawn for its attacks.
+        seeds = [run.seed for run, _ in mine] if mine else [0]
+        by_seed[spot.label] = dict(zip(seeds, readings, strict=False))
     data = ", ".join(dict.fromkeys(line.data for line in lines))
     labels = dict.fromkeys(run.label for run, _ in done)
     row_terms = tuple(terms.sum_up(label, [one for one in done if one[0].label == label]) for label in labels)
+    claims = claimed.decide_all(composed.study, composed.setting, composed.dataset.use, lines, by_seed, done, row_terms)
     notes = (*_notes(composed, folder, lines, failed), *chosen)
-    outcome = FinishedStudy(folder, study, tuple(lines), data, notes, failed, row_terms)
+    outcome = FinishedStudy(folder, study, tuple(lines), data, notes, failed, row_terms, claims)
     drawings = figure.draw_all(study, lines, done, data)
-    page.write(study, outcome.lines, data, outcome.notes, drawings, folder, row_terms)
+    page.write(study, outcome.lines, data, outcome.notes, drawings, folder, row_terms, claims)
+    claimed.keep(study, composed.setting, composed.dataset, _threat(composed), claims, done, row_terms, folder)
     return outcome
 
 
@@ -233,13 +256,19 @@ def _notes(composed: Composed, folder: Path, lines: list[StudyLine], failed: Map
     return [sentence for sentence in said if sentence]
 
 
-def _ours(composed: Composed) -> str:
-    setting = composed.setting
+def _threat(composed: Composed) -> str:
     ball = composed.ball or composed.planned[0].composition.ball
     eps = f"{float(ball.eps):.4g}" if composed.ball else composed.planned[0].composition.recipe.threat.eps
+    return f"{ball.norm} {eps}"
+
+
+def _ours(composed: Composed) -> str:
+    setting = composed.setting
     seeds = "1 seed" if setting.seeds == 1 else f"{setting.seeds} seeds"
-    used = grid.show_dataset(composed.dataset)
-    others = f", judged on {' and '.join(map(grid.show_dataset, composed.study.other))}" if composed.study.other else ""
+    used = spots.show_dataset(composed.dataset)
+    others = (
+        f", judged on {' and '.join(map(spots.show_dataset, composed.study.other))}" if composed.study.other else ""
+    )
     samples = f", the first {setting.samples} test images" if setting.samples is not None else ""
-    ours = f"ours: {used}{others}, budget {setting.budget}, {seeds}{samples}, threat {ball.norm} {eps}"
+    ours = f"ours: {used}{others}, budget {setting.budget}, {seeds}{samples}, threat {_threat(composed)}"
     return ours + (f", changed by {' '.join(setting.overrides)}" if setting.overrides else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.analysis.other_data import stage_name
+from robustcl.comparison.outcomes import Outcomes, Verdicts
 from robustcl.disk import parse_json, read_lines
 from robustcl.errors import DataError
 from robustcl.report.load import load_results
@@ -94,12 +95,29 @@ def _results(folder: Path) -> Results:
 
 
 def _accuracy(column: Accuracy, run: Planned, folder: Path, told: Results) -> Reading | None:
+    if column.on == "other" and run.elsewhere is not None:
+        told = _results(folder / run.elsewhere.folder)
+    row = _row(column, run, told)
+    return None if row is None else Reading(row["value"], row.get("low"), row.get("high"), row.get("n"))
+
+
+def verdicts(column: AnyColumn, run: Planned, folder: Path) -> Verdicts | str:
+    """Return the outcome of each image behind a column's number in a finished run, or why there are none."""
+    if not isinstance(column, Accuracy):
+        return f"of {column.name} one number is kept, and not the outcome of each image"
+    if column.on == "other" and run.elsewhere is not None:
+        folder = folder / run.elsewhere.folder
+    row = _row(column, run, _results(folder))
+    return f"{run.label} has no number in {column.name}" if row is None else Outcomes(folder).of(row)
+
+
+def _row(column: Accuracy, run: Planned, told: Results) -> Mapping[str, Any] | None:
+    """Return the row of results.json that answers a column, ``None`` where none does."""
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
     attack = plan.attacks[0].name if column.attack == "first" else column.attack
     wanted = {"protocol": plan.table.use, "route": route, "split": column.split, "attack": attack}
     stage, encoder = plan.table.stage or "", plan.table.encoder
     if column.on == "other" and run.elsewhere is not None:
-        told = _results(folder / run.elsewhere.folder)
         stage, encoder = stage_name(stage or run.composition.stages[-1].name, encoder), ONLINE
     parts = run.composition.parts
     asked = {"protocol": parts.resolved(plan.table)}
@@ -112,10 +130,7 @@ def _accuracy(column: Accuracy, run: Planned, folder: Path, told: Results) -> Re
         same = spec.get("stage", "") == stage and spec.get("encoder", ONLINE) == encoder
         if same and all(row.get(key) == value for key, value in wanted.items()):
             found.append(row)
-    if not found:
-        return None
-    row = max(found, key=lambda row: _fitness(row, asked, plan.table.samples))
-    return Reading(*(row.get(key) for key in ("value", "low", "high", "n")))
+    return max(found, key=lambda row: _fitness(row, asked, plan.table.samples), default=None)
 
 
 def _fitness(row: Mapping[str, Any], asked: Mapping[str, Any], samples: int | None) -> tuple[bool, bool, bool, int]:

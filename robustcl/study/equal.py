@@ -13,7 +13,8 @@ from robustcl.errors import UsageError
 from robustcl.recipe import Recipe
 from robustcl.run.splits import Splits, open_splits
 from robustcl.study.grammar import Study
-from robustcl.study.rows import Changes, Setting, Spot, compose_row
+from robustcl.study.rows import Changes, Setting, compose_row
+from robustcl.study.spots import Spot
 from robustcl.study.tuning import Tried
 
 _OFF = 0.05

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from robustcl.claims.grammar import Claim
 from robustcl.measures.catalogue import OF_FEATURES, OF_PREDICTIONS
 from robustcl.recipe import PluginTable, Section, Targets, ThreatTable, Use, override
 from robustcl.study.drawings import Figure
@@ -219,6 +220,7 @@ class Study(Section):
     axis: list[Axis] = Field(default_factory=list)
     column: list[Column] = Field(default_factory=list)
     figure: list[Figure] = Field(default_factory=list)
+    claim: list[Claim] = Field(default_factory=list)
 
     def columns_of(self, row: Row) -> list[AnyColumn]:
         """Return the columns as a row has them, a swept one as one for each value."""

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustcl.analysis.other_data import slug
 from robustcl.api import Composition
 from robustcl.composition.lock import digest
 from robustcl.errors import UsageError
-from robustcl.recipe import Use
 from robustcl.study import elsewhere, tuning
 from robustcl.study.elsewhere import Elsewhere
 from robustcl.study.equal import EqualTerms
 from robustcl.study.grammar import Row, Study
-from robustcl.study.rows import Setting, Spot
+from robustcl.study.rows import Setting
+from robustcl.study.spots import Spot, points
 from robustcl.study.tuning import Tried
 
 
@@ -64,28 +63,6 @@ def plan(name: str, study: Study, setting: Setting) -> list[Planned]:
             judged = _elsewhere(study, spot, composition, f"the study {study.name}, row {spot.label!r}")
             planned.append(Planned(spot.label, spot.row, spot.point, seed, composition, key, folder, judged, tried))
     return planned
-
-
-def points(study: Study) -> Iterator[Spot]:
-    """Go through the lines of the table: each row at each point of the axes, for each of the other data sets."""
-    others: list[Use | None] = [*study.other] or [None]
-    for other, row in itertools.product(others, study.row):
-        for values in itertools.product(*(axis.values for axis in study.axis)):
-            point = {axis.name: value for axis, value in zip(study.axis, values, strict=True)}
-            where = ", ".join(f"{axis} = {value}" for axis, value in point.items())
-            title = where if where and len(study.row) == 1 else ", ".join(filter(None, (row.name, where)))
-            if other is None:
-                yield Spot(title, title, row, point, None)
-                continue
-            label = f"{title}, on {show_dataset(other)}" if len(study.other) > 1 else title
-            yield Spot(label, title, row, {**point, "on": show_dataset(other)}, other)
-
-
-def show_dataset(other: Use) -> str:
-    """Return a data set in words: a file or folder by its name, options as they stand."""
-    options = ", ".join(f"{key} = {value}" for key, value in other.options.items() if key != "path")
-    name = slug(other.use)
-    return f"{name} ({options})" if options else name
 
 
 def _name(spot: Spot, tried: Tried | None) -> str:

@@ -6,11 +6,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from robustcl.claims import checking
+from robustcl.claims.contrasts import is_swept
 from robustcl.errors import UsageError, near
 from robustcl.recipe.reading import sentence
 from robustcl.study import tuning
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
 from robustcl.study.grammar import COLUMN, Accuracy, AnyColumn, Study, Transferred, merge, spread
+from robustcl.study.spots import shape
 
 
 def parse(tables: dict[str, Any], where: str) -> Study:
@@ -65,6 +68,7 @@ def _check_names(study: Study, where: str) -> None:
         names = [column.name for column in study.columns_of(row)]
         if names != [column.name for column in study.columns_of(study.row[0])] or len(set(names)) < len(names):
             raise UsageError(f"{where}: row.{row.name}: its columns are not those of the first row, each once")
+    checking.check(study.claim, shape(study), where)
 
 
 def _check_terms(study: Study, where: str) -> None:
@@ -104,7 +108,7 @@ def _check_references(study: Study, where: str) -> None:
     sweeps = [column.name for column in study.column if column.sweep is not None]
     read = [(f"row.{row.name}.column", name, written) for row in study.row for name in row.column]
     read += [(f"row.{row.name}.paper.{d}", name, single) for row in study.row for d, p in row.paper.items()
-             for name in p if not any(_fits(name, swept) for swept in sweeps)]  # fmt: skip
+             for name in p if not any(is_swept(name, swept) for swept in sweeps)]  # fmt: skip
     read += [(f"axis.{axis.name}.paper.{value}.{data}", name, single) for axis in study.axis
              for value, papers in axis.paper.items() for data, paper in papers.items() for name in paper]  # fmt: skip
     for figure in study.figure:
@@ -132,9 +136,3 @@ def _check_references(study: Study, where: str) -> None:
             if isinstance(column, Transferred) and column.source not in rows:
                 place = f"column.{column.name}.source"
                 raise UsageError(f"{where}: {place}: there is no row {column.source!r}{near(column.source, rows)}")
-
-
-def _fits(name: str, sweep: str) -> bool:
-    """Say whether a name is that of a swept column at some value, one that is not swept over now included."""
-    before, _, after = sweep.partition("{}")
-    return name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)

@@ -12,24 +12,11 @@ from robustcl.composition import choice, naming, settings
 from robustcl.composition.choice import Flags
 from robustcl.errors import RobustclError
 from robustcl.options.arrays import whole
-from robustcl.recipe import Use, inherit, override
+from robustcl.recipe import inherit, override
 from robustcl.study import source
-from robustcl.study.grammar import Row, Study
+from robustcl.study.grammar import Study
 from robustcl.study.models import ModelSource
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """One line of the table: a row at one point of the axes, and the other data set that it is about, if any.
-
-    title: the label without that data set, the name of a run that does not look at it.
-    """
-
-    label: str
-    title: str
-    row: Row
-    point: Mapping[str, Any]
-    other: Use | None
+from robustcl.study.spots import Spot
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from robustcl import registry
+from robustcl.claims import checking
 from robustcl.composition import choice, exchange
 from robustcl.composition.choice import Flags
 from robustcl.errors import RobustclError, UsageError
-from robustcl.recipe import inherit, override, reading
+from robustcl.recipe import inherit, reading
+from robustcl.study import scaling
 from robustcl.study.grammar import Row, Study
 from robustcl.study.parsing import parse
+from robustcl.study.spots import shape
 
 
 def tables(name: str) -> dict[str, Any]:
@@ -38,17 +39,10 @@ def read(name: str, *, dataset: str | None = None, budget: str = "small") -> Stu
 
     Both are tables of dotted paths and values of the study itself; their table ``set`` is joined with the study's.
     """
-    changed = copy.deepcopy(tables(name))
-    adaptations, budgets = changed.pop("adapt", {}), changed.pop("budget", {})
-    where = f"the study {name}"
-    for key, found in (("adapt", adaptations), ("budget", budgets)):
-        if not isinstance(found, Mapping):
-            raise UsageError(f"{where}: {key} = {found!r} is not accepted; give tables [{key}.NAME]")
-    plain = parse(changed, where)
-    use = (dataset or _dataset(plain, name)).partition(":")[0]
-    for place, changes in ((f"adapt.{use}", adaptations.get(use, {})), (f"budget.{budget}", budgets.get(budget, {}))):
-        _change(changed, changes, f"{place} of {where}")
-    return parse(changed, where)
+    written, where = tables(name), f"the study {name}"
+    plain = parse(scaling.plain(written, where), where)
+    checking.check_values(plain.claim, shape(plain), where)
+    return parse(scaling.scale(written, dataset or _dataset(plain, name), budget, where), where)
 
 
 def read_base(row: Row, study: str) -> tuple[str, dict[str, Any]]:
@@ -79,15 +73,3 @@ def place_in_row(error: RobustclError, study: str, row: str) -> RobustclError:
 
 
 _FLAG = re.compile(r"--(recipe|generator|objective|selector|target)\b")
-
-
-def _change(changed: dict[str, Any], changes: Any, where: str) -> None:
-    if not isinstance(changes, Mapping):
-        raise UsageError(f"{where}: write a table of paths and values")
-    for path, value in changes.items():
-        if path == "set" and not isinstance(value, Mapping):
-            raise UsageError(f"{where}: set = {value!r} is not accepted; give a table of paths and values")
-        if path == "set":
-            changed.setdefault("set", {}).update(copy.deepcopy(value))
-        else:
-            override.put(changed, path, copy.deepcopy(value), where)

@@ -21,7 +21,7 @@ from robustcl.study.grammar import (
     Transferred,
 )
 from robustcl.study.reading import Reading
-from robustcl.study.rows import Spot
+from robustcl.study.spots import Spot
 from robustcl.terminal.markdown import render_table
 
 

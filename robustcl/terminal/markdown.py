@@ -16,5 +16,10 @@ def render_table(rows: Sequence[Sequence[str]], words: int = 1) -> str:
     )
 
 
+def escape_cell(text: str) -> str:
+    """Return a text in one line that ends no cell of a table and opens no tag."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
 def _padded(text: str, width: int, left: bool) -> str:
     return text.ljust(width) if left else text.rjust(width)

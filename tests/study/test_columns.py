@@ -27,7 +27,7 @@ from robustcl.evaluate.journal import Journal
 from robustcl.measures.catalogue import OF_FEATURES, OF_PREDICTIONS, VALUES
 from robustcl.run.splits import open_splits
 from robustcl.run.subjects import RunSubject
-from robustcl.study import api, columns, figure, grid, measures, pictures, table, transfer
+from robustcl.study import api, columns, figure, grid, measures, pictures, spots, table, transfer
 from robustcl.study.drawings import Map
 from robustcl.study.grammar import COLUMN, Perturbed, Representation, Study, spread
 from robustcl.study.reading import Reading, is_answered, read_value, share
@@ -114,14 +114,14 @@ def test_faults_are_sentences(changes: dict[str, Any], said: str) -> None:
 def test_the_paper_may_report_what_is_not_swept_over_now() -> None:
     rows = [{"name": "a", "recipe": "x", "paper": {"cifar10": {"RA, 4 eps": 1.0, "RA, 1 eps": 2.0}}}]
     one = study(row=rows, column=[RA], data="cifar10")
-    line = table.line(one, next(grid.points(one)), [], "cifar10")
+    line = table.line(one, next(spots.points(one)), [], "cifar10")
     assert [cell.paper for cell in line.cells] == [None, 2.0, None]
 
 
 def drawn(one: Study) -> str:
     """Draw the first figure; the lines' cells are 1, 2, 3, ... percent, row after row."""
     lines, count = [], 0
-    for spot in grid.points(one):
+    for spot in spots.points(one):
         readings: list[Reading | None] = []
         for _ in one.columns_of(spot.row):
             count += 1
@@ -148,7 +148,7 @@ def test_a_scatter_pairs_equal_values_of_two_sweeps() -> None:
     other = RA | {"name": "drop, {} eps", "value": "drop"}
     one = study(column=[RA, other], figure=[{"kind": "scatter", "x": "RA, {} eps", "y": "drop, {} eps"}])
     lines = []
-    for spot in grid.points(one):
+    for spot in spots.points(one):
         cells = [Reading(0.01 * place) for place in range(1, 7)]
         lines.append(table.line(one, spot, [cells], ""))
     (panel,) = [figure._against(one, one.figure[0], lines)]  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from robustcl.analysis.again import Wanted
 from robustcl.analysis.other_data import evaluate_elsewhere
 from robustcl.cli.study import command
 from robustcl.errors import UsageError
-from robustcl.study import api, elsewhere, grid, table
+from robustcl.study import api, elsewhere, spots, table
 from robustcl.study.grammar import Study
 from robustcl.study.parsing import parse
 from robustcl.study.rows import Setting
@@ -264,7 +264,7 @@ def test_lines_of_several_data_sets_have_papers_of_their_own() -> None:
     one = study(other=["stl10", "cifar100"], row=[ROWS[1] | {"paper": papers}], data="stl10")
     lines = [
         table.line(one, spot, [], table.find_published(one, spot.other))
-        for spot in grid.points(one)
+        for spot in spots.points(one)
         if spot.other is not None
     ]
     assert [(line.label, line.cells[0].paper) for line in lines] == [

@@ -24,7 +24,7 @@ def page(paper: float | None, percent: bool) -> str:
     lines = [StudyLine("ncp", {}, (cell,))]
     return environment().get_template("study.html.j2").render(
         study=study, lines=lines, data="digits", notes=["--protocol linear fits it"], drawings=[DRAWING], rows=[],
-        reported={cell.column} if paper is not None else set(), terms=(), head=(),
+        reported={cell.column} if paper is not None else set(), terms=(), head=(), claims=(),
     )  # fmt: skip
 
 

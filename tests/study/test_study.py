@@ -23,7 +23,7 @@ from robustcl.errors import NeedNotMet, NonFiniteLoss, UnknownPlugin, UsageError
 from robustcl.evaluate import scaled
 from robustcl.protocols import Need
 from robustcl.recipe import Use
-from robustcl.study import api, columns, figure, grid, measures, source, table
+from robustcl.study import api, columns, figure, grid, measures, source, spots, table
 from robustcl.study import run as running
 from robustcl.study.grammar import Study
 from robustcl.study.reading import Reading, is_answered, read_value, share
@@ -283,13 +283,21 @@ FIGURES = [
     {"kind": "bars", "columns": ["SA", "RA"], "caption": "Bars."},
     {"kind": "epochs", "metrics": ["loss", "term/deacl/robust"]},
 ]
+CLAIMS = [
+    {"name": "near", "says": "The nearer is | better.", "place": "table 1", "least": {"budget": "smoke"},
+     "above": {"row": "near", "than": "far", "column": "RA"}},
+    {"name": "seeds", "says": "It is so always.", "place": "table 2", "least": {"budget": "smoke"},
+     "alike": {"row": "near", "than": "far", "column": "K", "within": 1}},
+    {"name": "large", "says": "In the end it is.", "place": "table 3",
+     "above": {"row": "near", "than": "far", "column": "SA"}},
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.FinishedStudy]:
     folder = tmp_path_factory.mktemp("study")
     made = composed(folder, column=COLUMNS, figure=FIGURES, differs=["it is tiny"], setting="somewhere",
-                    set={"evaluate.slf.samples": 200})  # fmt: skip
+                    set={"evaluate.slf.samples": 200}, claim=CLAIMS)  # fmt: skip
     return made, api.run(made, folder / "out", device="cpu")
 
 
@@ -498,7 +506,7 @@ def test_seeds_become_a_mean_and_a_deviation() -> None:
     one = study(row=[{"name": "a", "recipe": "x", "paper": {"cifar10": {"SA": 80.0}}}], data="cifar10")
     line = table.line(
         one,
-        next(grid.points(one)),
+        next(spots.points(one)),
         [[Reading(0.5, 0.4, 0.6, 10)], [Reading(0.7, 0.6, 0.8, 10)]],
         "cifar10",
     )
@@ -507,7 +515,7 @@ def test_seeds_become_a_mean_and_a_deviation() -> None:
     assert cell.std == pytest.approx(100 * (2 * 0.1**2 / 1) ** 0.5)
     assert (cell.low, cell.seeds, cell.paper) == (None, 2, 80.0)
     assert table.markdown([line], "cifar10").splitlines()[2] == "| a   | 60.00 ± 14.14 |          80.00 |"
-    alone = table.line(one, next(grid.points(one)), [[Reading(0.5, 0.4, 0.6, 10)]], "stl10").cells[0]
+    alone = table.line(one, next(spots.points(one)), [[Reading(0.5, 0.4, 0.6, 10)]], "stl10").cells[0]
     assert alone.text() == "50.00 [40.00, 60.00]"
     assert alone.paper is None, "the paper has nothing for this data set"
 
@@ -515,8 +523,7 @@ def test_seeds_become_a_mean_and_a_deviation() -> None:
 def test_what_an_axis_reports_stands_at_its_value() -> None:
     axis = [{"name": "n", "path": "p", "values": [2, 3], "paper": {"2": {"stl10": {"SA": 84.06}}}}]
     one = study(row=[{"name": "a", "recipe": "x"}], axis=axis, data="stl10")
-    spots = grid.points(one)
-    found = [table.line(one, spot, [], "stl10").cells[0] for spot in spots]
+    found = [table.line(one, spot, [], "stl10").cells[0] for spot in spots.points(one)]
     assert [cell.paper for cell in found] == [84.06, None]
     assert [cell.text() for cell in found] == ["-", "-"]
 
@@ -598,7 +605,7 @@ def test_steps_grow_with_the_ball() -> None:
 def drawn(one: Study, runs: Sequence[tuple[grid.Planned, Path]] = ()) -> str:
     lines = [
         table.line(one, spot, [[Reading(0.1 * place, 0.0, 1.0, 10)]], "cifar10")
-        for place, spot in enumerate(grid.points(one), 1)
+        for place, spot in enumerate(spots.points(one), 1)
     ]
     (drawing,) = figure.draw_all(one, lines, runs, "cifar10")
     assert drawing.caption == "Said."

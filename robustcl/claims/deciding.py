@@ -1,0 +1,182 @@
+"""Has a claim been seen? Contrasts of a study's numbers, tested over seeds or images, Holm's correction over claims.
+
+Several seeds: the contrast of each seed, which all rows have, is one number, and the numbers are held against the
+margin by Student's t. One seed: the same of each image that all cells were judged on, by McNemar's exact test where the
+contrast is one cell less another, else by Student's t.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from robustcl.claims.contrasts import Cell, Contrast, Shape, Ways, expand
+from robustcl.claims.grammar import Claim, Least
+from robustcl.claims.outcome import CONTRADICTED, NOT_RUN, NOT_SEEN, SEEN, ClaimOutcome, Found, Measured
+from robustcl.comparison.outcomes import Verdicts
+from robustcl.comparison.pairing import align
+from robustcl.comparison.statistics import ALPHA, holm, mcnemar, one_sided, paired_t
+
+T_SEEDS = "t over seeds"
+T_IMAGES = "t over images"
+MCNEMAR = "McNemar over images"
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a study has measured, and at which size.
+
+    by_seed: cell -> seed -> its number in the table's unit. verdicts: the outcomes behind a cell of one seed, or why
+    there are none. percent: the cells that are shares. images: how many were judged, of cells that say so. steps: of
+    the optimiser, by line. dataset: the name of the data set. paper: what the paper reports.
+    """
+
+    by_seed: Mapping[Cell, Mapping[int, float]]
+    verdicts: Callable[[Cell, int], Verdicts | str]
+    budget: str
+    dataset: str
+    percent: frozenset[Cell] = frozenset()
+    images: Mapping[Cell, int] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
+    paper: Mapping[Cell, float] = field(default_factory=dict)
+
+
+def decide(claims: Sequence[Claim], shape: Shape, numbers: Numbers) -> tuple[ClaimOutcome, ...]:
+    """Return what each claim of a study came to; p-values are corrected for all those that could be tested."""
+    found = [_test(claim, shape, numbers) for claim in claims]
+    tested = [outcome for outcome in found if outcome.p is not None]
+    adjusted = iter(holm([outcome.p for outcome in tested if outcome.p is not None]))
+    return tuple(outcome if outcome.p is None else _judged(outcome, next(adjusted)) for outcome in found)
+
+
+def _judged(outcome: ClaimOutcome, adjusted: float) -> ClaimOutcome:
+    sided = outcome.status if adjusted < ALPHA else NOT_SEEN
+    return outcome.model_copy(update={"adjusted": adjusted, "status": sided})
+
+
+def _test(claim: Claim, shape: Shape, numbers: Numbers) -> ClaimOutcome:
+    """Return a claim's outcome before the correction; its status is the side to which the numbers point."""
+    bare = ClaimOutcome(name=claim.name, says=claim.says, place=claim.place, asked=claim.asked(), status=NOT_RUN)
+    parts = expand(claim, shape)
+    if isinstance(parts, str):
+        return bare.model_copy(update={"why": parts})
+    cells = list(dict.fromkeys(cell for contrast in _all(parts) for _, cell in contrast.terms))
+    seeds = sorted(set.intersection(*(set(numbers.by_seed.get(cell, ())) for cell in cells)))
+    told = bare.model_copy(update={
+        "numbers": [_measured(cell, numbers) for cell in cells], "seeds": len(seeds),
+        "unit": "points" if all(cell in numbers.percent for cell in cells) else "",
+    })  # fmt: skip
+    samples = _below(claim.least, cells, seeds, numbers) or _samples(cells, seeds, numbers)
+    if isinstance(samples, str):
+        return told.model_copy(update={"why": samples})
+    found = {contrast: _found(contrast, samples, len(seeds), numbers) for contrast in _all(parts)}
+    seen, against, weakest = _combined(parts, found)
+    return told.model_copy(update={
+        "status": SEEN if seen <= against else CONTRADICTED, "p": min(1.0, 2 * min(seen, against)),
+        "method": _method(found, len(seeds)), "images": None if len(seeds) > 1 else len(samples[cells[0]]),
+        "contrasts": [found[weakest], *(one for contrast, one in found.items() if contrast != weakest)],
+    })  # fmt: skip
+
+
+def _all(parts: Sequence[Ways]) -> list[Contrast]:
+    return [contrast for ways in parts for way in ways for contrast in way]
+
+
+def _below(least: Least, cells: Sequence[Cell], seeds: Sequence[int], numbers: Numbers) -> str:
+    """Say what is missing to the size from which on a claim is meant, "" where nothing is."""
+    for cell in cells:
+        if not numbers.by_seed.get(cell):
+            return f"{cell.line} has no number in {cell.column}"
+    if not seeds:
+        return f"no seed has all of its numbers: {', '.join(dict.fromkeys(cell.line for cell in cells))}"
+    order = ("smoke", "small", "paper")
+    if order.index(numbers.budget if numbers.budget in order else "small") < order.index(least.budget):
+        return f"it is meant from the budget {least.budget} on, and this is {numbers.budget}"
+    if least.dataset and numbers.dataset not in least.dataset:
+        return f"it is meant of {' or '.join(least.dataset)}, and this is {numbers.dataset}"
+    if len(seeds) < least.seeds:
+        return f"it is meant from {least.seeds} seeds on, and all of its numbers have {len(seeds)}"
+    images = [numbers.images[cell] for cell in cells if cell in numbers.images]
+    if images and min(images) < least.images:
+        return f"it is meant from {least.images} images on, and {min(images)} were judged"
+    steps = {cell.line: numbers.steps[cell.line] for cell in cells if cell.line in numbers.steps}
+    short = min(steps, key=steps.__getitem__, default="")
+    if short and steps[short] < least.steps:
+        return f"it is meant from {least.steps} optimiser steps on, and {short} had {steps[short]}"
+    return ""
+
+
+Samples = Mapping[Cell, Sequence[float]]
+"""Cell -> its numbers of the same seeds, or of the same images, in the table's unit."""
+
+
+def _samples(cells: Sequence[Cell], seeds: Sequence[int], numbers: Numbers) -> Samples | str:
+    if len(seeds) > 1:
+        return {cell: [numbers.by_seed[cell][seed] for seed in seeds] for cell in cells}
+    right = align([numbers.verdicts(cell, seeds[0]) for cell in cells])
+    if isinstance(right, str):
+        return f"with one seed it is tested image by image, which cannot be done: {right}; give two seeds or more"
+    return {cell: (100.0 * one).tolist() for cell, one in zip(cells, right, strict=True)}
+
+
+def _found(contrast: Contrast, samples: Samples, seeds: int, numbers: Numbers) -> Found:
+    """Test one contrast."""
+    rows = [(weight, samples[cell]) for weight, cell in contrast.terms]
+    values = [math.fsum(weight * row[place] for weight, row in rows) for place in range(len(rows[0][1]))]
+    mean = paired_t([value - contrast.margin for value in values])
+    up, down = mean.up, mean.down
+    if seeds == 1 and _is_pair(contrast):
+        up, down = _images_of(contrast, samples)
+    low, high = (None if edge is None else edge + contrast.margin for edge in (mean.low, mean.high))
+    papers = [(weight, numbers.paper.get(cell)) for weight, cell in contrast.terms]
+    known = [weight * paper for weight, paper in papers if paper is not None]
+    paper = math.fsum(known) if len(known) == len(papers) else None
+    return Found(said=contrast.said, value=mean.value + contrast.margin, margin=contrast.margin, low=low, high=high,
+                 up=up, down=down, paper=paper)  # fmt: skip
+
+
+def _images_of(contrast: Contrast, samples: Samples) -> tuple[float, float]:
+    first, second = (np.array(samples[cell]) > 0 for _, cell in contrast.terms)
+    return one_sided(mcnemar(first, second))
+
+
+def _is_pair(contrast: Contrast) -> bool:
+    return [weight for weight, _ in contrast.terms] == [1.0, -1.0] and contrast.margin == 0
+
+
+def _method(found: Mapping[Contrast, Found], seeds: int) -> str:
+    if seeds > 1:
+        return T_SEEDS
+    return MCNEMAR if all(map(_is_pair, found)) else T_IMAGES
+
+
+def _combined(parts: Sequence[Ways], found: Mapping[Contrast, Found]) -> tuple[float, float, Contrast]:
+    """Return the p-values of a whole claim being true and being false, and the contrast on which the smaller stands.
+
+    All parts have to hold: the claim is as certain as the least certain of them, and wrong where one of them is, which
+    is asked as often as there are parts. Of several ways one has to hold, and the same is said the other way round.
+    """
+    told = [_ways(ways, found) for ways in parts]
+    seen, _, weakest, _ = max(told, key=lambda one: one[0])
+    _, against, _, worst = min(told, key=lambda one: one[1])
+    wrong = min(1.0, len(told) * against)
+    return seen, wrong, weakest if seen <= wrong else worst
+
+
+def _ways(ways: Ways, found: Mapping[Contrast, Found]) -> tuple[float, float, Contrast, Contrast]:
+    told = []
+    for way in ways:
+        weakest = max(way, key=lambda contrast: found[contrast].up)
+        worst = min(way, key=lambda contrast: found[contrast].down)
+        told.append((found[weakest].up, min(1.0, len(way) * found[worst].down), weakest, worst))
+    best = min(told, key=lambda one: one[0])
+    least = max(told, key=lambda one: one[1])
+    return min(1.0, len(told) * best[0]), least[1], best[2], least[3]
+
+
+def _measured(cell: Cell, numbers: Numbers) -> Measured:
+    values = {str(seed): value for seed, value in numbers.by_seed.get(cell, {}).items()}
+    return Measured(line=cell.line, column=cell.column, values=values, paper=numbers.paper.get(cell))

@@ -1,0 +1,23 @@
+"""What claims came to, as tables: for the pages of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustcl.claims.outcome import ClaimOutcome
+from robustcl.terminal.markdown import escape_cell, render_table
+
+HEAD = ("claim", "place", "outcome", "measured", "by", "p")
+
+
+def table(outcomes: Sequence[ClaimOutcome]) -> str:
+    """Return the claims of one study as a Markdown table, with how they were decided below it."""
+    body = [(one.says, one.place, one.status, one.measured(), one.tested_over(), one.shown_p()) for one in outcomes]
+    rows = [[escape_cell(cell) for cell in row] for row in [HEAD, *body]]
+    return f"{render_table(rows, words=len(HEAD))}\n\n{HOW}"
+
+
+HOW = (
+    "A claim is seen, or contradicted, where its two-sided p lies below 0.05 after Holm's correction over the claims "
+    "of the study. It is tested over seeds, row against row of the same seed; with one seed, over the images."
+)

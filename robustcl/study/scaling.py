@@ -1,0 +1,48 @@
+"""A study's tables as a data set and a budget change them, before they are checked."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from robustcl.errors import UsageError
+from robustcl.recipe import override
+
+_KEYS = ("adapt", "budget")
+
+
+def plain(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the tables as they stand, without those that change others.
+
+    Raises:
+        UsageError: ``adapt`` or ``budget`` are no tables.
+    """
+    for key in _KEYS:
+        if not isinstance(tables.get(key, {}), Mapping):
+            raise UsageError(f"{where}: {key} = {tables[key]!r} is not accepted; give tables [{key}.NAME]")
+    return {key: copy.deepcopy(value) for key, value in tables.items() if key not in _KEYS}
+
+
+def scale(tables: Mapping[str, Any], dataset: str, budget: str, where: str) -> dict[str, Any]:
+    """Return the tables with ``[adapt.DATASET]`` and then ``[budget.NAME]`` put into them; of ``npz:FILE`` it is npz.
+
+    Raises:
+        UsageError: a path that leads nowhere, or a value that is no table.
+    """
+    changed, use = plain(tables, where), dataset.partition(":")[0]
+    for key, name in zip(_KEYS, (use, budget), strict=True):
+        _change(changed, tables.get(key, {}).get(name, {}), f"{key}.{name} of {where}")
+    return changed
+
+
+def _change(changed: dict[str, Any], changes: Any, where: str) -> None:
+    if not isinstance(changes, Mapping):
+        raise UsageError(f"{where}: write a table of paths and values")
+    for path, value in changes.items():
+        if path == "set" and not isinstance(value, Mapping):
+            raise UsageError(f"{where}: set = {value!r} is not accepted; give a table of paths and values")
+        if path == "set":
+            changed.setdefault("set", {}).update(copy.deepcopy(value))
+        else:
+            override.put(changed, path, copy.deepcopy(value), where)

@@ -1,0 +1,43 @@
+"""The claims of the studies that are installed: each can be decided, and the paper's own numbers bear it out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from robustcl import registry
+from robustcl.claims.contrasts import Cell, expand
+from robustcl.study import source, spots, table
+from robustcl.study.grammar import Study
+
+STUDIES = {name: source.read(name, budget="paper") for name in sorted(registry.studies())}
+CLAIMED = [name for name, study in STUDIES.items() if study.claim]
+
+
+def published(study: Study, data: str) -> dict[Cell, float]:
+    lines = [table.line(study, spot, [], data) for spot in spots.points(study)]
+    cells = [(Cell(line.label, cell.column), cell.paper) for line in lines for cell in line.cells]
+    return {cell: paper for cell, paper in cells if paper is not None}
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_the_papers_own_numbers_bear_a_claim_out(name: str) -> None:
+    """Where the paper reports all numbers of a contrast for the data set that the study shows."""
+    study = STUDIES[name]
+    paper = published(study, study.data)
+    for claim in study.claim:
+        parts = expand(claim, spots.shape(study))
+        assert not isinstance(parts, str), f"{claim.name}: {parts}"
+        for ways in parts:
+            known = [way for way in ways if all(cell in paper for one in way for _, cell in one.terms)]
+            held = [all(math.fsum(weight * paper[cell] for weight, cell in one.terms) > one.margin for one in way)
+                    for way in known]  # fmt: skip
+            assert any(held) or not known, f"{claim.name}: {ways[0][0].said} is not so in the paper"
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_a_claim_says_what_it_is_in_one_sentence(name: str) -> None:
+    for claim in STUDIES[name].claim:
+        assert claim.says.endswith(".")
+        assert "\n" not in claim.says
