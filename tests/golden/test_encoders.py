@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import resnet18
+from torchvision.models import resnet18, resnet50
 
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
@@ -16,7 +16,9 @@ from robustcl_plugins.encoders.blocks import PadShortcut
 from robustcl_plugins.encoders.cnn_4 import CNN4
 from robustcl_plugins.encoders.resnet_18 import ResNet18
 from robustcl_plugins.encoders.resnet_20 import ResNet20
+from robustcl_plugins.encoders.resnet_50 import ResNet50
 from robustcl_plugins.encoders.resnet_small import ResNetSmall
+from robustcl_plugins.encoders.wrn_34_10 import WideResNet
 
 
 def _count(network: nn.Module) -> int:
@@ -67,6 +69,69 @@ def test_resnet_18_paddings_are_two_functions_of_the_same_weights() -> None:
     two.load_state_dict(one.state_dict())
     x = _x(1, 3, 32, 32)
     assert not torch.allclose(one.eval()(x), two.eval()(x), rtol=1e-3)
+
+
+@pytest.mark.golden("encoder", "resnet-50")
+def test_resnet_50_is_torchvisions_but_for_its_stem() -> None:
+    """25,557,032 parameters with 1000 classes; the stem of CIFAR has 1,728 where that of ImageNet has 9,408."""
+    with torch.device("meta"):
+        (usual, features), (small, _) = (ResNet50(stem=stem).backbone((3, 32, 32)) for stem in _STEMS)
+        reference = resnet50(weights=None)
+    assert features == 2048
+    assert _count(usual) + 1000 * 2049 == _count(reference) == 25_557_032
+    assert _count(small) + 10 * 2049 == 23_520_842
+    shapes = {name: value.shape for name, value in reference.state_dict().items() if not name.startswith("fc.")}
+    assert {name: value.shape for name, value in usual.state_dict().items()} == shapes
+    x = torch.empty((1, 3, 32, 32), device="meta")
+    sides = [_map(small.eval(), f"layer{n}", x).shape[1:] for n in (1, 2, 3, 4)]
+    assert sides == [(256, 32, 32), (512, 16, 16), (1024, 8, 8), (2048, 4, 4)]
+
+
+_STEMS: tuple[Any, Any] = ("imagenet", "cifar")
+
+
+@pytest.mark.golden("encoder", "wrn-34-10")
+def test_wrn_34_10_has_the_published_size() -> None:
+    """46.16 million with ten classes; 36.5 million with 28 layers, as the paper says of WRN-28-10."""
+    x = torch.empty((1, 3, 32, 32), device="meta")
+    with torch.device("meta"):
+        (network, features), (shorter, _) = (WideResNet(depth=depth).backbone((3, 32, 32)) for depth in _DEPTHS)
+    assert features == 640
+    assert _count(network) + 10 * 641 == 46_160_474
+    assert round((_count(shorter) + 10 * 641) / 1e6, 1) == 36.5
+    assert sum(isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3) for m in network.modules()) == 31
+    sides = [_map(network.eval(), f"layer{n}", x).shape[1:] for n in (1, 2, 3)]
+    assert sides == [(160, 32, 32), (320, 16, 16), (640, 8, 8)]
+
+
+_DEPTHS: tuple[Any, Any] = (34, 28)
+
+
+@pytest.mark.golden("encoder", "wrn-34-10")
+def test_a_wide_resnet_written_out() -> None:
+    """One block a stage: norm and ReLU before each convolution, a 1x1 one of the same where the shape changes."""
+    network, features = WideResNet(depth=10, width=2).backbone((1, 8, 8))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = Rng(0).normal((module.num_features,)) * 0.1
+            module.running_var = Rng(1).uniform((module.num_features,), 0.5, 2.0)
+    state = network.eval().state_dict()
+
+    def active(x: Tensor, name: str) -> Tensor:
+        mean, variance, weight, bias = (
+            state[f"{name}.{key}"].view(1, -1, 1, 1) for key in ("running_mean", "running_var", "weight", "bias")
+        )
+        return ((x - mean) / (variance + 1e-5).sqrt() * weight + bias).relu()
+
+    x = _x(3, 1, 8, 8)
+    y = F.conv2d(x, state["conv1.weight"], padding=1)
+    for layer, stride in (("layer1.0", 1), ("layer2.0", 2), ("layer3.0", 2)):
+        before = active(y, f"{layer}.bn1")
+        inner = active(F.conv2d(before, state[f"{layer}.conv1.weight"], stride=stride, padding=1), f"{layer}.bn2")
+        y = F.conv2d(inner, state[f"{layer}.conv2.weight"], padding=1)
+        y = y + F.conv2d(before, state[f"{layer}.shortcut.weight"], stride=stride)
+    torch.testing.assert_close(network(x), active(y, "bn1").mean((2, 3)))
+    assert features == 128
 
 
 @pytest.mark.golden("encoder", "resnet-20")
@@ -174,8 +239,10 @@ def test_cnn_4_on_small_images() -> None:
 @pytest.mark.golden("encoder", "resnet-18")
 @pytest.mark.golden("encoder", "resnet-20")
 @pytest.mark.golden("encoder", "resnet-small")
+@pytest.mark.golden("encoder", "resnet-50")
+@pytest.mark.golden("encoder", "wrn-34-10")
 @pytest.mark.golden("encoder", "cnn-4")
-@pytest.mark.parametrize("plugin", [ResNet18(), ResNet20(), ResNetSmall(), CNN4()])
+@pytest.mark.parametrize("plugin", [ResNet18(), ResNet20(), ResNet50(), WideResNet(), ResNetSmall(), CNN4()])
 def test_clips_are_refused(plugin: Any) -> None:
     with pytest.raises(UsageError, match=r"takes images \(C, H, W\)"):
         plugin.backbone((3, 4, 32, 32))

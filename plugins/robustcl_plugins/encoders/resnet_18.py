@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 from torch import nn
@@ -10,6 +10,7 @@ from torchvision.models import resnet18
 
 from robustcl.protocols import Need
 from robustcl_plugins.encoders.blocks import image
+from robustcl_plugins.encoders.stems import Stem, with_stem
 
 
 class ResNet18:
@@ -26,36 +27,11 @@ class ResNet18:
         "CIFAR stem: Chen, Kornblith, Norouzi, Hinton: SimCLR, ICML 2020, appendix B.9"
     )
 
-    def __init__(
-        self,
-        *,
-        stem: Literal["cifar", "imagenet"] = "cifar",
-        stem_padding: Annotated[int, Ge(0)] | None = None,
-    ) -> None:
+    def __init__(self, *, stem: Stem = "cifar", stem_padding: Annotated[int, Ge(0)] | None = None) -> None:
         self.stem = stem
         self.stem_padding = stem_padding
 
     def backbone(self, item: tuple[int, ...]) -> tuple[nn.Module, int]:
         """Return the network for images (C, H, W) and 512."""
         channels, _, _ = image(item, "resnet-18")
-        kernel, stride, padding, pooled = _STEMS[self.stem]
-        if self.stem_padding is not None:
-            padding = self.stem_padding
-        network: Any = resnet18(weights=None)
-        network.conv1 = nn.Conv2d(channels, 64, kernel, stride, padding, bias=False)
-        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-        if not pooled:
-            network.maxpool = nn.Identity()
-        network.fc = nn.Identity()
-        geometry = {
-            "stem_kernel": kernel,
-            "stem_stride": stride,
-            "stem_padding": padding,
-            "stem_pool": pooled,
-        }
-        network.geometry = geometry
-        return network, 512
-
-
-_STEMS = {"cifar": (3, 1, 1, False), "imagenet": (7, 2, 3, True)}
-"""Kernel, stride, padding and max-pooling of each stem."""
+        return with_stem(resnet18(weights=None), channels, self.stem, self.stem_padding), 512
