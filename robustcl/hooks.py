@@ -102,6 +102,13 @@ class DatasetHooks(PluginHooks):
     adaptation: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     """What becomes of recipes that were written for another data set, by its name: ``robustcl.recipe.adaptation``."""
 
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return (n, *item) of each split as published, nothing where the files alone know.
+
+        ``"pretrain"`` is left out where it is the train split.
+        """
+        return {}
+
 
 class SamplerHooks(PluginHooks):
     """Of samplers."""

@@ -163,7 +163,8 @@ class DatasetPlugin(Plugin, Protocol):
     ``encoder``: the encoder plugin that suits its images, taken where the recipe names none. ``corrupted`` (optional):
     the folder, beside its own in the option ``path``, of stored corrupted copies of its test split as
     ``robustcl.corruption.load`` reads them, "CIFAR-10-C". ``adaptation`` (optional): rules for recipes that were
-    written for other data, as ``robustcl.recipe.adaptation`` reads them.
+    written for other data, as ``robustcl.recipe.adaptation`` reads them. ``shapes()`` (optional): (n, *item) of each
+    split, where they are published, for what is to be known before the files are there.
     """
 
     encoder: ClassVar[str]

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from robustcl.cli.parts import add_machine, add_settings
+from robustcl.cli.parts import add_machine, add_settings, refuse_time, timed
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,9 +25,10 @@ from robustcl.cli.parts import add_machine, add_settings
 @add_settings
 @add_machine
 @click.option("--save", type=click.Path(dir_okay=False), help="Keep the composed recipe in this file.")
-@click.option("--dry-run", is_flag=True, help="Print the composition and stop: nothing is trained.")
+@click.option("--dry-run", is_flag=True, help="Print the composition and its cost, and stop: nothing is trained.")
+@timed
 @click.option("--matrix", is_flag=True, help="Print which installed parts compose with which, and why others do not.")
-def command(as_json: bool, save: str | None, dry_run: bool, matrix: bool, **given: Any) -> None:
+def command(as_json: bool, save: str | None, dry_run: bool, timed: bool, matrix: bool, **given: Any) -> None:
     """Compose a method from plugins, train it and judge it.
 
     `robustcl compose --generator ncp --objective deacl` trains SimCLR, then NCP adversarial training, evaluates the
@@ -36,16 +37,22 @@ def command(as_json: bool, save: str | None, dry_run: bool, matrix: bool, **give
     if matrix:
         _print_matrix(as_json)
         return
+    refuse_time(timed, dry_run)
     from robustcl.api import compose
-    from robustcl.cli.runs import save_recipe, train
 
     where = {name: given.pop(name) for name in ("out", "device", "devices", "precision")}
     composition = compose(**given)
     if save is not None:
+        from robustcl.cli.runs import save_recipe
+
         save_recipe(composition, Path(save))
     if dry_run:
-        click.echo(composition.explain())
+        from robustcl.cli import dry_run as dry
+
+        dry.show(composition, device=where["device"], precision=where["precision"], timed=timed)
         return
+    from robustcl.cli.runs import train
+
     train(composition, as_json=as_json, **where)
 
 

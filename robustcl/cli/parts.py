@@ -20,6 +20,7 @@ precision = click.option(
     show_default=True,
     help="Precision of the encoders; losses and verdicts stay in float32.",
 )
+timed = click.option("--time", "timed", is_flag=True, help="With --dry-run: hours on this machine, by timed steps.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools.")
 
 
@@ -49,6 +50,12 @@ def add_settings(function: Command) -> Command:
         "--set", "overrides", multiple=True, metavar="PATH=VALUE",
         help="Change anything in the recipe, e.g. stage.robust.generator.steps=10.",
     )(function)  # fmt: skip
+
+
+def refuse_time(timed: bool, dry_run: bool) -> None:
+    """Refuse ``--time`` where something is trained."""
+    if timed and not dry_run:
+        raise UsageError("--time measures for --dry-run, and this would train: add --dry-run, or leave --time out")
 
 
 def refuse_others(given: dict[str, Any], names: tuple[str, ...], of_run: bool) -> None:

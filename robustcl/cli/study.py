@@ -9,7 +9,7 @@ import tomllib
 import click
 
 from robustcl import registry
-from robustcl.cli.parts import as_json, device, precision
+from robustcl.cli.parts import as_json, device, precision, refuse_time, timed
 from robustcl.recipe.inherit import summary
 
 
@@ -78,7 +78,10 @@ def show(name: str) -> None:
 @click.option("--out", help="Directory of the study and its runs  [default: studies/NAME-BUDGET]")
 @as_json
 @click.option("--so-far", is_flag=True, help="Train nothing: make table and figures of the runs that are finished.")
-@click.option("--dry-run", is_flag=True, help="Compose every row, print the runs and stop: nothing is trained.")
+@click.option(
+    "--dry-run", is_flag=True, help="Compose every row, print the runs and their cost, and stop: nothing is trained."
+)
+@timed
 def run(
     name: str,
     dataset: str | None,
@@ -96,11 +99,13 @@ def run(
     as_json: bool,
     so_far: bool,
     dry_run: bool,
+    timed: bool,
 ) -> int:
     """Run the study NAME, or a study file; the same command goes on where it was cut off.
 
     Exit code 1 where a run's loss became infinite: its line of the table is empty then.
     """
+    refuse_time(timed, dry_run)
     from robustcl.cli.runs import ProgressBar
     from robustcl.study import api
     from robustcl.study.models import parse_models
@@ -109,7 +114,13 @@ def run(
     given = parse_models(models, weights)
     composed = api.compose(name, Setting(dataset, data_dir, budget, seeds, overrides, others, samples, given))
     if dry_run:
+        from robustcl.study.costs import tell_costs
+        from robustcl.terminal import printable
+
         click.echo(composed.explain())
+        if composed.planned:
+            click.echo("")
+            click.echo(printable(tell_costs(composed.planned, device, precision, timed=timed)))
         return 0
     with ProgressBar() as progress:
         outcome = api.run(

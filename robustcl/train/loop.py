@@ -14,6 +14,7 @@ from robustcl.errors import Interrupted, NonFiniteLoss, UsageError
 from robustcl.hooks import PluginHooks
 from robustcl.options.duration import Progress
 from robustcl.train import checkpoint, pairs, state
+from robustcl.train.engine import Engine
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.plan import at
 from robustcl.train.refresh import refresh
@@ -27,6 +28,8 @@ _LARGEST = 1e12
 
 class StageRun(StageState):
     """A stage that runs: anew, or from the newest valid checkpoint; both give the same weights to the bit."""
+
+    engine: Engine
 
     def train(self) -> None:
         """Run the stage to its end.

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustcl import ranks
+from robustcl.nn.encoder import Encoder
 
 FORWARD = 1.0 / 3.0
 """A forward alone, as a share of a pass: a backward takes about twice as long as its forward."""
@@ -33,16 +34,20 @@ class Passes:
         """Passes, of one image each: once forward and backward, or three times forward."""
         return self.inputs + self.weights + FORWARD * self.forward
 
-    def count(self, x: Tensor, outputs: Sequence[Tensor], module: nn.Module) -> None:
-        """Count images (R, ...) of which a module has made ``outputs``; where it was asked for none, it did nothing."""
+    def count(self, x: Tensor, outputs: Sequence[Tensor], encoder: Encoder) -> None:
+        """Count images (R, ...) of which an encoder has made ``outputs``; asked for none, it did nothing.
+
+        Where a head alone learns, no gradient goes through the backbone: that is a forward alone.
+        """
         if not outputs:
             return
-        if not any(output.requires_grad for output in outputs):
-            self.forward += len(x)
-        elif x.requires_grad and not _learns(module):
+        back = any(output.requires_grad for output in outputs)
+        if back and x.requires_grad and not _learns(encoder):
             self.inputs += len(x)
-        else:
+        elif back and (x.requires_grad or any(weight.requires_grad for weight in encoder.backbone.parameters())):
             self.weights += len(x)
+        else:
+            self.forward += len(x)
 
     def gather(self, device: torch.device) -> None:
         """Give the counts of all ranks to the first one, which writes the checkpoints; every rank must call."""
@@ -73,7 +78,7 @@ class Passes:
 _COUNTS = ("forward", "inputs", "weights")
 
 
-def _learns(module: nn.Module) -> bool:
-    """Say whether a module's first weights are learnt; an attack holds all of them out of its graph."""
-    first = next(module.parameters(), None)
+def _learns(encoder: Encoder) -> bool:
+    """Say whether an encoder's first weights are learnt; an attack holds all of them out of its graph."""
+    first = next(encoder.parameters(), None)
     return first is not None and first.requires_grad

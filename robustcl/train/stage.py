@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from robustcl.hooks import PluginHooks
 from robustcl.recipe import MAIN_ROUTE
 from robustcl.rng import Rng
 from robustcl.train.encoders import Encoders, freeze_idle
-from robustcl.train.engine import Engine
 from robustcl.train.falling import LossCurve
 from robustcl.train.log import Log
 from robustcl.train.memory import PeakMemory
@@ -29,6 +28,20 @@ from robustcl.train.step import Step
 from robustcl.types import Dims
 
 
+class Place(Protocol):
+    """Where a stage's tensors live, and of which type they are."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors live."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of weights and inputs."""
+        ...
+
+
 class StageState:
     """One stage in progress: everything that a checkpoint must hold, and what it was made of."""
 
@@ -37,7 +50,7 @@ class StageState:
         plan: StagePlan,
         encoders: Encoders,
         images: Images,
-        engine: Engine,
+        engine: Place,
         rng: Rng,
         keeping: Keeping,
         log: Log,

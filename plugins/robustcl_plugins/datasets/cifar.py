@@ -51,6 +51,10 @@ class Cifar10:
         images = torch.from_numpy(found.data).movedim(-1, 1).contiguous()
         return ArraySource(images, torch.tensor(found.targets, dtype=torch.int64))
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return (n, *item) of the splits."""
+        return {"train": (50_000, 3, 32, 32), "test": (10_000, 3, 32, 32)}
+
     def classes(self) -> tuple[str, ...]:
         """Return the names of the classes, in the order of their labels."""
         return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -83,6 +83,10 @@ class Digits:
         place = self._places()[labels]
         return ArraySource(images[place >= 0], place[place >= 0])
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return (n, *item) of the splits; of some digits alone the data say."""
+        return {} if self.only else {"train": (1437, 1, 8, 8), "test": (360, 1, 8, 8)}
+
     def classes(self) -> tuple[str, ...]:
         """Return the digits, in the order of their labels."""
         return tuple(map(str, self.only or range(10)))

@@ -57,6 +57,11 @@ class Stl10:
         images, labels = torch.from_numpy(found.data), torch.from_numpy(found.labels).long()
         return ArraySource(images, torch.full_like(labels, -1) if split == "pretrain" else labels)
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return (n, *item) of the splits."""
+        pretrain = 100_000 if self.pretrain == "unlabeled" else 105_000
+        return {split: (n, 3, 96, 96) for split, n in (("train", 5_000), ("pretrain", pretrain), ("test", 8_000))}
+
     def classes(self) -> tuple[str, ...]:
         """Return the names of the classes, in the order of their labels."""
         return ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")

@@ -1,0 +1,31 @@
+"""What ``--dry-run`` prints: a composition in words, and what it will cost."""
+
+from __future__ import annotations
+
+import click
+
+from robustcl.api import Composition
+from robustcl.cost import estimate
+from robustcl.cost.words import tell
+from robustcl.errors import RobustclError, words
+from robustcl.terminal import printable
+
+
+def show(composition: Composition, *, device: str, precision: str, timed: bool) -> None:
+    """Print a composition and what it will cost, with hours by a few steps where these are asked for."""
+    click.echo(composition.explain())
+    click.echo("")
+    click.echo(printable(_cost(composition, device, precision, timed)))
+
+
+def _cost(composition: Composition, device: str, precision: str, timed: bool) -> str:
+    try:
+        cost = estimate(composition)
+    except Exception as error:  # a stranger's part on noise: the composition stands, whatever it says to that
+        said = str(error) if isinstance(error, RobustclError) else words(error)
+        return f"cost      unknown: a step on noise fails: {said}"
+    if not timed:
+        return tell(cost, device)
+    from robustcl.cost.timing import time_stages  # loads what trains
+
+    return tell(cost, device, time_stages(composition, cost, device, precision))

@@ -1,0 +1,69 @@
+"""Hours on this machine, from a few real steps of a stage on noise, with the recipe's own encoder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+import torch
+
+from robustcl.composition.plan import RecipePlan
+from robustcl.cost.estimate import Cost, Timed, rehearsals
+from robustcl.cost.rehearsal import Rehearsed, moment, rehearse
+from robustcl.train.engine import Engine
+from robustcl.train.loop import StageRun
+
+_FIRST = 8
+"""Images of the first step; one of all of a batch may take minutes."""
+_ENOUGH = 2.0
+"""Seconds after which a step is long enough to be believed."""
+
+
+def time_stages(
+    plan: RecipePlan, cost: Cost, device: str, precision: str, only: Collection[str] | None = None
+) -> dict[str, Timed]:
+    """Return the hours of every stage whose number of images is known, by its name in the cost; or of some only.
+
+    Raises:
+        UsageError: a device that is not there.
+    """
+    engine = Engine(device, 1, precision)
+    names = {stage.name: stage for stage in cost.stages}
+    found = {}
+    for name, _, asked in rehearsals(plan, cost.sizes):
+        stage = names[name]
+        if stage.passes is None or stage.images is None or (only is not None and name not in only):
+            continue
+        seconds, images = _seconds(asked, engine)
+        # Refreshes and surveys send images through the encoder beside the steps, and are as slow as these.
+        beside = stage.passes / stage.of_steps if stage.of_steps else 1.0
+        hours = seconds * stage.images * beside / 3600
+        found[name] = Timed(hours, images, asked.plan.batch, str(engine.device))
+    return found
+
+
+def _seconds(asked: Rehearsed, engine: Engine) -> tuple[float, int]:
+    """Return the seconds of an image in a step, and how many images the step had."""
+    run = rehearse(asked, StageRun, asked.composition.encoder.plugin, engine, asked.plan.batch)
+    encoders = run.encoders
+    for encoder in (encoders.online, *encoders.ema.values(), *encoders.frozen.values()):
+        engine.place(encoder)
+    engine.place(run.step)
+    optimizer = run.plan.optimizer.plugin.make(run.parameters)
+    wrapped, stepper = engine.wrap(run.step, optimizer)
+
+    def take(images: int) -> float:
+        rows = torch.arange(images, device=engine.device)
+        x = run.images.fetch(rows)
+        started = time.monotonic()
+        run.learn(wrapped, stepper, rows, x, moment(run.plan, 0.5))
+        return time.monotonic() - started
+
+    images = min(_FIRST, run.plan.batch)
+    take(images)  # of the first one, memory and kernels are chosen
+    seconds = take(images)
+    while seconds < _ENOUGH and images < run.plan.batch:
+        images = min(2 * images, run.plan.batch)
+        take(images)
+        seconds = take(images)
+    return seconds / images, images
