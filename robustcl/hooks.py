@@ -85,6 +85,14 @@ class ObjectiveHooks(PluginHooks):
     """The selector that it takes where the recipe names none."""
 
 
+class SelectorHooks(PluginHooks):
+    """Of selectors."""
+
+    detects: bool = False
+    """Whether pairs of other images that it does not repel are taken for false negatives: the log holds them against
+    labels then, where there are some."""
+
+
 class ViewHooks(PluginHooks):
     """Of views."""
 
@@ -141,7 +149,7 @@ class ProtocolHooks(PluginHooks):
 HOOKS: Mapping[str, type[PluginHooks]] = {
     "generator": GeneratorHooks,
     "objective": ObjectiveHooks,
-    "selector": PluginHooks,
+    "selector": SelectorHooks,
     "target": PluginHooks,
     "view": ViewHooks,
     "encoder": PluginHooks,

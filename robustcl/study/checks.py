@@ -14,6 +14,7 @@ from robustcl.study.drawings import Anchors, Epochs, Lines, Map, Picture, Silhou
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Study, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
+from robustcl.train import detection
 from robustcl.train.plan import StagePlan, TermPlan
 
 
@@ -82,6 +83,8 @@ def _check_metric(plan: StagePlan, metric: str, where: str) -> None:
     sides = [f"{term.name}/{side}{view}" for term in plan.terms if term.selector is not None
              for side in ("positive", "negative") for view in _views(term, plan)]  # fmt: skip
     known += [f"{kind}/{side}" for kind in ("pairs", "pairs-of-epoch") for side in sides]
+    # A selector that detects nothing leaves an empty cell, so that it may stand beside those that do.
+    known += [name for term in plan.terms if term.selector is not None for name in detection.logged(term.name)]
     if metric not in known:
         raise UsageError(
             f"{where}: stage {plan.name} logs no {metric!r}{near(metric, known)}; it logs {', '.join(known)}"

@@ -131,7 +131,14 @@ class Components(Section):
     caption: str = ""
 
 
-Picture = Landscape | WeightLandscapeFigure | Components | Map
+class ClassTable(Section):
+    """The mean cosine distance of the clean features h of each two classes and within each, a panel for each row."""
+
+    kind: Literal["classes"]
+    caption: str = ""
+
+
+Picture = Landscape | WeightLandscapeFigure | Components | Map | ClassTable
 """Figures that no table holds: the runs themselves are looked at."""
 
 Figure = Annotated[

@@ -19,9 +19,10 @@ from robustcl.errors import UsageError
 from robustcl.recipe import Use
 from robustcl.report.canvas import draw
 from robustcl.study import measures
+from robustcl.study.class_table import draw_class_tables
 from robustcl.study.columns import Curve
 from robustcl.study.components import Arrays, draw_components
-from robustcl.study.drawings import Components, Landscape, Map, Picture, WeightLandscapeFigure
+from robustcl.study.drawings import ClassTable, Components, Landscape, Map, Picture, WeightLandscapeFigure
 from robustcl.study.grid import Planned
 from robustcl.study.maps import draw_maps
 from robustcl.study.panels import Panel, draw_panels
@@ -39,7 +40,10 @@ def draw_pictures(name: str, figure: Picture, runs: Sequence[tuple[Planned, Path
         return _weight_landscapes(name, found, figure.attack.use)
     if isinstance(figure, Components):
         return draw_components(name, found)
-    return draw_maps(name, figure, found, class_names(runs[0][0].composition.dataset.plugin))
+    classes = class_names(runs[0][0].composition.dataset.plugin)
+    if isinstance(figure, ClassTable):
+        return draw_class_tables(name, [(label, one["clean"], one["classes"]) for label, one in found], classes)
+    return draw_maps(name, figure, found, classes)
 
 
 def _measured(figure: Picture, run: Planned, folder: Path) -> Arrays:
@@ -49,7 +53,9 @@ def _measured(figure: Picture, run: Planned, folder: Path) -> Arrays:
     most = figure.images if isinstance(figure, Landscape | WeightLandscapeFigure | Map) else None
     samples = judged[0].table.samples
     first = samples if most is None else min(most, samples or most)
-    question = ImageQuestion(attack=attack, ball=run.composition.ball, first=first, options={name: options})
+    question = ImageQuestion(
+        attack=attack, ball=run.composition.ball, first=first, options={name: options} if options else {}
+    )
     composition = run.composition
     entry = kept.find(folder, question.table(identify_run(folder, composition, *judged), composition.parts.owners))
     found = kept.find_arrays(folder, entry, name) if entry is not None else {}
@@ -70,6 +76,8 @@ def _asked(figure: Picture) -> tuple[str, Use, dict[str, Any]]:
         return "weight-landscape", figure.attack, figure.model_dump(include={"images", "points", "radius"})
     if isinstance(figure, Components):
         return "components", still, figure.model_dump(include={"images", "count", "steps"})
+    if isinstance(figure, ClassTable):
+        return "class-distances", still, {}
     if figure.attack is not None:
         return "t-sne", figure.attack, figure.model_dump(include={"images", "attacked"})
     return "t-sne", still, {"images": figure.images}

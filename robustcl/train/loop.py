@@ -13,7 +13,7 @@ from robustcl.data.order import epoch_batches
 from robustcl.errors import Interrupted, NonFiniteLoss, UsageError
 from robustcl.hooks import PluginHooks
 from robustcl.options.duration import Progress
-from robustcl.train import checkpoint, pairs, state
+from robustcl.train import checkpoint, detection, pairs, state
 from robustcl.train.engine import Engine
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.plan import at
@@ -123,7 +123,7 @@ class StageRun(StageState):
                 if term.selector is not None:
                     hooks.of(term.selector.plugin, PluginHooks).remember(scene)
         counted = pairs.counts(self.step.scenes, self.encoders.frozen)
-        self.pairs.add(counted)
+        self.pairs.add(counted | detection.tally(self.step.scenes))
         self.step.scenes = []
         terms = {f"term/{name}": float(value.detach()) for name, value in losses.items() if name != "total"}
         return {"loss": float(losses["total"].detach()), "lr": lr, **terms, **counted}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robustcl import ranks
 from robustcl.errors import UsageError
+from robustcl.train import detection
 from robustcl.train.plan import TermPlan
 from robustcl.types import Scene
 
@@ -40,7 +41,10 @@ def counts(scenes: Sequence[tuple[TermPlan, Scene]], frozen: Collection[str] = (
 
 
 class EpochMeans:
-    """The means over the steps of the epoch in progress. ``sums`` and ``steps`` go into the checkpoint."""
+    """The means over the steps of the epoch in progress. ``sums`` and ``steps`` go into the checkpoint.
+
+    What ``detection.tally`` counts is summed beside them: of an epoch its shares are told.
+    """
 
     def __init__(self, sums: Mapping[str, float] | None = None, steps: int = 0) -> None:
         self.sums, self.steps = dict(sums or {}), steps
@@ -52,10 +56,12 @@ class EpochMeans:
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def take(self) -> dict[str, float]:
-        """Return the means, ``pairs-of-epoch/TERM/SIDE`` and so on, and begin the next epoch."""
-        means = {name.replace("pairs/", "pairs-of-epoch/", 1): value / self.steps for name, value in self.sums.items()}
+        """Return the means, ``pairs-of-epoch/TERM/SIDE`` and so on, and shares of detection; begin the next epoch."""
+        means = {name.replace("pairs/", "pairs-of-epoch/", 1): value / self.steps
+                 for name, value in self.sums.items() if name.startswith("pairs/")}  # fmt: skip
+        told = detection.shares(self.sums)
         self.sums, self.steps = {}, 0
-        return means
+        return means | told
 
 
 def refuse_without_positives(means: Mapping[str, float], stage: str) -> None:

@@ -10,6 +10,8 @@ from robustcl.testing import make_scene
 from robustcl.types import Embedding, Pairs, Scene
 from robustcl_plugins.selectors.all import All
 from robustcl_plugins.selectors.by_label import Global
+from robustcl_plugins.selectors.detection import Detected
+from robustcl_plugins.selectors.oracle import Oracle
 
 
 def _scene(views: int, label: list[int]) -> Scene:
@@ -66,10 +68,30 @@ def test_global_without_labels_is_all() -> None:
     assert _masks(Global().select(scene)) == _masks(All().select(scene))
 
 
+@pytest.mark.golden("selector", "oracle")
+@pytest.mark.parametrize("detected", ["eliminate", "attract"])
+@pytest.mark.parametrize("label", [[0, 1, 0, 2], [1, 1, 1], [-1, -1, 0], [-1, 2, -1, 2]])
+def test_the_oracle_knows_every_false_negative(label: list[int], detected: Detected) -> None:
+    positive, negative = _masks(Oracle(detected=detected).select(_scene(2, label)))
+    n = len(label)
+    for i in range(2 * n):
+        for j in range(2 * n):
+            same, mates = i % n == j % n, label[i % n] == label[j % n] and label[i % n] != -1
+            assert negative[i][j] == (not same and not mates)
+            assert positive[i][j] == ((same and i != j) or (not same and mates and detected == "attract"))
+
+
+@pytest.mark.golden("selector", "oracle")
+def test_an_oracle_that_attracts_supervises() -> None:
+    scene = _scene(2, [0, 1, 0, -1, 1])
+    assert _masks(Oracle(detected="attract").select(scene)) == _masks(Global().select(scene))
+
+
 @pytest.mark.golden("selector", "all")
 @pytest.mark.golden("selector", "global")
-@pytest.mark.parametrize("selector", [All(), Global()])
-def test_anchors_of_one_rank_against_the_columns_of_two(selector: All | Global) -> None:
+@pytest.mark.golden("selector", "oracle")
+@pytest.mark.parametrize("selector", [All(), Global(), Oracle()])
+def test_anchors_of_one_rank_against_the_columns_of_two(selector: All | Global | Oracle) -> None:
     scene = _scene(2, [0, 1, 1, 0])
     here = torch.tensor([2, 3, 6, 7])
     names = ("sample", "view", "label", "index", "z")

@@ -297,6 +297,7 @@ FIGURES = [
     {"kind": "map", "images": 12, "attack": PGD, "attacked": 5, "entropy": True},
     {"kind": "weight-landscape", "attack": "fgsm", "points": 3, "images": 6},
     {"kind": "components", "images": 2, "count": 3, "steps": 4},
+    {"kind": "classes"},
 ]
 FIXED = {
     "stage.robust.epochs": 1, "evaluate.slf.samples": 100, "evaluate.slf.attacks": [], "evaluate.slf.route": ["adv"],
@@ -609,7 +610,7 @@ def test_a_run_without_the_entry_has_an_empty_cell(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "pictures", "some"),
     [
-        ("gupta-figure-2", ("evaluate.0.audit=0",), 1, {"class ratio", "uniformity", "silhouette"}),
+        ("gupta-figure-2", ("evaluate.0.audit=0",), 2, {"class ratio", "uniformity", "silhouette"}),
         (
             "ascl-bui-figure-4",
             ("evaluate.own.samples=32", "evaluate.own.audit=0", "data.validation=0.8"),

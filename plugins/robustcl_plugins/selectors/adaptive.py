@@ -28,6 +28,7 @@ class AdaptiveFNC:
         "Gupta, Akhtar, Mian and Shah, Contrastive Self-Supervised Learning Leads to Higher Adversarial "
         "Susceptibility, AAAI 2023, eq. 4"
     )
+    detects: ClassVar[bool] = True
 
     def __init__(self, *, rho: Cosine = 0.9, detected: Detected = "eliminate", layer: Literal["z", "h"] = "z") -> None:
         self.rho = rho

@@ -42,6 +42,7 @@ class FNC(nn.Module):
         "Huynh, Kornblith, Walter, Maire and Khademi, Boosting Contrastive Self-Supervised Learning with False "
         "Negative Cancellation, WACV 2022, attraction and elimination with support views"
     )
+    detects: ClassVar[bool] = True
     memory: Tensor
     memory_index: Tensor
 

@@ -49,6 +49,7 @@ class GloFND(nn.Module):
         "Balmaseda, Wang, Lin and Yang, Discovering Global False Negatives On the Fly for Self-supervised Contrastive "
         "Learning, ICML 2025, the update of the thresholds"
     )
+    detects: ClassVar[bool] = True
     threshold: Tensor
     mean: Tensor
     square: Tensor

@@ -34,6 +34,7 @@ class IFND:
         "Chen, Hung, Tseng, Chien and Yang, Incremental False Negative Detection for Contrastive Learning, ICLR 2022, "
         "elimination and attraction of pairs with the same accepted pseudo-label"
     )
+    detects: ClassVar[bool] = True
 
     def __init__(
         self,

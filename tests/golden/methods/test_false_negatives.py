@@ -322,6 +322,19 @@ def test_the_support_views_go_through_the_average_and_carry_no_gradient() -> Non
     torch.testing.assert_close(scene.support.z, again, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.golden("recipe", "fnc-gupta")
+def test_the_recipe_cancels_above_a_threshold_and_additionally_the_top() -> None:
+    seen = one_step("fnc-gupta", overrides=["stage.pretrain.term.selector.top=4"])
+    z, images = rows_of(seen), len(seen.batch.index)
+    found = detected([z[:images], z[images:]], z, lambda i, j: i == j % images, 0.7, 4, "or")
+    assert all(len(columns) >= 4 for columns in found)
+    positive, negative = rule(2 * images, images, lambda i, k: k in found[i % images], attract=False)
+    assert seen.losses["total"].item() == pytest.approx(recipe_loss(seen, positive, negative, 0.5), rel=1e-9)
+    selector = one_step("fnc-gupta").run.plan.terms[0].selector
+    assert selector is not None
+    assert (selector.plugin.top, selector.plugin.threshold, selector.plugin.bank) == (10, 0.7, 0)
+
+
 # IFND
 
 
