@@ -33,7 +33,7 @@ def draw_maps(name: str, figure: Map, found: Sequence[tuple[str, Arrays]], class
                 _paint(raised, one, classes, moved=moved, top=top)
         if len(classes) <= 2 * len(PALETTE):
             handles, titles = canvas.axes[0].get_legend_handles_labels()
-            canvas.legend(handles, titles, loc="outside lower left", frameon=False, ncols=10, fontsize=8)
+            canvas.legend(handles, titles, loc="outside lower left", frameon=False, ncols=10 + moved, fontsize=8)
 
     said = ", ".join(f"{label}: {_said(one, moved=moved)}" for label, one in found)
     return draw(name, f"t-SNE of features, coloured by class. {said}", (3.2 * len(found), 3.2 * high + 0.4), paint)
