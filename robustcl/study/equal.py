@@ -5,13 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
-
 from robustcl.api import Composition
-from robustcl.composition.lock import lock
 from robustcl.errors import UsageError
 from robustcl.recipe import Recipe
-from robustcl.run.splits import Splits, open_splits
+from robustcl.study.amounts import count_per_epoch
 from robustcl.study.grammar import Study
 from robustcl.study.rows import Changes, Setting, compose_row
 from robustcl.study.spots import Spot
@@ -29,14 +26,15 @@ class EqualTerms:
 
     def __init__(self, name: str, study: Study, setting: Setting, first: Spot) -> None:
         self.name, self.study, self.setting = name, study, setting
-        self._splits: dict[str, Splits] = {}
+        self._costs: dict[tuple[str, Tried | None], dict[str, float]] = {}
         own = self._compose(first, 0, Changes()) if study.equal or study.optimizer == "shared" else None
         self.optimizer = _optimizer(own.recipe) if own is not None and study.optimizer == "shared" else {}
         self.amount = study.amount
         if study.equal is not None and self.amount is None:
             assert own is not None
-            changes = self._changes(own, first, None)
-            self.amount = self._amount(self._compose(first, 0, changes), self._where(first))
+            composition = self._compose(first, 0, self._changes(own, first, None))
+            cost = self._cost(composition, first, None)
+            self.amount = sum(cost[stage.name] * stage.epochs for stage in composition.stages if stage.epochs > 0)
 
     def compose(self, spot: Spot, seed: int, tried: Tried | None) -> Composition:
         """Compose the run of a row.
@@ -50,7 +48,7 @@ class EqualTerms:
         composition = self._compose(spot, seed, changes)
         if self.study.equal is None:
             return composition
-        epochs = self._epochs(composition, self._where(spot))
+        epochs = self._epochs(composition, spot, tried)
         return self._compose(spot, seed, Changes(changes.optimizer, changes.tuned, epochs))
 
     def _compose(self, spot: Spot, seed: int, changes: Changes) -> Composition:
@@ -67,22 +65,22 @@ class EqualTerms:
                 for stage in stages for key, value in self.optimizer.items()}  # fmt: skip
         return {"data.batch": batch} | each
 
-    def _epochs(self, composition: Composition, where: str) -> dict[str, int]:
+    def _epochs(self, composition: Composition, spot: Spot, tried: Tried | None) -> dict[str, int]:
         """Return the epochs of each stage that together come nearest to the equal amount.
 
         Raises:
             UsageError: they miss it by more than a twentieth.
         """
-        unit, amount = self.study.equal, self.amount
+        unit, amount, where = self.study.equal, self.amount, self._where(spot)
         assert amount is not None
         own = {stage.name: stage.epochs for stage in composition.stages if stage.epochs > 0}
-        cost = self._cost(composition, where)
+        cost = self._cost(composition, spot, tried)
         share = amount / sum(cost[name] * epochs for name, epochs in own.items())
         epochs = {name: max(1, round(share * count)) for name, count in own.items()}
         met = sum(cost[name] * count for name, count in epochs.items())
         if abs(met - amount) > _OFF * amount:
-            each = ", ".join(f"{cost[name]:g} in an epoch of {name}" for name in own)
-            raise UsageError(f"{where}: whole epochs do not bring it to {amount:g} {unit}: {met:g} are the nearest "
+            each = ", ".join(f"{cost[name]:.4g} in an epoch of {name}" for name in own)
+            raise UsageError(f"{where}: whole epochs do not bring it to {amount:.4g} {unit}: {met:.4g} are the nearest "
                              f"({each}); give another amount, or the row another batch")  # fmt: skip
         self._refuse_axis(where)
         return {f"stage.{name}.epochs": count for name, count in epochs.items()}
@@ -93,31 +91,13 @@ class EqualTerms:
                 raise UsageError(f"{where}: the axis {axis.name!r} changes {axis.path}, which equal = "
                                  f'"{self.study.equal}" sets; leave one of them out')  # fmt: skip
 
-    def _amount(self, composition: Composition, where: str) -> float:
-        cost = self._cost(composition, where)
-        return sum(cost[stage.name] * stage.epochs for stage in composition.stages if stage.epochs > 0)
-
-    def _cost(self, composition: Composition, where: str) -> dict[str, float]:
-        """Return how much of the unit an epoch of each stage takes."""
-        if self.study.equal == "epochs":
-            return {stage.name: 1.0 for stage in composition.stages}
-        splits = self._opened(composition)
-        found = {}
-        for table, plan in zip(composition.recipe.stage, composition.stages, strict=True):
-            if plan.sampler is not None and plan.epochs > 0:
-                raise UsageError(
-                    f"{where}: stage {plan.name} chooses its images as it goes ({plan.sampler.part.name}), so that its "
-                    f'{self.study.equal} are not known before; take equal = "epochs", or leave the row out'
-                )
-            n = splits.of(table.split, plan).samples
-            found[plan.name] = float(max(n // plan.batch if plan.drop_last else -(-n // plan.batch), 1))
-        return found
-
-    def _opened(self, composition: Composition) -> Splits:
-        key = repr((lock(composition)["data"], composition.recipe.seed))
-        if key not in self._splits:
-            self._splits[key] = open_splits(composition, torch.device("cpu"))
-        return self._splits[key]
+    def _cost(self, composition: Composition, spot: Spot, tried: Tried | None) -> dict[str, float]:
+        """Return how much of the unit an epoch of each stage takes; the seeds of a row do not differ in it."""
+        assert self.study.equal is not None
+        key = spot.label, tried
+        if key not in self._costs:
+            self._costs[key] = count_per_epoch(self.study.equal, composition, self._where(spot))
+        return self._costs[key]
 
     def _where(self, spot: Spot) -> str:
         return f"the study {self.study.name}, row {spot.label!r}"

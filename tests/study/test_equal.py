@@ -86,6 +86,24 @@ def test_equal_steps_are_those_of_every_row(tmp_path: Path, amount: int) -> None
     }
 
 
+def test_equal_passes_count_what_an_attack_sends_through_the_encoder(tmp_path: Path) -> None:
+    """AT with ten steps of attack has 11 passes an image and step; plain training has one."""
+    rows = [{"name": "plain", "recipe": "ce"}, {"name": "attacked", "recipe": "at"}]
+    plain, attacked = composed(tmp_path, rows, equal="passes", amount=110, budget="small").planned
+    assert 109 <= plain.composition.stages[0].epochs <= 112, "what fills no batch is left out of an epoch"
+    assert attacked.composition.stages[0].epochs in (10, 11)
+
+
+def test_terms_need_no_files_where_a_data_set_publishes_its_size(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(tomli_w.dumps({
+        "name": "s", "row": ROWS[:1], "column": [{"name": "SA"}], "equal": "steps", "amount": 3510,
+    }), encoding="utf-8")  # fmt: skip
+    found = api.compose(str(tmp_path / "s.toml"), Setting(dataset="cifar10", data_dir=str(tmp_path)))
+    assert [stage.epochs for stage in found.planned[0].composition.stages] == [10], "45,000 images in batches of 128"
+    with pytest.raises(UsageError, match=r"row 'one': the number of images of npz:.* is unknown before its files"):
+        api.compose(str(tmp_path / "s.toml"), Setting(dataset=f"npz:{tmp_path}/none.npz"))
+
+
 def test_without_an_amount_every_row_gets_what_the_first_has(tmp_path: Path) -> None:
     one, two = composed(tmp_path, ROWS, equal="epochs", budget="small").planned
     first = sum(stage.epochs for stage in one.composition.stages)
