@@ -193,6 +193,8 @@ def near(published: object) -> Any:
 def resolved(composition: Composition) -> Iterator[tuple[str, Any]]:
     """Yield every option of every part under a path, as the run would see it."""
     yield from {"threat.norm": composition.ball.norm, "threat.eps": composition.ball.eps}.items()
+    yield from of_part("data", composition.dataset)
+    yield from of_part("encoder", composition.encoder)
     head = composition.projector
     yield from {"head.widths": head.widths, "head.norm": head.norm, "head.last_norm": head.last_norm}.items()
     for plan in composition.stages:
