@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,6 +46,9 @@ class Numbers:
 
 def decide(claims: Sequence[Claim], shape: Shape, numbers: Numbers) -> tuple[ClaimOutcome, ...]:
     """Return what each claim of a study came to; p-values are corrected for all those that could be tested."""
+    finite = {cell: {seed: value for seed, value in by_seed.items() if math.isfinite(value)}
+              for cell, by_seed in numbers.by_seed.items()}  # fmt: skip
+    numbers = replace(numbers, by_seed=finite)  # an infinite or undefined number is none
     found = [_test(claim, shape, numbers) for claim in claims]
     tested = [outcome for outcome in found if outcome.p is not None]
     adjusted = iter(holm([outcome.p for outcome in tested if outcome.p is not None]))

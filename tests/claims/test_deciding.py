@@ -213,6 +213,13 @@ def test_only_seeds_that_all_rows_have_are_looked_at() -> None:
     assert decided(numbers, ABOVE).why == "no seed has all of its numbers: ncp, at"
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_missing(value: float) -> None:
+    one = decided(by_seed(ncp=[54.0, value, 54.2, 55.0], at=[50.0, 52.5, 51.0, 49.0]), ABOVE)
+    assert (one.seeds, list(one.numbers[0].values)) == (3, ["0", "2", "3"])
+    assert decided(by_seed(ncp=[value], at=[50.0]), ABOVE).why == "ncp has no number in RA"
+
+
 # One seed -------------------------------------------------------------------------------------------------------------
 
 
