@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from robustcl.claims.outcome import ClaimOutcome
 from robustcl.terminal.markdown import escape_cell, render_table
 
-HEAD = ("claim", "place", "outcome", "measured", "by", "p")
+HEAD = ("claim", "outcome", "place", "measured", "by", "p")
 
 
 def table(outcomes: Sequence[ClaimOutcome]) -> str:
     """Return the claims of one study as a Markdown table, with how they were decided below it."""
-    body = [(one.says, one.place, one.status, one.measured(), one.tested_over(), one.shown_p()) for one in outcomes]
+    body = [(one.says, one.status, one.place, one.measured(), one.tested_over(), one.shown_p()) for one in outcomes]
     rows = [[escape_cell(cell) for cell in row] for row in [HEAD, *body]]
     return f"{render_table(rows, words=len(HEAD))}\n\n{HOW}"
 
