@@ -112,7 +112,8 @@ def run(
     from robustcl.study.rows import Setting
 
     given = parse_models(models, weights)
-    composed = api.compose(name, Setting(dataset, data_dir, budget, seeds, overrides, others, samples, given))
+    setting = Setting(dataset, data_dir, budget, seeds, overrides, others, samples, given)
+    composed = api.compose(name, setting, out=out, device=device, precision=precision)
     if dry_run:
         from robustcl.study.costs import tell_costs
         from robustcl.terminal import printable

@@ -36,6 +36,7 @@ from robustcl.study.rows import Setting
 from robustcl.study.run import RUNS, Machine, Say, execute, find_unfinished, preflight_all
 from robustcl.study.table import StudyLine
 from robustcl.study.terms import RowTerms
+from robustcl.study.timings import Timings
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -46,12 +47,14 @@ class Composed:
     """A study whose every row composes and can have every column; nothing is trained yet.
 
     ball: the threat of rows that are models, in columns without one of their own; ``None`` where no row is one.
+    timings: of equal seconds, what every epoch takes.
     """
 
     study: Study
     setting: Setting
     planned: tuple[Planned, ...]
     ball: Ball | None = None
+    timings: Timings | None = None
 
     @property
     def dataset(self) -> Use:
@@ -115,8 +118,17 @@ class FinishedStudy:
         return table.records(self.lines)
 
 
-def compose(name: str, setting: Setting | None = None) -> Composed:
+def compose(
+    name: str,
+    setting: Setting | None = None,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "32-true",
+) -> Composed:
     """Compose every run of a study, installed or a file ``my.toml``; nothing is opened and nothing is trained.
+
+    Of equal seconds ``out``, ``device`` and ``precision`` tell where they are kept and what they are: those of ``run``.
 
     Raises:
         UsageError: an unknown study, a row that does not compose, a column that a run cannot have.
@@ -131,11 +143,12 @@ def compose(name: str, setting: Setting | None = None) -> Composed:
     if setting.models:
         models.check(study, setting.models, setting.dataset)
         return Composed(study, setting, (), models.threat(study, setting.overrides))
-    planned = grid.plan(name, study, setting)
+    timings = Timings(Path(out) if out is not None else default_folder(study, setting), device, precision)
+    planned = grid.plan(name, study, setting, timings)
     if not planned:
         raise UsageError(f"the study {study.name}: no recipe trains any of its rows; give models by --model ROW=SPEC")
     checks.check(study, planned)
-    return Composed(study, setting, tuple(planned))
+    return Composed(study, setting, tuple(planned), timings=timings if timings.found else None)
 
 
 def run(
@@ -158,21 +171,22 @@ def run(
         UsageError: data that do not fit, a directory that holds other runs, or, ``so_far``, none that is finished.
         Interrupted: Ctrl-C or SIGTERM.
     """
-    folder = Path(out) if out is not None else default_folder(composed)
+    folder = Path(out) if out is not None else default_folder(composed.study, composed.setting)
     machine = Machine(device, precision)
     if so_far:
         return _concluded(composed, folder, find_unfinished(composed.planned, folder), {})
     preflight_all(composed.planned, machine, folder)
+    if composed.timings is not None:
+        composed.timings.keep(folder)
     found = _models(composed, folder, machine, say)
     failed = execute(composed.planned, folder, machine, watcher=watcher, say=say)
     return _concluded(composed, folder, failed, found)
 
 
-def default_folder(composed: Composed) -> Path:
+def default_folder(study: Study, setting: Setting) -> Path:
     """Return where a study goes that was not told where."""
-    setting = composed.setting
     names = [setting.dataset, *(elsewhere.other(text).use for text in setting.others)]
-    parts = [composed.study.name, *(name.partition(":")[0] for name in names if name), setting.budget]
+    parts = [study.name, *(name.partition(":")[0] for name in names if name), setting.budget]
     return Path("studies") / "-".join(parts)
 
 

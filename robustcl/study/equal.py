@@ -12,6 +12,7 @@ from robustcl.study.amounts import count_per_epoch
 from robustcl.study.grammar import Study
 from robustcl.study.rows import Changes, Setting, compose_row
 from robustcl.study.spots import Spot
+from robustcl.study.timings import Timings
 from robustcl.study.tuning import Tried
 
 _OFF = 0.05
@@ -24,8 +25,8 @@ class EqualTerms:
     Amounts are met by whole epochs, shared among a row's stages as its own budget shares them.
     """
 
-    def __init__(self, name: str, study: Study, setting: Setting, first: Spot) -> None:
-        self.name, self.study, self.setting = name, study, setting
+    def __init__(self, name: str, study: Study, setting: Setting, first: Spot, timings: Timings) -> None:
+        self.name, self.study, self.setting, self.timings = name, study, setting, timings
         self._costs: dict[tuple[str, Tried | None], dict[str, float]] = {}
         own = self._compose(first, 0, Changes()) if study.equal or study.optimizer == "shared" else None
         self.optimizer = _optimizer(own.recipe) if own is not None and study.optimizer == "shared" else {}
@@ -96,7 +97,11 @@ class EqualTerms:
         assert self.study.equal is not None
         key = spot.label, tried
         if key not in self._costs:
-            self._costs[key] = count_per_epoch(self.study.equal, composition, self._where(spot))
+            unit, where = self.study.equal, self._where(spot)
+            timed = unit == "seconds"
+            self._costs[key] = (
+                self.timings.per_epoch(composition, where) if timed else count_per_epoch(unit, composition, where)
+            )
         return self._costs[key]
 
     def _where(self, spot: Spot) -> str:

@@ -211,7 +211,7 @@ class Study(Section):
     data: str = ""
     differs: list[str] = Field(default_factory=list)
     other: list[PluginTable] = Field(default_factory=list)
-    equal: Literal["epochs", "steps", "passes"] | None = None
+    equal: Literal["epochs", "steps", "passes", "seconds"] | None = None
     amount: float | None = Field(None, gt=0)
     optimizer: Literal["own", "shared"] = "own"
     tuned: Tuned | None = None

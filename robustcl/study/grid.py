@@ -17,6 +17,7 @@ from robustcl.study.equal import EqualTerms
 from robustcl.study.grammar import Row, Study
 from robustcl.study.rows import Setting
 from robustcl.study.spots import Spot, points
+from robustcl.study.timings import Timings
 from robustcl.study.tuning import Tried
 
 
@@ -38,8 +39,8 @@ class Planned:
     tried: Tried | None = None
 
 
-def plan(name: str, study: Study, setting: Setting) -> list[Planned]:
-    """Compose every run; nothing is opened and nothing is trained.
+def plan(name: str, study: Study, setting: Setting, timings: Timings) -> list[Planned]:
+    """Compose every run; nothing is opened and nothing is trained. ``timings`` tell equal seconds.
 
     Raises:
         UsageError: a row that does not compose; the sentence names study and row.
@@ -50,7 +51,7 @@ def plan(name: str, study: Study, setting: Setting) -> list[Planned]:
     folders: dict[str, str] = {}
     spots = [spot for spot in points(study) if spot.row.is_trained and not setting.models]
     names = _slugs([_name(spot, tried) for spot in spots for tried in tuning.values(study, spot.row)])
-    terms = EqualTerms(name, study, setting, spots[0]) if spots else None
+    terms = EqualTerms(name, study, setting, spots[0], timings) if spots else None
     for spot, seed in itertools.product(spots, range(setting.seeds)):
         for tried in tuning.values(study, spot.row):
             assert terms is not None

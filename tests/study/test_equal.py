@@ -94,6 +94,26 @@ def test_equal_passes_count_what_an_attack_sends_through_the_encoder(tmp_path: P
     assert attacked.composition.stages[0].epochs in (10, 11)
 
 
+def test_equal_seconds_are_timed_once_for_a_directory(tmp_path: Path) -> None:
+    rows = [{"name": "plain", "recipe": "ce"}, {"name": "attacked", "recipe": "at"}]
+    tables = {"name": "s", "row": rows, "column": [{"name": "SA"}], "equal": "seconds",
+              "set": {"encoder.use": "resnet-small", "encoder.width": 4}}  # fmt: skip
+    (tmp_path / "s.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
+    asked = str(tmp_path / "s.toml"), Setting(budget="small", seeds=2)
+    first = api.compose(*asked, out=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists(), "composing writes nothing"
+    plain, attacked = (run.composition.stages[0].epochs for run in first.planned[::2])
+    assert attacked < plain, "ten steps of attack take their time"
+    assert first.timings is not None
+    first.timings.keep(tmp_path / "out")
+    again = api.compose(*asked, out=tmp_path / "out", device="cpu")
+    assert [run.digest for run in again.planned] == [run.digest for run in first.planned]
+    for damaged in ("[]", '{"a": {"train": -1}}', '{"a": {"train": NaN}}', "{"):
+        (tmp_path / "out" / "timings.json").write_text(damaged, encoding="utf-8")
+        with pytest.raises(UsageError, match=r"timings\.json .*remove it: epochs are then timed again"):
+            api.compose(*asked, out=tmp_path / "out", device="cpu")
+
+
 def test_terms_need_no_files_where_a_data_set_publishes_its_size(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(tomli_w.dumps({
         "name": "s", "row": ROWS[:1], "column": [{"name": "SA"}], "equal": "steps", "amount": 3510,
