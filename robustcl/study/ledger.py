@@ -79,9 +79,10 @@ def open_ledger(paths: Sequence[Path], distribution: str | None = None) -> Ledge
 
 
 def shorten(cite: str) -> str:
-    """Return the paper of a source: what stands before its year, and the year."""
-    found = re.match(r".*?\b(19|20)\d\d\b", " ".join(cite.split()))
-    return found[0] if found else " ".join(cite.split())
+    """Return the paper of a source: what stands before its year, and the year; of several sources, that they are."""
+    parts = [" ".join(part.split()) for part in cite.split(";")]
+    found = [year[0] for part in parts if (year := re.match(r".*?\b(19|20)\d\d\b", part))]
+    return found[0] if len(found) == 1 else "Several papers" if found else " ".join(cite.split())
 
 
 def _installed(distribution: str | None, notes: list[str]) -> Iterator[_Installed]:

@@ -36,6 +36,15 @@ def test_the_papers_own_numbers_bear_a_claim_out(name: str) -> None:
             assert any(held) or not known, f"{claim.name}: {ways[0][0].said} is not so in the paper"
 
 
+@pytest.mark.parametrize("paper", ["ncp", "ascl-bui", "ascl-li", "gupta"])
+def test_each_paper_is_asked_about_in_six_claims_at_least(paper: str) -> None:
+    assert sum(len(study.claim) for name, study in STUDIES.items() if name.startswith(f"{paper}-")) >= 6
+
+
+def test_there_are_thirty_claims_at_least() -> None:
+    assert sum(len(study.claim) for study in STUDIES.values()) >= 30
+
+
 @pytest.mark.parametrize("name", CLAIMED)
 def test_a_claim_says_what_it_is_in_one_sentence(name: str) -> None:
     for claim in STUDIES[name].claim:

@@ -94,6 +94,8 @@ def test_a_study_of_ones_own_is_listed_too(tmp_path: Path) -> None:
 
 def test_a_paper_is_what_stands_before_its_year() -> None:
     assert ledger.shorten("A. Author, On 12 things,\n 2021, section 2, figures 2a") == "A. Author, On 12 things, 2021"
+    assert ledger.shorten("A. Author, On it, 2021, figure 4; the numbers from table 4") == "A. Author, On it, 2021"
+    assert ledger.shorten("A. Author, 2021; B. Author, 2024, table 3") == "Several papers"
     assert ledger.shorten("a page in the web") == "a page in the web"
 
 
