@@ -60,7 +60,8 @@ def describe_equal(study: Study, planned: Sequence[Planned]) -> list[str]:
     found: dict[str, set[Any]] = {
         "batch": {plan.batch for run in planned for plan in run.composition.stages if plan.epochs > 0},
         "data": {recipe.data.use for recipe in recipes},
-        "encoder": {repr(recipe.encoder) for recipe in recipes},
+        "encoder": {repr(recipe.encoder and recipe.encoder.model_copy(update=_ALONE)) for recipe in recipes},
+        "projector": {repr(recipe.encoder and recipe.encoder.projector) for recipe in recipes},
         "threat": {repr(recipe.threat) for recipe in recipes},
     }
     same += [name for name, values in found.items() if len(values) == 1]
@@ -68,6 +69,10 @@ def describe_equal(study: Study, planned: Sequence[Planned]) -> list[str]:
     own += ["optimiser"] if study.optimizer == "own" else []
     own += [name for name, values in found.items() if len(values) > 1]
     return [f"equal for every row: {', '.join(same)}" + (f"; each row's own: {', '.join(own)}" if own else "")]
+
+
+_ALONE = {"projector": None}
+"""A backbone without its head."""
 
 
 def _of_run(run: Planned, folder: Path) -> dict[str, float | None]:

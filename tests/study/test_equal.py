@@ -160,7 +160,7 @@ def test_what_is_equal_is_told(tmp_path: Path) -> None:
     assert said.startswith("equal for every row: steps of training, optimiser, batch, data")
     made = composed(tmp_path, ROWS)
     (said,) = terms.describe_equal(made.study, made.planned)
-    assert "each row's own: amount of training, optimiser, encoder" in said
+    assert "each row's own: amount of training, optimiser, projector" in said
 
 
 # Tuning ---------------------------------------------------------------------------------------------------------------
