@@ -49,6 +49,10 @@ class OptionError(UsageError):
     """An option is unknown, missing, of the wrong type, or out of bounds."""
 
 
+class NotMeasured(UsageError):
+    """A recipe has no such evaluation, stage or number; a row of a study then has an empty cell."""
+
+
 class DataError(UsageError):
     """A data file is missing, truncated, of the wrong shape, or out of range."""
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from robustcl.composition.plan import RecipePlan
 from robustcl.data.order import epoch_batches
-from robustcl.errors import UsageError, near
+from robustcl.errors import NotMeasured, UsageError, near
 from robustcl.options.duration import Progress
 from robustcl.rng import Rng
 from robustcl.run.splits import Splits
@@ -75,15 +75,15 @@ def find_term(stage: StagePlan, name: str | None, where: str) -> TermPlan:
     """Return a term of a stage whose selector chooses among the batch, the first one where none is named.
 
     Raises:
-        UsageError: there is none, or none of this name.
+        NotMeasured: there is none, or none of this name.
     """
     terms = {term.name: term for term in stage.terms if term.selector is not None}
     if not terms:
-        raise UsageError(f"{where}: no term of the stage {stage.name} selects pairs")
+        raise NotMeasured(f"{where}: no term of the stage {stage.name} selects pairs")
     if name is not None and name not in terms:
         known = ", ".join(terms)
-        raise UsageError(f"{where}: the stage {stage.name} has no term {name!r} that selects pairs{near(name, terms)}; "
-                         f"{known} do")  # fmt: skip
+        said = f"the stage {stage.name} has no term {name!r} that selects pairs{near(name, terms)}; {known} do"
+        raise NotMeasured(f"{where}: {said}")
     return terms[name or next(iter(terms))]
 
 

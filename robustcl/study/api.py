@@ -82,7 +82,7 @@ class Composed:
         lines.append(f"columns: {', '.join(column.name for column in columns) or 'none'}")
         if self.study.claim:
             lines.append(f"claims: {', '.join(claim.name for claim in self.study.claim)}")
-        return "\n".join(lines + self.absent())
+        return "\n".join(lines + self.absent() + checks.say_lacking(self.planned))
 
     def absent(self) -> list[str]:
         """Say which rows have no numbers, and why."""
@@ -147,7 +147,7 @@ def compose(
     planned = grid.plan(name, study, setting, timings)
     if not planned:
         raise UsageError(f"the study {study.name}: no recipe trains any of its rows; give models by --model ROW=SPEC")
-    checks.check(study, planned)
+    planned = checks.check(study, planned)
     return Composed(study, setting, tuple(planned), timings=timings if timings.found else None)
 
 
@@ -264,6 +264,7 @@ def _notes(composed: Composed, folder: Path, lines: list[StudyLine], failed: Map
         *spread,
         *study.differs,
         *composed.absent(),
+        *checks.say_lacking(composed.planned),
         *lost,
         *older,
     ]

@@ -21,7 +21,7 @@ from robustcl.study.grammar import (
     spread,
 )
 from robustcl.study.grid import Planned
-from robustcl.study.places import evaluation
+from robustcl.study.places import JUDGED, evaluation
 from robustcl.study.table import StudyLine
 
 
@@ -29,7 +29,8 @@ def questions(study: Study, planned: Sequence[Planned], lines: Sequence[StudyLin
     """Return a sentence for each column, one for all values of a swept one; what differs stands with "or"."""
     said = []
     for column in study.column:
-        asked = [(made, run) for run in planned for made in map(COLUMN.validate_python, spread(merge(column, run.row)))]
+        asked = [(made, run) for run in planned for made in map(COLUMN.validate_python, spread(merge(column, run.row)))
+                 if made.name not in run.lacks]  # fmt: skip
         words = [found for made, run in asked if (found := tuple(_words(made, run)))]
         if not words:
             continue
@@ -37,8 +38,23 @@ def questions(study: Study, planned: Sequence[Planned], lines: Sequence[StudyLin
         names = {made.name for made, _ in asked}
         cells = [cell for line in lines for cell in line.cells if cell.column in names]
         n = " or ".join(str(n) for n in dict.fromkeys(cell.n for cell in cells if cell.n is not None))
-        said.append(f"{_title(column.name)}: {', '.join([*filter(None, parts), *([f'n = {n}'] if n else [])])}")
+        told = [*filter(None, parts), *_own_routes(asked), *([f"n = {n}"] if n else [])]
+        said.append(f"{_title(column.name)}: {', '.join(told)}")
     return said
+
+
+def _own_routes(asked: Sequence[tuple[AnyColumn, Planned]]) -> list[str]:
+    """Return on which route each row was judged, where a column reads the one that a recipe calls its own."""
+    rows: dict[str, list[str]] = {}
+    for column, run in asked:
+        if getattr(column, "route", None) == JUDGED:
+            route = evaluation(run.composition, getattr(column, "protocol", None), JUDGED, "")[1]
+            names = rows.setdefault(route, [])
+            names += [] if run.row.name in names else [run.row.name]
+    if len(rows) < 2:
+        return [f"route {route}, the judged one" for route in rows]
+    said = " and ".join(f"{route} of {', '.join(names)}" for route, names in rows.items())
+    return [f"the judged route of each row, {said}"]
 
 
 def _words(column: AnyColumn, run: Planned) -> Iterator[str]:
@@ -58,7 +74,7 @@ def _words(column: AnyColumn, run: Planned) -> Iterator[str]:
         yield from (f"{_attack(column.attack)} against {column.source}", _radius(column.times))
     else:
         yield from _moved(column)
-    yield from (f"protocol {plan.table.use}", f"route {route}")
+    yield from (f"protocol {plan.table.use}", "" if column.route == JUDGED else f"route {route}")
     if isinstance(column, Accuracy):
         yield f"{column.split} split"
 

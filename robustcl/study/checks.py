@@ -2,48 +2,115 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from robustcl.analysis.chosen import find_term
 from robustcl.composition.asked import check_attack
 from robustcl.composition.plan import RecipePlan
-from robustcl.errors import UsageError, near
+from robustcl.errors import NotMeasured, UsageError, near
 from robustcl.evaluate.extras.corruptions import choose_corruptions
 from robustcl.study import measures, transfer
-from robustcl.study.drawings import Anchors, Epochs, Lines, Map, Picture, SilhouetteFigure, WeightLandscapeFigure
-from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Study, Transferred
+from robustcl.study.drawings import (
+    Anchors,
+    Epochs,
+    Figure,
+    Lines,
+    Map,
+    Picture,
+    SilhouetteFigure,
+    WeightLandscapeFigure,
+)
+from robustcl.study.grammar import (
+    COLUMN,
+    Accuracy,
+    AnyColumn,
+    Clusters,
+    Corrupted,
+    Metric,
+    Study,
+    Transferred,
+    merge,
+    spread,
+)
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
 from robustcl.train import detection
 from robustcl.train.plan import StagePlan, TermPlan
 
 
-def check(study: Study, planned: Sequence[Planned]) -> None:
-    """Refuse a column or a figure that some run of the grid cannot have.
+def check(study: Study, planned: Sequence[Planned]) -> list[Planned]:
+    """Return the runs of a grid, each with the columns and figures that its recipe cannot have.
 
     Raises:
-        UsageError: which row lacks what, and what it has.
+        NotMeasured: none of them can have one, or a row lacks what it asks for itself: a slip of the pen, then.
+        UsageError: a column that can be of no run.
     """
+    for figure in study.figure:
+        if isinstance(figure, Lines):
+            _check_numbers(study, figure.axis)
+    found = [dataclasses.replace(run, lacks=_lacks(study, run, planned)) for run in planned]
+    for name in found[0].lacks if found else ():
+        if all(name in run.lacks for run in found):
+            raise NotMeasured(f"{_where(study, found[0], name)}: {found[0].lacks[name]}")
+    return found
+
+
+def say_lacking(planned: Sequence[Planned]) -> list[str]:
+    """Return a sentence for each row that lacks something, and why."""
+    said: dict[tuple[str, str], list[str]] = {}
     for run in planned:
-        where = f"the study {study.name}, row {run.label!r}"
-        for column in study.columns_of(run.row):
-            _check_column(column, run.composition, planned, f"{where}, column {column.name!r}")
-        for figure in study.figure:
-            if isinstance(figure, Epochs):
-                plan = stage(run.composition, figure.stage, f"{where}, figure epochs")
-                for metric in figure.metrics:
-                    _check_metric(plan, metric, f"{where}, figure epochs")
-            elif isinstance(figure, SilhouetteFigure):
-                _check_silhouette(run.composition, f"{where}, figure silhouette")
-            elif isinstance(figure, Anchors):
-                plan = stage(run.composition, figure.stage, f"{where}, figure anchors")
-                find_term(plan, figure.term, f"{where}, figure anchors")
-            elif isinstance(figure, Picture):
-                evaluation(run.composition, None, None, f"{where}, figure {figure.kind}")
-                if isinstance(figure, WeightLandscapeFigure | Map) and figure.attack is not None:
-                    check_attack(figure.attack, f"{where}, figure {figure.kind}")
-            elif isinstance(figure, Lines):
-                _check_numbers(study, figure.axis)
+        for name, why in run.lacks.items():
+            names = said.setdefault((run.label, why), [])
+            names += [] if name in names else [name]
+    return [f"{row} has no {', '.join(names)}: {why}" for (row, why), names in said.items()]
+
+
+def _where(study: Study, run: Planned, name: str) -> str:
+    drawn = {place: figure.kind for place, figure in _places(study)}
+    what = f"figure {drawn[name]}" if name in drawn else f"column {name!r}"
+    return f"the study {study.name}, row {run.label!r}, {what}"
+
+
+def _places(study: Study) -> list[tuple[str, Figure]]:
+    """Return the figures of a study, by what they are called where a run lacks one."""
+    return [(f"figure {number}", figure) for number, figure in enumerate(study.figure, 1)]
+
+
+def _lacks(study: Study, run: Planned, planned: Sequence[Planned]) -> dict[str, str]:
+    """Return what a run cannot have, and why."""
+    found: dict[str, str] = {}
+    for column in study.column:
+        for made in map(COLUMN.validate_python, spread(merge(column, run.row))):
+            where = _where(study, run, made.name)
+            try:
+                _check_column(made, run.composition, planned, where)
+            except NotMeasured as error:
+                if column.name in run.row.column:
+                    raise
+                found[made.name] = str(error).removeprefix(f"{where}: ")
+    for name, figure in _places(study):
+        where = _where(study, run, name)
+        try:
+            _check_figure(figure, run.composition, where)
+        except NotMeasured as error:
+            found[name] = str(error).removeprefix(f"{where}: ")
+    return found
+
+
+def _check_figure(figure: Figure, composition: RecipePlan, where: str) -> None:
+    if isinstance(figure, Epochs):
+        plan = stage(composition, figure.stage, where)
+        for metric in figure.metrics:
+            _check_metric(plan, metric, where)
+    elif isinstance(figure, SilhouetteFigure):
+        _check_silhouette(composition, where)
+    elif isinstance(figure, Anchors):
+        find_term(stage(composition, figure.stage, where), figure.term, where)
+    elif isinstance(figure, Picture):
+        evaluation(composition, None, None, where)
+        if isinstance(figure, WeightLandscapeFigure | Map) and figure.attack is not None:
+            check_attack(figure.attack, where)
 
 
 def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[Planned], where: str) -> None:
@@ -51,9 +118,9 @@ def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[
         plan, _ = evaluation(composition, column.protocol, column.route, where)
         names = [part.name for part in plan.attacks]
         if column.attack == "first" and not names:
-            raise UsageError(f"{where}: the recipe evaluates under no attack")
+            raise NotMeasured(f"{where}: the recipe evaluates under no attack")
         if column.attack not in (None, "first", *names):
-            raise UsageError(
+            raise NotMeasured(
                 f"{where}: the recipe is not judged under {column.attack!r}{near(column.attack, names)}; "
                 f"it is under {', '.join(names) or 'nothing'}"
             )
@@ -61,12 +128,12 @@ def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[
         _check_metric(stage(composition, column.stage, where), column.metric, where)
     elif isinstance(column, Clusters):
         if stage(composition, column.stage, where, targets=True).targets is None:
-            raise UsageError(f"{where}: the stage {column.stage} clusters nothing")
+            raise NotMeasured(f"{where}: the stage {column.stage} clusters nothing")
     elif isinstance(column, Corrupted):
         table = evaluation(composition, column.protocol, column.route, where)[0].table.corruptions
         known = () if table is None else ("mean", *choose_corruptions(table))
         if column.corruption not in known:
-            raise UsageError(
+            raise NotMeasured(
                 f"{where}: the recipe is not judged on {column.corruption!r}{near(column.corruption, known)}; set "
                 "evaluate.PROTOCOL.corruptions"
             )
@@ -86,7 +153,7 @@ def _check_metric(plan: StagePlan, metric: str, where: str) -> None:
     # A selector that detects nothing leaves an empty cell, so that it may stand beside those that do.
     known += [name for term in plan.terms if term.selector is not None for name in detection.logged(term.name)]
     if metric not in known:
-        raise UsageError(
+        raise NotMeasured(
             f"{where}: stage {plan.name} logs no {metric!r}{near(metric, known)}; it logs {', '.join(known)}"
         )
 
@@ -99,7 +166,7 @@ def _views(term: TermPlan, plan: StagePlan) -> list[str]:
 
 def _check_silhouette(composition: RecipePlan, where: str) -> None:
     if not any(plan.targets is not None and plan.targets.clusters is None for plan in composition.stages):
-        raise UsageError(f'{where}: no stage chooses its clusters; set stage.NAME.targets.clusters = "silhouette"')
+        raise NotMeasured(f'{where}: no stage chooses its clusters; set stage.NAME.targets.clusters = "silhouette"')
 
 
 def _check_numbers(study: Study, name: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from robustcl.analysis.other_data import stage_name
 from robustcl.comparison.outcomes import Outcomes, Verdicts
 from robustcl.disk import parse_json, read_lines
-from robustcl.errors import DataError
+from robustcl.errors import DataError, NotMeasured
 from robustcl.report.load import load_results
 from robustcl.study import measures, transfer
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Transferred
@@ -45,7 +45,8 @@ def read(columns: Sequence[AnyColumn], run: Planned, folder: Path, runs: transfe
     ``runs``: all finished ones, and their folders.
     """
     told = _results(folder)
-    return [_number(column, run, folder, told, columns, runs) for column in columns]
+    return [None if column.name in run.lacks else _number(column, run, folder, told, columns, runs)
+            for column in columns]  # fmt: skip
 
 
 def _number(
@@ -76,8 +77,11 @@ def _number(
 
 
 def epochs(run: Planned, folder: Path, name: str | None, metric: str) -> Curve:
-    """Return a metric of a stage by epoch."""
-    return _by_epoch(folder, stage(run.composition, name, "").name, metric)
+    """Return a metric of a stage by epoch, without points where the recipe has no such stage."""
+    try:
+        return _by_epoch(folder, stage(run.composition, name, "").name, metric)
+    except NotMeasured:
+        return Curve(metric, (), ())
 
 
 def silhouettes(folder: Path) -> list[Curve]:
@@ -105,6 +109,8 @@ def verdicts(column: AnyColumn, run: Planned, folder: Path) -> Verdicts | str:
     """Return the outcome of each image behind a column's number in a finished run, or why there are none."""
     if not isinstance(column, Accuracy):
         return f"of {column.name} one number is kept, and not the outcome of each image"
+    if column.name in run.lacks:
+        return f"{run.label} has no {column.name}: {run.lacks[column.name]}"
     if column.on == "other" and run.elsewhere is not None:
         folder = folder / run.elsewhere.folder
     row = _row(column, run, _results(folder))
@@ -114,23 +120,24 @@ def verdicts(column: AnyColumn, run: Planned, folder: Path) -> Verdicts | str:
 def _row(column: Accuracy, run: Planned, told: Results) -> Mapping[str, Any] | None:
     """Return the row of results.json that answers a column, ``None`` where none does."""
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
-    attack = plan.attacks[0].name if column.attack == "first" else column.attack
+    names = [part.name for part in plan.attacks]
+    number = None if column.attack is None else 0 if column.attack == "first" else names.index(column.attack)
+    attack = None if number is None else names[number]
     wanted = {"protocol": plan.table.use, "route": route, "split": column.split, "attack": attack}
     stage, encoder = plan.table.stage or "", plan.table.encoder
     if column.on == "other" and run.elsewhere is not None:
         stage, encoder = stage_name(stage or run.composition.stages[-1].name, encoder), ONLINE
     parts = run.composition.parts
     asked = {"protocol": parts.resolved(plan.table)}
-    tables = [parts.resolved(table) for table, made in zip(plan.table.attacks, plan.attacks, strict=True)
-              if made.name == attack]  # fmt: skip
-    asked |= {"attack": tables[0]} if tables else {}
+    asked |= {} if number is None else {"attack": parts.resolved(plan.table.attacks[number])}
+    samples = plan.table.samples if number is None else plan.table.first(number)
     found = []
     for row in told["rows"]:
         spec: Mapping[str, Any] = row.get("spec") or {}
         same = spec.get("stage", "") == stage and spec.get("encoder", ONLINE) == encoder
         if same and all(row.get(key) == value for key, value in wanted.items()):
             found.append(row)
-    return max(found, key=lambda row: _fitness(row, asked, plan.table.samples), default=None)
+    return max(found, key=lambda row: _fitness(row, asked, samples), default=None)
 
 
 def _fitness(row: Mapping[str, Any], asked: Mapping[str, Any], samples: int | None) -> tuple[bool, bool, bool, int]:

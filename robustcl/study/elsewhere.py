@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from robustcl.composition.parts import Parts
 from robustcl.composition.plan import RecipePlan
 from robustcl.data.held import open_source
 from robustcl.data.promises import class_names
-from robustcl.errors import UsageError
+from robustcl.errors import NotMeasured, UsageError
 from robustcl.protocols import DatasetPlugin, Need
 from robustcl.recipe import Use, override, reading
 from robustcl.run.execution import resume
@@ -60,11 +61,13 @@ def make_dataset(dataset: Use, where: str) -> DatasetPlugin:
 def plan_elsewhere(dataset: Use, composition: RecipePlan, columns: Sequence[AnyColumn], where: str) -> Elsewhere | None:
     """Return what the columns of a row ask of its run on another data set; ``None`` where they ask nothing.
 
-    Raises:
-        UsageError: an evaluation that the recipe does not have.
+    A column whose evaluation the recipe does not have asks nothing here: ``checks`` says so.
     """
-    asked = [evaluation(composition, column.protocol, column.route, f"{where}, column {column.name!r}")[0]
-             for column in columns if isinstance(column, Accuracy) and column.on == "other"]  # fmt: skip
+    asked = []
+    for column in columns:
+        if isinstance(column, Accuracy) and column.on == "other":
+            with contextlib.suppress(NotMeasured):
+                asked.append(evaluation(composition, column.protocol, column.route, where)[0])
     if not asked:
         return None
     places = tuple(number for number, plan in enumerate(composition.evaluations) if plan in asked)

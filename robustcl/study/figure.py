@@ -40,8 +40,13 @@ def draw_all(
 ) -> list[DrawnFigure]:
     """Draw every figure of a study; ``runs`` are the finished ones and their folders, ``data`` is the paper's."""
     first = [(run, folder) for run, folder in runs if run.seed == 0]
-    return [DrawnFigure(_one(f"figure-{number}", study, figure, lines, first, data), figure.caption)
-            for number, figure in enumerate(study.figure, 1)]  # fmt: skip
+    return [DrawnFigure(_one(f"figure-{number}", study, figure, lines, _those_with(number, figure, first), data),
+                        figure.caption) for number, figure in enumerate(study.figure, 1)]  # fmt: skip
+
+
+def _those_with(number: int, figure: Figure, runs: Sequence[tuple[Planned, Path]]) -> Sequence[tuple[Planned, Path]]:
+    """Return the runs that can have a figure; along epochs every run has what it has logged."""
+    return [one for one in runs if isinstance(figure, Epochs) or f"figure {number}" not in one[0].lacks]
 
 
 def _one(

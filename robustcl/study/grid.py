@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from robustcl.api import Composition
@@ -26,6 +26,7 @@ class Planned:
     """One run of the grid. ``label`` names row and point; ``folder`` its directory; equal digests are the same run.
 
     elsewhere: what the row's columns ask of the run on another data set. tried: the value of what is tuned.
+    lacks: column, or "figure 1" by its number -> why the recipe cannot have it.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Planned:
     folder: str
     elsewhere: Elsewhere | None = None
     tried: Tried | None = None
+    lacks: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(name: str, study: Study, setting: Setting, timings: Timings) -> list[Planned]:
