@@ -140,6 +140,8 @@ class ProtocolHooks(PluginHooks):
 
     version: str = ""
     """What its author calls what it does; left out, the name and "-v0"."""
+    later: tuple[str, ...] = ()
+    """Options that came after that version and say nothing where they are ``None``: its hash leaves them out there."""
 
     def head(self, features: Tensor, label: Tensor, classes: int, **more: Any) -> nn.Module:
         """Return a classifier that is made and not trained."""

@@ -21,7 +21,10 @@ class Identity(NamedTuple):
     version: str
     """The protocol's own name for what it does, "slf-v1"; its author changes it when it does something else."""
     hash: str
-    """12 hexadecimal digits: of the version, all options, and the stages with every default filled in."""
+    """12 hexadecimal digits: of the version, all options, and the stages with every default filled in.
+
+    An option that came after the version counts where it is given.
+    """
 
 
 def make_identity(name: str, plugin: object, stages: Sequence[Mapping[str, Any]]) -> Identity:
@@ -32,7 +35,9 @@ def make_identity(name: str, plugin: object, stages: Sequence[Mapping[str, Any]]
         plugin: the protocol.
         stages: its stage tables for the route ``JUDGED``, as JSON can hold them.
     """
-    version = str(hooks.of(plugin, ProtocolHooks).version or f"{name}-v0")
-    whole = {"version": version, "options": options_of(plugin), "stages": list(stages)}
+    own = hooks.of(plugin, ProtocolHooks)
+    version = str(own.version or f"{name}-v0")
+    options = {key: value for key, value in options_of(plugin).items() if key not in own.later or value is not None}
+    whole = {"version": version, "options": options, "stages": list(stages)}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Identity(version, hashlib.sha256(text.encode()).hexdigest()[:12])

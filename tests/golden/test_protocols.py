@@ -15,9 +15,11 @@ from robustcl import compose
 from robustcl.api import from_tables
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
+from robustcl.nn.modes import hold_mode
 from robustcl.nn.routing import RoutedNorm
 from robustcl.options.schedule import Progress, Schedule, parse
 from robustcl.recipe import reading
+from robustcl.run.splits import open_splits
 from robustcl.testing.survey import TinySurvey
 from robustcl.train.store import facts, load, stage_folder
 from robustcl_plugins.protocols.aff import AdversarialFull
@@ -214,6 +216,58 @@ def _differing(before: nn.Module, after: nn.Module) -> list[str]:
 
 
 def _trained_on(composition: object) -> int:
-    from robustcl.run.splits import open_splits
-
     return open_splits(composition, torch.device("cpu")).train.samples  # type: ignore[arg-type]
+
+
+@pytest.mark.golden("protocol", "alf")
+def test_alf_by_trades_is_affs_stage_of_a_frozen_encoder() -> None:
+    (linear,) = AdversarialLinear(loss="trades", beta=3.0).stages("adv")
+    (full,) = AdversarialFull(beta=3.0).stages("adv")
+    different = {key for key in linear if linear[key] != full[key]}
+    assert different == {"name", "trainable", "mode", "batch", "classifier"}
+    assert AdversarialLinear(loss="trades").stages("adv")[0]["term"]["robust"]["weight"] == 6.0
+    with pytest.raises(UsageError, match=r'evaluate\.alf: .* beta = 3 weighs the divergence of loss = "trades"'):
+        from_tables(tiny.tables(evaluate=[{"use": "alf", "beta": 3.0}]), "tiny")
+    with pytest.raises(UsageError, match=r"evaluate\.alf\.loss = 'mart'"):
+        from_tables(tiny.tables(evaluate=[{"use": "alf", "loss": "mart"}]), "tiny")
+
+
+@pytest.mark.golden("protocol", "alf")
+def test_two_steps_of_alf_by_trades_by_hand(whole_run: Path, tmp_path: Path) -> None:
+    """From zero the first step is the cross-entropy's alone; in the second one beta weighs one divergence, linearly."""
+
+    def tuned(beta: float) -> tuple[Encoder, Any]:
+        options = {"loss": "trades", "beta": beta, "epochs": 2, "batch": 5000, "decay_at": [], "lr": 5.0, "steps": 2}
+        options |= {"momentum": 0.0, "weight_decay": 0.0, "initial": "zero", "view": "none", "attacks": [], "audit": 0}
+        stage = {"name": "judged", "epochs": 0, "init": f"run:{whole_run}"}
+        tables = tiny.tables(stage=[stage], evaluate=[{"use": "alf", **options}], threat={"eps": "128/255"})
+        made = from_tables(tables, "tiny")
+        run = made.train(tmp_path / f"beta-{beta:g}", device="cpu", report=False)
+        return load(stage_folder(run.path, "evaluate-alf-clean-judged")), made
+
+    (three, made), (six, _) = tuned(3.0), tuned(6.0)
+    train = open_splits(made, torch.device("cpu")).train
+    with torch.no_grad(), hold_mode(six, "eval"):
+        h = six(train.fetch(torch.arange(train.samples)), "clean", frozenset({"h"})).h.double().numpy()
+    label = train.labels.numpy()
+
+    def slope(weight: np.ndarray[Any, Any], bias: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+        """The gradient of the mean cross-entropy, image by image."""
+        of_weight, of_bias = np.zeros_like(weight), np.zeros_like(bias)
+        for row, own in zip(h, label, strict=True):
+            grown = np.exp(weight @ row + bias)
+            error = grown / grown.sum()
+            error[own] -= 1.0
+            of_weight += np.outer(error, row) / len(h)
+            of_bias += error / len(h)
+        return of_weight, of_bias
+
+    weight, bias = np.zeros((10, h.shape[1])), np.zeros(10)
+    for _ in range(2):
+        of_weight, of_bias = slope(weight, bias)
+        weight, bias = weight - 5.0 * of_weight, bias - 5.0 * of_bias
+    layers = [encoder.classifier for encoder in (three, six)]
+    for name, by_hand in (("weight", weight), ("bias", bias)):
+        at_three, at_six = (getattr(layer, name).detach().double().numpy() for layer in layers)
+        np.testing.assert_allclose(2 * at_three - at_six, by_hand, atol=2e-5)
+        assert np.abs(at_six - at_three).max() > 2e-3, "the divergence has a gradient, a hundred times what is rounded"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from robustcl.options import Count, Length, Positive
-from robustcl_plugins.protocols.stage import Tuning, step
+from robustcl_plugins.protocols.stage import Attacked, Tuning, trades
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,22 +49,5 @@ class AdversarialFull(Tuning):
     def stages(self, route: str) -> Sequence[Mapping[str, Any]]:
         """Return the one stage that trains everything, adversaries through ``route``."""
         stage = self.tuning_stage("aff", self.clean_route or route, trainable="online", mode="train")
-        stage["routes"]["w_adv"] = route
-        stage["forward"] = "by-view"
-        stage["generator"] = {
-            "w_adv": {
-                "use": "pgd",
-                "reads": ["w"],
-                "maximise": "robust",
-                "steps": self.steps,
-                **step(self.step_size),
-                "start": self.start,
-                "deviation": self.deviation,
-            }
-        }
-        stage["term"]["robust"] = {
-            "use": "kl",
-            "views": {"clean": "w", "adversarial": "w_adv"},
-            "weight": self.beta,
-        }
-        return [stage]
+        how = Attacked(self.steps, self.step_size, self.start, self.deviation)
+        return [trades(stage, route, self.beta, how)]

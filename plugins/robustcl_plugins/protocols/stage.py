@@ -4,7 +4,7 @@
 # and as text they would be looked up among that file's names.
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from robustcl.options import Count, Fraction, NonNegative, Positive
 from robustcl.protocols import Need
@@ -65,6 +65,34 @@ class LinearTuning(Tuning):
     def linear_stage(self, name: str, route: str) -> dict[str, Any]:
         """Return the stage table that trains the classifier on the view ``w`` through ``route``."""
         return self.tuning_stage(name, route, trainable="classifier", mode=self.mode)
+
+
+class Attacked(NamedTuple):
+    """How the attack on TRADES' divergence goes; its start is TRADES' own where nothing is said."""
+
+    steps: int
+    step_size: float | None
+    start: str = "gaussian"
+    deviation: float = 0.001
+
+
+def trades(stage: dict[str, Any], route: str, beta: float, how: Attacked) -> dict[str, Any]:
+    """Return the stage with the divergence of TRADES beside its cross-entropy on clean views, and what maximises it.
+
+    L = CE(f(w), y) + beta KL(f(w) || f(w')), where w' maximises the divergence in the recipe's ball and goes through
+    the branch ``route``. Source: Zhang et al., TRADES, ICML 2019, eq. 5, and section 5 for the start at Gaussian noise.
+    """
+    attack = {"use": "pgd", "reads": ["w"], "maximise": "robust", "steps": how.steps, **step(how.step_size)}
+    return {
+        **stage,
+        "routes": {**stage["routes"], "w_adv": route},
+        "forward": "by-view",
+        "generator": {"w_adv": {**attack, "start": how.start, "deviation": how.deviation}},
+        "term": {
+            **stage["term"],
+            "robust": {"use": "kl", "views": {"clean": "w", "adversarial": "w_adv"}, "weight": beta},
+        },
+    }
 
 
 def step(size: float | None) -> dict[str, float]:
