@@ -226,6 +226,30 @@ def test_the_values_by_hand(tmp_path: Path) -> None:
     assert found["linear-separability"] in (0.75, 1.0), "fitted to clean features, judged on moved ones"
 
 
+def test_divergences_of_mini_batches_by_loops(tmp_path: Path) -> None:
+    """Anchor, positives and negatives are of one block of 128 consecutive images; the mean is over all anchors."""
+    draw = torch.Generator().manual_seed(0)
+    clean, moved = (torch.randn(150, 3, generator=draw, dtype=torch.float64) for _ in range(2))
+    label = torch.arange(150) % 4
+    told = taken(tmp_path, Seen(clean, moved, torch.zeros(150, 4), label), *OF_FEATURES)
+    means: dict[bool, list[float]] = {True: [], False: []}
+    for anchor in range(150):
+        block = [other for other in range(150) if other // 128 == anchor // 128 and other != anchor]
+        for same, found in means.items():
+            others = [other for other in block if bool(label[other] == label[anchor]) is same]
+            distances = [1 - F.cosine_similarity(clean[anchor], view[other], dim=0) for other in others
+                         for view in (clean, moved)]  # fmt: skip
+            found.append(float(sum(distances)) / len(distances))
+    intra, inter = (sum(means[same]) / 150 for same in (True, False))
+    for value, by_hand in (("intra", intra), ("inter", inter), ("relative", intra / inter)):
+        reading = told[f"{value}-divergence-128"]
+        assert reading is not None
+        assert reading.value == pytest.approx(by_hand, abs=1e-9)
+        whole = told[f"{value}-divergence"]
+        assert whole is not None
+        assert abs(whole.value - by_hand) > 1e-6, "the sets of all images are others"
+
+
 def test_features_that_say_nothing_leave_an_empty_cell(tmp_path: Path) -> None:
     of = Seen(torch.ones(4, 2), torch.ones(4, 2), torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
     found = taken(tmp_path, of, "relative-divergence", "linear-separability", "uniformity")

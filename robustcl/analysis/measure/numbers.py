@@ -15,6 +15,8 @@ from torch import Tensor
 from robustcl import measures
 from robustcl.analysis.measure.sample import Sample
 
+_BATCH = 128
+"""The mini-batch of Bui et al. 2021, appendix 7."""
 _NEIGHBOURS = 10
 _MAPPED = 500
 """Images of a t-SNE map, at most, where nobody says how many."""
@@ -48,6 +50,12 @@ def divergence(of: Sample) -> Measures:
         {"relative": found.relative, "intra": found.intra, "inter": found.inter, "moved": moved},
         {"intra_each": array(found.intra_each), "inter_each": array(found.inter_each)},
     )
+
+
+def batch_divergence(of: Sample) -> Measures:
+    """R-DIV and its parts, each image among its mini-batch alone."""
+    found = measures.relative_divergence(*of.features, of.label, batch=_BATCH)
+    return Measures({"relative": found.relative, "intra": found.intra, "inter": found.inter})
 
 
 def class_distances(of: Sample) -> Measures:

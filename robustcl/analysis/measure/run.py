@@ -38,6 +38,7 @@ Say = Callable[[str], None]
 MEASURES: Mapping[str, Callable[..., Measures]] = MappingProxyType({
     "r-div": numbers.divergence,
     "class-distances": numbers.class_distances,
+    "r-div-batches": numbers.batch_divergence,
     "alignment": numbers.alignment,
     "uniformity": numbers.uniformity,
     "silhouette": numbers.silhouette,
@@ -104,7 +105,7 @@ def measure(
     where = f"evaluate.{evaluation.table.use}" if asked.attack is None else "--attack"
     check_attack(attack, where, whose=plan.parts.owners)
     question = ImageQuestion(
-        attack=attack, ball=plan.ball, split=asked.split, first=evaluation.table.samples, drawn=asked.samples
+        attack=attack, ball=plan.ball, split=asked.split, first=evaluation.table.first(0), drawn=asked.samples
     )
     return answer(folder, plan, evaluation, evaluation.table.route[0], question, names, engine, told=told, say=say)
 
