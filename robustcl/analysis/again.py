@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.composition.added import entry_for
-from robustcl.composition.asked import attack_of, attack_table
+from robustcl.composition.asked import attack_of, judged_table
 from robustcl.composition.assembly import assemble
 from robustcl.composition.lock import digest
 from robustcl.composition.parts import Parts
@@ -60,10 +60,10 @@ def evaluate_again(
 class Wanted:
     """What is asked of a finished run's encoder; what is left out stays as its recipe has it.
 
-    attacks: names, or tables of a name and its options; a name alone is the recipe's attack of that name, with the
-    options that it has there, if there is one. corruptions: whether to judge on corrupted images too; a folder
-    that holds stored copies, or True to make them. curve: budgets of the security curve; convergence: numbers of steps
-    of the first attack. audit: how many images are audited, 0 for none.
+    attacks: names, or tables of a name, its options and, as ``samples``, of how many images; a name alone is the
+    recipe's attack of that name, with all that it has there, if there is one. corruptions: whether to judge on
+    corrupted images too; a folder that holds stored copies, or True to make them. curve: budgets of the security
+    curve; convergence: numbers of steps of the first attack. audit: how many images are audited, 0 for none.
     """
 
     protocol: str | None = None
@@ -98,7 +98,7 @@ class Wanted:
             entries = [entry for entry in entries if entry["use"] == self.protocol] or [
                 entry_for(tables, self.protocol)
             ]
-        own = {table.use: table.model_dump() for entry in recipe.evaluate for table in entry.attacks}
+        own = {table.use: table.model_dump(exclude_unset=True) for entry in recipe.evaluate for table in entry.attacks}
         tables["evaluate"] = [entry | self._changes(own, owners) for entry in entries]
         return tables, options
 
@@ -137,6 +137,6 @@ def _outline(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
 
 def read_attack(attack: str | Mapping[str, Any], whose: Owners) -> dict[str, Any]:
     """Return an attack's table; what is wrong with it is said of the flag, and not of a recipe that nobody wrote."""
-    table = attack_table(attack, "--attack")
+    table = judged_table(attack, "--attack")
     attack_of(table, Parts(whose), "--attack")
-    return table.model_dump()
+    return table.model_dump(exclude_unset=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.analysis.subject import OpenModel, OutsideModel, open_model
-from robustcl.composition.asked import attack_of, attack_table
+from robustcl.composition.asked import attack_of, judged_table
 from robustcl.composition.parts import Parts
 from robustcl.data.promises import class_names
 from robustcl.disk import read_json
@@ -34,7 +34,7 @@ class ModelQuestion(OutsideModel):
     """Anybody's model, to be judged."""
 
     attacks: Sequence[str | Mapping[str, Any]] = ("pgd-20",)
-    """Names, or tables of a name and its options."""
+    """Names, or tables of a name, its options and, as ``samples``, of how many images."""
     samples: int | None = None
     block: int = 250
     audit: int | None = None
@@ -118,8 +118,8 @@ def _refuse_others(out: Path, subject: Subject) -> None:
 def _open(asked: ModelQuestion, parts: Parts, engine: Engine, say: Say) -> tuple[OpenModel, Subject]:
     """Find and check everything before a folder is made."""
     ball, data = asked.ball(), asked.data()
-    tables = [attack_table(attack, "--attack") for attack in asked.attacks]
-    attacks = [(attack_of(table, parts, "--attack"), parts.resolved(table)) for table in tables]
+    tables = [judged_table(attack, "--attack") for attack in asked.attacks]
+    attacks = [(table, attack_of(table, parts, "--attack"), parts.resolved(table)) for table in tables]
     opened = open_model(asked.model, asked.weights, data, engine, parts, say)
     subject = opened.subject(ball, asked.seed, attacks, samples=asked.samples, block=asked.block, audit=asked.audit)
     return opened, subject

@@ -22,7 +22,7 @@ from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import scaled
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.hooks import GeneratorHooks
-from robustcl.recipe import Use
+from robustcl.recipe import AttackTable
 from robustcl.run import answers
 from robustcl.run.execution import Run
 from robustcl.run.folder import make_out, only_one
@@ -109,13 +109,13 @@ def _scaled(plan: EvaluationPlan, parts: Parts, ball: Ball, times: float, wanted
         step = hooks.of(scaled.mover(attack.plugin), GeneratorHooks).step_size
         moved: dict[str, Any] = {"step_size": step * times} if isinstance(step, int | float) else {}
         moved |= scaled.grow(attack.plugin, times)
-        tables.append(Use(use=table.use, **{**parts.resolved(table), **moved}))
+        tables.append(AttackTable(use=table.use, samples=table.samples, **{**parts.resolved(table), **moved}))
     attacks = tuple(attack_of(table, parts, f"evaluate.{plan.table.use}.attacks") for table in tables)
     changes: dict[str, Any] = {"attacks": tables, "curve": list(wanted.curve), "corruptions": None}
     changes |= {} if wanted.convergence else {"convergence": None}
-    table = plan.table.model_copy(update=changes)
-    protocol = parts.make("protocol", table, f"evaluate.{table.use}")  # the new table's options are looked up by it
-    return replace(plan, table=table, protocol=protocol, attacks=attacks)
+    changed = plan.table.model_copy(update=changes)
+    protocol = parts.make("protocol", changed, f"evaluate.{changed.use}")  # the new table's options are looked up by it
+    return replace(plan, table=changed, protocol=protocol, attacks=attacks)
 
 
 def _empty_or_alike(target: Path, ball: Ball) -> Path:

@@ -28,7 +28,7 @@ from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.nn import outside
 from robustcl.protocols import DatasetPlugin, Source
-from robustcl.recipe import Evaluate, Use
+from robustcl.recipe import AttackTable, Evaluate, Use
 from robustcl.rng import Rng
 from robustcl.run import audited, contents, subjects
 from robustcl.run.evaluation import Answers, measure_run
@@ -156,7 +156,7 @@ class OpenModel:
         self,
         ball: Ball,
         seed: int,
-        attacks: Sequence[tuple[Part, Mapping[str, Any]]] = (),
+        attacks: Sequence[tuple[AttackTable, Part, Mapping[str, Any]]] = (),
         *,
         outputs: int | None = None,
         samples: int | None = None,
@@ -167,7 +167,7 @@ class OpenModel:
 
         Args:
             ball: the threat. seed: of the attacks' stream.
-            attacks: each with all of its options.
+            attacks: the table of each, the attack, and all of its options.
             outputs: the number of logits where that is known; left out, the model is asked whether its verdicts stay.
             samples, block, audit: as in ``[[evaluate]]``.
 
@@ -180,12 +180,13 @@ class OpenModel:
             first = torch.arange(min(images.samples, block), device=images.device)
             outputs = soundness.check(classifier, images.fetch(first), images.labels)
         spec = {"protocol": PROTOCOL, "model": digest_model(self.model), "data": self.data}
-        asked = [(part.name, options) for part, options in attacks]
+        asked = [(part.name, options) for _, part, options in attacks]
+        tables = [table for table, _, _ in attacks]
         attacked_by = {"seed": seed, "precision": self.engine.precision}
         subject = Subject(
             judge=Judge(classifier, ball, Rng(seed, "evaluate", PROTOCOL), self.engine.autocast),
-            asked=Evaluate.model_construct(use=PROTOCOL, attacks=[], samples=samples, block=block, audit=audit),
-            attacks=tuple(part for part, _ in attacks),
+            asked=Evaluate.model_construct(use=PROTOCOL, attacks=tables, samples=samples, block=block, audit=audit),
+            attacks=tuple(part for _, part, _ in attacks),
             question=Question(PROTOCOL, "", spec, {"test": images}, asked, attacked_by),
             images={"test": images}, outputs=outputs, data=self.data, dataset=self.dataset, seed=seed,
         )  # fmt: skip

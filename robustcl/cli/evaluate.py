@@ -56,7 +56,8 @@ _OF_MODEL = ("weights", "block", "seed", "device", "precision")
     "attacks",
     multiple=True,
     metavar="NAME|TABLE",
-    help="Attack by name, or with options: '{ use = \"pgd\", steps = 50 }'; may be given several times.",
+    help="Attack by name, or with options: '{ use = \"pgd\", steps = 50 }'; may be given several times. "
+    "With samples = N in it the first N images are judged under it.",
 )
 @click.option("--samples", type=click.IntRange(1), help="Judge only the first so many test images.")
 @click.option("--audit-samples", type=click.IntRange(1), help="Audit so many  [default: a quarter, at most 100].")

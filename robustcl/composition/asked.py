@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from robustcl import registry
 from robustcl.composition.parts import Parts
 from robustcl.disk import parse_toml
@@ -13,7 +15,8 @@ from robustcl.evaluate import aim
 from robustcl.interop import words
 from robustcl.protocols import Need
 from robustcl.ratio import plain
-from robustcl.recipe import Use
+from robustcl.recipe import AttackTable, Use
+from robustcl.recipe.reading import sentence
 from robustcl.registry.owners import Owners
 from robustcl.registry.presets import Solo
 from robustcl.train.plan import Part
@@ -36,12 +39,27 @@ def attack_table(given: object, where: str) -> Use:
     Raises:
         UsageError: another type, a text that is no TOML table, or a table that names no attack.
     """
-    if isinstance(given, Use):
-        return given
+    return given if isinstance(given, Use) else Use(**_keys(given, where))
+
+
+def judged_table(given: object, where: str) -> AttackTable:
+    """Return the table of an attack of an evaluation, which may say of how many images: see ``attack_table``.
+
+    Raises:
+        UsageError: as ``attack_table``, and ``samples`` that are no count.
+    """
+    keys = _keys(given, where)
+    try:
+        return AttackTable(**keys)
+    except ValidationError as error:
+        raise UsageError(sentence(error, f"{where} {keys}", keys)) from None
+
+
+def _keys(given: object, where: str) -> dict[str, Any]:
     if isinstance(given, str) and not given.lstrip().startswith("{"):
         if not given.strip():
             raise UsageError(f"{where} is empty: {_REMEDY}")
-        return Use(use=given)
+        return {"use": given}
     table = _parsed(given, where) if isinstance(given, str) else given
     if not isinstance(table, Mapping):
         raise UsageError(f"{where} = {table!r} is a {type(table).__name__}: {_REMEDY}")
@@ -49,7 +67,7 @@ def attack_table(given: object, where: str) -> Use:
         raise UsageError(f"{where} {dict(table)} names no attack: {_REMEDY}")
     if strange := next((key for key in table if not isinstance(key, str)), None):
         raise UsageError(f"{where} {dict(table)}: the option {strange!r} is no name: {_REMEDY}")
-    return Use(**{name: plain(value) for name, value in table.items()})
+    return {name: plain(value) for name, value in table.items()}
 
 
 def attack_of(table: Use, parts: Parts, where: str) -> Part:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import tomli_w
 
 from robustcl.composition.lock import lock
-from robustcl.composition.plan import RecipePlan
+from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.recipe import MAIN_ROUTE, Recipe, Stage
 from robustcl.recipe.made import headline
 from robustcl.train.encoders import ONLINE
@@ -38,7 +38,7 @@ def _lines(composition: RecipePlan) -> Iterator[str]:
         yield ""
         yield from _stage(composition, stage, plan)
     for evaluation in composition.evaluations:
-        attacks = ", ".join(_named(composition, "attack", attack.name) for attack in evaluation.attacks) or "none"
+        attacks = ", ".join(_attacks(composition, evaluation)) or "none"
         yield ""
         yield f"evaluate  {_named(composition, 'protocol', evaluation.protocol.name)}"
         yield f"  routes    {', '.join(evaluation.table.route)}"
@@ -113,6 +113,14 @@ def _data(composition: RecipePlan, plan: StagePlan) -> Iterator[str]:
         yield f"  sampler   {_named(composition, 'sampler', plan.sampler.part.name)}, {often}"
     if plan.trainable != (ONLINE,) or plan.freeze:
         yield f"  learns    {', '.join(plan.trainable)}" + (f" but not {', '.join(plan.freeze)}" if plan.freeze else "")
+
+
+def _attacks(composition: RecipePlan, evaluation: EvaluationPlan) -> Iterator[str]:
+    """Yield the attacks of an evaluation, each with the number of images that it is judged on, if that is its own."""
+    for number, attack in enumerate(evaluation.attacks):
+        own = evaluation.table.attacks[number].samples
+        limit = "" if own is None else f" on the first {evaluation.table.first(number)} images"
+        yield f"{_named(composition, 'attack', attack.name)}{limit}"
 
 
 def _named(composition: RecipePlan, kind: str, name: str) -> str:

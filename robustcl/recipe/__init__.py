@@ -2,6 +2,7 @@
 
 from robustcl.recipe.grammar import (
     MAIN_ROUTE,
+    AttackTable,
     BallTable,
     Clusters,
     Corruptions,
@@ -26,6 +27,7 @@ from robustcl.recipe.tables import PluginTable, Section, Use
 
 __all__ = [
     "MAIN_ROUTE",
+    "AttackTable",
     "BallTable",
     "Clusters",
     "Corruptions",

@@ -174,6 +174,12 @@ class Corruptions(Section):
     path: str | None = None
 
 
+class AttackTable(Use):
+    """An attack of an evaluation; ``samples``: of the images that are judged, only the first so many under this one."""
+
+    samples: int | None = Field(None, ge=1)
+
+
 def _corruptions(value: Any) -> Any:
     return {} if value is True else value
 
@@ -186,7 +192,9 @@ class Evaluate(Use):
     """
 
     route: list[str] = Field(default_factory=lambda: [MAIN_ROUTE])
-    attacks: list[PluginTable] = Field(default_factory=lambda: [Use(use="pgd-20")])
+    attacks: list[Annotated[AttackTable, BeforeValidator(as_table)]] = Field(
+        default_factory=lambda: [AttackTable(use="pgd-20")]
+    )
     stage: str | None = None
     encoder: str = "online"
     block: int = Field(250, ge=1)
@@ -195,6 +203,11 @@ class Evaluate(Use):
     corruptions: Annotated[Corruptions, BeforeValidator(_corruptions)] | None = None
     audit: int | None = Field(None, ge=0)
     convergence: list[int] | None = None
+
+    def first(self, number: int) -> int | None:
+        """Return how many images are judged under the attack of a number, the first ones; ``None`` for all of them."""
+        limits = [limit for limit in (self.samples, self.attacks[number].samples) if limit is not None]
+        return min(limits, default=None)
 
 
 class Settings(Section):

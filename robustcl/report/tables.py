@@ -97,7 +97,7 @@ def markdown(runs: Mapping[str, Mapping[str, Any]]) -> str:
         where += (str(row["n"]),) if str(row["metric"]) in lines.get(where, {}) else ()
         lines.setdefault(where, {})[row["metric"]] = row
     body = [
-        [*where[: len(_WORDS)], _counts(cells), *(_cell(cells.get(m)) for m in metrics)]
+        [*where[: len(_WORDS)], _count(cells), *(_cell(cells.get(m), _count(cells)) for m in metrics)]
         for where, cells in lines.items()
     ]
     marked = any(str(row["route"] or "").endswith(_JUDGED) for row in rows)
@@ -148,11 +148,14 @@ def _aligned(table: Sequence[Sequence[str]]) -> str:
     return render_table(rows, len(_WORDS))
 
 
-def _counts(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the number of images, or the numbers where the metrics differ in it."""
-    return "/".join(dict.fromkeys(str(row["n"]) for row in cells.values() if row["n"] is not None)) or MISSING
+def _count(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the number of images of a line: of its first metric."""
+    return next((str(row["n"]) for row in cells.values() if row["n"] is not None), MISSING)
 
 
-def _cell(row: Mapping[str, Any] | None) -> str:
+def _cell(row: Mapping[str, Any] | None, count: str) -> str:
+    """Return a number with its interval, and of how many images it is where the line's are others."""
     text = MISSING if row is None else f"{percent(row['value'])} {interval(row['low'], row['high'])}"
-    return MISSING if text == f"{MISSING} {MISSING}" else text
+    if row is None or text == f"{MISSING} {MISSING}":
+        return MISSING
+    return text if row["n"] is None or str(row["n"]) == count else f"{text}, n = {row['n']}"

@@ -36,7 +36,8 @@ def audit_subject(subject: Subject, measurement: Measurement) -> list[dict[str, 
     folder, say = measurement.folder, measurement.say
     if folder is None or not subject.attacks:
         return []
-    samples = _samples_of(subject.asked.audit, len(measurement.index(subject.test, subject.asked.samples)))
+    judged = max(len(measurement.index(subject.test, subject.asked.first(n))) for n in range(len(subject.attacks)))
+    samples = _samples_of(subject.asked.audit, judged)
     if samples == 0 or measurement.work.over:
         say(f"{subject.name}: not audited, {'as was asked' if samples == 0 else 'because the time is up'}")
         return []

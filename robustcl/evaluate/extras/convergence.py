@@ -38,7 +38,7 @@ def measure_convergence(subject: Subject, measurement: Measurement) -> Sequence[
     that all points are taken over; where the time was up early, those that every one of them has reached, and there is
     no answer where there are none.
     """
-    judge, images, question, samples = subject.judge, subject.test, subject.question, subject.asked.samples
+    judge, images, question, samples = subject.judge, subject.test, subject.question, subject.asked.first(0)
     attack, counts = subject.attacks[0], subject.asked.convergence or []
     own: Members = attack.plugin.members(subject.outputs, judge.ball)
     keys = [question.clean("test")]

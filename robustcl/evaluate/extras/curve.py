@@ -30,7 +30,7 @@ def measure_curve(subject: Subject, measurement: Measurement) -> Sequence[Entry]
     """
     if not subject.attacks:
         return []
-    judge, images, question, samples = subject.judge, subject.test, subject.question, subject.asked.samples
+    judge, images, question, samples = subject.judge, subject.test, subject.question, subject.asked.first(0)
     attack, who = subject.attacks[0], f"{subject.name} curve"
     keys = {0.0: question.clean("test")}
     found = {0.0: measurement.outcomes(judge, images, keys[0.0], (), samples)}

@@ -26,7 +26,7 @@ def keep_representation(subject: Subject, measurement: Measurement) -> Sequence[
     """
     if measurement.folder is None or not subject.attacks:
         return []
-    index = measurement.drawn(subject.test, subject.asked.samples)
+    index = measurement.drawn(subject.test, subject.asked.first(0))
     if len(index):
         draw(measurement.folder / "artifacts", subject, index)
     return []

@@ -12,13 +12,13 @@ from robustcl.evaluate.subject import Subject
 def measure_rows(subject: Subject, measurement: Measurement) -> Sequence[Entry]:
     """Return the row of clean accuracy and those of the attacks, of the test images first."""
     rows: list[Entry] = []
-    samples = subject.asked.samples
     for split, images in subject.images.items():
-        clean = measurement.row(subject.judge, images, subject.question.clean(split), (), samples)
+        clean = measurement.row(subject.judge, images, subject.question.clean(split), (), subject.asked.samples)
         rows.append({**clean, **subject.about})
         for number in range(len(subject.attacks)):
             key = subject.question.attacked(split, number, subject.ball)
-            found = measurement.row(subject.judge, images, key, subject.members(number), samples)
+            members, first = subject.members(number), subject.asked.first(number)
+            found = measurement.row(subject.judge, images, key, members, first)
             rows.append({**found, **subject.about, "resolved": subject.options(number)})
     return rows
 
