@@ -1,6 +1,6 @@
 """What one image costs the real encoder: floating-point operations, and bytes that a backward pass keeps.
 
-Counted on tensors without values, so that no network is too large; where it cannot be built so, on ones with values.
+Counted on two images of zeros; of a large network the backward passes on tensors without values, which take no time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from robustcl.composition.plan import RecipePlan
 from robustcl.cost.rates import Rates
@@ -22,6 +23,8 @@ from robustcl.nn.backbone import features_of
 
 _IMAGES = 2
 """The fewest of which a batch norm can take statistics."""
+_LARGE = 5e9
+"""Operations of a forward from which on loading what computes without values is quicker than to compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +60,33 @@ class Networks:
 
 def _count(plan: RecipePlan, sizes: Sizes, projected: bool) -> NetworkCost:
     name = plan.recipe.encoder.use if plan.recipe.encoder is not None else "encoder"
-
-    def build() -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    with torch.random.fork_rng(devices=[]):
         backbone, features = plan.encoder.plugin.backbone(sizes.item)
         head = plan.projector.make(features)[0] if projected else nn.Identity()
-        return nn.ModuleList([backbone, head]), lambda x: head(features_of(backbone, x, features, name))
+    module = nn.ModuleList([backbone, head]).train()
 
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):
-                return _counted(build, sizes.item)
-        except (RobustclError, RuntimeError, NotImplementedError, ValueError, TypeError):
-            return _counted(build, sizes.item)
+    def embed(x: Tensor) -> Tensor:
+        z: Tensor = head(features_of(backbone, x, features, name))
+        return z
 
-
-def _counted(build: Callable[[], tuple[nn.Module, Callable[[Tensor], Tensor]]], item: tuple[int, ...]) -> NetworkCost:
-    module, embed = build()
-    module.train()
-    x = torch.zeros((_IMAGES, *item))
+    x = torch.zeros((_IMAGES, *sizes.item))
     with torch.no_grad():
         forward = _operations(lambda: embed(x))
+    if forward > _LARGE:
+        try:
+            return _counted(module.to("meta"), embed, x.to("meta"), forward)
+        except (RobustclError, RuntimeError, NotImplementedError, TypeError):  # what looks at values has none there
+            module.to_empty(device="cpu")
+    return _counted(module, embed, x, forward)
+
+
+def _counted(module: nn.Module, embed: Callable[[Tensor], Tensor], x: Tensor, forward: float) -> NetworkCost:
     kept: dict[int, Tensor] = {}
-    own = {parameter.data_ptr() for parameter in module.parameters() if not parameter.is_meta}
+    own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
 
     def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter) and (tensor.is_meta or tensor.data_ptr() not in own):
-            kept[tensor.untyped_storage()._cdata] = tensor
+        if (place := tensor.untyped_storage()._cdata) not in own:
+            kept[place] = tensor
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -90,14 +94,36 @@ def _counted(build: Callable[[], tuple[nn.Module, Callable[[Tensor], Tensor]]], 
     module.requires_grad_(False)
     leaf = x.clone().requires_grad_()
     inputs = _operations(lambda: embed(leaf).sum().backward())  # type: ignore[no-untyped-call]
-    parameters = sum(parameter.numel() for parameter in module.parameters())
     return NetworkCost(
-        parameters, forward / _IMAGES, inputs / _IMAGES, weights / _IMAGES,
-        sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / _IMAGES,
-    )  # fmt: skip
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        forward=forward / _IMAGES,
+        inputs=inputs / _IMAGES,
+        weights=weights / _IMAGES,
+        kept=sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / _IMAGES,
+    )
 
 
 def _operations(run: Callable[[], Any]) -> float:
-    with FlopCounterMode(display=False) as counter:
+    with _Counter() as counter:
         run()
-    return float(counter.get_total_flops())
+    return float(counter.operations)
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up torch's own formulas of operations, as ``FlopCounterMode`` does, which loads the compiler for it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: float = 0.0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled: the compiler, a second of imports, need not be told to leave it out."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.operations += formula(*args, **(kwargs or {}), out_val=out)
+        return out
