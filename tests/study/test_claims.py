@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,88 +12,102 @@ from robustcl.claims import outcome
 from robustcl.comparison.pairing import align
 from robustcl.comparison.statistics import mcnemar
 from robustcl.errors import NonFiniteLoss, UsageError
-from robustcl.study import api, columns
+from robustcl.study import api, claimed, columns, page
 from robustcl.study import run as running
-from robustcl.study.grid import Setting
-from tests.study.test_study import CLAIMS, composed, finished
+from robustcl.study.rows import Setting
+from tests.study.test_study import composed
 
-finished = finished
+MOVED = {"name": "RA, {} eps", "use": "perturbed", "value": "accuracy", "attack": {"use": "fgsm"},
+         "sweep": {"key": "times", "values": [0.5, 2]}}  # fmt: skip
+COLUMNS = [{"name": "SA"}, {"name": "RA", "attack": "first"}, MOVED]
+SMALL = {"least": {"budget": "smoke"}, "place": "figure 1"}
+CLAIMS = [
+    {"name": "attacked", "says": "Images that are attacked | are harder.", **SMALL,
+     "above": {"row": "near", "column": "SA", "than_column": "RA"}},
+    {"name": "falls", "says": "More eps, less accuracy.", **SMALL,
+     "trend": {"row": "near", "column": "RA, {} eps", "direction": "down"}},
+    {"name": "better", "says": "Near is better.", "above": {"row": "near", "column": "RA, 2 eps"}, **SMALL},
+    {"name": "large", "says": "In the end it is.", "place": "table 3",
+     "above": {"row": "near", "column": "SA", "than_column": "RA"}},
+]  # fmt: skip
 
 
-def test_one_seed_is_decided_on_its_images(finished: tuple[api.Composed, api.FinishedStudy]) -> None:
-    made, done = finished
-    near, seeds, large = done.claims
-    runs = [(run, done.path / "runs" / run.folder) for run in made.planned]
-    column = next(one for one in made.study.columns_of(made.study.row[0]) if one.name == "RA")
-    right = align([columns.verdicts(column, run, folder) for run, folder in runs])
+@dataclass(frozen=True)
+class Two:
+    """A study with two seeds, one of whose rows failed, and the same with the first seed alone, in one directory."""
+
+    made: api.Composed
+    seeds: api.FinishedStudy
+    one: api.FinishedStudy
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
+    folder, real = tmp_path_factory.mktemp("claims"), running.resume
+
+    def resume(place: Path, **rest: Any) -> Any:
+        if place.name.startswith("far"):
+            raise NonFiniteLoss("the term robust became nan")
+        return real(place, **rest)
+
+    given: dict[str, Any] = {"column": COLUMNS, "claim": CLAIMS, "set": {"evaluate.slf.samples": 200}}
+    made = [composed(folder, Setting(budget="smoke", seeds=seeds), **given) for seeds in (2, 1)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(running, "resume", resume)
+        both, one = (api.run(each, folder / "out", device="cpu") for each in made)
+    return Two(made[1], both, one)
+
+
+def test_one_seed_is_decided_on_its_images(two: Two) -> None:
+    attacked, falls, _, large = two.one.claims
+    run = two.made.planned[0]
+    folder = two.one.path / "runs" / run.folder
+    right = align([columns.verdicts(column, run, folder) for column in two.made.study.columns_of(run.row)[:2]])
     assert not isinstance(right, str)
-    assert near.p == pytest.approx(mcnemar(*right).p)
-    assert (near.method, near.images, near.unit) == ("McNemar over images", 200, "points")
-    cells = [line.cells[1].mean for line in done.lines]
-    assert near.contrasts[0].value == pytest.approx(cells[0] - cells[1])
-    assert seeds.status == large.status == "not run at this size"
-    assert "of K one number is kept, and not the outcome of each image; give two seeds or more" in seeds.why
+    assert attacked.p == pytest.approx(mcnemar(*right).p)
+    assert (attacked.method, attacked.images, attacked.unit) == ("McNemar over images", 200, "points")
+    clean, moved = (cell.mean for cell in two.one.lines[0].cells[:2])
+    assert attacked.contrasts[0].value == pytest.approx(clean - moved)
+    assert falls.status == large.status == "not run at this size"
+    assert "of RA, 0.5 eps one number is kept, and not the outcome of each image; give two seeds or more" in falls.why
     assert large.why == "it is meant from the budget small on, and this is smoke"
 
 
-def test_what_claims_came_to_stands_in_every_file(finished: tuple[api.Composed, api.FinishedStudy]) -> None:
-    _, done = finished
-    text = (done.path / "study.md").read_text(encoding="utf-8")
-    assert "| The nearer is \\| better. |" in text
-    assert "after Holm's correction over the claims of the study" in text
-    page = (done.path / "study.html").read_text(encoding="utf-8")
-    assert '<h2 id="claims-title">Claims of the paper</h2>' in page
-    assert '<th scope="row">In the end it is.</th><td>not run at this size</td><td>table 3</td>' in page
-    kept = outcome.read(done.path)
-    assert kept.claims == list(done.claims)
-    assert (kept.study, kept.data, kept.budget, kept.seeds) == ("tiny-study", "digits", "smoke", 1)
-    assert kept.threat == "Linf 16/255"
-    assert set(kept.versions) == {"robustcl", "torch", "device", "precision"}
-    assert kept.claims[0].asked == {"least": {"budget": "smoke"}, "above": CLAIMS[0]["above"] | {
-        "row": ["near"], "than": ["far"], "column": ["RA"]}}  # fmt: skip
-
-
-def test_a_study_without_claims_says_nothing_of_them(finished: tuple[api.Composed, api.FinishedStudy]) -> None:
-    made, done = finished
-    silent = api.Composed(made.study.model_copy(update={"claim": []}), made.setting, made.planned)
-    (done.path / "claims.json").unlink()
-    api.run(silent, done.path, device="cpu")
-    assert "claims" not in (done.path / "study.html").read_text(encoding="utf-8").lower()
-    assert not (done.path / "claims.json").exists()
-    again = api.run(made, done.path, device="cpu")
-    assert again.claims == done.claims, "numbers that are read again decide the same"
-
-
-def test_a_swept_column_over_two_seeds_beside_a_row_whose_run_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moved = {"name": "RA, {} eps", "use": "perturbed", "value": "accuracy", "attack": {"use": "fgsm"},
-             "sweep": {"key": "times", "values": [0.5, 2]}}  # fmt: skip
-    small = {"least": {"budget": "smoke"}, "place": "figure 1"}
-    claims = [
-        {"name": "falls", "says": "More eps, less accuracy.",
-         "trend": {"row": "near", "column": "RA, {} eps", "direction": "down"}, **small},
-        {"name": "better", "says": "Near is better.", "above": {"row": "near", "column": "RA, 2 eps"}, **small},
-    ]  # fmt: skip
-    made = composed(tmp_path, Setting(budget="smoke", seeds=2), column=[moved], claim=claims)
-    real = running.resume
-
-    def resume(folder: Path, **rest: Any) -> Any:
-        if folder.name.startswith("far"):
-            raise NonFiniteLoss("the term robust became nan")
-        return real(folder, **rest)
-
-    monkeypatch.setattr(running, "resume", resume)
-    done = api.run(made, tmp_path / "out", device="cpu")
-    falls, better = done.claims
+def test_a_swept_column_over_two_seeds_beside_a_row_whose_run_failed(two: Two) -> None:
+    _, falls, better, _ = two.seeds.claims
     by_seed = [falls.numbers[place].values for place in (0, 1)]
     assert [cell.column for cell in falls.numbers] == ["RA, 0.5 eps", "RA, 2 eps"]
     fall = sum(by_seed[0][seed] - by_seed[1][seed] for seed in ("0", "1")) / 2
     assert falls.contrasts[0].value == pytest.approx(fall)
     assert (falls.method, falls.seeds) == ("t over seeds", 2)
     assert (better.status, better.why) == ("not run at this size", "far has no number in RA, 2 eps")
-    told = json.loads((tmp_path / "out" / "claims.json").read_text(encoding="utf-8"))
-    assert [claim["status"] for claim in told["claims"]] == [falls.status, better.status]
+
+
+def test_what_claims_came_to_stands_in_every_file(two: Two) -> None:
+    folder = two.one.path
+    text = (folder / "study.md").read_text(encoding="utf-8")
+    assert "| Images that are attacked \\| are harder. |" in text
+    assert "after Holm's correction over the claims of the study" in text
+    page = (folder / "study.html").read_text(encoding="utf-8")
+    assert '<h2 id="claims-title">Claims of the paper</h2>' in page
+    assert '<th scope="row">In the end it is.</th><td>not run at this size</td><td>table 3</td>' in page
+    kept = outcome.read(folder)
+    assert kept.claims == list(two.one.claims)
+    assert (kept.study, kept.data, kept.budget, kept.seeds) == ("tiny-study", "digits", "smoke", 1)
+    assert kept.threat == "Linf 16/255"
+    assert [one["label"] for one in kept.terms] == ["near"]
+    assert set(kept.versions) == {"robustcl", "torch", "device", "precision"}
+    wanted = {"row": ["near"], "column": ["SA"], "than_column": "RA"}
+    assert kept.claims[0].asked == {"least": {"budget": "smoke"}, "above": wanted}
+
+
+def test_a_study_without_claims_says_nothing_of_them(two: Two, tmp_path: Path) -> None:
+    silent = two.made.study.model_copy(update={"claim": []})
+    lines, notes = two.one.lines, two.one.notes
+    page.write(silent, lines, "", notes, (), tmp_path)
+    claimed.keep(silent, two.made.setting, two.made.dataset, "", (), (), (), tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["study.csv", "study.html", "study.md"]
+    assert "laims" not in (tmp_path / "study.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

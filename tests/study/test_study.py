@@ -283,21 +283,13 @@ FIGURES = [
     {"kind": "bars", "columns": ["SA", "RA"], "caption": "Bars."},
     {"kind": "epochs", "metrics": ["loss", "term/deacl/robust"]},
 ]
-CLAIMS = [
-    {"name": "near", "says": "The nearer is | better.", "place": "table 1", "least": {"budget": "smoke"},
-     "above": {"row": "near", "than": "far", "column": "RA"}},
-    {"name": "seeds", "says": "It is so always.", "place": "table 2", "least": {"budget": "smoke"},
-     "alike": {"row": "near", "than": "far", "column": "K", "within": 1}},
-    {"name": "large", "says": "In the end it is.", "place": "table 3",
-     "above": {"row": "near", "than": "far", "column": "SA"}},
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.FinishedStudy]:
     folder = tmp_path_factory.mktemp("study")
     made = composed(folder, column=COLUMNS, figure=FIGURES, differs=["it is tiny"], setting="somewhere",
-                    set={"evaluate.slf.samples": 200}, claim=CLAIMS)  # fmt: skip
+                    set={"evaluate.slf.samples": 200})  # fmt: skip
     return made, api.run(made, folder / "out", device="cpu")
 
 
