@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -144,10 +144,15 @@ def _section(above: list[str]) -> type[BaseModel]:
 
 
 def _listed(above: list[str], root: type[BaseModel]) -> type[BaseModel]:
-    """Return the section that holds a key in a file of another model: the file itself, or an entry of its lists."""
-    if not above:
-        return root
-    field = root.model_fields.get(above[0])
-    inner = get_args(field.annotation) if field is not None else ()
-    models = [model for model in inner if isinstance(model, type) and issubclass(model, BaseModel)]
-    return models[0] if len(above) == 2 and models else Use
+    """Return the section that holds a key in a file of another model: the file itself, or a table in it."""
+    section, way = root, iter(above)
+    for key in way:
+        field = section.model_fields.get(key)
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if field is None or len(models) != 1:
+            return Use
+        section = models[0]
+        if get_origin(field.annotation) is list:
+            next(way, None)  # the name of the entry
+    return section

@@ -101,10 +101,14 @@ def _claims(tables: Mapping[str, Any], where: str) -> tuple[Claim, ...]:
     given = tables.get("claim", [])
     if not isinstance(given, list):
         raise UsageError(f"{where}: claim = {given!r} is not accepted; give [[claim]] tables")
-    try:
-        return tuple(Claim.model_validate(table) for table in given)
-    except ValidationError as error:
-        raise UsageError(sentence(error, f"{where}: claim", {}, Claim)) from None
+    found = []
+    for number, table in enumerate(given, 1):
+        named = table.get("name", number) if isinstance(table, dict) else number
+        try:
+            found.append(Claim.model_validate(table))
+        except ValidationError as error:
+            raise UsageError(sentence(error, f"{where}: claim.{named}", table, Claim)) from None
+    return tuple(found)
 
 
 def _entries(study: _Installed, read: Sequence[tuple[Path, Claims]], notes: list[str]) -> Iterator[LedgerEntry]:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from robustcl import registry
 from robustcl.claims import outcome
 from robustcl.claims.outcome import ClaimOutcome, Claims, Found, Measured
 from robustcl.cli.main import robustcl
 from robustcl.errors import DataError
 from robustcl.study import ledger, ledger_text, source
+from tests.shared.distributions import install
 
 STUDY = source.read("ncp-table-4", budget="small")
 BEST = next(claim for claim in STUDY.claim if claim.name == "both-parts-are-best")
@@ -90,6 +92,31 @@ def test_a_study_of_ones_own_is_listed_too(tmp_path: Path) -> None:
     folder = kept(tmp_path / "mine", told(study="mine", cite="Nobody, Nothing at all, 2031, table 9"))
     text = asked(folder).stdout
     assert "Nobody, Nothing at all, 2031\n\n  mine, both-parts-are-best" in text
+
+
+def test_a_study_that_cannot_be_read_is_said_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "broken_claims/__init__.py": "",
+        "broken_claims/torn.toml": "name = ",
+        "broken_claims/wrong.toml": "name = 'wrong'\n[[claim]]\nname = 'it'\nsay = 'So.'",
+        "broken_claims/odd.toml": "name = 'odd'\nclaim = 3",
+        "broken_claims/good.toml": "name = 'good'\n[[claim]]\nname = 'it'\nsays = 'So.'\nplace = 'table 1'",
+    }
+    install(tmp_path, "broken-claims", {"robustcl.studies": {"broken-claims": "broken_claims"}}, files)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.refresh()
+    try:
+        found = ledger.open_ledger([], "broken-claims")
+    finally:
+        registry.refresh()
+    assert [(entry.study, entry.name) for entry in found.entries] == [("good", "it")]
+    assert [note.partition(": ")[0] for note in found.notes] == [
+        "the study odd",
+        "the study torn is not TOML",
+        "the study wrong",
+    ]
+    assert found.notes[2].startswith("the study wrong: claim.it: unknown key 'say', did you mean 'says'?; remove or ")
+    assert found.notes[2].endswith(": its claims are left out")
 
 
 def test_a_paper_is_what_stands_before_its_year() -> None:
