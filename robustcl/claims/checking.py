@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from robustcl.claims.contrasts import Shape, expand, is_swept
+from robustcl.claims.cells import Shape, is_swept
+from robustcl.claims.contrasts import expand
 from robustcl.claims.grammar import KINDS, Claim, Gains, Ratio, Trend
 from robustcl.errors import UsageError, near
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from robustcl.claims.contrasts import Cell, Contrast, Shape, Ways, expand
+from robustcl.claims.cells import Cell, Contrast, Shape, Ways
+from robustcl.claims.contrasts import expand
 from robustcl.claims.grammar import Claim, Least
 from robustcl.claims.outcome import CONTRADICTED, NOT_RUN, NOT_SEEN, SEEN, ClaimOutcome, Found, Measured
 from robustcl.comparison.outcomes import Verdicts

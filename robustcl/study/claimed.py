@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcl.claims import outcome
-from robustcl.claims.contrasts import Cell
+from robustcl.claims.cells import Cell
 from robustcl.claims.deciding import Numbers, decide
 from robustcl.claims.outcome import ClaimOutcome, Claims
 from robustcl.comparison.outcomes import Verdicts

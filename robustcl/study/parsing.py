@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from robustcl.claims import checking
-from robustcl.claims.contrasts import is_swept
+from robustcl.claims.cells import is_swept
 from robustcl.errors import UsageError, near
 from robustcl.recipe.reading import sentence
 from robustcl.study import tuning

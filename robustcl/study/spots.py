@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustcl.analysis.other_data import slug
-from robustcl.claims.contrasts import Line, Shape
+from robustcl.claims.cells import Line, Shape
 from robustcl.recipe import Use
 from robustcl.study.grammar import Row, Study, swept
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from robustcl.claims.contrasts import Cell, Contrast, Line, Shape, expand
+from robustcl.claims.cells import Cell, Contrast, Line, Shape
+from robustcl.claims.contrasts import expand
 from robustcl.claims.deciding import Numbers, decide
 from robustcl.claims.grammar import Claim
 from robustcl.claims.outcome import ClaimOutcome
@@ -112,6 +113,16 @@ def test_a_trend_runs_along_a_swept_column_too_and_less_another_row() -> None:
         (-1.0, Cell("ncp, n = 2", "RA, 1 eps")), (1.0, Cell("at, n = 2", "RA, 1 eps")),
         (1.0, Cell("ncp, n = 2", "RA, 2 eps")), (-1.0, Cell("at, n = 2", "RA, 2 eps")),
     )  # fmt: skip
+
+
+def test_numbers_ascend_and_are_not_mixed_with_names() -> None:
+    values = [50, 10, "silhouette", 20]
+    shape = Shape(tuple(Line(f"K = {K}", "ncp", {"K": K}) for K in values), ("SA",), {})
+    found = expand(claim(trend={"column": "SA", "axis": "K", "direction": "up"}), shape)
+    assert found == "the axis K has numbers and names, 50, 10, silhouette, 20; choose some by values"
+    shape = Shape(tuple(line for line in shape.lines if line.label != "K = silhouette"), ("SA",), {})
+    (one,) = contrasts(shape, trend={"column": "SA", "axis": "K", "direction": "up"})
+    assert [cell.line for _, cell in one.terms] == ["K = 10", "K = 50"], "in the middle the slope has no weight"
 
 
 def test_a_peak_lies_above_both_ends() -> None:

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from robustcl import registry
-from robustcl.claims.contrasts import Cell, expand
+from robustcl.claims.cells import Cell
+from robustcl.claims.contrasts import expand
 from robustcl.study import source, spots, table
 from robustcl.study.grammar import Study
 
