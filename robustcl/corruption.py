@@ -1,4 +1,4 @@
-"""Common corruptions: their names, the files of corrupted copies of a test set, and the mean over them.
+"""Common corruptions: their names, the files of corrupted copies of a test set, and the means over them.
 
 Dan Hendrycks and Thomas Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations,
 ICLR 2019. CIFAR-10-C and CIFAR-100-C are Zenodo records 2535967 and 3555552: a folder with ``labels.npy`` and a file a
@@ -7,6 +7,7 @@ corruption, whose images are five copies of the test set, the mildest first.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ STANDARD = (
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """Four more, meant for choosing hyperparameters; some papers average over all nineteen."""
 SEVERITIES = (1, 2, 3, 4, 5)
+PHOTOGRAPHED = ("frost",)
+"""Made with photographs that lie in a folder of the user's."""
+_PHOTOGRAPHS = (".png", ".jpg", ".jpeg")
 
 
 def names(*, extra: bool = False) -> tuple[str, ...]:
@@ -105,6 +109,57 @@ def mean_accuracy(found: Mapping[str, Sequence[float]]) -> float:
     if not found:
         raise UsageError("no corruption was judged: a mean needs at least one")
     return sum(sum(accuracies) / len(accuracies) for accuracies in found.values()) / len(found)
+
+
+def mean_corruption_error(found: Mapping[str, Sequence[float]], baseline: Mapping[str, Sequence[float]]) -> float:
+    """Return the mean over corruptions of a model's errors in those of a baseline, mCE: 1 for the baseline itself.
+
+    CE = sum of the errors over the severities, divided by the same sum of the baseline; mCE is its mean.
+
+    Source: Hendrycks and Dietterich 2019, section 4.1; the baseline there is AlexNet.
+
+    Args:
+        found, baseline: corruption -> accuracy at each severity; of the baseline there may be more corruptions.
+
+    Raises:
+        UsageError: no corruption, one that the baseline lacks or has at other severities, or at which it errs nowhere.
+    """
+    if not found:
+        raise UsageError("no corruption was judged: a mean needs at least one")
+    return sum(corruption_error(name, found[name], baseline.get(name, ())) for name in found) / len(found)
+
+
+def corruption_error(name: str, accuracies: Sequence[float], baseline: Sequence[float]) -> float:
+    """Return the errors on a corruption in those of a baseline, CE. Raises UsageError as ``mean_corruption_error``."""
+    if len(baseline) != len(accuracies) or not baseline:
+        raise UsageError(
+            f"{name} was judged at {len(accuracies)} severities, and of the baseline at {len(baseline)}: judge both "
+            "alike"
+        )
+    theirs = sum(1 - share for share in baseline)
+    if theirs <= 0:
+        raise UsageError(f"the baseline errs nowhere on {name}: no error can be told in its errors")
+    return sum(1 - share for share in accuracies) / theirs
+
+
+def list_photographs(folder: Path) -> list[Path]:
+    """Return the PNG and JPEG files of a folder by name. Raises DataError where it has none, or cannot be read."""
+    try:
+        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in _PHOTOGRAPHS
+                       and not file.name.startswith(".") and file.is_file())  # fmt: skip
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror}): give the folder of frost's photographs") from None
+    if not found:
+        raise DataError(f"{folder} holds no .png or .jpg: put photographs of frost there, or name another folder")
+    return found
+
+
+def digest_photographs(folder: Path | str) -> str:
+    """Return what tells a folder's photographs from others. Raises DataError as ``list_photographs``."""
+    whole = hashlib.blake2b(digest_size=8)
+    for file in list_photographs(Path(folder).expanduser()):
+        whole.update(hashlib.blake2b(file.read_bytes()).digest())
+    return whole.hexdigest()
 
 
 def check(corruption: str, severity: int) -> None:

@@ -193,7 +193,7 @@ def test_images_corrupted_when_fetched_are_the_same_whenever_that_is() -> None:
 
 def test_what_nothing_makes_is_refused() -> None:
     images = torch.zeros(1, 3, 8, 8)
-    with pytest.raises(UsageError, match="the view 'corruption' does not make 'frost': read stored copies of it"):
+    with pytest.raises(UsageError, match=r"the view 'corruption' does not make 'frost' so: .* give their folder"):
         generate(images, "frost", 1, Rng(0))
     with pytest.raises(UsageError, match="no corruption 'noise'"):
         generate(images, "noise", 1, Rng(0))
@@ -223,3 +223,32 @@ def test_what_the_time_did_not_reach_is_left_out_and_never_zero(tmp_path: Path) 
     assert measure_corruptions(of, measurement) == measure_convergence(of, measurement) == []
     assert "the time was up before fog, contrast" in said[0]
     assert "convergence: the time was up before any sample was judged" in said[1]
+
+
+def test_errors_in_those_of_a_baseline_by_hand() -> None:
+    mine = {"fog": [0.9, 0.7], "snow": [0.5, 0.25]}
+    theirs = {"fog": [0.8, 0.4], "snow": [0.5, 0.5], "frost": [0.0, 0.0]}
+    total = 0.0
+    for name, accuracies in mine.items():
+        errors, baseline = 0.0, 0.0
+        for place, accuracy in enumerate(accuracies):
+            errors += 1 - accuracy
+            baseline += 1 - theirs[name][place]
+        total += errors / baseline
+    assert corruption.mean_corruption_error(mine, theirs) == pytest.approx(total / 2)
+    assert corruption.mean_corruption_error(mine, mine) == 1.0
+    assert corruption.corruption_error("fog", mine["fog"], theirs["fog"]) == pytest.approx(0.4 / 0.8)
+
+
+@pytest.mark.parametrize(
+    ("found", "baseline", "said"),
+    [
+        ({}, {"fog": [0.5]}, "no corruption was judged"),
+        ({"fog": [0.5]}, {"snow": [0.5]}, "fog was judged at 1 severities, and of the baseline at 0: judge both alike"),
+        ({"fog": [0.5]}, {"fog": [0.5, 0.4]}, "fog was judged at 1 severities, and of the baseline at 2"),
+        ({"fog": [0.5]}, {"fog": [1.0]}, "the baseline errs nowhere on fog"),
+    ],
+)
+def test_baselines_that_cannot_be(found: Any, baseline: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        corruption.mean_corruption_error(found, baseline)

@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustcl import options, registry
-from robustcl.corruption import check
+from robustcl import hooks, options, registry
+from robustcl.corruption import PHOTOGRAPHED, check
 from robustcl.data.streamed import as_pixels
 from robustcl.data.subset import Images
 from robustcl.errors import DataError, OptionError, UsageError
+from robustcl.hooks import PluginHooks
 from robustcl.protocols import View
 from robustcl.rng import Rng
 
 
-def generate(images: Tensor, corruption: str, severity: int, rng: Rng, *, use: str = "corruption") -> Tensor:
+def generate(
+    images: Tensor, corruption: str, severity: int, rng: Rng, *, use: str = "corruption", photographs: str | None = None
+) -> Tensor:
     """Return images (n, C, H, W), uint8 or in [0, 1], corrupted: float32 in [0, 1].
 
-    ``rng`` gives each row a stream by its place; ``use`` is the view plugin, with options ``name`` and ``severity``.
+    ``rng`` gives each row a stream by its place; ``use`` is the view plugin, with options ``name`` and ``severity``;
+    ``photographs`` is the folder of those that frost is made with.
 
     Raises:
         UsageError: a corruption that the plugin does not make, or not of such images.
+        DataError: photographs that are missing, damaged or too small.
     """
     rows = torch.arange(len(images), device=images.device)
-    return _drawn(maker(corruption, severity, use=use), as_pixels(images), rng.for_rows(rows))
+    made = maker(corruption, severity, use=use, photographs=photographs)
+    return _drawn(made, as_pixels(images), rng.for_rows(rows))
 
 
-def maker(corruption: str, severity: int, *, use: str = "corruption") -> View:
+def maker(corruption: str, severity: int, *, use: str = "corruption", photographs: str | None = None) -> View:
     """Return the view plugin that makes a corruption. Raises UsageError where it does not."""
     check(corruption, severity)
+    given: dict[str, Any] = {"name": corruption, "severity": severity}
+    if photographs is not None and corruption in PHOTOGRAPHED:
+        given["photographs"] = photographs
     try:
-        made: View = options.build(
-            registry.get("view", use), {"name": corruption, "severity": severity}, f"corruption {corruption}"
-        ).instance
+        made: View = options.build(registry.get("view", use), given, f"corruption {corruption}").instance
     except OptionError as error:
         raise UsageError(
             f"the view {use!r} does not make {corruption!r}: read stored copies of it, or leave it out"
         ) from error
+    if reason := hooks.of(made, PluginHooks).available():
+        raise UsageError(f"the view {use!r} does not make {corruption!r} so: {reason}")
     return made
 
 

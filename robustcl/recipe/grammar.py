@@ -167,11 +167,15 @@ class Stage(Section):
 
 
 class Corruptions(Section):
-    """``corruptions`` of an evaluation: which, how severe, and the folder of stored copies (made here without one)."""
+    """``corruptions`` of an evaluation: which, how severe, and the folder of stored copies (made here without one).
+
+    photographs: the folder of those that frost is made with; without it, frost is not made.
+    """
 
     names: list[str] = Field(default_factory=list)
     severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=lambda: [1, 2, 3, 4, 5], min_length=1)
     path: str | None = None
+    photographs: str | None = None
 
 
 class AttackTable(Use):

@@ -13,11 +13,13 @@ import torch
 from robustcl import corruption, disk, hooks, ranks
 from robustcl.composition.plan import RecipePlan
 from robustcl.data import agreement, digest
+from robustcl.data.corrupted import generate
 from robustcl.data.rows import Array
 from robustcl.data.subset import Images
 from robustcl.errors import DataError, RobustclError
-from robustcl.evaluate.extras.corruptions import choose_corruptions
+from robustcl.evaluate.extras.corruptions import choose_corruptions, photographed
 from robustcl.hooks import DatasetHooks
+from robustcl.rng import Rng
 from robustcl.run.splits import Splits, open_splits
 from robustcl.run.stages import Say
 
@@ -43,6 +45,11 @@ def check(composition: RecipePlan, splits: Splits) -> None:
         agreement.require_learnable(splits.whole["train"].labels, splits.test.labels, splits.classes)
         for plan in composition.evaluations:
             table = plan.table.corruptions
+            if table is not None and photographed(table):
+                # Drawn once of one image, so that photographs that do not fit are told before anything is trained.
+                blank = torch.zeros(1, *splits.test.item)
+                for name in corruption.PHOTOGRAPHED:
+                    generate(blank, name, 1, Rng(0, "corruption", name), photographs=table.photographs)
             if table is not None and table.path is not None:
                 folder = hooks.of(composition.dataset.plugin, DatasetHooks).corrupted
                 for name in choose_corruptions(table):

@@ -70,6 +70,10 @@ def _words(column: AnyColumn, run: Planned) -> Iterator[str]:
         yield attack or "clean images"
     elif isinstance(column, Corrupted):
         yield "all corruptions" if column.corruption == "mean" else column.corruption
+        theirs = column.baseline if isinstance(column.baseline, str) else "the given baseline"
+        yield {"accuracy": "", "relative-drop": "relative drop", "corruption-error": f"errors in those of {theirs}"}[
+            column.value
+        ]
     elif isinstance(column, Transferred):
         yield from (f"{_attack(column.attack)} against {column.source}", _radius(column.times))
     else:

@@ -9,8 +9,7 @@ from robustcl.analysis.chosen import find_term
 from robustcl.composition.asked import check_attack
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import NotMeasured, UsageError, near
-from robustcl.evaluate.extras.corruptions import choose_corruptions
-from robustcl.study import measures, transfer
+from robustcl.study import corrupted, measures, transfer
 from robustcl.study.drawings import (
     Anchors,
     Epochs,
@@ -130,13 +129,7 @@ def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[
         if stage(composition, column.stage, where, targets=True).targets is None:
             raise NotMeasured(f"{where}: the stage {column.stage} clusters nothing")
     elif isinstance(column, Corrupted):
-        table = evaluation(composition, column.protocol, column.route, where)[0].table.corruptions
-        known = () if table is None else ("mean", *choose_corruptions(table))
-        if column.corruption not in known:
-            raise NotMeasured(
-                f"{where}: the recipe is not judged on {column.corruption!r}{near(column.corruption, known)}; set "
-                "evaluate.PROTOCOL.corruptions"
-            )
+        corrupted.check(column, composition, planned, where)
     elif isinstance(column, Transferred):
         evaluation(composition, column.protocol, column.route, where)
         transfer.check(column, composition, planned, where)

@@ -15,7 +15,7 @@ from robustcl.comparison.outcomes import Outcomes, Verdicts
 from robustcl.disk import parse_json, read_lines
 from robustcl.errors import DataError, NotMeasured
 from robustcl.report.load import load_results
-from robustcl.study import measures, transfer
+from robustcl.study import corrupted, measures, transfer
 from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
@@ -60,7 +60,7 @@ def _number(
     if isinstance(column, Accuracy):
         return _accuracy(column, run, folder, told)
     if isinstance(column, Corrupted):
-        return _corrupted(column, run, told)
+        return _corrupted(column, run, folder, told, runs)
     if isinstance(column, Metric):
         curve = _by_epoch(folder, stage(run.composition, column.stage, "").name, column.metric)
         if not curve.y:
@@ -151,13 +151,17 @@ def _fitness(row: Mapping[str, Any], asked: Mapping[str, Any], samples: int | No
     return same, not row.get("partial"), samples is not None and n == samples, n
 
 
-def _corrupted(column: Corrupted, run: Planned, told: Results) -> Reading | None:
+def _corrupted(column: Corrupted, run: Planned, folder: Path, told: Results, runs: transfer.Runs) -> Reading | None:
+    clean, theirs = None, None
+    if column.value == "relative-drop":
+        same = Accuracy(name=column.name, protocol=column.protocol, route=column.route)
+        clean = _accuracy(same, run, folder, told)
+    if isinstance(column.baseline, str):
+        found = [place for other, place in runs
+                 if (other.row.name, other.seed, other.point) == (column.baseline, run.seed, run.point)]  # fmt: skip
+        theirs = _results(found[0]) if found else None
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
-    for entry in told.get("corruptions") or ():
-        if (entry["protocol"], entry["route"]) == (plan.table.use, route):
-            found = [entry["mean"]] if column.corruption == "mean" else entry["accuracy"][column.corruption]
-            return Reading(sum(found) / len(found))
-    return None
+    return corrupted.read(column, (plan.table.use, route), told, clean, theirs)
 
 
 def _by_epoch(folder: Path, stage: str, metric: str) -> Curve:

@@ -125,13 +125,18 @@ class Clusters(ColumnBase):
 
 
 class Corrupted(ColumnBase):
-    """A number of results.json: accuracy on corrupted test images, the mean over the severities of the evaluation.
+    """A number of results.json: of corrupted test images, over the severities of the evaluation.
 
     corruption: a name as the recipe's evaluation has it, or ``mean`` for the mean over all of them.
+    value: the mean ``accuracy``; ``relative-drop``, the share of the clean accuracy that is lost; ``corruption-error``,
+    the errors in those of a baseline, whose mean over corruptions is mCE.
+    baseline: a row, or corruption -> the mean error over the five severities in percent.
     """
 
     use: Literal["corrupted"]
     corruption: str = "mean"
+    value: Literal["accuracy", "relative-drop", "corruption-error"] = "accuracy"
+    baseline: str | dict[str, float] | None = None
     protocol: str | None = None
     route: str | None = None
 

@@ -288,9 +288,8 @@ def test_the_published_numbers_of_what_chance_hides(monkeypatch: pytest.MonkeyPa
     ]  # fmt: skip
 
 
-def test_seventeen_of_the_nineteen_are_made_and_two_are_refused() -> None:
-    missing = set(corruption.names(extra=True)) - set(FUNCTIONS)
-    assert missing == {"frost", "spatter"}
+def test_all_but_frost_are_made_of_the_images_alone() -> None:
+    assert set(corruption.names(extra=True)) - set(FUNCTIONS) == {"frost"} == set(corruption.PHOTOGRAPHED)
     assert set(FUNCTIONS) < set(corruption.names(extra=True))
 
 

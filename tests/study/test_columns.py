@@ -312,6 +312,9 @@ COLUMNS = [
      "sweep": {"key": "source", "values": ["near", "far"]}},
     {"name": "fog", "use": "corrupted", "corruption": "fog"},
     {"name": "all", "use": "corrupted"},
+    {"name": "lost", "use": "corrupted", "value": "relative-drop"},
+    {"name": "CE", "use": "corrupted", "corruption": "fog", "value": "corruption-error", "baseline": "near"},
+    {"name": "mCE", "use": "corrupted", "value": "corruption-error", "baseline": "near"},
 ]  # fmt: skip
 FIGURES = [
     {"kind": "sweep", "columns": ["RA, {} eps"]},
@@ -364,12 +367,20 @@ def test_a_journal_is_parsed_once_for_all_columns_of_a_run(
 
 def test_corruptions_come_from_the_results(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
     made, outcome = whole
+    first: dict[str, float] = {}
     for row, run in enumerate(made.planned):
         results = json.loads((outcome.path / "runs" / run.folder / "results.json").read_text(encoding="utf-8"))
         (entry,) = results["corruptions"]
         found = cells(outcome, row)
         assert found["fog"] == pytest.approx(100 * sum(entry["accuracy"]["fog"]) / 2)
         assert found["all"] == pytest.approx(100 * entry["mean"])
+        assert found["lost"] == pytest.approx(100 * (1 - 100 * entry["mean"] / found["SA"]))
+        errors = {name: sum(1 - share for share in shares) for name, shares in entry["accuracy"].items()}
+        first = errors if row == 0 else first
+        ratios = {name: errors[name] / first[name] for name in errors}
+        assert found["CE"] == pytest.approx(100 * ratios["fog"])
+        assert found["mCE"] == pytest.approx(100 * sum(ratios.values()) / 2)
+        assert (found["mCE"] == 100) == (row == 0)
 
 
 def judged(outcome: api.FinishedStudy, run: grid.Planned) -> Any:

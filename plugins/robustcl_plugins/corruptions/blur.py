@@ -18,7 +18,7 @@ _DISK = 5
 
 def gaussian_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
     """Return x convolved with a Gaussian of 0.4 to 1 pixels."""
-    return _gaussian(x, (0.4, 0.6, 0.7, 0.8, 1.0)[severity - 1])
+    return smoothed(x, (0.4, 0.6, 0.7, 0.8, 1.0)[severity - 1])
 
 
 def defocus_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
@@ -38,14 +38,14 @@ def glass_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
     below or right. The first two rows and columns keep their pixels.
     """
     sigma, rounds = ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2))[severity - 1]
-    moved = _gaussian(x, sigma)
+    moved = smoothed(x, sigma)
     batch, _, height, width = x.shape
     inner = torch.zeros((height, width), dtype=torch.int64, device=x.device)
     inner[2:, 2:] = 1
     for _ in range(rounds):
         shift = -rng.integers(2, (batch, 2, height, width), device=x.device) * inner
         moved = read(moved, shift[:, 0], shift[:, 1])
-    return _gaussian(moved, sigma)
+    return smoothed(moved, sigma)
 
 
 def motion_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
@@ -83,7 +83,8 @@ def _middle(x: Tensor, height: int, width: int) -> Tensor:
     return x[:, :, top : top + height, left : left + width]
 
 
-def _gaussian(x: Tensor, sigma: float) -> Tensor:
+def smoothed(x: Tensor, sigma: float) -> Tensor:
+    """Return x convolved with a Gaussian of ``sigma`` pixels, whose border is that of the image repeated."""
     side = 2 * int(4 * sigma + 0.5) + 1
     blurred: Tensor = gaussian_blur2d(x, (side, side), (sigma, sigma), border_type="replicate")
     return blurred

@@ -1,4 +1,4 @@
-"""Weather: snow, fog and brightness. Frost is laid over photographs, which nobody may hand on with this package."""
+"""Weather: snow, fog and brightness; frost, which needs photographs, is a file of its own."""
 
 from __future__ import annotations
 

@@ -39,8 +39,7 @@ def decode(file: Path, size: int) -> Tensor:
     Raises:
         DataError: the file is broken, animated, larger than ``LARGEST``, or its values have no known full scale.
     """
-    picture = _read(file, lambda opened: _to_rgb(opened, file))
-    assert picture is not None
+    picture = _rgb(file)
     long, short = max(picture.size), min(picture.size)
     if size * size * long > LARGEST * short:
         raise DataError(
@@ -50,6 +49,18 @@ def decode(file: Path, size: int) -> Tensor:
     resized = functional.resize(picture, [size], antialias=True)
     image: Tensor = functional.pil_to_tensor(functional.center_crop(resized, [size, size]))
     return image
+
+
+def decode_whole(file: Path) -> Tensor:
+    """Return an image file as (3, H, W) uint8 as large as it is, by the same rules. Raises DataError as ``decode``."""
+    image: Tensor = functional.pil_to_tensor(_rgb(file))
+    return image
+
+
+def _rgb(file: Path) -> Image.Image:
+    picture = _read(file, lambda opened: _to_rgb(opened, file))
+    assert picture is not None
+    return picture
 
 
 def _read(file: Path, use: object) -> Image.Image | None:

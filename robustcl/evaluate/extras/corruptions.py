@@ -30,9 +30,11 @@ def check_corruptions(asked: AskedEvaluation) -> None:
         for name in choose_corruptions(table):
             corruption.check(name, 1)
             if table.path is None:
-                maker(name, 1)
+                maker(name, 1, photographs=table.photographs)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+    if table.photographs is not None and (table.path is not None or not photographed(table)):
+        raise UsageError(f"{where}.photographs: only frost that is made here reads them, and none is; leave them out")
     if table.path is not None and not hooks.has(asked.dataset, "corrupted"):
         raise UsageError(f"{where}.path: there are no published copies of this data set; leave path out to make them")
 
@@ -41,7 +43,14 @@ def choose_corruptions(table: Corruptions) -> tuple[str, ...]:
     """Return those named, else the fifteen, less the ones that cannot be made where they must be."""
     if table.names:
         return tuple(table.names)
-    return corruption.names() if table.path is not None else tuple(filter(_made, corruption.names()))
+    if table.path is not None:
+        return corruption.names()
+    return tuple(name for name in corruption.names() if _is_made(name, table.photographs))
+
+
+def photographed(table: Corruptions) -> bool:
+    """Say whether a corruption is made here with photographs."""
+    return table.path is None and any(name in corruption.PHOTOGRAPHED for name in choose_corruptions(table))
 
 
 def measure_corruptions(subject: Subject, measurement: Measurement) -> Sequence[Entry]:
@@ -64,7 +73,8 @@ def measure_corruptions(subject: Subject, measurement: Measurement) -> Sequence[
         sets = []
         for severity in table.severities:
             images = _images(table, name, severity, test, subject.dataset)
-            key = question.corrupted("test", {"name": name, "severity": severity, "stored": table.path is not None})
+            asked_for = {"name": name, "severity": severity, "stored": table.path is not None, **_identify(table, name)}
+            key = question.corrupted("test", asked_for)
             sets.append(quiet.outcomes(subject.judge, images, key, (), samples))
             asked.setdefault(name, []).append(key.digest)
         partial = partial or any(len(outcomes) < wanted for outcomes in sets)
@@ -90,16 +100,24 @@ def measure_corruptions(subject: Subject, measurement: Measurement) -> Sequence[
 
 def _images(table: Corruptions, name: str, severity: int, test: Images, dataset: DatasetPlugin) -> Images:
     if table.path is None:
-        return Generated(test, maker(name, severity), Rng(0, "corruption", name, severity))
+        made = maker(name, severity, photographs=table.photographs)
+        return Generated(test, made, Rng(0, "corruption", name, severity))
     folder = hooks.of(dataset, DatasetHooks).corrupted
     images, labels = corruption.load(table.path, folder, name, severity)
     where = f"{Path(table.path) / folder / name}.npy"
     return keep(Stored(images, labels, test, where), test.device)
 
 
-def _made(name: str) -> bool:
+def _identify(table: Corruptions, name: str) -> dict[str, str]:
+    """Return what a question tells of the photographs, which are no part of the images."""
+    if table.path is not None or name not in corruption.PHOTOGRAPHED or table.photographs is None:
+        return {}
+    return {"photographs": corruption.digest_photographs(table.photographs)}
+
+
+def _is_made(name: str, photographs: str | None) -> bool:
     try:
-        maker(name, 1)
+        maker(name, 1, photographs=photographs)
     except UsageError:
         return False
     return True
