@@ -19,7 +19,7 @@ _CLASSES = 10
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Images of each split that stages train on, without the validation part; ``None`` where nobody knows.
+    """Images of each split as a run has it, the validation part held out; ``None`` where nobody knows.
 
     item: the shape of one image; classes: how many. source: who says so, in words.
     """
@@ -46,17 +46,20 @@ def find_sizes(plan: RecipePlan) -> Sizes:
     kept = train[0] - math.ceil(plan.recipe.data.validation * train[0] - 1e-9)
     # Where a split of its own pretrains, no validation part is held out of it.
     pretrain = shapes["pretrain"][0] if "pretrain" in shapes else kept
-    return Sizes({"train": kept, "pretrain": pretrain}, tuple(train[1:]), classes, source)
+    samples: dict[str, int | None] = {"train": kept, "pretrain": pretrain}
+    judged = {"test": shapes["test"][0]} if "test" in shapes else {}
+    judged |= {"validation": train[0] - kept} if train[0] > kept else {}
+    return Sizes(samples | judged, tuple(train[1:]), classes, source)
 
 
 def _opened(plan: RecipePlan) -> tuple[dict[str, tuple[int, ...]], str]:
     """Return the shapes that the files say, none where they cannot be opened, and in words who says so."""
     name = plan.recipe.data.use
     try:
-        train, pretrain = (open_source(plan.dataset.plugin, split) for split in ("train", "pretrain"))
+        train, pretrain, test = (open_source(plan.dataset.plugin, split) for split in ("train", "pretrain", "test"))
     except (DataError, UsageError, OSError, ImportError):
         return {}, f"the number of images of {name} is unknown before its files are there"
-    shapes = {"train": (len(train.labels), *map(int, train.item))}
+    shapes = {name: (len(part.labels), *map(int, part.item)) for name, part in (("train", train), ("test", test))}
     if len(pretrain.labels) != len(train.labels):
         shapes["pretrain"] = (len(pretrain.labels), *map(int, pretrain.item))
     return shapes, f"{name} as its files say"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 
 from robustcl.composition.plan import RecipePlan
 from robustcl.cost.estimate import Cost, Timed, rehearsals
+from robustcl.cost.judging import Judged
 from robustcl.cost.rehearsal import Rehearsed, moment, rehearse
+from robustcl.cost.stand_in import NoiseImages
+from robustcl.evaluate.classifier import LOGITS, of_encoder
+from robustcl.nn.encoder import build_encoder
+from robustcl.nn.projector import Projector
+from robustcl.recipe import MAIN_ROUTE
+from robustcl.rng import Rng
 from robustcl.train.engine import Engine
 from robustcl.train.loop import StageRun
 
@@ -59,11 +66,51 @@ def _seconds(asked: Rehearsed, engine: Engine) -> tuple[float, int]:
         run.learn(wrapped, stepper, rows, x, moment(run.plan, 0.5))
         return time.monotonic() - started
 
-    images = min(_FIRST, run.plan.batch)
+    return _grown(take, run.plan.batch)
+
+
+def time_judging(
+    plan: RecipePlan, cost: Cost, judged: Sequence[Judged], device: str, precision: str
+) -> dict[str, Timed]:
+    """Return the hours that attacks take on images that nothing fools, by their names."""
+    if not judged:
+        return {}
+    engine, block = Engine(device, 1, precision), max(each.table.block for each in plan.evaluations)
+    encoder = build_encoder(
+        plan.encoder.plugin, name="judged", item=cost.sizes.item, classes=cost.sizes.classes,
+        projector=Projector(widths=()), mean=(0.5,), std=(0.25,), routes=(MAIN_ROUTE,), rng=Rng(0, "cost", "encoder"),
+    )  # fmt: skip
+    engine.place(encoder)
+    classifier = of_encoder(encoder.eval(), MAIN_ROUTE)
+    noise = NoiseImages(block, cost.sizes.item, cost.sizes.classes, engine.device)
+
+    def take(images: int, *, back: bool) -> float:
+        x = noise.fetch(torch.arange(images)).to(engine.dtype).requires_grad_(back)
+        with engine.autocast(), classifier.sparring(x.detach()) as quick, torch.set_grad_enabled(back):
+            started = time.monotonic()
+            value = quick.embed(x, LOGITS).logits.float().square().sum()
+            float(torch.autograd.grad(value, x)[0].sum() if back else value)  # waits for it
+            return time.monotonic() - started
+
+    backward, images = _grown(lambda images: take(images, back=True), block)
+    forward, _ = _grown(lambda images: take(images, back=False), block)
+    return {
+        each.name: Timed(
+            each.images * (each.rates.inputs * backward + each.rates.forward * forward) / 3600,
+            images, block, str(engine.device),
+        )
+        for each in judged
+        if each.rates is not None and each.images
+    }  # fmt: skip
+
+
+def _grown(take: Callable[[int], float], most: int) -> tuple[float, int]:
+    """Return the seconds of an image, and of how many images together: of twice as many, until it takes long enough."""
+    images = min(_FIRST, most)
     take(images)  # of the first one, memory and kernels are chosen
     seconds = take(images)
-    while seconds < _ENOUGH and images < run.plan.batch:
-        images = min(2 * images, run.plan.batch)
+    while seconds < _ENOUGH and images < most:
+        images = min(2 * images, most)
         take(images)
         seconds = take(images)
     return seconds / images, images

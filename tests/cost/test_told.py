@@ -45,10 +45,10 @@ def test_hours_come_of_steps_that_leave_nothing(
 ) -> None:
     before = sorted(tmp_path.iterdir())
     told = said("run tiny.toml --dry-run --time --device cpu", monkeypatch, capsys)
-    head, *rows = told[told.index("\ncost ") :].splitlines()[2:7]
+    head, *rows = told[told.index("\ncost ") :].splitlines()[2:8]
     assert head.split()[-1] == "hours"
     hours = {row.split("  ")[1]: float(row.split()[-1]) for row in rows}
-    assert list(hours) == ["pretrain", "robust", "slf/slf", "in all"]
+    assert list(hours) == ["pretrain", "robust", "slf/slf", "slf: fgsm", "in all"]
     assert 0 < hours["pretrain"] < hours["in all"] < 1
     assert sorted(tmp_path.iterdir()) == before
     assert "--time measures for --dry-run" in said("run tiny.toml --time", monkeypatch, capsys, 2)
