@@ -29,7 +29,12 @@ def _lines(composition: RecipePlan) -> Iterator[str]:
     recipe = composition.recipe
     yield from headline(recipe.name, recipe.seed, recipe.made)
     yield from (f"  {line}" for line in composition.how)
-    yield f"data      {_named(composition, 'dataset', recipe.data.use)}, batch {recipe.data.batch}"
+    yield from _source(recipe)
+    yield ""
+    held = (
+        f"{recipe.data.validation:.4g} of the training images held out" if recipe.data.validation else "none held out"
+    )
+    yield f"data      {_named(composition, 'dataset', recipe.data.use)}, batch {recipe.data.batch}, {held}"
     assert recipe.encoder is not None
     yield f"encoder   {_named(composition, 'encoder', recipe.encoder.use)}, projector {recipe.encoder.projector.widths}"
     size = float(composition.ball.eps)
@@ -46,14 +51,16 @@ def _lines(composition: RecipePlan) -> Iterator[str]:
     yield ""
     yield "needs"
     yield from (f"  {need}: met by {who}" for need, who in composition.met.items())
-    yield from _source(recipe)
     yield ""
     yield "resolved recipe"
     yield tomli_w.dumps(lock(composition)).rstrip()
 
 
 def _source(recipe: Recipe) -> Iterator[str]:
-    """Say where the method comes from; what the base recipe of a changed one says of itself stands as the base's."""
+    """Say where the method comes from, and what of the recipe its source does not say.
+
+    What the base recipe of a changed one says of itself stands as the base's.
+    """
     base = recipe.made if recipe.made is not None and recipe.made.replaced else None
     said, of = (recipe, "") if base is None else (base, f" of the base {base.recipe}")
     if said.cite:
@@ -62,7 +69,7 @@ def _source(recipe: Recipe) -> Iterator[str]:
         yield f"  {' '.join(said.cite.split())}"
     if said.deviations:
         yield ""
-        yield f"known deviations{of}"
+        yield f"still ours: the known deviations{of}"
         yield from (f"  {line}" for line in said.deviations)
 
 

@@ -142,7 +142,8 @@ def test_a_budget_changes_what_it_names_and_paper_changes_nothing() -> None:
     assert epochs["smoke"] < epochs["small"] < epochs["paper"] == 1000
     how = compose(recipe="ncp", budget="smoke", overrides=["stage.pretrain.epochs=5"])
     assert how.recipe.find("pretrain").epochs == 5, "what is said last wins"
-    assert any(line.startswith("budget smoke: stage.pretrain.batch=") for line in how.how), "what still stands"
+    [told] = [line for line in how.how if line.startswith("budget smoke: ")]
+    assert "stage.pretrain.batch=" in told, "what still stands"
 
 
 def test_a_recipe_adapts_to_the_data_set_however_it_is_named() -> None:
@@ -225,6 +226,10 @@ def test_explain_tells_everything() -> None:
         "neighbour = 2",
     ):
         assert line in text, line
+    ours, data = text.index("still ours: the known deviations"), text.index("data      digits")
+    assert ours < data < text.index("resolved recipe"), "what is no number of the source comes first"
+    assert "batch 256, 0.1 of the training images held out" in text
+    assert "batch 256, none held out" in compose(recipe="ncp", budget="paper").explain()
 
 
 @pytest.mark.parametrize(

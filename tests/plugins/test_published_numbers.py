@@ -100,6 +100,14 @@ def test_a_recipe_says_where_it_departs_from_its_source(deviation: dict[str, Any
         assert said, f"no deviation of {recipe} says {deviation['said']!r}"
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_at_paper_all_images_are_trained_on_where_the_source_holds_none_out(recipe: str) -> None:
+    """The pretext tasks' paper chooses a checkpoint by images that it holds out; one recipe has no paper."""
+    kept = ("rotation", "jigsaw", "selfie", "pretext-ensemble", "supcon-adversarial")
+    assert composed(recipe).recipe.data.validation == (0.1 if recipe in kept else 0.0)
+    assert compose(recipe=recipe, dataset="cifar10", budget="small").recipe.data.validation == 0.1
+
+
 @functools.cache
 def composed(recipe: str, dataset: str = "cifar10") -> Composition:
     return compose(recipe=recipe, dataset=dataset, budget="paper")
