@@ -231,7 +231,8 @@ def test_divergences_of_mini_batches_by_loops(tmp_path: Path) -> None:
     draw = torch.Generator().manual_seed(0)
     clean, moved = (torch.randn(150, 3, generator=draw, dtype=torch.float64) for _ in range(2))
     label = torch.arange(150) % 4
-    told = taken(tmp_path, Seen(clean, moved, torch.zeros(150, 4), label), *OF_FEATURES)
+    values = [f"{part}-divergence{end}" for part in ("intra", "inter", "relative") for end in ("", "-128")]
+    told = taken(tmp_path, Seen(clean, moved, torch.zeros(150, 4), label), *values)
     means: dict[bool, list[float]] = {True: [], False: []}
     for anchor in range(150):
         block = [other for other in range(150) if other // 128 == anchor // 128 and other != anchor]
