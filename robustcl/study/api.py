@@ -201,7 +201,8 @@ def _models(composed: Composed, folder: Path, machine: Machine, say: Say) -> Mea
         return {}
     check_device(machine.device)
     engine = Engine(machine.device, 1, machine.precision)
-    bench = models.ModelBench(composed.dataset, setting.samples, composed.ball, engine)
+    judged_on = models.corruptions_of(composed.study)
+    bench = models.ModelBench(composed.dataset, setting.samples, composed.ball, engine, judged_on)
     digests = models.preflight(bench, asked, say)
     found: dict[str, list[list[Reading | None]]] = {}
     for number, row in enumerate((row for row in composed.study.row if row.name in asked), 1):

@@ -9,6 +9,7 @@ from robustcl.analysis.chosen import find_term
 from robustcl.composition.asked import check_attack
 from robustcl.composition.plan import RecipePlan
 from robustcl.errors import NotMeasured, UsageError, near
+from robustcl.evaluate.extras.corruptions import choose_corruptions
 from robustcl.study import corrupted, measures, transfer
 from robustcl.study.drawings import (
     Anchors,
@@ -129,12 +130,31 @@ def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[
         if stage(composition, column.stage, where, targets=True).targets is None:
             raise NotMeasured(f"{where}: the stage {column.stage} clusters nothing")
     elif isinstance(column, Corrupted):
-        corrupted.check(column, composition, planned, where)
+        _check_corrupted(column, composition, planned, where)
     elif isinstance(column, Transferred):
         evaluation(composition, column.protocol, column.route, where)
         transfer.check(column, composition, planned, where)
     else:
         measures.check(column, composition, evaluation(composition, column.protocol, column.route, where), where)
+
+
+def _check_corrupted(column: Corrupted, composition: RecipePlan, planned: Sequence[Planned], where: str) -> None:
+    """Refuse a corruption that a run is not judged on, and a baseline that is not judged alike."""
+    table = evaluation(composition, column.protocol, column.route, where)[0].table.corruptions
+    asked = corrupted.check_table(column, table, where)
+    if not isinstance(column.baseline, str) or table is None:
+        return
+    rows = {run.row.name: run for run in planned}
+    if column.baseline not in rows:
+        others = f"{near(column.baseline, rows)}; there is {', '.join(rows)}"
+        raise UsageError(f"{where}.baseline: no row {column.baseline!r} is trained{others}")
+    other = rows[column.baseline].composition
+    theirs = evaluation(other, column.protocol, column.route, f"{where}.baseline")[0].table.corruptions
+    alike = theirs is not None and theirs.severities == table.severities
+    if theirs is None or not alike or not set(asked) <= set(choose_corruptions(theirs)):
+        raise UsageError(
+            f"{where}.baseline: the row {column.baseline!r} is not judged on the same corruptions and severities"
+        )
 
 
 def _check_metric(plan: StagePlan, metric: str, where: str) -> None:

@@ -6,22 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustcl import corruption
-from robustcl.composition.plan import RecipePlan
 from robustcl.errors import NotMeasured, UsageError, near
 from robustcl.evaluate.extras.corruptions import choose_corruptions
 from robustcl.recipe import Corruptions
 from robustcl.study.grammar import Corrupted
-from robustcl.study.grid import Planned
-from robustcl.study.places import evaluation
 from robustcl.study.reading import Reading
 
 Accuracies = Mapping[str, Sequence[float]]
 """Corruption -> accuracy at each severity."""
 
 
-def check(column: Corrupted, composition: RecipePlan, planned: Sequence[Planned], where: str) -> None:
-    """Refuse a corruption that a run is not judged on, and a baseline that is not judged alike."""
-    table = evaluation(composition, column.protocol, column.route, where)[0].table.corruptions
+def check_table(column: Corrupted, table: Corruptions | None, where: str) -> list[str]:
+    """Return the corruptions that a column is about, of those that a table asks for; refuse what it does not."""
     chosen = () if table is None else choose_corruptions(table)
     # Where the benchmark's are taken as far as they can be made, one that cannot leaves an empty cell.
     known = ("mean", *(chosen if table is not None and table.names else corruption.names())) if chosen else ()
@@ -36,10 +32,9 @@ def check(column: Corrupted, composition: RecipePlan, planned: Sequence[Planned]
             "or a table of errors, or neither"
         )
     asked = [name for name in chosen if column.corruption in ("mean", name)]
-    if isinstance(column.baseline, str):
-        _check_row(column, column.baseline, table, asked, planned, where)
-    elif column.baseline is not None:
+    if isinstance(column.baseline, dict):
         _check_errors(column.baseline, table, asked, where)
+    return asked
 
 
 def read(
@@ -80,18 +75,6 @@ def _baseline(column: Corrupted, found: Accuracies, told: Mapping[str, Any], pla
     if isinstance(column.baseline, dict):
         return {name: [1 - column.baseline[name] / 100] * len(shares) for name, shares in found.items()}
     return _accuracies(column, told, *place)
-
-
-def _check_row(
-    column: Corrupted, row: str, table: Corruptions, asked: Sequence[str], planned: Sequence[Planned], where: str
-) -> None:
-    rows = {run.row.name: run for run in planned}
-    if row not in rows:
-        raise UsageError(f"{where}.baseline: no row {row!r} is trained{near(row, rows)}; there is {', '.join(rows)}")
-    theirs = evaluation(rows[row].composition, column.protocol, column.route, f"{where}.baseline")[0].table.corruptions
-    alike = theirs is not None and theirs.severities == table.severities
-    if theirs is None or not alike or not set(asked) <= set(choose_corruptions(theirs)):
-        raise UsageError(f"{where}.baseline: the row {row!r} is not judged on the same corruptions and severities")
 
 
 def _check_errors(errors: Mapping[str, float], table: Corruptions, asked: Sequence[str], where: str) -> None:

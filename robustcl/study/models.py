@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,18 @@ from robustcl.analysis.subject import PROTOCOL, open_model
 from robustcl.composition.asked import check_attack
 from robustcl.disk import make_folder
 from robustcl.errors import NeedNotMet, RobustclError, UsageError, near
+from robustcl.evaluate.extras.corruptions import measure_corruptions
+from robustcl.evaluate.journal import Journal
+from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.subject import Subject
+from robustcl.evaluate.work import WHOLE
 from robustcl.nn import outside
 from robustcl.protocols import Need
-from robustcl.recipe import ThreatTable, Use, override
-from robustcl.study import measures
+from robustcl.recipe import Corruptions, ThreatTable, Use, override
+from robustcl.study import corrupted, measures
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
-from robustcl.study.grammar import AnyColumn, Perturbed, Study
-from robustcl.study.reading import Reading
+from robustcl.study.grammar import AnyColumn, Corrupted, Perturbed, Study
+from robustcl.study.reading import Reading, share
 from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
 
@@ -45,6 +49,7 @@ class ModelBench:
     samples: int | None
     ball: Ball
     engine: Engine
+    corruptions: Corruptions | None = None
 
     def opened(self, model: ModelSource, seed: int, say: outside.Say = lambda sentence: None) -> Subject:
         """Return a model on its test images; ``say`` hears how images go in.
@@ -101,7 +106,7 @@ def check(study: Study, models: Mapping[str, ModelSource], dataset: str | None) 
         if name not in rows:
             raise UsageError(f"--model {name}: {where} has no row {name!r}{near(name, rows)}; it has {', '.join(rows)}")
         for column in study.columns_of(rows[name]):
-            _check_column(column, f"{where}, row {name!r}, column {column.name!r}")
+            _check_column(column, study, f"{where}, row {name!r}, column {column.name!r}")
     if study.axis or study.other:
         raise UsageError(f"--model: {where} changes what is trained, which a trained model does not take; leave it out")
     for figure in study.figure:
@@ -138,8 +143,13 @@ def measure(
         index = question.index(subject.test, seed)
         return take(folder, question.table(whose), names, sample_of(subject, question, subject.test, index))
 
-    readings = []
+    told = functools.cache(lambda: _judge_corrupted(opened(), bench, seed, folder))
+    readings: list[Reading | None] = []
     for column in columns:
+        if isinstance(column, Corrupted):
+            results, clean = told()
+            readings.append(corrupted.read(column, (PROTOCOL, ""), results, clean, None))
+            continue
         assert isinstance(column, Perturbed), "checked before"
         question = measures.image_question(column, bench.ball, bench.samples)
         readings.append(
@@ -148,10 +158,40 @@ def measure(
     return readings
 
 
-def _check_column(column: AnyColumn, where: str) -> None:
+def corruptions_of(study: Study) -> Corruptions | None:
+    """Return the corruptions that a study's ``set`` has its runs judged on, and so its models."""
+    for path, value in study.set.items():
+        first, *_, last = path.split(".")
+        if (first, last) == ("evaluate", "corruptions"):
+            return Corruptions.model_validate({} if value is True else value)
+    return None
+
+
+def _judge_corrupted(
+    subject: Subject, bench: ModelBench, seed: int, folder: Path
+) -> tuple[dict[str, Any], Reading | None]:
+    """Return a model's accuracies on corrupted images, as results.json has them, and its clean one on as many."""
+    asking = replace(subject, asked=subject.asked.model_copy(update={"corruptions": bench.corruptions}))
+    work = replace(WHOLE, block=_BLOCK)
+    measurement = Measurement(Journal(folder / "journal.jsonl"), seed, work, lambda sentence: None)
+    key = subject.question.clean("test")
+    outcomes = measurement.outcomes(subject.judge, subject.test, key, (), bench.samples)
+    right = sum(outcome.correct for outcome in outcomes)
+    return {"corruptions": measure_corruptions(asking, measurement)}, share(right, len(outcomes))
+
+
+def _check_column(column: AnyColumn, study: Study, where: str) -> None:
+    if isinstance(column, Corrupted):
+        corrupted.check_table(column, corruptions_of(study), where)
+        if isinstance(column.baseline, str):
+            raise UsageError(
+                f"{where}: a model's errors are divided by given ones; write baseline as a table of errors"
+            )
+        return
     if not isinstance(column, Perturbed) or column.targets is not None:
         raise UsageError(
-            f'{where}: of a model there are only columns with use = "perturbed" and without clusters; leave --model out'
+            f'{where}: of a model there are only columns with use = "perturbed" and without clusters, and with use = '
+            '"corrupted"; leave --model out'
         )
     part = check_attack(column.attack, where)
     if Need.FEATURES in part.needs:

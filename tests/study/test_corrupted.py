@@ -5,12 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tomli_w
+import torch
 
+from robustcl.data.corrupted import generate
 from robustcl.errors import UsageError
-from robustcl.study import corrupted
+from robustcl.rng import Rng
+from robustcl.study import api, corrupted
 from robustcl.study.grammar import COLUMN, Corrupted
+from robustcl.study.models import ModelSource
 from robustcl.study.reading import Reading
+from robustcl.study.rows import Setting
 from tests.study.test_columns import composed
 
 ASKED = {"set": {"evaluate.slf.corruptions": {"names": ["fog", "contrast"], "severities": [1, 5]}}}
@@ -63,3 +70,70 @@ def test_frost_without_photographs_leaves_an_empty_cell(tmp_path: Path) -> None:
     lost = column(value="relative-drop", corruption="fog")
     assert corrupted.read(lost, PLACE, told, Reading(0.8), None) == Reading(pytest.approx(1 - 0.5 / 0.8))
     assert corrupted.read(lost, PLACE, told, Reading(0.0), None) is None
+
+
+# Models of others -----------------------------------------------------------------------------------------------------
+
+MODEL = '''
+import torch
+from torch import nn
+
+class Level(nn.Module):
+    """Two classes: whether an image's mean is above a half."""
+
+    def forward(self, x):
+        level = x.flatten(1).mean(1) - 0.5
+        return torch.stack([-level, level], 1)
+'''
+OF_MODELS: dict[str, Any] = {
+    "name": "of-others",
+    "set": {"evaluate.slf.corruptions": {"names": ["fog", "brightness"], "severities": [1, 4]}},
+    "row": [{"name": "theirs"}],
+    "column": [
+        {"name": "clean", "use": "perturbed", "value": "accuracy", "attack": "none"},
+        {"name": "{}", "use": "corrupted", "sweep": {"key": "corruption", "values": ["fog", "mean"]}},
+        {"name": "drop", "use": "corrupted", "value": "relative-drop"},
+    ],
+}
+
+
+def of_models(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> api.Composed:
+    (folder / "study.toml").write_text(tomli_w.dumps(OF_MODELS | changes), encoding="utf-8")
+    (folder / "level_models.py").write_text(MODEL, encoding="utf-8")
+    x = Rng(0, "x").uniform((30, 3, 8, 8)) * 0.2 + torch.linspace(0.2, 0.65, 30)[:, None, None, None]
+    label = (x.flatten(1).mean(1) > 0.5).long()
+    label[::7] ^= 1
+    np.savez(folder / "images.npz", x_test=(x * 255).round().byte().numpy(), y_test=label.numpy())
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    given = {"theirs": ModelSource("level_models:Level")}
+    return api.compose("study.toml", Setting(dataset="npz:images.npz", models=given))
+
+
+def test_a_model_is_judged_on_corruptions_as_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = of_models(tmp_path, monkeypatch)
+    outcome = api.run(made, tmp_path / "out", device="cpu")
+    arrays = np.load("images.npz")
+    images, label = torch.from_numpy(arrays["x_test"]), torch.from_numpy(arrays["y_test"])
+
+    def right(x: torch.Tensor) -> float:
+        return float(((x.flatten(1).mean(1) > 0.5).long() == label).double().mean())
+
+    found = {(name, level): right(generate(images, name, level, Rng(0, "corruption", name, level)))
+             for name in ("fog", "brightness") for level in (1, 4)}  # fmt: skip
+    assert len(set(found.values())) > 2, "the corruptions can be told apart"
+    clean, mean = right(images / 255), sum(found.values()) / 4
+    assert {cell.column: cell.mean for cell in outcome.lines[0].cells} == pytest.approx({
+        "clean": 100 * clean,
+        "fog": 50 * (found["fog", 1] + found["fog", 4]),
+        "mean": 100 * mean,
+        "drop": 100 * (1 - mean / clean),
+    })  # fmt: skip
+
+
+def test_a_model_has_no_row_for_its_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = [{"name": "CE", "use": "corrupted", **CE, "baseline": "theirs"}]
+    with pytest.raises(UsageError, match="a model's errors are divided by given ones; write baseline as a table"):
+        of_models(tmp_path, monkeypatch, column=columns)
+    with pytest.raises(UsageError, match=r"not judged on 'mean'; set evaluate\.PROTOCOL\.corruptions"):
+        of_models(tmp_path, monkeypatch, column=[{"name": "x", "use": "corrupted"}], set={})
