@@ -115,8 +115,8 @@ def _column(study: Study, run: Planned, name: str) -> AnyColumn:
 
 def _versions(runs: Runs) -> dict[str, str]:
     told: dict[str, list[str]] = {}
-    for _, folder in runs:
-        results: Any = read_json(folder / "results.json")
+    for file in (folder / "results.json" for _, folder in runs):
+        results: Any = read_json(file) if file.is_file() else None
         environment = results.get("environment") if isinstance(results, dict) else None
         for name in ("robustcl", "torch", "device", "precision"):
             if isinstance(environment, dict) and name in environment:
