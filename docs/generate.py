@@ -1,7 +1,7 @@
-"""Write a page for every kind of plugin and every recipe: ``python docs/generate.py``, before Zensical.
+"""Write a page for every kind of plugin, every recipe and all claims: ``python docs/generate.py``, before Zensical.
 
-The pages lie in docs/kinds and docs/methods and are never committed; a plugin's docstring, options, needs and citation
-are its page, and so is what a recipe says of itself.
+The pages lie in docs/kinds and docs/methods and are never committed, but for docs/claims.md; a plugin's docstring,
+options, needs and citation are its page, and so is what a recipe says of itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import claims_page
 import method_pages
 
 from robustcl import options, protocols, registry
@@ -43,6 +44,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for kind, protocol in protocols.KINDS.items():
         (FOLDER / f"{kind}.md").write_text(page(kind, protocol), encoding="utf-8")
+    claims_page.main()
     print(f"{len(protocols.KINDS)} kinds and {method_pages.write()} methods")
 
 

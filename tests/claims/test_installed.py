@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from robustcl.claims.contrasts import expand
 from robustcl.study import source, spots, table
 from robustcl.study.grammar import Study
 
+ROOT = Path(__file__).parents[2]
 STUDIES = {name: source.read(name, budget="paper") for name in sorted(registry.studies())}
 CLAIMED = [name for name, study in STUDIES.items() if study.claim]
 
@@ -51,3 +54,13 @@ def test_a_claim_says_what_it_is_in_one_sentence(name: str) -> None:
     for claim in STUDIES[name].claim:
         assert claim.says.endswith(".")
         assert "\n" not in claim.says
+
+
+def test_the_page_of_claims_is_what_the_stored_outcomes_make() -> None:
+    """``python docs/claims_page.py`` writes it anew: after a claim was added, and after an outcome was stored."""
+    spec = importlib.util.spec_from_file_location("claims_page", ROOT / "docs" / "claims_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page() == (ROOT / "docs" / "claims.md").read_text(encoding="utf-8"), "run python docs/claims_page.py"
