@@ -6,6 +6,7 @@ Counted on two images of zeros; of a large network the backward passes on tensor
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ class Networks:
 
 def _count(plan: RecipePlan, sizes: Sizes, projected: bool) -> NetworkCost:
     name = plan.recipe.encoder.use if plan.recipe.encoder is not None else "encoder"
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("meta") if _is_huge(plan) else nullcontext():
         backbone, features = plan.encoder.plugin.backbone(sizes.item)
         head = plan.projector.make(features)[0] if projected else nn.Identity()
     module = nn.ModuleList([backbone, head]).train()
@@ -69,15 +70,25 @@ def _count(plan: RecipePlan, sizes: Sizes, projected: bool) -> NetworkCost:
         z: Tensor = head(features_of(backbone, x, features, name))
         return z
 
-    x = torch.zeros((_IMAGES, *sizes.item))
+    x = torch.zeros((_IMAGES, *sizes.item), device=next(module.parameters(), torch.empty(0)).device)
     with torch.no_grad():
         forward = _operations(lambda: embed(x))
-    if forward > _LARGE:
+    if forward > _LARGE and not x.is_meta:
         try:
             return _counted(module.to("meta"), embed, x.to("meta"), forward)
         except (RobustclError, RuntimeError, NotImplementedError, TypeError):  # what looks at values has none there
             module.to_empty(device="cpu")
     return _counted(module, embed, x, forward)
+
+
+def _is_huge(plan: RecipePlan) -> bool:
+    """Say whether a network has widths that might take all memory, so that it is only sketched."""
+    table = plan.recipe.encoder
+    numbers = [*table.options.values(), *table.projector.widths] if table is not None else []
+    return any(isinstance(number, int) and number > _WIDE for number in numbers)
+
+
+_WIDE = 1 << 14
 
 
 def _counted(module: nn.Module, embed: Callable[[Tensor], Tensor], x: Tensor, forward: float) -> NetworkCost:

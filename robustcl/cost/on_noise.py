@@ -6,14 +6,18 @@ method asks for the network's inner parts, on the network itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from robustcl.cost.rates import Rates, counted
 from robustcl.cost.rehearsal import Processor, Rehearsed, moment, rehearse
 from robustcl.cost.stand_in import StandIn
 from robustcl.cost.surveys import Chosen, survey_stage
+from robustcl.errors import UsageError
+from robustcl.nn.encoder import Encoder
 from robustcl.protocols import EncoderPlugin
 from robustcl.rng import Rng
 from robustcl.train.passes import Passes
@@ -49,8 +53,31 @@ def probe(asked: Rehearsed) -> Probe:
     """
     try:
         return _probe(asked, StandIn())
+    except _Often:
+        raise
     except Exception:  # a stranger's part that looks into the network may raise anything
         return _probe(asked, asked.composition.encoder.plugin)
+
+
+class _Often(UsageError):
+    """A step that takes too long for a glance."""
+
+
+class _Glance(Passes):
+    """A count that ends where a step embeds more often than any published method does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def count(self, x: Tensor, outputs: Sequence[Tensor], encoder: Encoder) -> None:
+        self.calls += 1
+        if self.calls > _CALLS:
+            raise _Often(f"one step asks the encoder more than {_CALLS:,} times, and is not counted")
+        super().count(x, outputs, encoder)
+
+
+_CALLS = 2000
 
 
 def _probe(asked: Rehearsed, plugin: EncoderPlugin) -> Probe:
@@ -74,7 +101,7 @@ def _step(run: StageState) -> Rates:
             plugin.move_to(now)
         run.step.moment = Moment(now, rng, run.clusters.clustering)
         run.step.train()
-        run.encoders.passes = Passes()
+        run.encoders.passes = _Glance()
         losses = run.step(**run.inputs(rows, run.images.fetch(rows), rng))
         losses["total"].backward()
         total += counted(run) * (1 / run.plan.batch / len(moments))

@@ -15,6 +15,7 @@ from robustcl.cost.stand_in import NoiseImages
 from robustcl.data.labelled import Labelled, choose_labelled
 from robustcl.data.subset import Images
 from robustcl.nn.encoder import Encoder, build_encoder
+from robustcl.nn.projector import Projector
 from robustcl.options.duration import Progress
 from robustcl.protocols import EncoderPlugin
 from robustcl.recipe import Stage
@@ -82,19 +83,23 @@ def _images(asked: Rehearsed, plan: StagePlan, samples: int, device: torch.devic
 
 def _encoders(asked: Rehearsed, plan: StagePlan, plugin: EncoderPlugin) -> Encoders:
     online = _encoder(asked, plan, plugin)
-    clusters = plan.targets.clusters if plan.targets is not None else None
-    classes = asked.sizes.classes if plan.labels is None or clusters is None else clusters[plan.labels]
+    clusters = _clusters(plan)
+    classes = asked.sizes.classes if plan.labels is None or not clusters else clusters[plan.labels]
     online.reset_classifier(classes, init="default", rng=Rng(0, "cost", "classifier"))
     return Encoders(online, {name: _encoder(asked, plan, plugin) for name in plan.frozen}, plan.ema)
 
 
 def _encoder(asked: Rehearsed, plan: StagePlan, plugin: EncoderPlugin) -> Encoder:
+    head = asked.composition.projector
+    if plugin is not asked.composition.encoder.plugin:  # beside a stand-in a narrow head: its widths change no count
+        widths = tuple(min(width, _NARROW) for width in head.widths)
+        head = Projector(widths=widths, norm=head.norm, last_norm=head.last_norm)
     return build_encoder(
         plugin,
-        name="the stand-in",
+        name="a rehearsal's",
         item=asked.sizes.item,
         classes=0,
-        projector=asked.composition.projector,
+        projector=head,
         mean=(0.5,),
         std=(0.25,),
         routes=routes_until([*asked.composition.stages, plan]),
@@ -104,13 +109,22 @@ def _encoder(asked: Rehearsed, plan: StagePlan, plugin: EncoderPlugin) -> Encode
 
 def _clustering(plan: StagePlan, features: int, samples: int, device: torch.device) -> Clustering:
     """Return clusters drawn at random, of as many as the stage asks for."""
-    assert plan.targets is not None
-    counts = plan.targets.clusters or (min(plan.targets.grid),)
+    counts = _clusters(plan)
     rng = Rng(0, "cost", "clusters")
     centroids = tuple(rng.normal((count, features), device=device) for count in counts)
     assignment = torch.stack([rng.integers(count, (samples,)) for count in counts]).to(device)
     confidence = torch.full_like(assignment, 0.5, dtype=torch.float32)
     return Clustering(centroids, assignment, confidence, (0.0,) * len(counts), {"method": "at random"})
+
+
+def _clusters(plan: StagePlan) -> tuple[int, ...]:
+    """Return how many clusters there are, the fewest where they are chosen, and never more than a few thousand."""
+    if plan.targets is None:
+        return ()
+    return tuple(min(count, _MOST) for count in plan.targets.clusters or (min(plan.targets.grid),))
+
+
+_NARROW, _MOST = 16, 4096
 
 
 def _say_nothing(sentence: str) -> None:

@@ -22,6 +22,8 @@ Chosen: TypeAlias = tuple[tuple[int, float], ...]
 
 _BATCHES, _MOST = 20, 100
 """Batches among which a sampler chooses that embeds them: where the data set's size is unknown, and at most."""
+_LARGEST = 4096
+"""Images of a batch, where the data set's size is unknown."""
 
 
 def survey_stage(asked: Rehearsed, small: Rehearsed, plugin: EncoderPlugin) -> tuple[Rates, Chosen]:
@@ -32,10 +34,10 @@ def survey_stage(asked: Rehearsed, small: Rehearsed, plugin: EncoderPlugin) -> t
     sampler, length, batch = asked.plan.sampler, asked.plan.epochs, asked.plan.batch
     if sampler is None or length == 0:
         return Rates(), ()
-    samples = asked.sizes.samples[asked.stage.split] or _BATCHES * batch
+    samples = asked.sizes.samples[asked.stage.split] or _BATCHES * min(batch, _LARGEST)
     whole = rehearse(asked, StageState, plugin, Processor(), samples)
     total, chosen = Rates(), [(min(sampler.after, length), _in_batches(whole, samples))]
-    for part in _parts(whole, list(range(sampler.after, length, sampler.every))):
+    for part in _parts(whole, range(sampler.after, length, sampler.every)):
         answer = part.answer
         if answer is None:
             few = round(min(samples / batch, _MOST) * small.plan.batch)

@@ -63,3 +63,17 @@ def test_a_study_counts_once_what_its_runs_share(
     steps = {name: int(row[2 if name == "in" else 1]) for name, row in rows.items()}
     assert steps["near-seed0"] - steps["far-seed0"] == 1293 // 128, "the first stage is trained once"
     assert steps["in"] == steps["near-seed0"] + steps["far-seed0"]
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize(("change", "expected"), [
+    ("encoder.projector.widths=[1000000000]", "an encoder of 9,0"),  # 8 features, and a billion outputs
+    ("stage.robust.generator.steps=100000", "unknown: a step on noise fails: one step asks the encoder more than"),
+    ("stage.robust.epochs=1000000000", " 5,000,000,000 "),
+    ("stage.robust.targets.clusters=1000000000", "robust "),
+])  # fmt: skip
+def test_numbers_beyond_all_measure_take_no_time_and_no_memory(
+    change: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = said(f"run tiny.toml --dry-run --set {change}", monkeypatch, capsys)
+    assert expected in told[told.index("\ncost ") :]
