@@ -3,56 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from robustcl.comparison.columns import Column
 from robustcl.comparison.pairing import Difference
 from robustcl.comparison.statistics import Bootstrap, McNemar
 from robustcl.comparison.table import ComparedCell, Comparison
 from robustcl.comparison.titles import title
-
-MISSING = "–"
-"""What a cell without a number shows; never 0."""
+from robustcl.report.grid import MISSING, Grid, Text, plain
 
 _WHERE = ("protocol", "stage", "encoder", "route", "split")
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """What stands in a cell."""
-
-    text: str
-    bold: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table of texts; the first ``words`` columns are words and stand left, the others numbers and stand right."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[Text, ...], ...]
-    words: int
 
 
 def grids(comparison: Comparison) -> list[Grid]:
     """Return the table of numbers and, where methods were compared, the table of differences."""
     titles = headings(comparison.columns)
-    numbers = Grid(
+    numbers = plain(
         _title(comparison.columns),
         ("method", "seeds", *titles),
-        tuple(
+        [
             (Text(group.label), Text(str(len(group.runs))),
              *(_cell(cell, column, len(group.runs)) for cell, column in zip(cells, comparison.columns, strict=True)))
             for group, cells in zip(comparison.groups, comparison.cells, strict=True)
-        ),
-        words=1,
+        ],
+        notes=comparison.notes,
     )  # fmt: skip
     if not comparison.differences:
         return [numbers]
-    rows = tuple(_difference(difference, comparison, titles) for difference in comparison.differences)
+    rows = [_difference(difference, comparison, titles) for difference in comparison.differences]
     head = ("metric", "method", "against", "verdict", "test", "difference", "p", "corrected p")
-    return [numbers, Grid("Differences", head, rows, words=5)]
+    return [numbers, plain("Differences", head, rows, words=5, keys=2)]
 
 
 def headings(columns: Sequence[Column]) -> list[str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustcl.comparison.columns import RunNumber
 from robustcl.comparison.outcomes import Verdicts
 from robustcl.comparison.statistics import ALPHA, Bootstrap, McNemar, bootstrap, holm, mcnemar
 from robustcl.rng import Rng
@@ -44,13 +43,13 @@ class Difference:
 
 
 def compare_pair(
-    first: Sequence[RunNumber], second: Sequence[RunNumber], names: Sequence[str]
+    first: Sequence[Verdicts | str], second: Sequence[Verdicts | str], names: Sequence[str]
 ) -> McNemar | Bootstrap | str:
     """Test two methods by their outcomes on the same images, or say why that cannot be done.
 
     One seed each: McNemar's exact test. Several: the bootstrap over images; ``names`` key its random numbers.
     """
-    right = align([entry.verdicts for entry in (*first, *second)])
+    right = align([*first, *second])
     if isinstance(right, str):
         return right
     ours, theirs = right[: len(first)], right[len(first) :]

@@ -99,6 +99,14 @@ def paired_t(differences: Sequence[float]) -> Mean:
     return Mean(mean, mean - reach, mean + reach, float(stats.t.sf(t, count - 1)), float(stats.t.cdf(t, count - 1)))
 
 
+def resample_means(outcomes: NDArray[np.bool_], rng: Rng, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+    """Draw n images anew, each with all that is known of it: (K, n) outcomes to (resamples, K) means."""
+    kinds, counts = np.unique(outcomes, axis=1, return_counts=True)
+    drawn = _resampled(counts, rng, resamples)
+    means: NDArray[np.float64] = drawn @ kinds.T.astype(np.int64) / outcomes.shape[1]
+    return means
+
+
 def bootstrap(first: NDArray[np.bool_], second: NDArray[np.bool_], rng: Rng, resamples: int = RESAMPLES) -> Bootstrap:
     """Draw the images anew and look how the difference of two mean accuracies moves.
 

@@ -152,7 +152,7 @@ def _differences(
 def _tested(
     lines: Sequence[Group], column: Column, place: int, cells: Sequence[ComparedCell], line: int, against: int
 ) -> Difference:
-    first, second = (_measured(column, lines[group]) for group in (line, against))
+    first, second = ([entry.verdicts for entry in _measured(column, lines[group])] for group in (line, against))
     names = (column.metric, *column.where, column.settings, lines[line].label, lines[against].label)
     mean, other = cells[line].mean, cells[against].mean
     assert mean is not None

@@ -1,12 +1,12 @@
-"""Painting with matplotlib into inline SVG, and the look that all figures share."""
+"""Painting with matplotlib into inline SVG, PDF and PNG, and the look that all figures share."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib
 from markupsafe import Markup, escape
@@ -33,6 +33,7 @@ DASHES = ("", "6 3", "2 2", "8 3 2 3")
 INK, MUTED, LINE = "#1f2933", "#52606d", "#cbd2d9"
 STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # outlines that publishers take, not Type 3
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
@@ -74,20 +75,44 @@ class Drawing:
     legend: tuple[LegendEntry, ...] = ()
 
 
-def draw(name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> Markup:
-    """Paint a figure of ``size`` inches and return it as inline SVG whose ids begin with ``name``.
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A figure before it is painted: ``size`` in inches, ``alt`` in words; ids of its SVG begin with ``name``.
 
-    Neither the global random state nor the caller's rcParams change. ``alt`` describes the figure in words.
+    style: what differs from ``STYLE``.
     """
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        matplotlib.rcParams["svg.hashsalt"] = name
-        figure = Figure(figsize=size, layout="constrained")
-        paint(figure)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _inline(stream.getvalue(), name, alt)
+
+    name: str
+    alt: str
+    size: tuple[float, float]
+    paint: Callable[[Figure], None] = field(repr=False)
+    style: Mapping[RcKeyType, Any] = field(default_factory=dict, repr=False)
+
+    def svg(self) -> Markup:
+        """Return it as inline SVG."""
+        return _inline(self._saved("svg", {"Date": None, "Creator": None}).decode("utf-8"), self.name, self.alt)
+
+    def encode(self, kind: Literal["pdf", "png"]) -> bytes:
+        """Return it as a file: PDF with its fonts, or PNG of 300 dots an inch on white; the same bytes each time."""
+        return self._saved(kind, {"CreationDate": None} if kind == "pdf" else {})
+
+    def _saved(self, kind: str, metadata: dict[str, Any]) -> bytes:
+        """Paint it. Neither the global random state nor the caller's rcParams change."""
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update({**STYLE, **self.style})
+            matplotlib.rcParams["svg.hashsalt"] = self.name
+            figure = Figure(figsize=self.size, layout="constrained")
+            self.paint(figure)
+            stream = io.BytesIO()
+            dots: dict[str, Any] = {"dpi": 300} if kind == "png" else {"transparent": True}
+            figure.savefig(stream, format=kind, metadata=metadata, **dots)
+        return stream.getvalue()
+
+
+def draw(name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> Markup:
+    """Paint a figure of ``size`` inches and return it as inline SVG whose ids begin with ``name``."""
+    return Sketch(name, alt, size, paint).svg()
 
 
 def _inline(text: str, name: str, alt: str) -> Markup:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from robustcl.disk import as_usage, write_atomically
-from robustcl.report import composition, headline, picture, tables
+from robustcl.report import composition, headline, picture, tables, web
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,9 +32,15 @@ def environment() -> Environment:
         "flags": flags,
         "flat": tables.flat,
         "bounds": headline.bounds,
+        "parts": web.parts,
     }
     made.tests |= {"accuracy": headline.is_accuracy, "text": lambda part: isinstance(part, str)}
-    made.globals |= {"interval": tables.interval, "missing": tables.MISSING, "width": picture.WIDTH}
+    made.globals |= {
+        "interval": tables.interval,
+        "missing": tables.MISSING,
+        "width": picture.WIDTH,
+        "narrow": web.NARROW,
+    }
     made.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
     return made
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
 
 from robustcl.analysis.chosen import Chosen, choose_again, find_term
 from robustcl.analysis.subject import open_run
-from robustcl.report.canvas import draw
+from robustcl.report.canvas import Sketch
 from robustcl.study.components import show_image
 from robustcl.study.drawings import Anchors
 from robustcl.study.grid import Planned
 from robustcl.study.measures import engine_of
+from robustcl.study.panels import POINTS, STYLE, WIDTH
 from robustcl.study.places import stage
 
 _VERBS = {"positive": "attract", "negative": "repel"}
@@ -22,7 +22,7 @@ _SIZE = 0.5
 """Inches of an image."""
 
 
-def draw_anchors(name: str, figure: Anchors, runs: Sequence[tuple[Planned, Path]]) -> Markup:
+def draw_anchors(name: str, figure: Anchors, runs: Sequence[tuple[Planned, Path]]) -> Sketch:
     """Draw a block for each run, a line for each view and side: the anchor, and then who attracts or repels it."""
     found = [(run.label, _chosen(figure, run, folder)) for run, folder in runs]
     lines = len(found[0][1].picked)
@@ -31,7 +31,7 @@ def draw_anchors(name: str, figure: Anchors, runs: Sequence[tuple[Planned, Path]
     def paint(canvas: Canvas) -> None:
         blocks = canvas.subfigures(len(found), 1, squeeze=False)[:, 0]
         for block, (label, one) in zip(blocks, found, strict=True):
-            block.suptitle(label, fontsize=9.5)
+            block.suptitle(label, fontsize=POINTS)
             axes = block.subplots(lines, shown + 1, squeeze=False)
             for ax in axes.flat:
                 ax.set_axis_off()
@@ -39,11 +39,11 @@ def draw_anchors(name: str, figure: Anchors, runs: Sequence[tuple[Planned, Path]
                 for ax, image in zip(line, [one.anchor, *images[:shown]], strict=False):
                     show_image(ax, image)
                 line[0].text(-0.2, 0.5, f"{len(images)} {view} {_VERBS[side]}", transform=line[0].transAxes,
-                             ha="right", va="center", fontsize=8)  # fmt: skip
+                             ha="right", va="center")  # fmt: skip
 
     said = "; ".join(f"{label}: {_said(one)}" for label, one in found)
-    size = _SIZE * (shown + 1) + 1.6, len(found) * (_SIZE * lines + 0.3)
-    return draw(name, f"Which images attract an anchor and which repel it. {said}", size, paint)
+    size = min(WIDTH, _SIZE * (shown + 1) + 1.6), len(found) * (_SIZE * lines + 0.3)
+    return Sketch(name, f"Which images attract an anchor and which repel it. {said}", size, paint, STYLE)
 
 
 def _chosen(figure: Anchors, run: Planned, folder: Path) -> Chosen:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from robustcl.claims.outcome import ClaimOutcome
 from robustcl.errors import UsageError
 from robustcl.recipe import Use
 from robustcl.report.measured import OLDER
@@ -17,25 +15,30 @@ from robustcl.study import (
     choices,
     claimed,
     columns,
+    derived,
     elsewhere,
     figure,
     grid,
+    layout,
     models,
     page,
+    ranking,
     source,
     spots,
     table,
     terms,
 )
 from robustcl.study.asked import questions
+from robustcl.study.finished import FinishedStudy
 from robustcl.study.grammar import Study
 from robustcl.study.grid import Planned
 from robustcl.study.parsing import check_other
+from robustcl.study.ranking import Ranked
 from robustcl.study.reading import Reading
 from robustcl.study.rows import Setting
 from robustcl.study.run import RUNS, Machine, Say, execute, find_unfinished, preflight_all
+from robustcl.study.spots import Spot
 from robustcl.study.table import StudyLine
-from robustcl.study.terms import RowTerms
 from robustcl.study.timings import Timings
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
@@ -94,28 +97,6 @@ class Composed:
             return [f"left out, because no --model is given for them: {'; '.join(names)}"]
         said = "judge trained ones with --model 'ROW=SPEC'"
         return [f"left out, because no recipe here trains them: {'; '.join(names)}; {said}"]
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedStudy:
-    """A finished study: its table, what else is to be said, and where everything is."""
-
-    path: Path
-    study: Study
-    lines: tuple[StudyLine, ...]
-    data: str
-    notes: tuple[str, ...]
-    failed: Mapping[str, str]
-    row_terms: tuple[RowTerms, ...] = ()
-    claims: tuple[ClaimOutcome, ...] = ()
-
-    def markdown(self) -> str:
-        """Return the tables in Markdown, with what differs from the paper below them."""
-        return page.markdown(self.study, self.lines, self.data, self.notes, self.row_terms, self.claims)
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return one record for each number."""
-        return table.records(self.lines)
 
 
 def compose(
@@ -219,33 +200,52 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], foun
     study = composed.study
     every = [(run, folder / RUNS / run.folder) for run in composed.planned if run.folder not in failed]
     done, chosen = choices.choose_all(study, every)
-    lines, by_seed = [], {}
-    for spot in spots.points(study):
-        mine = [(run, place) for run, place in done if run.label == spot.label]
-        beside = study.columns_of(spot.row)
-        readings = found.get(spot.row.name) or [columns.read(beside, run, place, done) for run, place in mine]
-        data = table.find_published(study, spot.other or composed.dataset)
-        lines.append(table.line(study, spot, readings, data))
-        # Of a model there is one training, whatever is drawn for its attacks.
-        seeds = [run.seed for run, _ in mine] if mine else [0]
-        by_seed[spot.label] = dict(zip(seeds, readings, strict=False))
-    data = ", ".join(dict.fromkeys(line.data for line in lines))
-    labels = dict.fromkeys(run.label for run, _ in done)
-    row_terms = tuple(terms.sum_up(label, [one for one in done if one[0].label == label]) for label in labels)
-    claims = claimed.decide_all(composed.study, composed.setting, composed.dataset.use, lines, by_seed, done, row_terms)
-    notes = (*_notes(composed, folder, lines, failed), *chosen)
-    outcome = FinishedStudy(folder, study, tuple(lines), data, notes, failed, row_terms, claims)
-    drawings = figure.draw_all(study, lines, done, data)
-    page.write(study, outcome.lines, data, outcome.notes, drawings, folder, row_terms, claims)
+    read = [_line(composed, spot, done, found) for spot in spots.points(study)]
+    ranked = ranking.rank(study, derived.fill(study, read))
+    data = ", ".join(dict.fromkeys(line.data for line in ranked.lines))
+    grids = [layout.make_grid(study, ranked.lines, data, ranked.said)] if study.column else []
+    row_terms = terms.sum_up_all(done)
+    grids += [terms.make_grid(study, row_terms)] if row_terms else []
+    by_seed = {line.label: line.by_seed(0 if line.row in found else None) for line in ranked.lines}
+    use = composed.dataset.use
+    claims = claimed.decide_all(study, composed.setting, use, ranked.lines, by_seed, done, row_terms)
+    notes = (*_notes(composed, folder, ranked, failed), *chosen)
+    outcome = FinishedStudy(folder, study, ranked.lines, tuple(grids), notes, failed, row_terms, claims)
+    drawings = figure.draw_all(study, ranked.lines, done, data)
+    page.write(outcome, drawings)
     claimed.keep(study, composed.setting, composed.dataset, _threat(composed), claims, done, row_terms, folder)
     return outcome
 
 
-def _notes(composed: Composed, folder: Path, lines: list[StudyLine], failed: Mapping[str, str]) -> list[str]:
+def _line(composed: Composed, spot: Spot, done: Sequence[tuple[Planned, Path]], found: Measured) -> StudyLine:
+    """Read the numbers of one line, of each seed that is finished."""
+    study, setting, name = composed.study, composed.setting, spot.row.name
+    mine = [(run, place) for run, place in done if run.label == spot.label]
+    beside = study.columns_of(spot.row)
+    readings = found.get(name) or [columns.read(beside, run, place, done) for run, place in mine]
+    seeds = [run.seed for run, _ in mine] if name not in found else None
+    used = spot.other or composed.dataset
+    data = table.find_published(study, used)
+    planned = setting.seeds if readings else 0
+    return table.line(study, spot, readings, data, seeds=seeds, planned=planned,
+                      own=table.is_published_of(used, data), alike=_alike(spot, mine))  # fmt: skip
+
+
+def _alike(spot: Spot, mine: Sequence[tuple[Planned, Path]]) -> tuple[str, str]:
+    """Return what the numbers of a line are of, and those on the other data set: images and threat."""
+    if not mine:
+        return "", ""
+    plan = mine[0][0].composition
+    ball = f"{plan.ball.norm} {float(plan.ball.eps):g}"
+    own = spot.other if spot.other is not None and spot.row.on == "other" else plan.recipe.data
+    return f"{spots.show_dataset(own)}, {ball}", f"{spots.show_dataset(spot.other or own)}, {ball}"
+
+
+def _notes(composed: Composed, folder: Path, ranked: Ranked, failed: Mapping[str, str]) -> list[str]:
     """Say under which circumstances our numbers came about, before what the study itself says."""
     study, setting = composed.study, composed.setting
     theirs = f"the paper's: {study.setting}" if study.setting else ""
-    cells = [cell for line in lines for cell in line.cells]
+    cells = [cell for line in ranked.lines for cell in line.cells]
     spread = [
         "± is the standard deviation over seeds" if any(cell.std is not None for cell in cells) else "",
         "[ ] is the 95 % interval over images" if any(cell.low is not None for cell in cells) else "",
@@ -259,10 +259,11 @@ def _notes(composed: Composed, folder: Path, lines: list[StudyLine], failed: Map
     said = [
         _ours(composed),
         *terms.describe_equal(study, composed.planned),
-        *questions(study, composed.planned, lines),
+        *questions(study, composed.planned, ranked.lines),
         *given,
         theirs,
         *spread,
+        ranked.said,
         *study.differs,
         *composed.absent(),
         *checks.say_lacking(composed.planned),

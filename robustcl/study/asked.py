@@ -12,6 +12,7 @@ from robustcl.study.grammar import (
     AnyColumn,
     Clusters,
     Corrupted,
+    Derived,
     Metric,
     Moved,
     Representation,
@@ -64,6 +65,9 @@ def _words(column: AnyColumn, run: Planned) -> Iterator[str]:
         return
     if isinstance(column, Clusters):
         return
+    if isinstance(column, Derived):
+        yield from _derived(column)
+        return
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
     if isinstance(column, Accuracy):
         attack = plan.attacks[0].name if column.attack == "first" else column.attack
@@ -91,6 +95,15 @@ def _moved(column: Any) -> Iterator[str]:
     ball = column.threat
     yield f"{ball.norm} {ball.eps}" if ball is not None and not still else ""
     yield "" if still else _radius(column.times)
+
+
+def _derived(column: Derived) -> Iterator[str]:
+    if column.value == "relative-drop":
+        yield f"the share of {column.against} that is lost in {column.of}"
+    elif column.value == "gain":
+        yield f"{column.of} less that of {column.over}"
+    else:
+        yield f"the share of the way in {column.of} from {column.over} to {column.toward}"
 
 
 def _attack(table: Use) -> str:

@@ -27,6 +27,7 @@ from robustcl.study.grammar import (
     AnyColumn,
     Clusters,
     Corrupted,
+    Derived,
     Metric,
     Study,
     Transferred,
@@ -131,6 +132,8 @@ def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[
             raise NotMeasured(f"{where}: the stage {column.stage} clusters nothing")
     elif isinstance(column, Corrupted):
         _check_corrupted(column, composition, planned, where)
+    elif isinstance(column, Derived):
+        return  # of other columns, which are checked
     elif isinstance(column, Transferred):
         evaluation(composition, column.protocol, column.route, where)
         transfer.check(column, composition, planned, where)

@@ -14,9 +14,9 @@ from robustcl.analysis.other_data import stage_name
 from robustcl.comparison.outcomes import Outcomes, Verdicts
 from robustcl.disk import parse_json, read_lines
 from robustcl.errors import DataError, NotMeasured
-from robustcl.report.load import load_results
+from robustcl.report.load import load_held
 from robustcl.study import corrupted, measures, transfer
-from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Metric, Transferred
+from robustcl.study.grammar import Accuracy, AnyColumn, Clusters, Corrupted, Derived, Metric, Transferred
 from robustcl.study.grid import Planned
 from robustcl.study.places import evaluation, stage
 from robustcl.study.reading import Reading
@@ -26,17 +26,25 @@ from robustcl.train.encoders import ONLINE
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points of one line of a figure; ``mark`` is the x of a chosen one, ``paper`` are points that a paper reports."""
+    """Points of one line of a figure; ``mark`` is the x of a chosen one, ``paper`` are points that a paper reports.
+
+    reach: how far down and up the error bar of each point goes; none where it is empty.
+    """
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     mark: float | None = None
     paper: tuple[tuple[float, float], ...] = ()
+    reach: tuple[tuple[float, float], ...] = ()
 
 
-Results = Mapping[str, Any]
-"""What a run's results.json states, held against its journal."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a run's results.json states, and the journal that it was held against; none where nothing is stated."""
+
+    results: Mapping[str, Any]
+    outcomes: Outcomes | None = None
 
 
 def read(columns: Sequence[AnyColumn], run: Planned, folder: Path, runs: transfer.Runs = ()) -> list[Reading | None]:
@@ -53,7 +61,7 @@ def _number(
     column: AnyColumn,
     run: Planned,
     folder: Path,
-    told: Results,
+    told: Told,
     beside: Sequence[AnyColumn],
     runs: transfer.Runs,
 ) -> Reading | None:
@@ -70,6 +78,8 @@ def _number(
     if isinstance(column, Clusters):
         facts = store.facts(folder, stage(run.composition, column.stage, "", targets=True).name) or {}
         return Reading(float(facts["chosen"][0])) if facts.get("chosen") else None
+    if isinstance(column, Derived):
+        return None  # of several lines: ``robustcl.study.derived``
     judged = evaluation(run.composition, column.protocol, column.route, "")
     if isinstance(column, Transferred):
         return transfer.measure(column, judged, run, folder, runs)
@@ -88,21 +98,27 @@ def silhouettes(folder: Path) -> list[Curve]:
     """Return the silhouette scores of each stage that chose its clusters by them."""
     return [
         Curve(str(entry["stage"]), tuple(map(float, entry["grid"])), tuple(map(float, entry["score"])), entry["chosen"])
-        for entry in _results(folder).get("silhouette") or ()
+        for entry in _results(folder).results.get("silhouette") or ()
     ]
 
 
-def _results(folder: Path) -> Results:
+def _results(folder: Path) -> Told:
     """Return a run's results.json, held against its journal; without rows where its evaluation was given up."""
-    there = os.path.lexists(folder / "results.json")
-    return load_results(folder, unjudged=True) if there else {"rows": []}
+    if not os.path.lexists(folder / "results.json"):
+        return Told({"rows": []})
+    results, evidence, _ = load_held(folder, unjudged=True)
+    return Told(results, Outcomes(folder, evidence))
 
 
-def _accuracy(column: Accuracy, run: Planned, folder: Path, told: Results) -> Reading | None:
+def _accuracy(column: Accuracy, run: Planned, folder: Path, told: Told) -> Reading | None:
     if column.on == "other" and run.elsewhere is not None:
         told = _results(folder / run.elsewhere.folder)
-    row = _row(column, run, told)
-    return None if row is None else Reading(row["value"], row.get("low"), row.get("high"), row.get("n"))
+    row = _row(column, run, told.results)
+    if row is None:
+        return None
+    known = told.outcomes.of(row) if told.outcomes is not None else ""
+    images = known if isinstance(known, Verdicts) else None
+    return Reading(row["value"], row.get("low"), row.get("high"), row.get("n"), images)
 
 
 def verdicts(column: AnyColumn, run: Planned, folder: Path) -> Verdicts | str:
@@ -113,11 +129,14 @@ def verdicts(column: AnyColumn, run: Planned, folder: Path) -> Verdicts | str:
         return f"{run.label} has no {column.name}: {run.lacks[column.name]}"
     if column.on == "other" and run.elsewhere is not None:
         folder = folder / run.elsewhere.folder
-    row = _row(column, run, _results(folder))
-    return f"{run.label} has no number in {column.name}" if row is None else Outcomes(folder).of(row)
+    told = _results(folder)
+    row = _row(column, run, told.results)
+    if row is None or told.outcomes is None:
+        return f"{run.label} has no number in {column.name}"
+    return told.outcomes.of(row)
 
 
-def _row(column: Accuracy, run: Planned, told: Results) -> Mapping[str, Any] | None:
+def _row(column: Accuracy, run: Planned, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the row of results.json that answers a column, ``None`` where none does."""
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
     names = [part.name for part in plan.attacks]
@@ -151,7 +170,7 @@ def _fitness(row: Mapping[str, Any], asked: Mapping[str, Any], samples: int | No
     return same, not row.get("partial"), samples is not None and n == samples, n
 
 
-def _corrupted(column: Corrupted, run: Planned, folder: Path, told: Results, runs: transfer.Runs) -> Reading | None:
+def _corrupted(column: Corrupted, run: Planned, folder: Path, told: Told, runs: transfer.Runs) -> Reading | None:
     clean, theirs = None, None
     if column.value == "relative-drop":
         same = Accuracy(name=column.name, protocol=column.protocol, route=column.route)
@@ -159,9 +178,9 @@ def _corrupted(column: Corrupted, run: Planned, folder: Path, told: Results, run
     if isinstance(column.baseline, str):
         found = [place for other, place in runs
                  if (other.row.name, other.seed, other.point) == (column.baseline, run.seed, run.point)]  # fmt: skip
-        theirs = _results(found[0]) if found else None
+        theirs = _results(found[0]).results if found else None
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
-    return corrupted.read(column, (plan.table.use, route), told, clean, theirs)
+    return corrupted.read(column, (plan.table.use, route), told.results, clean, theirs)
 
 
 def _by_epoch(folder: Path, stage: str, metric: str) -> Curve:

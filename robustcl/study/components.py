@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
-from robustcl.report.canvas import draw
+from robustcl.report.canvas import Sketch
+from robustcl.study.panels import POINTS, STYLE, WIDTH
 
 Arrays = Mapping[str, NDArray[Any]]
 """What a measure of one run found, by name."""
 
 
-def draw_components(name: str, found: Sequence[tuple[str, Arrays]]) -> Markup:
+def draw_components(name: str, found: Sequence[tuple[str, Arrays]]) -> Sketch:
     """Draw a block for each run: a line for each seed, which stands first, and then what each component makes of it.
 
     Images of one channel are grey, those of three in colour; of any other number the mean of the channels is shown.
     """
     seeds, count = found[0][1]["found"].shape[:2]
     widest = max(one["found"].shape[1] for _, one in found)
+    beside = max(1, min(len(found), int((WIDTH - 0.4) / (0.45 * (widest + 1)))))
 
     def paint(canvas: Canvas) -> None:
-        blocks = canvas.subfigures(1, len(found), squeeze=False)[0]
-        for block, (label, one) in zip(blocks, found, strict=True):
-            block.suptitle(label, fontsize=9.5)
+        blocks = canvas.subfigures(math.ceil(len(found) / beside), beside, squeeze=False).ravel()
+        for block, (label, one) in zip(blocks, found, strict=False):
+            block.suptitle(label, fontsize=POINTS)
             axes = block.subplots(seeds, widest + 1, squeeze=False)
             for line, (seed, made) in enumerate(zip(one["seed"], one["found"], strict=True)):
                 for place, image in enumerate([seed, *made]):
                     show_image(axes[line][place], image)
             for place, component in enumerate(one["component"], 1):
-                axes[0][place].set_title(f"h {int(component)}", fontsize=8)
-            axes[0][0].set_title("seed", fontsize=8)
+                axes[0][place].set_title(f"h {int(component)}")
+            axes[0][0].set_title("seed")
             for ax in axes.flat:
                 ax.set_axis_off()
 
     said = "; ".join(
         f"{label}: from {np.mean(one['start']):.3g} to {np.mean(one['reached']):.3g}" for label, one in found
     )
-    size = len(found) * 0.6 * (widest + 1) + 0.4, 0.6 * seeds + 0.8
-    return draw(name, f"What makes {count} components of the features large, on average {said}", size, paint)
+    wide = min(WIDTH, beside * 0.6 * (widest + 1) + 0.4)
+    size = wide, math.ceil(len(found) / beside) * (wide / beside / (widest + 1) * seeds + 0.6)
+    alt = f"What makes {count} components of the features large, on average {said}"
+    return Sketch(name, alt, size, paint, STYLE)
 
 
 def show_image(ax: Axes, image: NDArray[Any]) -> None:

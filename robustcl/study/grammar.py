@@ -87,10 +87,14 @@ class Sweep(Section):
 
 
 class ColumnBase(Section):
-    """What every column has."""
+    """What every column has.
+
+    best: which number is the best, to be bold in a table; by default the highest accuracy, and the lowest loss of one.
+    """
 
     name: str
     sweep: Sweep | None = None
+    best: Literal["highest", "lowest", "none"] | None = None
 
 
 class Accuracy(ColumnBase):
@@ -194,7 +198,23 @@ class Transferred(ColumnBase):
     route: str | None = None
 
 
-AnyColumn = Accuracy | Metric | Clusters | Corrupted | Perturbed | Representation | Transferred
+class Derived(ColumnBase):
+    """A number made of the study's others, per seed.
+
+    value: ``relative-drop``, the share of the column ``against`` that is lost in the column ``of``, 1 - of / against;
+    ``gain``, what the column ``of`` has more than in the row ``over``; ``gap-closed``, the share of the way from the
+    row ``over`` to the row ``toward`` in the column ``of``. Rows are those at the same point of the axes.
+    """
+
+    use: Literal["derived"]
+    value: Literal["relative-drop", "gain", "gap-closed"]
+    of: str
+    against: str | None = None
+    over: str | None = None
+    toward: str | None = None
+
+
+AnyColumn = Accuracy | Metric | Clusters | Corrupted | Perturbed | Representation | Transferred | Derived
 Column = Annotated[AnyColumn, Field(discriminator="use")]
 COLUMN: TypeAdapter[AnyColumn] = TypeAdapter(Column)
 """Checks the table of one column."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
 
-from robustcl.report.canvas import INK, PALETTE, draw
+from robustcl.report.canvas import INK, PALETTE, Sketch
 from robustcl.study.components import Arrays
 from robustcl.study.drawings import Map
+from robustcl.study.panels import STYLE, broken, squares, squares_size
+
+_COLUMNS = 5
+"""Classes beside each other in the legend."""
 
 
-def draw_maps(name: str, figure: Map, found: Sequence[tuple[str, Arrays]], classes: Sequence[str]) -> Markup:
+def draw_maps(name: str, figure: Map, found: Sequence[tuple[str, Arrays]], classes: Sequence[str]) -> Sketch:
     """Draw the maps of runs beside each other: a colour for each class, black triangles for what the attack moved.
 
     ``found``: label, and arrays as the measure t-sne keeps them. Below each map stands the same one with the entropy of
@@ -24,19 +28,22 @@ def draw_maps(name: str, figure: Map, found: Sequence[tuple[str, Arrays]], class
     top = max(float(max(one["clean_entropy"].max(), one["attacked_entropy"].max(), 1e-6)) for _, one in found)
 
     def paint(canvas: Canvas) -> None:
-        for place, (label, one) in enumerate(found, 1):
-            flat = canvas.add_subplot(high, len(found), place)
+        for flat, (label, one) in zip(squares(canvas, len(found), high), found, strict=True):
             _paint(flat, one, classes, moved=moved)
-            flat.set_title(label, fontsize=9.5)
+            flat.set_title(broken(label))
             if figure.entropy:
-                raised = canvas.add_subplot(high, len(found), len(found) + place, projection="3d")
+                rows, beside, place, _ = flat.get_subplotspec().get_geometry()  # type: ignore[union-attr]
+                raised = canvas.add_subplot(rows, beside, place + beside + 1, projection="3d")
                 _paint(raised, one, classes, moved=moved, top=top)
         if len(classes) <= 2 * len(PALETTE):
             handles, titles = canvas.axes[0].get_legend_handles_labels()
-            canvas.legend(handles, titles, loc="outside lower left", frameon=False, ncols=10 + moved, fontsize=8)
+            canvas.legend(handles, titles, loc="outside lower left", frameon=False, ncols=_COLUMNS, columnspacing=1.0,
+                          handletextpad=0.1)  # fmt: skip
 
     said = ", ".join(f"{label}: {_said(one, moved=moved)}" for label, one in found)
-    return draw(name, f"t-SNE of features, coloured by class. {said}", (3.2 * len(found), 3.2 * high + 0.4), paint)
+    shown = len(classes) + 1 if len(classes) <= 2 * len(PALETTE) else 0
+    size = squares_size(len(found), 0.18 * math.ceil(shown / _COLUMNS) + 0.1, high)
+    return Sketch(name, f"t-SNE of features, coloured by class. {said}", size, paint, STYLE)
 
 
 def _paint(ax: Any, one: Arrays, classes: Sequence[str], *, moved: bool, top: float | None = None) -> None:
@@ -52,9 +59,11 @@ def _paint(ax: Any, one: Arrays, classes: Sequence[str], *, moved: bool, top: fl
         ax.plot(*where, color=INK, linestyle="none", marker="^", markersize=4, label="attacked")
     ax.set_xticks([])
     ax.set_yticks([])
+    ax.set_xlabel("t-SNE 1")
+    ax.set_ylabel("t-SNE 2")
     if top:
         ax.set_zlim(0.0, top)
-        ax.set_zlabel("entropy, nats")
+        ax.set_zlabel("entropy (nats)")
 
 
 def _said(one: Arrays, *, moved: bool) -> str:

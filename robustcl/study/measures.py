@@ -111,7 +111,7 @@ def engine_of(folder: Path) -> Engine:
 
 def _alike(one: Moved, other: Moved) -> bool:
     """Say whether two columns look at the same images."""
-    asked = set(Moved.model_fields) - {"name", "sweep"}
+    asked = set(Moved.model_fields) - {"name", "sweep", "best"}
     return one.model_dump(include=asked) == other.model_dump(include=asked)
 
 

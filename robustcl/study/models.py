@@ -24,7 +24,7 @@ from robustcl.protocols import Need
 from robustcl.recipe import Corruptions, ThreatTable, Use, override
 from robustcl.study import corrupted, measures
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
-from robustcl.study.grammar import AnyColumn, Corrupted, Perturbed, Study
+from robustcl.study.grammar import AnyColumn, Corrupted, Derived, Perturbed, Study
 from robustcl.study.reading import Reading, share
 from robustcl.threat import Ball, ball_of
 from robustcl.train.engine import Engine
@@ -146,6 +146,9 @@ def measure(
     told = functools.cache(lambda: _judge_corrupted(opened(), bench, seed, folder))
     readings: list[Reading | None] = []
     for column in columns:
+        if isinstance(column, Derived):
+            readings.append(None)
+            continue
         if isinstance(column, Corrupted):
             results, clean = told()
             readings.append(corrupted.read(column, (PROTOCOL, ""), results, clean, None))
@@ -181,6 +184,8 @@ def _judge_corrupted(
 
 
 def _check_column(column: AnyColumn, study: Study, where: str) -> None:
+    if isinstance(column, Derived):
+        return
     if isinstance(column, Corrupted):
         corrupted.check_table(column, corruptions_of(study), where)
         if isinstance(column.baseline, str):

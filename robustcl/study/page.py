@@ -1,68 +1,51 @@
-"""The files of a finished study: study.md, study.csv, study.html, and its figures as SVG."""
+"""The files of a finished study: study.md, study.tex, study.csv, study.html, and its figures as SVG, PDF and PNG."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from robustcl.claims import telling
-from robustcl.claims.outcome import ClaimOutcome
+from robustcl.disk import as_usage, write_atomically
+from robustcl.report import latex, marked
+from robustcl.report.grid import Grid
 from robustcl.report.page import environment, store
 from robustcl.report.tables import inert
-from robustcl.study import table
 from robustcl.study.figure import DrawnFigure
+from robustcl.study.finished import FinishedStudy
 from robustcl.study.grammar import Study
-from robustcl.study.table import StudyLine
-from robustcl.study.terms import HEAD, RowTerms
-from robustcl.terminal.markdown import render_table
+
+KINDS: tuple[Literal["pdf", "png"], ...] = ("pdf", "png")
+"""As what a figure is written beside its SVG."""
 
 
-def markdown(
-    study: Study,
-    lines: Sequence[StudyLine],
-    data: str,
-    notes: Sequence[str],
-    terms: Sequence[RowTerms] = (),
-    claims: Sequence[ClaimOutcome] = (),
-) -> str:
-    """Return the table, what its rows took, the claims, and below them what differs from the paper."""
-    corner = study.axis[0].name if _alone(study) else ""
-    parts = [table.markdown(lines, data, corner)] if study.column else []
-    if terms:
-        parts.append(render_table([[corner, *HEAD], *([one.label, *one.texts()] for one in terms)]))
-    parts += [telling.table(claims)] if claims else []
-    parts.append("\n".join(f"- {note}" for note in notes))
-    return "\n\n".join(parts)
-
-
-def write(
-    study: Study,
-    lines: Sequence[StudyLine],
-    data: str,
-    notes: Sequence[str],
-    drawings: Sequence[DrawnFigure],
-    folder: Path,
-    terms: Sequence[RowTerms] = (),
-    claims: Sequence[ClaimOutcome] = (),
-) -> None:
+def write(outcome: FinishedStudy, drawings: Sequence[DrawnFigure]) -> None:
     """Write every file whole or not at all. Raises ``UsageError`` where the place cannot be written."""
-    text = [f"# {study.name}", study.about.strip(), study.cite, markdown(study, lines, data, notes, terms, claims)]
+    study, folder, records = outcome.study, outcome.path, outcome.records()
+    text = [f"# {study.name}", study.about.strip(), study.cite, outcome.markdown()]
     for number, drawing in enumerate(drawings, 1):
         store(f"{drawing.svg}\n", folder / f"figure-{number}.svg")
+        for kind in KINDS:
+            with as_usage(str(folder), "name another folder with --out"):
+                write_atomically(folder / f"figure-{number}.{kind}", drawing.sketch.encode(kind))
         text.append(f"![{drawing.caption}](figure-{number}.svg)\n\n{drawing.caption}")
     store("\n\n".join(part for part in text if part) + "\n", folder / "study.md")
-    records = table.records(lines)
+    store(_latex(study, outcome.grids, outcome.notes), folder / "study.tex")
     plain = [{key: inert(value) for key, value in record.items()} for record in records]
     store(pd.DataFrame(plain).to_csv(index=False), folder / "study.csv")
     html = environment().get_template("study.html.j2").render(
-        study=study, lines=lines, data=data, notes=notes, drawings=drawings, rows=records,
-        terms=terms, head=HEAD, claims=claims, how=telling.HOW,
-        reported={cell.column for line in lines for cell in line.cells if cell.paper is not None},
+        study=study, grids=outcome.grids, notes=outcome.notes, drawings=drawings, rows=records,
+        claims=outcome.claims, how=telling.HOW,
     )  # fmt: skip
     store(html, folder / "study.html")
 
 
-def _alone(study: Study) -> bool:
-    return len(study.axis) == 1 and len(study.row) == 1
+def _latex(study: Study, grids: Sequence[Grid], notes: Sequence[str]) -> str:
+    """Return the tables for a paper; the first begins with what the study is, and the notes stand as comments."""
+    about = " ".join(study.about.split("\n\n")[0].split())
+    first = [dataclasses.replace(grid, title=f"{about} {grid.title}".strip()) for grid in grids[:1]]
+    comments = "".join(f"% {marked.one_line(note)}\n" for note in notes)
+    return f"{comments}{latex.document([*first, *grids[1:]])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from robustcl.errors import UsageError, near
 from robustcl.recipe.reading import sentence
 from robustcl.study import tuning
 from robustcl.study.drawings import Bars, Lines, Scatter, Sweeps
-from robustcl.study.grammar import COLUMN, Accuracy, AnyColumn, Study, Transferred, merge, spread
+from robustcl.study.grammar import COLUMN, Accuracy, AnyColumn, Derived, Study, Transferred, merge, spread
 from robustcl.study.spots import shape
 
 
@@ -132,7 +133,31 @@ def _check_references(study: Study, where: str) -> None:
             raise UsageError(f"{where}: figure.lines.axis: there is no axis {figure.axis!r}{near(figure.axis, axes)}")
     rows = [row.name for row in study.row]
     for row in study.row:
-        for column in study.columns_of(row):
+        for number, column in enumerate(study.columns_of(row)):
             if isinstance(column, Transferred) and column.source not in rows:
-                place = f"column.{column.name}.source"
-                raise UsageError(f"{where}: {place}: there is no row {column.source!r}{near(column.source, rows)}")
+                source = f"column.{column.name}.source"
+                raise UsageError(f"{where}: {source}: there is no row {column.source!r}{near(column.source, rows)}")
+            if isinstance(column, Derived):
+                _check_derived(column, single[:number], rows, where)
+
+
+_MADE_OF = {"relative-drop": ("of", "against"), "gain": ("of", "over"), "gap-closed": ("of", "over", "toward")}
+"""What each derived number is made of: columns (of, against) and rows (over, toward)."""
+
+
+def _check_derived(column: Derived, before: Sequence[str], rows: Sequence[str], where: str) -> None:
+    place = f"{where}: column.{column.name}"
+    keys = _MADE_OF[column.value]
+    for key in ("of", "against", "over", "toward"):
+        name, noun = getattr(column, key), "column" if key in ("of", "against") else "row"
+        if (name is not None) != (key in keys):
+            what = f"name a {noun}" if name is None else "leave it out"
+            said = f"{', '.join(keys[:-1])} and {keys[-1]}"
+            raise UsageError(f"{place}.{key}: value = {column.value!r} has {said}; {what}")
+        known = before if noun == "column" else rows
+        if name is not None and name not in known:
+            above = " above it" if noun == "column" else ""
+            others = near(name, known) or f"; there is {', '.join(known) or 'none'}"
+            raise UsageError(f"{place}.{key}: there is no {noun} {name!r}{above}{others}")
+    if column.over is not None and column.over == column.toward:
+        raise UsageError(f"{place}: over and toward are both {column.over!r}; name two rows")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from robustcl.analysis.measure.question import ImageQuestion, identify_run
 from robustcl.data.promises import class_names
 from robustcl.errors import UsageError
 from robustcl.recipe import Use
-from robustcl.report.canvas import draw
+from robustcl.report.canvas import Sketch
 from robustcl.study import measures
 from robustcl.study.class_table import draw_class_tables
 from robustcl.study.columns import Curve
@@ -25,13 +24,13 @@ from robustcl.study.components import Arrays, draw_components
 from robustcl.study.drawings import ClassTable, Components, Landscape, Map, Picture, WeightLandscapeFigure
 from robustcl.study.grid import Planned
 from robustcl.study.maps import draw_maps
-from robustcl.study.panels import Panel, draw_panels
+from robustcl.study.panels import POINTS, STYLE, Panel, broken, draw_panels, squares, squares_size
 from robustcl.study.places import evaluation
 
 _LEVELS = 14
 
 
-def draw_pictures(name: str, figure: Picture, runs: Sequence[tuple[Planned, Path]]) -> Markup:
+def draw_pictures(name: str, figure: Picture, runs: Sequence[tuple[Planned, Path]]) -> Sketch:
     """Draw what is measured of each run, by the classifier of its first protocol and route; once, and then kept."""
     found = [(run.label, _measured(figure, run, folder)) for run, folder in runs]
     if isinstance(figure, Landscape):
@@ -83,31 +82,31 @@ def _asked(figure: Picture) -> tuple[str, Use, dict[str, Any]]:
     return "t-sne", still, {"images": figure.images}
 
 
-def _landscapes(name: str, found: Sequence[tuple[str, Arrays]], times: float) -> Markup:
+def _landscapes(name: str, found: Sequence[tuple[str, Arrays]], times: float) -> Sketch:
     """Draw contours on one scale of colour, so that levels can be compared across panels; axes are in radii."""
     low = min(np.min(one["loss"]) for _, one in found)
     high = max(np.max(one["loss"]) for _, one in found)
     levels = MaxNLocator(_LEVELS).tick_values(low, max(high, low + 1e-6))
 
     def paint(canvas: Canvas) -> None:
-        axes = canvas.subplots(1, len(found), squeeze=False, sharey=True)[0]
+        axes = squares(canvas, len(found))
         for ax, (label, one) in zip(axes, found, strict=True):
             axis = times * one["axis"] / one["axis"][-1]
             surface = ax.contourf(axis, axis, np.transpose(one["loss"]), levels=levels, cmap="viridis")
             ax.plot([0.0], [0.0], color="white", marker="+", markersize=8)
-            ax.set_title(label, fontsize=9.5)
-            ax.set_xlabel("along the gradient's sign, eps")
+            ax.set_title(broken(label))
             ax.set_aspect("equal")
             ax.grid(False)
-        axes[0].set_ylabel("along random signs, eps")
-        canvas.colorbar(surface, ax=list(axes), label="mean loss", shrink=0.8)
+        canvas.supxlabel("along the gradient's sign (radii eps)", fontsize=POINTS)
+        canvas.supylabel("along random signs (radii eps)", fontsize=POINTS)
+        canvas.colorbar(surface, ax=axes, label="mean loss", shrink=0.8)
 
     said = "; ".join(f"{label}: {_middle(one['loss']):.3g} at the images, {np.max(one['loss']):.3g} at most"
                      for label, one in found)  # fmt: skip
-    return draw(name, f"Mean loss around test images. {said}", (3.0 * len(found) + 1.0, 3.4), paint)
+    return Sketch(name, f"Mean loss around test images. {said}", squares_size(len(found), 1.0), paint, STYLE)
 
 
-def _weight_landscapes(name: str, found: Sequence[tuple[str, Arrays]], attack: str) -> Markup:
+def _weight_landscapes(name: str, found: Sequence[tuple[str, Arrays]], attack: str) -> Sketch:
     """Draw a panel for clean and one for attacked images, a curve for each run."""
     kinds = {"clean": "clean images", "attacked": f"images under {attack}"}
     shown = [

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from robustcl.comparison.outcomes import Verdicts
 from robustcl.evaluate.interval import wilson
 from robustcl.measures.catalogue import TRANSFERRED, VALUES
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A number, with its 95 % interval and the number of images where it is a share of them."""
+    """A number, with its 95 % interval and the number of images where it is a share of them.
+
+    verdicts: which images were right, where a journal tells it.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
     n: int | None = None
+    verdicts: Verdicts | None = field(default=None, compare=False, repr=False)
 
 
 def share(count: int, n: int) -> Reading:

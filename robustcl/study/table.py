@@ -1,19 +1,20 @@
-"""The table of a study: mean and spread over seeds, the paper's numbers beside ours; Markdown and records."""
+"""The numbers of a study: mean and spread over seeds, the paper's numbers beside ours, and their records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from robustcl.measures.catalogue import VALUES
 from robustcl.recipe import Use
-from robustcl.report.tables import MISSING
+from robustcl.report.grid import MISSING, Text
 from robustcl.study.grammar import (
     Accuracy,
     AnyColumn,
     Corrupted,
+    Derived,
     Perturbed,
     Representation,
     Row,
@@ -22,7 +23,6 @@ from robustcl.study.grammar import (
 )
 from robustcl.study.reading import Reading
 from robustcl.study.spots import Spot
-from robustcl.terminal.markdown import render_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class StudyCell:
     """One number of the table: mean over seeds, standard deviation of two or more, and what the paper reports.
 
     low, high: the 95 % interval over n images, of a single seed alone. Shares are in percent, as papers print them.
+    bounded: whether it lies from 0 to 100 %. best: the best of its column, or not to be told from it. lacking: how many
+    seeds of the line have no number here. readings: the number of each seed, in its own unit.
     """
 
     column: str
@@ -41,20 +43,45 @@ class StudyCell:
     seeds: int
     paper: float | None
     percent: bool = True
+    bounded: bool = True
+    best: bool = field(default=False, compare=False)
+    lacking: int = 0
+    readings: Mapping[int, Reading] = field(default_factory=dict, compare=False, repr=False)
 
     def text(self) -> str:
         """Return the number as the table shows it."""
-        if self.mean is None:
-            return MISSING
-        if self.std is not None:
-            return f"{self._short(self.mean)} ± {self._short(self.std)}"
-        if self.low is not None and self.high is not None:
-            return f"{self._short(self.mean)} [{self._short(self.low)}, {self._short(self.high)}]"
-        return self._short(self.mean)
+        return self.shown().whole
 
-    def reported(self) -> str:
+    def shown(self) -> Text:
+        """Return the number, and apart from it how sure it is."""
+        if self.mean is None:
+            return Text(MISSING)
+        spread = ""
+        if self.std is not None:
+            spread = f"± {self._short(self.std)}"
+        elif self.low is not None and self.high is not None:
+            spread = f"[{self._short(self.low)}, {self._short(self.high)}]"
+        if self.lacking:
+            spread = f"{spread} ({self.seeds} of {self.seeds + self.lacking} seeds)".strip()
+        return Text(self._short(self.mean), self.best, spread, self.mean)
+
+    def reported(self) -> Text:
         """Return the paper's number as the table shows it."""
-        return MISSING if self.paper is None else self._short(self.paper)
+        return Text(MISSING if self.paper is None else self._short(self.paper), value=self.paper, muted=True)
+
+    def reach(self) -> tuple[float, float]:
+        """Return how far an error bar reaches down and up, and of a share not out of 0 to 100 %; 0 where none is known.
+
+        The standard deviation over seeds, or of a single one the 95 % interval over images.
+        """
+        if self.mean is None:
+            return 0.0, 0.0
+        low, high = (self.std or 0.0,) * 2
+        if self.std is None and self.low is not None and self.high is not None:
+            low, high = max(self.mean - self.low, 0.0), max(self.high - self.mean, 0.0)
+        if not self.percent or not self.bounded or not 0 <= self.mean <= 100:
+            return low, high
+        return min(low, self.mean), min(high, 100 - self.mean)
 
     def _short(self, value: float) -> str:
         return f"{value:.2f}" if self.percent else f"{value:.4g}"
@@ -62,12 +89,28 @@ class StudyCell:
 
 @dataclass(frozen=True, slots=True)
 class StudyLine:
-    """One line: a row at one point of the axes. ``data`` is the data set of the paper's numbers."""
+    """One line: a row at one point of the axes. ``data`` is the data set of the paper's numbers.
+
+    row: the row's name. own: whether ``data`` is what our numbers are of too. alike: of which images and threat the
+    numbers are, and those on the other data set; equal ones may be ranked.
+    """
 
     label: str
     point: Mapping[str, Any]
     cells: tuple[StudyCell, ...]
     data: str = ""
+    row: str = ""
+    own: bool = True
+    alike: tuple[str, str] = ("", "")
+
+    def cell(self, column: str) -> StudyCell:
+        """Return the cell of a column."""
+        return next(cell for cell in self.cells if cell.column == column)
+
+    def by_seed(self, only: int | None = None) -> dict[int, list[Reading | None]]:
+        """Return the numbers of each seed, in the order of the columns; of one seed ``only`` where that is named."""
+        seeds = sorted({seed for cell in self.cells for seed in cell.readings})
+        return {seed: [cell.readings.get(seed) for cell in self.cells] for seed in seeds if only in (None, seed)}
 
 
 def line(
@@ -75,19 +118,30 @@ def line(
     spot: Spot,
     readings: Sequence[Sequence[Reading | None]],
     data: str,
+    *,
+    seeds: Sequence[int] | None = None,
+    planned: int | None = None,
+    own: bool = True,
+    alike: tuple[str, str] = ("", ""),
 ) -> StudyLine:
-    """Make a line of the readings of each seed, in the order of the columns; ``data`` is the paper's data set."""
+    """Make a line of the readings of each seed, in the order of the columns; ``data`` is the paper's data set.
+
+    seeds: which they are, 0, 1, ... where it is not said; planned: how many there should be.
+    """
     row, point = spot.row, spot.point
-    columns = study.columns_of(row)
-    return StudyLine(
-        spot.label,
-        point,
-        tuple(
-            _cell(column, [reading[place] for reading in readings], _published(study, row, point, data, column.name))
-            for place, column in enumerate(columns)
-        ),
-        data,
-    )
+    numbers = seeds if seeds is not None else range(len(readings))
+    wanted = len(readings) if planned is None else planned
+    cells = []
+    for place, column in enumerate(study.columns_of(row)):
+        by_seed = {seed: found for seed, one in zip(numbers, readings, strict=True) if (found := one[place])}
+        paper = _published(study, row, point, data, column.name)
+        cells.append(make_cell(column.name, by_seed, paper, percent=_is_share(column), planned=wanted))
+    return StudyLine(spot.label, point, tuple(cells), data, row.name, own, alike)
+
+
+def is_published_of(dataset: Use, data: str) -> bool:
+    """Say whether published numbers of ``data`` are of this very data set."""
+    return data in _names(dataset)
 
 
 def find_published(study: Study, dataset: Use) -> str:
@@ -95,11 +149,14 @@ def find_published(study: Study, dataset: Use) -> str:
 
     A file or folder of the user's is known by its name: ``npz:ucf101.npz`` is ucf101.
     """
-    kind, _, rest = dataset.use.partition(":")
-    names = [kind, Path(rest).stem, Path(str(dataset.options.get("path", ""))).stem]
     known = {data for row in study.row for data in row.paper}
     known |= {data for axis in study.axis for papers in axis.paper.values() for data in papers}
-    return next((name for name in names if name in known), study.data)
+    return next((name for name in _names(dataset) if name in known), study.data)
+
+
+def _names(dataset: Use) -> list[str]:
+    kind, _, rest = dataset.use.partition(":")
+    return [kind, Path(rest).stem, Path(str(dataset.options.get("path", ""))).stem]
 
 
 def _published(study: Study, row: Row, point: Mapping[str, Any], data: str, column: str) -> float | None:
@@ -111,47 +168,37 @@ def _published(study: Study, row: Row, point: Mapping[str, Any], data: str, colu
     return None
 
 
-def _cell(column: AnyColumn, readings: Sequence[Reading | None], paper: float | None) -> StudyCell:
-    found = [reading for reading in readings if reading is not None]
-    percent = _is_share(column)
+def make_cell(
+    name: str,
+    readings: Mapping[int, Reading],
+    paper: float | None,
+    *,
+    percent: bool,
+    bounded: bool = True,
+    planned: int | None = None,
+) -> StudyCell:
+    """Return the cell of a column from the reading of each seed; ``planned`` seeds should have one."""
+    found = list(readings.values())
     if not found:
-        return StudyCell(column.name, None, None, None, None, None, 0, paper, percent)
+        return StudyCell(name, None, None, None, None, None, 0, paper, percent, bounded)
     unit = 100.0 if percent else 1.0
     values = [reading.value * unit for reading in found]
     mean = sum(values) / len(values)
-    alone = found[0]
+    std = low = high = None
     if len(values) > 1:
         std = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
-        return StudyCell(column.name, mean, std, None, None, alone.n, len(values), paper, percent)
-    low, high = (None if edge is None else edge * unit for edge in (alone.low, alone.high))
-    return StudyCell(column.name, mean, None, low, high, alone.n, 1, paper, percent)
+    else:
+        low, high = (None if edge is None else edge * unit for edge in (found[0].low, found[0].high))
+    lacking = max(0, (planned or 0) - len(values))
+    return StudyCell(
+        name, mean, std, low, high, found[0].n, len(values), paper, percent, bounded, lacking=lacking, readings=readings
+    )
 
 
 def _is_share(column: AnyColumn) -> bool:
     if isinstance(column, Perturbed | Representation):
         return VALUES[column.value][1].share
-    return isinstance(column, Accuracy | Corrupted | Transferred)
-
-
-def markdown(lines: Sequence[StudyLine], data: str, corner: str = "") -> str:
-    """Return the table, aligned for a terminal; a column of the paper's numbers stands right of ours."""
-    columns = [cell.column for cell in lines[0].cells]
-    reported = {cell.column for one in lines for cell in one.cells if cell.paper is not None}
-    head = [corner]
-    for column in columns:
-        head += [column, f"paper, {data}"] if column in reported else [column]
-    body = [[one.label, *_texts(one, reported)] for one in lines]
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in [head, *body]]
-    return render_table(rows)
-
-
-def _texts(one: StudyLine, reported: set[str]) -> list[str]:
-    found: list[str] = []
-    for cell in one.cells:
-        found.append(cell.text())
-        if cell.column in reported:
-            found.append(cell.reported())
-    return found
+    return isinstance(column, Accuracy | Corrupted | Derived | Transferred)
 
 
 def records(lines: Sequence[StudyLine]) -> list[dict[str, Any]]:

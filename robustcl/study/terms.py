@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl.report.tables import MISSING
+from robustcl.report.grid import MISSING, Grid, Text, plain
 from robustcl.study.grammar import Study
 from robustcl.study.grid import Planned
 from robustcl.train import store
 
-HEAD = ("epochs", "steps", "passes", "optimiser", "seconds", "peak MiB")
+HEAD = ("optimiser", "epochs", "steps", "passes", "seconds", "peak MiB")
+TITLE = (
+    "What each row took in training alone, the mean over seeds. A pass sends every training image through an encoder "
+    "once, forward and backward."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +39,21 @@ class RowTerms:
 
     def texts(self) -> list[str]:
         """Return the cells of a table, in the order of ``HEAD``."""
-        numbers = [f"{self.epochs:g}", f"{self.steps:g}", _short(self.passes, ".4g"), self.optimizer]
-        return [*numbers, f"{self.seconds:.4g}", _short(self.memory, ".0f")]
+        numbers = [f"{self.epochs:g}", f"{self.steps:g}", _short(self.passes, ".4g")]
+        return [self.optimizer, *numbers, f"{self.seconds:.4g}", _short(self.memory, ".0f")]
+
+
+def make_grid(study: Study, terms: Sequence[RowTerms]) -> Grid:
+    """Return the table of what each line of a study took."""
+    rows = [[Text(one.label), *map(Text, one.texts())] for one in terms]
+    made = plain(TITLE, ["", *HEAD], rows, words=2)
+    return dataclasses.replace(made, name=f"{study.name}-terms", heading="What each row took")
+
+
+def sum_up_all(runs: Sequence[tuple[Planned, Path]]) -> tuple[RowTerms, ...]:
+    """Return what each line of a study took, of its finished runs."""
+    labels = dict.fromkeys(run.label for run, _ in runs)
+    return tuple(sum_up(label, [one for one in runs if one[0].label == label]) for label in labels)
 
 
 def sum_up(label: str, runs: Sequence[tuple[Planned, Path]]) -> RowTerms:

@@ -22,12 +22,13 @@ from robustcl import comparison
 from robustcl.comparison import compare
 from robustcl.comparison.data import records
 from robustcl.comparison.outcomes import Outcomes, Verdicts
-from robustcl.comparison.readable import escape
 from robustcl.comparison.statistics import Bootstrap, McNemar, _resampled, bootstrap, deviation, holm, mcnemar
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import Journal, Key, Outcome
+from robustcl.report.latex import escape
 from robustcl.rng import Rng
+from tests.shared import strict_latex
 from tests.shared.compared_runs import CLEAN, PGD, digest, finished, first, unchecked
 
 HOSTILE = "<script>alert(1)</script> & 100%_$x$ | ] # ~ ^ \\ {}"
@@ -561,19 +562,18 @@ class TestFormats:
 
     def test_latex(self, made: comparison.Comparison) -> None:
         text = comparison.render(made, "latex")
-        rules = [text.count(rule) for rule in ("\\toprule", "\\midrule", "\\bottomrule", "\\end{table}")]
-        assert rules == [2, 2, 2, 2]
-        assert "\\begin{tabular}{lrrr}" in text
-        row = next(line for line in text.splitlines() if line.startswith("b &"))
-        assert row == "b & 2 & 55.00 $\\pm$ 7.07 & -- \\\\"
-        assert "significantly worse & paired bootstrap & $-$35.00 {[}$-$" in text
-        assert "\\textbf{\\boldmath 90.00 {[}82.56, 94.48{]}} &" in text
-        assert _balanced(text)
-        for line in text.splitlines():  # what is special in LaTeX stands escaped, or is the table's own
-            if line.endswith("\\\\"):
-                cells = re.split(r"(?<!\\)&", line)
-                assert len(cells) in (4, 8)
-                assert not re.search(r"(?<!\\)[#%_]", line)
+        numbers, *differences = strict_latex.read(text)
+        assert text.count("\\end{table}") == 2
+        assert numbers.rows[1][0].startswith("\\shortstack[l]{$<$script"), "a long name stands in lines"
+        assert numbers.rows[0] == ["method", "seeds", "SA", "RA (PGD-20)"]
+        assert numbers.rows[2] == ["b", "2", "55.00 $\\pm$ 7.07", "--"]
+        assert numbers.rows[1][2] == "\\textbf{\\boldmath 90.00 {[}82.56, 94.48{]}}"
+        # The table of differences is wider than a page: each part says which difference it is about.
+        assert [table.rows[1][:2] for table in differences] == [["SA", "b"]] * len(differences)
+        cells = [cell for table in differences for cell in table.rows[1]]
+        assert "significantly worse" in cells
+        assert "paired bootstrap" in cells
+        assert any(cell.startswith("$-$35.00 {[}$-$") for cell in cells)
 
     def test_latex_escapes(self) -> None:
         assert escape("a_b 5% {x} \\ [1] *\n–") == r"a\_b 5\% \{x\} \textbackslash{} {[}1{]} {*} --"
@@ -594,17 +594,6 @@ class TestFormats:
         assert comparison.write(made, tmp_path / "t.md", "json", force=True).read_text().startswith("{")
         with pytest.raises(UsageError, match="cannot be written"):
             comparison.write(made, tmp_path / "no" / "t.md")
-
-
-def _balanced(text: str) -> bool:
-    depth = 0
-    for place, letter in enumerate(text):
-        if place and text[place - 1] == "\\" and letter in "{}":
-            continue
-        depth += {"{": 1, "}": -1}.get(letter, 0)
-        if depth < 0:
-            return False
-    return depth == 0 and len(re.findall(r"(?<!\\)\$", text)) % 2 == 0
 
 
 def test_headers_say_what_differs_between_columns(tmp_path: Path) -> None:

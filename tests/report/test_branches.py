@@ -177,13 +177,12 @@ def test_metrics_are_headed_as_the_field_heads_them(metric: str, said: str) -> N
 
 
 def test_error_bars_of_shares_end_at_0_and_100() -> None:
-    from robustcl.study.figure import _reach
     from robustcl.study.table import StudyCell
 
-    assert _reach(StudyCell("RA", 1.0, 3.0, None, None, 9, 2, None)) == (1.0, 3.0)
-    assert _reach(StudyCell("SA", 98.5, 3.0, None, None, 9, 2, None)) == (3.0, 1.5)
-    assert _reach(StudyCell("fall", -1.0, 3.0, None, None, 9, 2, None)) == (3.0, 3.0)
-    assert _reach(StudyCell("K", 1.0, 3.0, None, None, None, 2, None, percent=False)) == (3.0, 3.0)
+    assert StudyCell("RA", 1.0, 3.0, None, None, 9, 2, None).reach() == (1.0, 3.0)
+    assert StudyCell("SA", 98.5, 3.0, None, None, 9, 2, None).reach() == (3.0, 1.5)
+    assert StudyCell("fall", -1.0, 3.0, None, None, 9, 2, None).reach() == (3.0, 3.0)
+    assert StudyCell("K", 1.0, 3.0, None, None, None, 2, None, percent=False).reach() == (3.0, 3.0)
 
 
 def test_a_study_s_page_names_attack_protocol_route_split_and_images() -> None:

@@ -241,8 +241,8 @@ def test_the_video_study_takes_clips(place: Path) -> None:
     assert ended.exit_code == 0
     assert "paper, hmdb51" in ended.output
     assert "no --model is given for them: Supervised; CVRL" in ended.output
-    line = next(line for line in ended.output.splitlines() if line.startswith("| TCLR"))
-    assert "47.60" in line
+    lines = [line for line in ended.output.splitlines() if "paper, hmdb51" in line]
+    assert any("47.60" in line for line in lines), "lines are columns where there are more columns than a terminal has"
 
 
 def test_without_models_what_has_a_recipe_is_trained() -> None:

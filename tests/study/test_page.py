@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from markupsafe import Markup
 
+from robustcl.report.canvas import Sketch
 from robustcl.report.rendering import environment, flags
+from robustcl.study import layout
 from robustcl.study.asked import questions
 from robustcl.study.figure import DrawnFigure
 from robustcl.study.table import StudyCell, StudyLine
+from tests.shared import tiny_study
 from tests.study.test_study import composed
 
-DRAWING = DrawnFigure(Markup('<svg viewBox="0 0 381.6 244.8"></svg>'), "bars")
+SKETCH = Sketch("figure-1", "bars", (5.3, 3.4), lambda canvas: None)
+DRAWING = DrawnFigure(SKETCH, "bars", SKETCH.svg())
+BRACKETS = "The 95 % interval over images in brackets."
 PAPERS = "those that the paper reports for digits"
 
 
 def page(paper: float | None, percent: bool) -> str:
     cell = StudyCell("SA", 90.0, None, 82.6, 94.5, 100, 1, paper, percent)
-    study = SimpleNamespace(name="mine", about="A study.", cite="", column=["SA"])
-    lines = [StudyLine("ncp", {}, (cell,))]
+    study = tiny_study.study(name="mine")
+    made = layout.make_grid(study, [StudyLine("ncp", {}, (cell,))], "digits")
     return environment().get_template("study.html.j2").render(
-        study=study, lines=lines, data="digits", notes=["--protocol linear fits it"], drawings=[DRAWING], rows=[],
-        reported={cell.column} if paper is not None else set(), terms=(), head=(), claims=(),
+        study=study, grids=[made], notes=["--protocol linear fits it"], drawings=[DRAWING], rows=[], claims=()
     )  # fmt: skip
 
 
@@ -34,10 +36,10 @@ def page(paper: float | None, percent: bool) -> str:
         (
             91.0,
             True,
-            f"Our numbers, and beside them {PAPERS}. Accuracies are in percent.",
+            f"Our numbers, and beside them {PAPERS}. Accuracies are in percent. {BRACKETS}",
         ),
-        (None, True, "Our numbers. Accuracies are in percent."),
-        (None, False, "Our numbers."),
+        (None, True, f"Our numbers. Accuracies are in percent. {BRACKETS}"),
+        (None, False, f"Our numbers. {BRACKETS}"),
     ],
 )
 def test_a_caption_names_what_is_there(paper: float | None, percent: bool, said: str) -> None:
@@ -80,7 +82,7 @@ def test_every_kind_of_column_says_what_it_asks(tmp_path: Path) -> None:
 
 
 def test_a_drawing_is_no_larger_than_its_letters_ask_for() -> None:
-    assert DRAWING.width == 381.6
+    assert DRAWING.width == pytest.approx(381.6)
     html = page(None, True)
     assert 'style="--wide: 382px"><svg' in html
     assert "<li><code>--protocol linear</code> fits it</li>" in html

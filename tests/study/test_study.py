@@ -23,7 +23,8 @@ from robustcl.errors import NeedNotMet, NonFiniteLoss, UnknownPlugin, UsageError
 from robustcl.evaluate import scaled
 from robustcl.protocols import Need
 from robustcl.recipe import Use
-from robustcl.study import api, columns, figure, grid, measures, source, spots, table
+from robustcl.report import marked
+from robustcl.study import api, columns, figure, grid, layout, measures, source, spots, table
 from robustcl.study import run as running
 from robustcl.study.grammar import Study
 from robustcl.study.reading import Reading, is_answered, read_value, share
@@ -439,7 +440,7 @@ def test_a_run_whose_loss_became_infinite_leaves_its_line_empty(
     monkeypatch.setattr(running, "resume", resume)
     outcome = api.run(made, tmp_path / "out", device="cpu")
     assert list(outcome.failed) == ["far-seed0"]
-    assert [line.cells[0].text() == "-" for line in outcome.lines] == [False, True]
+    assert [line.cells[0].text() == "–" for line in outcome.lines] == [False, True]
     assert "- far-seed0 is left out: the term robust became nan" in outcome.markdown()
 
 
@@ -506,7 +507,9 @@ def test_seeds_become_a_mean_and_a_deviation() -> None:
     assert cell.mean == pytest.approx(60.0)
     assert cell.std == pytest.approx(100 * (2 * 0.1**2 / 1) ** 0.5)
     assert (cell.low, cell.seeds, cell.paper) == (None, 2, 80.0)
-    assert table.markdown([line], "cifar10").splitlines()[2] == "| a   | 60.00 ± 14.14 |          80.00 |"
+    text = marked.table(layout.make_grid(one, [line], "cifar10"))
+    assert text.splitlines()[0] == "|     |      SA, ours | SA, paper, cifar10 |"
+    assert text.splitlines()[2] == "| a   | 60.00 ± 14.14 |              80.00 |"
     alone = table.line(one, next(spots.points(one)), [[Reading(0.5, 0.4, 0.6, 10)]], "stl10").cells[0]
     assert alone.text() == "50.00 [40.00, 60.00]"
     assert alone.paper is None, "the paper has nothing for this data set"
@@ -517,7 +520,7 @@ def test_what_an_axis_reports_stands_at_its_value() -> None:
     one = study(row=[{"name": "a", "recipe": "x"}], axis=axis, data="stl10")
     found = [table.line(one, spot, [], "stl10").cells[0] for spot in spots.points(one)]
     assert [cell.paper for cell in found] == [84.06, None]
-    assert [cell.text() for cell in found] == ["-", "-"]
+    assert [cell.text() for cell in found] == ["–", "–"]
 
 
 @pytest.mark.parametrize("block", [1, 3, 250])
@@ -600,7 +603,7 @@ def drawn(one: Study, runs: Sequence[tuple[grid.Planned, Path]] = ()) -> str:
         for place, spot in enumerate(spots.points(one), 1)
     ]
     (drawing,) = figure.draw_all(one, lines, runs, "cifar10")
-    assert drawing.caption == "Said."
+    assert drawing.caption in ("Said.", "Said. Error bars: the 95 % interval over images.")
     return str(drawing.svg)
 
 
@@ -609,14 +612,14 @@ def test_lines_along_an_axis_are_one_for_each_row() -> None:
     svg = drawn(study(axis=axis, figure=[{"kind": "lines", "axis": "K", "columns": ["SA"], "caption": "Said."}]))
     # near: 10, 20, 30 percent; far: 40, 50, 60.
     assert "near from 10 to 30, far from 40 to 60" in svg
-    assert all(f">{text}<" in svg for text in ("near", "far", "K", "SA"))
+    assert all(f">{text}<" in svg for text in ("near", "far", "K", "SA (%)"))
 
 
 def test_bars_show_what_the_paper_reports() -> None:
     rows = [{"name": "a", "recipe": "x", "paper": {"cifar10": {"SA": 80.0}}}, {"name": "b", "recipe": "x"}]
     svg = drawn(study(row=rows, figure=[{"kind": "bars", "columns": ["SA"], "caption": "Said."}]))
     assert "a: SA 10.00 [0.00, 100.00]; b: SA 20.00" in svg
-    assert all(f">{text}<" in svg for text in ("a", "b", "SA", "paper, cifar10"))
+    assert all(f">{text}<" in svg for text in ("a", "b", "SA (%)", "paper, cifar10"))
 
 
 def test_the_silhouette_marks_the_chosen_number(tmp_path: Path) -> None:

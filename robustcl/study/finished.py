@@ -1,0 +1,41 @@
+"""A finished study as a value: its numbers, its tables as texts, and what else is to be said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustcl.claims import telling
+from robustcl.claims.outcome import ClaimOutcome
+from robustcl.report import marked
+from robustcl.report.grid import Grid
+from robustcl.study import table
+from robustcl.study.grammar import Study
+from robustcl.study.table import StudyLine
+from robustcl.study.terms import RowTerms
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedStudy:
+    """A finished study: its table, what else is to be said, and where everything is."""
+
+    path: Path
+    study: Study
+    lines: tuple[StudyLine, ...]
+    grids: tuple[Grid, ...]
+    notes: tuple[str, ...]
+    failed: Mapping[str, str]
+    row_terms: tuple[RowTerms, ...] = ()
+    claims: tuple[ClaimOutcome, ...] = ()
+
+    def markdown(self) -> str:
+        """Return the tables, the first without its caption, the claims, and below them what differs from the paper."""
+        parts = [marked.table(grid) if not place else marked.markdown(grid) for place, grid in enumerate(self.grids)]
+        parts += [telling.table(self.claims)] if self.claims else []
+        return "\n\n".join([*parts, "\n".join(f"- {marked.one_line(note)}" for note in self.notes)])
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one record for each number."""
+        return table.records(self.lines)
