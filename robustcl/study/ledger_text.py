@@ -26,12 +26,18 @@ def text(ledger: Ledger) -> str:
 
 
 def markdown(ledger: Ledger) -> str:
-    """Return the ledger in Markdown: a section for each paper, a line for each outcome of a claim."""
+    """Return the ledger in Markdown: for each paper a table of what was run, and a list of what was not."""
     parts = [count(ledger), HOW]
-    for paper, entries in itertools.groupby(ledger.entries, key=lambda entry: entry.paper):
-        head = ["claim", "place", "study", "outcome", "at", "measured", "p"]
-        rows = [head, ["---"] * len(head), *(row for entry in entries for row in _rows(entry))]
-        parts.append(f"## {escape_cell(paper)}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
+    for paper, found in itertools.groupby(ledger.entries, key=lambda entry: entry.paper):
+        entries = list(found)
+        parts.append(f"## {escape_cell(paper)}")
+        rows = [row for entry in entries for row in _rows(entry)]
+        if rows:
+            table = [["claim", "outcome", "measured"], ["---"] * 3, *rows]
+            parts.append("\n".join(f"| {' | '.join(row)} |" for row in table))
+        untried = [f"- {escape_cell(f'{entry.says} {_source(entry)}')}" for entry in entries if not entry.shown]
+        if untried:
+            parts += [f"{UNTRIED.capitalize()}:", "\n".join(untried)]
     return "\n\n".join([*parts, *(f"- {escape_cell(note)}" for note in ledger.notes)]) + "\n"
 
 
@@ -72,9 +78,11 @@ def _outcomes(entry: LedgerEntry) -> Iterator[str]:
 
 
 def _rows(entry: LedgerEntry) -> Iterator[list[str]]:
-    plain = [entry.says, entry.place, entry.study]
     for one in entry.shown:
-        row = [*plain, one.outcome.status, size(one), one.outcome.measured(), one.outcome.shown_p()]
+        by = f", p {one.outcome.shown_p()} by {one.outcome.tested_over()}" if one.outcome.shown_p() else ""
+        row = [f"{entry.says} {_source(entry)}", f"{one.outcome.status}{by}", f"{size(one)}: {one.outcome.measured()}"]
         yield [escape_cell(cell) for cell in row]
-    if not entry.shown:
-        yield [escape_cell(cell) for cell in [*plain, UNTRIED, "", "", ""]]
+
+
+def _source(entry: LedgerEntry) -> str:
+    return f"({entry.place}; study {entry.study})"
