@@ -15,6 +15,9 @@ from robustcl.composition.lock import lock
 from robustcl.errors import OptionError
 from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
+from robustcl.search import step_length
+from robustcl.study.api import compose as compose_study
+from robustcl.study.rows import Setting
 from robustcl.testing import make_scene
 from robustcl.train.plan import at
 from robustcl.types import Embedding, Pairs, Scene
@@ -541,3 +544,22 @@ def test_cifar_100_has_numbers_of_its_own() -> None:
     composition = compose(recipe="ascl", dataset="cifar100", budget="paper")
     (generator,) = composition.stages[0].generators
     assert (generator.ball.eps, generator.part.plugin.step_size) == (pytest.approx(0.01), pytest.approx(0.001))
+
+
+@pytest.mark.golden("recipe", "ascl")
+@pytest.mark.parametrize(("data", "eps", "step"), [("cifar10", 8 / 255, 2 / 255), ("cifar100", 0.01, 0.001)])
+@pytest.mark.parametrize("table", [2, 3, 4, 5, 6, 7])
+def test_the_tables_attack_as_section_4_1_says(table: int, data: str, eps: float, step: float) -> None:
+    """PGD and multi-targeted PGD with 250 steps on all images, AutoAttack on 1000 of them."""
+    made = compose_study(f"ascl-bui-table-{table}", Setting(budget="paper", dataset=data))
+    assert len(made.planned) > 3
+    for run in made.planned:
+        (judged,) = run.composition.evaluations
+        assert float(run.composition.ball.eps) == pytest.approx(eps)
+        images = {attack.name: judged.table.first(number) for number, attack in enumerate(judged.attacks)}
+        assert images == {"pgd": None, "multi-targeted-pgd": None, "autoattack": 1000}
+        for attack in judged.attacks[:2]:
+            ((_, generator),) = attack.plugin.members(10, run.composition.ball)
+            length = step_length(generator.step_size, run.composition.ball)
+            assert (generator.steps, float(length)) == (250, pytest.approx(step))
+        assert judged.attacks[2].plugin.version == "standard"
