@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,9 @@ def test_what_claims_came_to_stands_in_every_file(two: Two) -> None:
 
 def test_a_study_without_claims_says_nothing_of_them(two: Two, tmp_path: Path) -> None:
     silent = two.made.study.model_copy(update={"claim": []})
-    lines, notes = two.one.lines, two.one.notes
-    page.write(silent, lines, "", notes, (), tmp_path)
+    page.write(dataclasses.replace(two.one, path=tmp_path, study=silent, claims=()), ())
     claimed.keep(silent, two.made.setting, two.made.dataset, "", (), (), (), tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["study.csv", "study.html", "study.md"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["study.csv", "study.html", "study.md", "study.tex"]
     assert "laims" not in (tmp_path / "study.html").read_text(encoding="utf-8")
 
 
