@@ -1,7 +1,7 @@
-"""Write a page for every kind of plugin, every recipe and all claims: ``python docs/generate.py``, before Zensical.
+"""Write a page for every kind of plugin, each recipe, results and claims: ``python docs/generate.py``, before Zensical.
 
-The pages lie in docs/kinds and docs/methods and are never committed, but for docs/claims.md; a plugin's docstring,
-options, needs and citation are its page, and so is what a recipe says of itself.
+The pages lie in docs/kinds and docs/methods and are never committed, but for docs/results.md and docs/claims.md; a
+plugin's docstring, options, needs and citation are its page, and so is what a recipe says of itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import claims_page
 import method_pages
+import results_page
 
 from robustcl import options, protocols, registry
 from robustcl.errors import RobustclError
@@ -45,6 +46,7 @@ def main() -> None:
     for kind, protocol in protocols.KINDS.items():
         (FOLDER / f"{kind}.md").write_text(page(kind, protocol), encoding="utf-8")
     claims_page.main()
+    results_page.write()
     print(f"{len(protocols.KINDS)} kinds and {method_pages.write()} methods")
 
 

@@ -56,11 +56,13 @@ def test_a_claim_says_what_it_is_in_one_sentence(name: str) -> None:
         assert "\n" not in claim.says
 
 
-def test_the_page_of_claims_is_what_the_stored_outcomes_make() -> None:
-    """``python docs/claims_page.py`` writes it anew: after a claim was added, and after an outcome was stored."""
-    spec = importlib.util.spec_from_file_location("claims_page", ROOT / "docs" / "claims_page.py")
+@pytest.mark.parametrize("name", ["claims", "results"])
+def test_a_committed_page_is_what_the_stored_outcomes_make(name: str) -> None:
+    """``python docs/NAME_page.py`` writes it anew: after a claim was added, and after an outcome was stored."""
+    spec = importlib.util.spec_from_file_location(f"{name}_page", ROOT / "docs" / f"{name}_page.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.page() == (ROOT / "docs" / "claims.md").read_text(encoding="utf-8"), "run python docs/claims_page.py"
+    committed = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert module.page() == committed, f"run python docs/{name}_page.py"
