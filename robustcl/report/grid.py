@@ -107,22 +107,34 @@ def fit(grid: Grid, room: float, measure: Measure) -> list[Grid]:
 
 
 def _cut(grid: Grid, room: float, measure: Measure) -> list[Grid]:
-    places = range(grid.keys, len(grid.head))
-    left = room - sum(measure(grid, place) for place in range(grid.keys))
+    """Return as few parts as find room, about equally wide."""
+    widths = [measure(grid, place) for place in range(len(grid.head))]
+    left = room - sum(widths[: grid.keys])
+    fewest = _fill(grid, widths, left)
+    for share in range(50, 100, 5):
+        parts = _fill(grid, widths, left * share / 100)
+        if len(parts) == len(fewest):
+            fewest = parts
+            break
+    return [_part(grid, [*range(grid.keys), *part]) for part in fewest]
+
+
+def _fill(grid: Grid, widths: Sequence[float], left: float) -> list[list[int]]:
+    """Return the places of each part: as many columns as ``left`` has room for, groups whole where they can be."""
     parts: list[list[int]] = [[]]
     taken = 0.0
-    for group, members in itertools.groupby(places, key=lambda place: grid.head[place].group or place):
+    places = range(grid.keys, len(grid.head))
+    for _, members in itertools.groupby(places, key=lambda place: grid.head[place].group or place):
         block = list(members)
-        wide = sum(measure(grid, place) for place in block)
-        pieces = [block] if wide <= left or isinstance(group, int) else [[place] for place in block]
-        for piece in pieces:
-            wide = sum(measure(grid, place) for place in piece)
+        whole = sum(widths[place] for place in block) <= left
+        for piece in [block] if whole else [[place] for place in block]:
+            wide = sum(widths[place] for place in piece)
             if parts[-1] and taken + wide > left:
                 parts.append([])
                 taken = 0.0
             parts[-1] += piece
             taken += wide
-    return [_part(grid, [*range(grid.keys), *part]) for part in parts]
+    return parts
 
 
 def _part(grid: Grid, places: Sequence[int]) -> Grid:

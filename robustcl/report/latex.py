@@ -75,7 +75,7 @@ def _pieces(part: Grid) -> Iterator[Grid]:
 
 
 def _float(grid: Grid, parts: Sequence[Grid], place: int, *, last: bool) -> list[str]:
-    caption = escape(grid.title) + (" (continued)" if place else "")
+    caption = "Continued from the table before." if place else escape(grid.title)
     label = [rf"\label{{tab:{_plain(grid.name)}}}"] if grid.name and not place else []
     lines = [r"\begin{table}", r"\centering\small\setlength{\tabcolsep}{4pt}", rf"\caption{{{caption}}}", *label]
     for number, part in enumerate(parts):

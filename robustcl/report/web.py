@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from robustcl.report.grid import Grid, Head, fit, runs
 
-NARROW = (480, 720, 960, 1200)
+NARROW = (480, 720, 960, 1150)
 """Widths of a screen, in pixels, below which the lines of a table that needs more become lists."""
 
 _ROOM = 1090.0

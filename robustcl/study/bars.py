@@ -12,13 +12,11 @@ from matplotlib.figure import Figure as Canvas
 
 from robustcl.report.canvas import INK, PALETTE, Sketch
 from robustcl.study import panels
-from robustcl.study.panels import STYLE, WIDTH
+from robustcl.study.panels import LETTER, STYLE, WIDTH
 from robustcl.study.table import StudyCell, StudyLine
 
 _MOST = 4
 """Columns whose bars stand beside each other; more have a panel each."""
-_LETTER = 0.062
-"""Inches that a letter of the figures takes."""
 _LONG = 24
 """Letters of a name that stands beside lying bars; a longer one is broken."""
 
@@ -60,11 +58,11 @@ def _panels(columns: Sequence[str], lines: Sequence[StudyLine]) -> list[list[str
 def _is_long(lines: Sequence[StudyLine], columns: int) -> bool:
     """Say whether the names of the lines would not stand below their groups."""
     room = (WIDTH - 0.6) / len(lines) if len(lines) * columns > 6 else 2.8 / len(lines)
-    return any(_LETTER * max(map(len, _broken(line.label, room))) > room for line in lines)
+    return any(LETTER * max(map(len, _broken(line.label, room))) > room for line in lines)
 
 
 def _broken(label: str, room: float) -> list[str]:
-    return textwrap.wrap(label, max(6, int(room / _LETTER)), break_long_words=False) or [""]
+    return textwrap.wrap(label, max(6, int(room / LETTER)), break_long_words=False) or [""]
 
 
 def _paint(
@@ -86,7 +84,7 @@ def _paint(
             ax.plot(*((y, x) if lying else (x, y)), color=INK, marker="|" if lying else "_", markersize=9,
                     linestyle="none", label=label)  # fmt: skip
     percent = lines[0].cell(columns[0]).percent
-    label = f"{columns[0] if alone or len(columns) == 1 else 'share of images'}{' (%)' if percent else ''}"
+    label = f"{columns[0]}{' (%)' if percent else ''}" if alone or len(columns) == 1 else "percent" if percent else ""
     if lying:
         names = ["\n".join(textwrap.wrap(line.label, _LONG)) for line in lines]
         ax.set_yticks(range(len(lines)), names)

@@ -21,6 +21,9 @@ WIDTH = 5.5
 POINTS = 8.0
 """The size of all letters of all figures, at their own width."""
 
+LETTER = 0.065
+"""Inches that a letter of this size takes, about."""
+
 SIZES = ("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
 STYLE: Mapping[Any, Any] = dict.fromkeys(SIZES, POINTS) | {"lines.linewidth": 1.3}
 
@@ -41,7 +44,7 @@ class Panel:
 
 def draw_panels(name: str, panels: Sequence[Panel], paper: str = "") -> Sketch:
     """Draw panels, up to three beside each other; ``paper`` is the data set of the points that the paper reports."""
-    labels = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
+    labels = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves if curve.y or curve.paper))
     names = max((len(panel.names) for panel in panels), default=0)
     beside = max(1, min(len(panels), _BESIDE if names < 5 else 2 if names < 9 else 1))
     rows = math.ceil(len(panels) / beside)
@@ -58,7 +61,8 @@ def draw_panels(name: str, panels: Sequence[Panel], paper: str = "") -> Sketch:
         legend(canvas, first, labels)
 
     tall = 1.9 + (0.5 if names else 0.0)
-    size = (WIDTH if beside > 1 else min(WIDTH, max(3.4, 0.42 * names)), rows * tall + legend_height(labels) + 0.1)
+    wide = WIDTH if beside > 1 else min(WIDTH, max(3.4, 0.42 * names))
+    size = wide, rows * tall + legend_height(labels, wide) + 0.1
     said = f"Curves along {', '.join(dict.fromkeys(p.x for p in panels))}. {_said(panels)}"
     return Sketch(name, said, size, paint, STYLE)
 
@@ -67,13 +71,17 @@ def legend(canvas: Canvas, ax: Axes, entries: Sequence[str]) -> None:
     """Put the legend of ``ax`` below everything, where there is more than one entry."""
     handles, labels = ax.get_legend_handles_labels()
     if (len(entries) > 1 or len(labels) > 1) and handles:
-        columns = _columns(labels, canvas.get_figwidth())
-        canvas.legend(handles, labels, loc="outside lower left", frameon=False, ncols=columns)
+        wide = canvas.get_figwidth()
+        shown = ["\n".join(_lines(label, wide)) for label in labels]
+        canvas.legend(handles, shown, loc="outside lower left", frameon=False, ncols=_columns(labels, wide))
 
 
 def legend_height(entries: Sequence[str], width: float = WIDTH) -> float:
     """Return how many inches a legend takes."""
-    return 0.18 * math.ceil(len(entries) / _columns(entries, width)) if len(entries) > 1 else 0.0
+    if len(entries) < 2:
+        return 0.0
+    high = max(len(_lines(entry, width)) for entry in entries)
+    return 0.06 + 0.14 * high * math.ceil(len(entries) / _columns(entries, width))
 
 
 def reach_of(curve: Curve) -> list[list[float]]:
@@ -101,13 +109,17 @@ def broken(label: str) -> str:
     return "\n".join(textwrap.wrap(label, 26))
 
 
+def _lines(label: str, width: float) -> list[str]:
+    return textwrap.wrap(label, int((width - 0.6) / LETTER)) or [""]
+
+
 def _columns(labels: Sequence[str], width: float) -> int:
-    wide = 0.062 * max(map(len, labels), default=0) + 0.55
+    wide = LETTER * max(map(len, labels), default=0) + 0.55
     return max(1, min(len(labels), int(width / wide)))
 
 
 def _panel(ax: Axes, panel: Panel, labels: Sequence[str]) -> None:
-    for curve in panel.curves:
+    for curve in (one for one in panel.curves if one.name in labels):
         _line(ax, curve, labels.index(curve.name), joined=not panel.names)
     ax.set_title(panel.title)
     ax.set_xlabel(panel.x)

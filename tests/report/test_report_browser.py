@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from robustcl import comparison, report
+from robustcl.study.reading import share
+from tests.shared import given_study
 from tests.shared.finished_run import write_run
 from tests.shared.judged_run import N, write_judged
+from tests.shared.tiny_study import study
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -231,3 +234,18 @@ def test_the_page_of_a_real_run_says_what_its_results_say(load: Any, main_job: P
     text = browser.execute_script("return document.body.innerText")
     for word in ("ncp", "spherical-kmeans", "silhouette", "PGD-20", "recipe.lock.toml"):
         assert word.lower() in text.lower()
+
+
+def test_a_study_of_thirty_columns_is_cut_off_nowhere(load: Any, tmp_path: Path) -> None:
+    """At 1200 pixels a wide table is turned or cut, at 390 its lines are lists: no number lies outside of the page."""
+    one = study(row=[{"name": name, "recipe": "x"} for name in given_study.STRANGE], column=given_study.WIDE)
+    given = [[[share(20 + 3 * row + place, 100) for place in range(30)]] for row in range(4)]
+    given_study.write(tmp_path / "out", one, given)
+    outside = """return [...document.querySelectorAll('table td, table tbody th, caption')].filter(cell =>
+        cell.getBoundingClientRect().right > innerWidth || cell.scrollWidth > cell.clientWidth + 1).length"""
+    for width in (1200, 800, 390):
+        browser = load(width, tmp_path / "out" / "study.html")
+        assert browser.execute_script(outside) == 0, width
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        shown = browser.execute_script("return [...document.querySelectorAll('td')].filter(c => c.offsetHeight).length")
+        assert shown >= 4 * 30

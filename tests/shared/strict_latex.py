@@ -67,7 +67,7 @@ def _split(line: str) -> list[str]:
 
 
 def _check_balance(text: str) -> None:
-    plain = re.sub(r"\\[{}$]", "", text)
+    plain = re.sub(r"\\[{}$]", "", text.replace(r"\\", " "))
     depth = 0
     for letter in plain:
         depth += {"{": 1, "}": -1}.get(letter, 0)
