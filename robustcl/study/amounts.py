@@ -22,6 +22,8 @@ def count_per_epoch(unit: str, plan: RecipePlan, where: str) -> dict[str, float]
     trained = [stage.name for stage in plan.stages if stage.epochs > 0]
     if unit == "epochs":
         return dict.fromkeys(trained, 1.0)
+    if unit == "passes":
+        return passes(plan)
     sizes = find_sizes(plan)
     found = {}
     for table, stage in zip(plan.recipe.stage, plan.stages, strict=True):
@@ -31,12 +33,12 @@ def count_per_epoch(unit: str, plan: RecipePlan, where: str) -> dict[str, float]
         if stage.sampler is not None:
             raise UsageError(
                 f"{where}: stage {stage.name} chooses its images as it goes ({stage.sampler.part.name}), so that its "
-                f'{unit} are not known before; take equal = "epochs", or leave the row out'
+                'steps are not known before; take equal = "epochs" or "passes", or leave the row out'
             )
         if samples is None:
             raise UsageError(f'{where}: {sizes.source}; put them there, or take equal = "epochs"')
         found[stage.name] = _steps(stage, samples)
-    return passes(plan) if unit == "passes" else found
+    return found
 
 
 def _steps(stage: StagePlan, samples: int) -> float:

@@ -96,7 +96,7 @@ def test_equal_passes_count_what_an_attack_sends_through_the_encoder(tmp_path: P
 
 def test_equal_seconds_are_timed_once_for_a_directory(tmp_path: Path) -> None:
     rows = [{"name": "plain", "recipe": "ce"}, {"name": "attacked", "recipe": "at"}]
-    tables = {"name": "s", "row": rows, "column": [{"name": "SA"}], "equal": "seconds",
+    tables = {"name": "s", "row": rows, "column": [{"name": "SA"}], "equal": "seconds", "amount": 1000.0,
               "set": {"encoder.use": "resnet-small", "encoder.width": 4}}  # fmt: skip
     (tmp_path / "s.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
     asked = str(tmp_path / "s.toml"), Setting(budget="small", seeds=2)
