@@ -206,9 +206,7 @@ def _concluded(composed: Composed, folder: Path, failed: Mapping[str, str], foun
     grids = [layout.make_grid(study, ranked.lines, data, ranked.said)] if study.column else []
     row_terms = terms.sum_up_all(done)
     grids += [terms.make_grid(study, row_terms)] if row_terms else []
-    by_seed = {line.label: line.by_seed(0 if line.row in found else None) for line in ranked.lines}
-    use = composed.dataset.use
-    claims = claimed.decide_all(study, composed.setting, use, ranked.lines, by_seed, done, row_terms)
+    claims = claimed.decide_all(study, composed.setting, composed.dataset.use, ranked.lines, row_terms)
     notes = (*_notes(composed, folder, ranked, failed), *chosen)
     outcome = FinishedStudy(folder, study, ranked.lines, tuple(grids), notes, failed, row_terms, claims)
     drawings = figure.draw_all(study, ranked.lines, done, data)

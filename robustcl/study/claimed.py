@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,8 @@ from robustcl.claims.outcome import ClaimOutcome, Claims
 from robustcl.comparison.outcomes import Verdicts
 from robustcl.disk import read_json
 from robustcl.recipe import Use
-from robustcl.study import columns
-from robustcl.study.grammar import AnyColumn, Study
+from robustcl.study.grammar import Study
 from robustcl.study.grid import Planned
-from robustcl.study.reading import Reading
 from robustcl.study.rows import Setting
 from robustcl.study.spots import shape, show_dataset
 from robustcl.study.table import StudyLine
@@ -26,8 +23,6 @@ from robustcl.study.terms import RowTerms
 
 Runs = Sequence[tuple[Planned, Path]]
 """Finished runs and their folders."""
-BySeed = Mapping[str, Mapping[int, Sequence[Reading | None]]]
-"""Label of a line -> seed -> the numbers of its columns."""
 
 
 def decide_all(
@@ -35,28 +30,29 @@ def decide_all(
     setting: Setting,
     dataset: str,
     lines: Sequence[StudyLine],
-    found: BySeed,
-    runs: Runs,
     terms: Sequence[RowTerms],
 ) -> tuple[ClaimOutcome, ...]:
-    """Return what each claim came to; ``found`` holds what every finished run, or model, gave for each line."""
+    """Return what each claim came to. Of a model there is one training, whatever is drawn for its attacks."""
     cells = {Cell(line.label, cell.column): cell for line in lines for cell in line.cells}
-    units = {cell: 100.0 if told.percent else 1.0 for cell, told in cells.items()}
-    places = {(run.label, run.seed): (run, folder) for run, folder in runs}
+    models = {line.label for line in lines if line.row in setting.models}
+    readings = {
+        cell: {seed: one for seed, one in told.readings.items() if cell.line not in models or seed == 0}
+        for cell, told in cells.items()
+    }
 
-    @functools.cache
     def verdicts(cell: Cell, seed: int) -> Verdicts | str:
-        if (cell.line, seed) not in places:
-            return f"{cell.line} is a model, of which no journal is kept"
-        run, folder = places[cell.line, seed]
-        return columns.verdicts(_column(study, run, cell.column), run, folder)
+        known = readings[cell][seed].verdicts
+        return f"of {cell.line} in {cell.column} the outcome of each image is not kept" if known is None else known
 
     numbers = Numbers(
-        by_seed=_by_cell(lines, found, units),
+        by_seed={
+            cell: {seed: one.value * (100.0 if cells[cell].percent else 1.0) for seed, one in found.items()}
+            for cell, found in readings.items()
+        },
         verdicts=verdicts,
         budget=setting.budget,
         dataset=dataset,
-        percent=frozenset(cell for cell, unit in units.items() if unit == 100.0),
+        percent=frozenset(cell for cell, told in cells.items() if told.percent),
         images={cell: told.n for cell, told in cells.items() if told.n is not None},
         steps={one.label: int(one.steps) for one in terms},
         paper={cell: told.paper for cell, told in cells.items() if told.paper is not None},
@@ -95,22 +91,6 @@ def keep(
         claims=list(found),
     )
     outcome.write(told, folder / outcome.FILE)
-
-
-def _by_cell(
-    lines: Sequence[StudyLine], found: BySeed, units: Mapping[Cell, float]
-) -> Mapping[Cell, Mapping[int, float]]:
-    numbers: dict[Cell, dict[int, float]] = {}
-    for line in lines:
-        for place, told in enumerate(line.cells):
-            cell = Cell(line.label, told.column)
-            by_seed = {seed: readings[place] for seed, readings in found.get(line.label, {}).items()}
-            numbers[cell] = {seed: one.value * units[cell] for seed, one in by_seed.items() if one is not None}
-    return numbers
-
-
-def _column(study: Study, run: Planned, name: str) -> AnyColumn:
-    return next(column for column in study.columns_of(run.row) if column.name == name)
 
 
 def _versions(runs: Runs) -> dict[str, str]:

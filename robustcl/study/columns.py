@@ -121,21 +121,6 @@ def _accuracy(column: Accuracy, run: Planned, folder: Path, told: Told) -> Readi
     return Reading(row["value"], row.get("low"), row.get("high"), row.get("n"), images)
 
 
-def verdicts(column: AnyColumn, run: Planned, folder: Path) -> Verdicts | str:
-    """Return the outcome of each image behind a column's number in a finished run, or why there are none."""
-    if not isinstance(column, Accuracy):
-        return f"of {column.name} one number is kept, and not the outcome of each image"
-    if column.name in run.lacks:
-        return f"{run.label} has no {column.name}: {run.lacks[column.name]}"
-    if column.on == "other" and run.elsewhere is not None:
-        folder = folder / run.elsewhere.folder
-    told = _results(folder)
-    row = _row(column, run, told.results)
-    if row is None or told.outcomes is None:
-        return f"{run.label} has no number in {column.name}"
-    return told.outcomes.of(row)
-
-
 def _row(column: Accuracy, run: Planned, told: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the row of results.json that answers a column, ``None`` where none does."""
     plan, route = evaluation(run.composition, column.protocol, column.route, "")

@@ -107,11 +107,6 @@ class StudyLine:
         """Return the cell of a column."""
         return next(cell for cell in self.cells if cell.column == column)
 
-    def by_seed(self, only: int | None = None) -> dict[int, list[Reading | None]]:
-        """Return the numbers of each seed, in the order of the columns; of one seed ``only`` where that is named."""
-        seeds = sorted({seed for cell in self.cells for seed in cell.readings})
-        return {seed: [cell.readings.get(seed) for cell in self.cells] for seed in seeds if only in (None, seed)}
-
 
 def line(
     study: Study,

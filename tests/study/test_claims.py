@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 
 from robustcl.claims import outcome
+from robustcl.comparison.outcomes import Outcomes
 from robustcl.comparison.pairing import align
 from robustcl.comparison.statistics import mcnemar
 from robustcl.errors import NonFiniteLoss, UsageError
-from robustcl.study import api, claimed, columns, page
+from robustcl.study import api, claimed, page
 from robustcl.study import run as running
 from robustcl.study.rows import Setting
 from tests.study.test_study import composed
@@ -61,16 +63,17 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
 
 def test_one_seed_is_decided_on_its_images(two: Two) -> None:
     attacked, falls, _, large = two.one.claims
-    run = two.made.planned[0]
-    folder = two.one.path / "runs" / run.folder
-    right = align([columns.verdicts(column, run, folder) for column in two.made.study.columns_of(run.row)[:2]])
+    folder = two.one.path / "runs" / two.made.planned[0].folder
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    rows = [row for row in results["rows"] if (row["route"], row["split"]) == ("clean", "test")]
+    right = align([Outcomes(folder).of(row) for row in rows])
     assert not isinstance(right, str)
     assert attacked.p == pytest.approx(mcnemar(*right).p)
     assert (attacked.method, attacked.images, attacked.unit) == ("McNemar over images", 200, "points")
     clean, moved = (cell.mean for cell in two.one.lines[0].cells[:2])
     assert attacked.contrasts[0].value == pytest.approx(clean - moved)
     assert falls.status == large.status == "not run at this size"
-    assert "of RA, 0.5 eps one number is kept, and not the outcome of each image; give two seeds or more" in falls.why
+    assert "of near in RA, 0.5 eps the outcome of each image is not kept; give two seeds or more" in falls.why
     assert large.why == "it is meant from the budget small on, and this is smoke"
 
 
