@@ -9,6 +9,7 @@ import pytest
 import tomli_w
 
 from robustcl.errors import NotMeasured
+from robustcl.report.load import load_results
 from robustcl.study import api
 from robustcl.study.asked import questions
 from robustcl.study.grid import Setting
@@ -79,13 +80,13 @@ def test_the_table_has_an_empty_cell_and_the_notes_say_why_and_on_which_route(tm
     made = composed(tmp_path, row=[PLAIN, OWN], column=[clean, FGSM], set=UNTRAINED)
     found = api.run(made, tmp_path / "out", device="cpu")
     assert [[cell.n for cell in line.cells] for line in found.lines] == [[16, None], [16, 16]]
-    assert found.lines[0].cells[1].text() == "-"
+    assert found.lines[0].cells[1].text() == "–"
     page = (tmp_path / "out" / "study.md").read_text(encoding="utf-8")
     assert "- plain has no RA: the recipe is not judged under 'fgsm'; it is under nothing" in page
     told = "the judged route of each row, clean of plain and adv of own, n = 16"
     assert f"- SA: clean images, protocol slf, test split, {told}" in page
     assert "- RA: fgsm, protocol slf, test split, route adv, the judged one, n = 16" in page
     assert questions(made.study, made.planned, found.lines)[1].endswith("the judged one, n = 16")
-    adv = next(row for row in api.columns.load_results(tmp_path / "out" / "runs" / "own-seed0")["rows"]
+    adv = next(row for row in load_results(tmp_path / "out" / "runs" / "own-seed0")["rows"]
                if (row["route"], row["split"], row["attack"]) == ("adv", "test", None))  # fmt: skip
     assert found.lines[1].cells[0].mean == pytest.approx(100 * adv["value"])
