@@ -48,6 +48,15 @@ def test_edges_and_water_are_opencvs() -> None:
     assert torch.equal(spatter.water_of((grey[1:].double() / 255 + 1e-6)[:, None]), water[1:]), "a row is its own"
 
 
+def test_edges_are_opencvs_in_every_direction() -> None:
+    """Of two crossing waves; a row of the edges is a number of 12 bits, as cv2 4.14 has them by Canny(50, 150)."""
+    down, right = torch.meshgrid(torch.arange(12.0).double(), torch.arange(12.0).double(), indexing="ij")
+    grey = 127 + 70 * torch.sin(0.9 * right + 0.5 * down) + 55 * torch.sin(1.1 * down - 0.35 * right)
+    found = edges.find_edges(grey.long()[None], 50, 150)[0]
+    told = [f"{int(''.join(str(int(one)) for one in row), 2):03x}" for row in found]
+    assert told == ["711", "9b7", "260", "b4e", "489", "479", "596", "362", "136", "f65", "5e1", "c89"]
+
+
 def test_distances_are_the_shortest_paths() -> None:
     """Dijkstra's algorithm over neighbours, diagonals and knight's moves."""
     here = Rng(0).uniform((2, 9, 11)) > 0.93
