@@ -74,6 +74,13 @@ def test_the_start_imports_nothing_heavy_and_no_plugin(site: Path, words: tuple[
     assert not found & (HEAVY | {"acme_plugins"})
 
 
+def test_the_ledger_of_claims_needs_no_torch(site: Path) -> None:
+    """It reads the studies' files alone, which lie in a package and are checked by pydantic."""
+    run = in_a_new_python(site, "claims", flags=("-X", "importtime"))
+    assert run.returncode == 0
+    assert not imported(run) & (HEAVY - {"pydantic", "robustcl_plugins"})
+
+
 def test_help_lists_every_command(site: Path) -> None:
     run = robustcl(site, "--help")
     for command in ("compose", "run", "resume", "evaluate", "report", "recipes", "plugins", "doctor"):
