@@ -77,7 +77,13 @@ def _pieces(part: Grid) -> Iterator[Grid]:
 def _float(grid: Grid, parts: Sequence[Grid], place: int, *, last: bool) -> list[str]:
     caption = "Continued from the table before." if place else escape(grid.title)
     label = [rf"\label{{tab:{_plain(grid.name)}}}"] if grid.name and not place else []
-    lines = [r"\begin{table}", r"\centering\small\setlength{\tabcolsep}{4pt}", rf"\caption{{{caption}}}", *label]
+    lines = [
+        r"\begin{table}",
+        r"\centering\small\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{caption}}}",
+        *label,
+        r"\par\smallskip",
+    ]
     for number, part in enumerate(parts):
         lines += [*([r"\par\medskip"] if number else []), *_tabular(part)]
     below = [r"\par\medskip\footnotesize " + " ".join(map(escape, grid.notes))] if last and grid.notes else []

@@ -121,9 +121,9 @@ def _said(used: dict[How, None]) -> str:
         return ""
     tests = [text for how, text in _SAID.items() if how in used]
     if not tests:
-        return "Bold: the best of a column."
-    corrected = ", p-values of a column corrected by Holm's method" if used.keys() & {"seeds", "images"} else ""
+        return "Bold: the best of each measure."
+    corrected = ", p-values of a measure corrected by Holm's method" if used.keys() & {"seeds", "images"} else ""
     return (
-        f"Bold: the best of a column, and what does not differ from it significantly at {ALPHA:g} "
+        f"Bold: the best of each measure, and what does not differ from it significantly at {ALPHA:g} "
         f"({' or '.join(tests)}{corrected})."
     )

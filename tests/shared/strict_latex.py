@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 _COMMANDS = {
     "begin", "end", "centering", "small", "setlength", "tabcolsep", "caption", "label", "toprule", "midrule",
-    "cmidrule", "bottomrule", "multicolumn", "shortstack", "textbf", "boldmath", "par", "medskip", "footnotesize",
-    "textbackslash", "textasciitilde", "textasciicircum", "pm", "rightarrow", "leftarrow", "times", "cdot", "leq",
-    "geq", "approx", "infty", "in", "circ", "ldots", "dag", "ddag", "S", "ell", "alpha", "beta", "varepsilon",
-    "epsilon", "lambda", "mu", "sigma", "tau", "delta", "Delta",
+    "cmidrule", "bottomrule", "multicolumn", "shortstack", "textbf", "boldmath", "par", "medskip", "smallskip",
+    "footnotesize", "textbackslash", "textasciitilde", "textasciicircum", "pm", "rightarrow", "leftarrow", "times",
+    "cdot", "leq", "geq", "approx", "infty", "in", "circ", "ldots", "dag", "ddag", "S", "ell", "alpha", "beta",
+    "varepsilon", "epsilon", "lambda", "mu", "sigma", "tau", "delta", "Delta",
 }  # fmt: skip
 _ESCAPED = set("{}$&#_%,\\")
 

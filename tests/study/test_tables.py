@@ -126,7 +126,7 @@ def test_ties_by_a_paired_test_over_seeds() -> None:
     best, near, far = [0.90, 0.91, 0.92], [0.93, 0.88, 0.90], [0.70, 0.72, 0.71]
     marked_, said = bold([[[Reading(value)] for value in each] for each in (far, best, near)])
     assert marked_ == [False, True, True]
-    assert "Student's paired test over the seeds, p-values of a column corrected by Holm's method" in said
+    assert "Student's paired test over the seeds, p-values of a measure corrected by Holm's method" in said
 
 
 def test_ties_by_mcnemar_with_one_seed() -> None:
