@@ -161,11 +161,16 @@ def _corrupted(column: Corrupted, run: Planned, folder: Path, told: Told, runs: 
         same = Accuracy(name=column.name, protocol=column.protocol, route=column.route)
         clean = _accuracy(same, run, folder, told)
     if isinstance(column.baseline, str):
-        found = [place for other, place in runs
+        found = [(other, place) for other, place in runs
                  if (other.row.name, other.seed, other.point) == (column.baseline, run.seed, run.point)]  # fmt: skip
-        theirs = _results(found[0]).results if found else None
+        theirs = (_judged(column, found[0][0]), _results(found[0][1]).results) if found else None
+    return corrupted.read(column, _judged(column, run), told.results, clean, theirs)
+
+
+def _judged(column: Corrupted, run: Planned) -> tuple[str, str]:
+    """Return by which protocol and on which route a column is read of a run."""
     plan, route = evaluation(run.composition, column.protocol, column.route, "")
-    return corrupted.read(column, (plan.table.use, route), told.results, clean, theirs)
+    return plan.table.use, route
 
 
 def _by_epoch(folder: Path, stage: str, metric: str) -> Curve:

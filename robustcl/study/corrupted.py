@@ -42,18 +42,18 @@ def read(
     place: tuple[str, str],
     told: Mapping[str, Any],
     clean: Reading | None,
-    baseline: Mapping[str, Any] | None,
+    baseline: tuple[tuple[str, str], Mapping[str, Any]] | None,
 ) -> Reading | None:
     """Return a column's number of a classifier's results; ``baseline`` is what those of the baseline's row state.
 
-    Both are as results.json has them; ``place`` is protocol and route, ``clean`` the clean accuracy of the same
-    classifier. ``None`` where something is missing.
+    Both are as results.json has them; ``place`` is protocol and route, which ``baseline`` has of its own, ``clean`` the
+    clean accuracy of the same classifier. ``None`` where something is missing.
     """
     found = _accuracies(column, told, *place)
     if not found:
         return None
     if column.value == "corruption-error":
-        theirs = _baseline(column, found, {} if baseline is None else baseline, place)
+        theirs = _baseline(column, found, baseline)
         if not set(found) <= set(theirs):
             return None
         return Reading(corruption.mean_corruption_error(found, theirs))
@@ -71,10 +71,12 @@ def _accuracies(column: Corrupted, told: Mapping[str, Any], protocol: str, route
     return {}
 
 
-def _baseline(column: Corrupted, found: Accuracies, told: Mapping[str, Any], place: tuple[str, str]) -> Accuracies:
+def _baseline(
+    column: Corrupted, found: Accuracies, stated: tuple[tuple[str, str], Mapping[str, Any]] | None
+) -> Accuracies:
     if isinstance(column.baseline, dict):
         return {name: [1 - column.baseline[name] / 100] * len(shares) for name, shares in found.items()}
-    return _accuracies(column, told, *place)
+    return {} if stated is None else _accuracies(column, stated[1], *stated[0])
 
 
 def _check_errors(errors: Mapping[str, float], table: Corruptions, asked: Sequence[str], where: str) -> None:

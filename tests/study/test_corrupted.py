@@ -66,7 +66,9 @@ def test_frost_without_photographs_leaves_an_empty_cell(tmp_path: Path) -> None:
     given = column(value="corruption-error", corruption="fog", baseline={"fog": 80.0, "snow": 10.0})
     assert corrupted.read(given, PLACE, told, None, None) == Reading(pytest.approx(0.5 / 0.8))
     row = column(value="corruption-error", corruption="fog", baseline="near")
-    assert corrupted.read(row, PLACE, told, None, {"corruptions": []}) is None
+    assert corrupted.read(row, PLACE, told, None, (PLACE, {"corruptions": []})) is None
+    other = {"corruptions": [{**told["corruptions"][0], "protocol": "slf", "route": "own"}]}
+    assert corrupted.read(row, PLACE, told, None, (("slf", "own"), other)) == Reading(pytest.approx(1.0))
     lost = column(value="relative-drop", corruption="fog")
     assert corrupted.read(lost, PLACE, told, Reading(0.8), None) == Reading(pytest.approx(1 - 0.5 / 0.8))
     assert corrupted.read(lost, PLACE, told, Reading(0.0), None) is None
