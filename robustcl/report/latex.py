@@ -128,6 +128,11 @@ def _lines(text: str, letters: int) -> list[str]:
     return textwrap.wrap(text, letters, break_long_words=letters >= _LABEL, break_on_hyphens=False) or [""]
 
 
+def _words(grid: Grid, place: int, cell: Text) -> list[str]:
+    """Return the lines of a cell of words: what a line is about is broken sooner than what is said of it."""
+    return _lines(cell.whole, _LABEL if place < grid.keys else 2 * _LABEL)
+
+
 def _stack(lines: Sequence[str], side: str) -> str:
     texts = [escape(line) for line in lines]
     return texts[0] if len(texts) < 2 else rf"\shortstack[{side}]{{" + r"\\".join(texts) + "}"
@@ -135,10 +140,7 @@ def _stack(lines: Sequence[str], side: str) -> str:
 
 def _cells(grid: Grid, row: Sequence[Text]) -> Iterator[str]:
     for place, cell in enumerate(row):
-        if place < grid.keys and place < grid.words:
-            text = _stack(_lines(cell.whole, _LABEL), "l")
-        else:
-            text = escape(cell.whole)
+        text = _stack(_words(grid, place, cell), "l") if place < grid.words else escape(cell.whole)
         if place >= grid.words:
             text = re.sub(r"-(?=\d)", "$-$", text)  # a minus, not a hyphen
         # In the bold face \boldmath makes the sign of the spread as bold as its digits.
@@ -147,9 +149,8 @@ def _cells(grid: Grid, row: Sequence[Text]) -> Iterator[str]:
 
 def _measure(grid: Grid, place: int) -> float:
     """Return about how many points of 9-point Computer Modern a column takes, with the space at its sides."""
-    label = place < grid.keys and place < grid.words
     cells = [_width(line) * (1.15 if cell.bold else 1.0) for cell in grid.column(place)
-             for line in (_lines(cell.whole, _LABEL) if label else [cell.whole])]  # fmt: skip
+             for line in (_words(grid, place, cell) if place < grid.words else [cell.whole])]  # fmt: skip
     own = max([0.0, *cells, *map(_width, _head(grid, place))])
     group = grid.head[place].group
     members = [one for one, head in enumerate(grid.head) if head.group == group]

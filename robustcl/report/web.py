@@ -43,8 +43,9 @@ def parts(grid: Grid) -> list[TablePart]:
 def _measure(grid: Grid, place: int) -> float:
     """Return about how many pixels a column takes: heads and words are broken, and what is behind a number below it."""
     cells = grid.column(place)
-    if place < grid.keys and place < grid.words:
-        return min(max((7.6 * len(cell.text) for cell in cells), default=0.0), 260.0) + 20.0
+    if place < grid.words:
+        most = 260.0 if place < grid.keys else 380.0
+        return min(max((7.6 * len(cell.text) for cell in cells), default=0.0), most) + 20.0
     own = max((max(7.6 * len(cell.text), 6.9 * len(cell.spread)) for cell in cells), default=0.0)
     words = max((7.2 * len(word) for word in grid.head[place].title.split()), default=0.0)
     group = grid.head[place].group

@@ -81,7 +81,9 @@ def _groups(lines: Sequence[StudyLine], rows: Mapping[str, Sequence[AnyColumn]],
 
 
 def _ties(cells: Sequence[StudyCell], sense: int) -> tuple[set[int], dict[How, None]]:
-    """Return the place of the best and of what cannot be told from it, and how that was asked."""
+    """Return the place of the best and of what cannot be told from it, and how that was asked; none of equal ones."""
+    if len({cell.mean for cell in cells}) == 1:
+        return set(), {}
     best = max(range(len(cells)), key=lambda place: sense * (cells[place].mean or 0.0))
     asked: dict[int, float] = {}
     marked, used = {best}, dict[How, None]()

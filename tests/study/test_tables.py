@@ -144,6 +144,7 @@ def test_the_lowest_is_best_where_it_is_asked_for() -> None:
     assert bold(given, best="lowest")[0] == [False, True, False]
     assert bold(given, best="none") == ([False] * 3, "")
     assert bold([given[0], []]) == ([False, False], ""), "alone nothing is the best"
+    assert bold([given[0], given[0]]) == ([False, False], ""), "nor among equals"
 
 
 def test_lines_of_other_images_are_not_ranked_among_each_other() -> None:
