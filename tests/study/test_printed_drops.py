@@ -24,3 +24,18 @@ def test_a_drop_is_the_share_of_the_clean_accuracy_that_is_lost(name: str) -> No
     assert checked >= 28
     if any(name == study for study, _, _ in OF_ANOTHER):
         assert any("24.8" in sentence for sentence in study.differs)
+
+
+def test_the_gap_that_is_closed_is_one_of_the_drops() -> None:
+    study = source.read("gupta-table-4")
+    papers = {row.name: row.paper["cifar10"] for row in study.row}
+    over, toward, wrong = papers["SimCLR"], papers["SupCon"], []
+    for name, paper in papers.items():
+        for column in (column for column in paper if column.endswith(", gap closed")):
+            drop = column.replace("gap closed", "drop")
+            closed = 100 * (over[drop] - paper[drop]) / (over[drop] - toward[drop])
+            if paper[column] != pytest.approx(closed, abs=4):
+                wrong.append((name, column, paper[column], round(closed)))
+    assert wrong == [("Adaptive FNC, 0.9", "FGSM, 2 eps, gap closed", 53, 47),
+                     ("Adaptive FNC, 0.9", "AA, eps/8, gap closed", 25, 36)]  # fmt: skip
+    assert any("47" in sentence and "36" in sentence for sentence in study.differs)
