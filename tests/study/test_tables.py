@@ -70,10 +70,13 @@ def test_one_seed_has_the_interval_of_a_bootstrap_over_images() -> None:
 def test_no_interval_where_images_differ_or_the_gap_may_be_none() -> None:
     one = study(row=rows("low", "mine", "high"), column=DERIVED)
     short, text = outcomes("10" * 20), "10" * 50
-    made = lines(one, [[[short, outcomes(text)]], [[outcomes(text), short]], [[short, outcomes("01" * 49 + "11")]]])
-    assert (made[1].cell("drop").mean, made[1].cell("drop").low) == (pytest.approx(0.0), None)
-    assert made[1].cell("closed").low is None
-    assert made[0].cell("drop").low is None
+    made = lines(one, [[[short, outcomes(text)]], [[short, outcomes(text)]], [[short, outcomes("1" * 100)]]])
+    assert (made[1].cell("drop").mean, made[1].cell("drop").low) == (pytest.approx(0.0), None), "other images"
+    assert made[1].cell("closed").low == pytest.approx(0.0)
+    ends = "10" * 200, "1" * 400, "01" * 198 + "1111"
+    made = lines(one, [[[short, outcomes(end)]] for end in ends])
+    closed = made[1].cell("closed")
+    assert (closed.mean, closed.low) == (pytest.approx(10000.0), None), "a gap of two images may be none"
 
 
 def test_the_papers_derived_number_is_made_of_the_papers() -> None:
@@ -148,7 +151,7 @@ def test_the_lowest_is_best_where_it_is_asked_for() -> None:
 
 
 def test_lines_of_other_images_are_not_ranked_among_each_other() -> None:
-    given = [[[share(50, 100)]], [[share(90, 100)]], [[share(190, 200)]], [[share(100, 200)]]]
+    given = [[[share(20, 100)]], [[share(60, 100)]], [[share(190, 200)]], [[share(100, 200)]]]
     assert bold(given)[0] == [False, True, True, False]
 
 
@@ -159,8 +162,9 @@ def test_lines_of_other_images_are_not_ranked_among_each_other() -> None:
 def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty columns, names with every odd letter, one seed, and a row that failed."""
     figures = [{"kind": "bars", "columns": ["SA", "RA, 0.25 eps"]}, {"kind": "sweep", "columns": ["RA, {} eps"]}]
-    one = study(row=rows(*STRANGE, **{STRANGE[0]: {"SA": 80.0}}), column=WIDE, figure=figures, data="cifar10",
-                about="Of 100 % & more_than {that}.")  # fmt: skip
+    papers = {STRANGE[0]: {"SA": 80.0, "RA, 0.25 eps": 70.0}}
+    about = "Of 100 % & more_than {that}."
+    one = study(row=rows(*STRANGE, **papers), column=WIDE, figure=figures, data="cifar10", about=about)
     given = [[[share(20 + 3 * row + place, 100) for place in range(30)]] for row in range(3)] + [[]]
     folder = tmp_path_factory.mktemp("strange") / "out"
     given_study.write(folder, one, given, own=False, seeds=1)
