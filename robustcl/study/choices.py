@@ -19,15 +19,19 @@ def choose_all(study: Study, runs: Runs) -> tuple[list[tuple[Planned, Path]], li
     """Return the chosen runs, in their order, and what was chosen in words, a sentence for a line of the table."""
     kept: list[tuple[Planned, Path]] = []
     told: dict[tuple[str, str], list[tuple[int, Tried]]] = {}
+    lost: list[str] = []
     for (label, seed), group in itertools.groupby(runs, key=lambda run: (run[0].label, run[0].seed)):
         same = list(group)
         tried = [run.tried for run, _ in same]
         place = tuning.choose(tried, lambda number, same=same: _validated(study, same[number]))  # type: ignore[misc]
+        if place is None:
+            lost.append(f"{label}, seed {seed}, is left out: no value that was tried has a number on validation images")
+            continue
         kept.append(same[place])
         chosen = tried[place]
         if chosen is not None:
             told.setdefault((label, tuning.judge(study, same[0][0].row).name), []).append((seed, chosen))
-    return kept, [tuning.describe_choices(label, by, found) for (label, by), found in told.items()]
+    return kept, [*(tuning.describe_choices(label, by, found) for (label, by), found in told.items()), *lost]
 
 
 def _validated(study: Study, run: tuple[Planned, Path]) -> Reading | None:

@@ -108,6 +108,10 @@ def find_unfinished(planned: Sequence[Planned], out: Path) -> dict[str, str]:
         parts = [folder, *([folder / run.elsewhere.folder] if run.elsewhere is not None else [])]
         if _there(run, folder) != "finished" or not all((part / "results.json").is_file() for part in parts):
             found[run.folder] = "it is not finished"
+    pending = {(run.label, run.seed) for run in planned if run.folder in found}
+    for run in planned:
+        if run.tried is not None and (run.label, run.seed) in pending:
+            found.setdefault(run.folder, "another value that is tried in its place is not finished")
     if len(found) == len({run.folder for run in planned}):
         raise UsageError(
             f"{out}: no run of the study is finished there; train it first, or name its directory by --out"

@@ -72,7 +72,7 @@ def describe_equal(study: Study, planned: Sequence[Planned]) -> list[str]:
     if len({run.label for run in planned}) < 2:
         return []
     recipes = [run.composition.recipe for run in planned]
-    same = [f"{study.equal} of training"] if study.equal else []
+    same = [f"{study.equal} of training, within 5 %"] if study.equal else []
     same += ["optimiser"] if study.optimizer == "shared" else []
     same += [f"{len(study.tuned.values)} values tried of {study.tuned.path}"] if study.tuned else []
     found: dict[str, set[Any]] = {

@@ -9,14 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from robustcl.composition.lock import lock
 from robustcl.composition.plan import RecipePlan
 from robustcl.disk import make_folder, read_json, write_atomically
 from robustcl.errors import UsageError
+from robustcl.train.engine import Engine
 
 FILE = "timings.json"
 """The file of a study's directory that holds them."""
@@ -53,7 +58,7 @@ class Timings:
         """Return a hash of all that decides how long an epoch is."""
         locked: dict[str, Any] = lock(plan)
         stages = [{**stage, "epochs": None} for stage in locked["stage"]]
-        asked = [self.device, self.precision, locked["data"], locked["encoder"], locked["threat"], stages]
+        asked = [_say_machine(self.device), self.precision, locked["data"], locked["encoder"], locked["threat"], stages]
         return hashlib.blake2b(json.dumps(asked, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def _read(self) -> dict[str, dict[str, float]]:
@@ -77,6 +82,16 @@ class Timings:
         if set(hours) != set(trained):
             raise UsageError(f'{where}: {cost.sizes.source}; put them there, or take equal = "epochs"')
         return {name: 3600.0 * hours[name].hours / epochs for name, epochs in trained.items()}
+
+
+def _say_machine(device: str) -> str:
+    """Return what computes, by name: another machine has other seconds."""
+    found = Engine(device).device
+    return (
+        torch.cuda.get_device_name(found)
+        if found.type == "cuda"
+        else f"{found.type} {platform.machine()} x {os.cpu_count()}"
+    )
 
 
 def _is_seconds(value: object) -> bool:

@@ -74,15 +74,15 @@ def judge(study: Study, row: Row, where: str = "") -> Accuracy:
     return chosen.model_copy(update={"split": "validation"})
 
 
-def choose(tried: Sequence[Tried | None], read: Callable[[int], Reading | None]) -> int:
-    """Return the place of the best value by its validation number; the first of equals.
+def choose(tried: Sequence[Tried | None], read: Callable[[int], Reading | None]) -> int | None:
+    """Return the place of the best value by its validation number; the first of equals, ``None`` without a number.
 
     ``read`` gives the number of a place, ``None`` where there is none.
     """
     if len(tried) == 1:
         return 0
-    numbers = [read(place) for place in range(len(tried))]
-    return max(range(len(tried)), key=lambda place: -1.0 if (found := numbers[place]) is None else found.value)
+    numbers = {place: found.value for place in range(len(tried)) if (found := read(place)) is not None}
+    return max(numbers, key=lambda place: numbers[place], default=None)
 
 
 def describe_choices(label: str, by: str, chosen: Sequence[tuple[int, Tried]]) -> str:

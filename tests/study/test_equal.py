@@ -14,6 +14,7 @@ from robustcl.study import api, choices, terms, tuning
 from robustcl.study.parsing import parse
 from robustcl.study.reading import Reading
 from robustcl.study.rows import Setting
+from robustcl.study.run import find_unfinished
 from robustcl.study.tuning import Tried
 
 ROWS: list[dict[str, Any]] = [{"name": "one", "recipe": "at"}, {"name": "two", "recipe": "ncp"}]
@@ -157,7 +158,7 @@ def test_terms_that_cannot_be_met_are_refused(tmp_path: Path, more: dict[str, An
 def test_what_is_equal_is_told(tmp_path: Path) -> None:
     made = composed(tmp_path, ROWS, equal="steps", amount=400, optimizer="shared")
     (said,) = terms.describe_equal(made.study, made.planned)
-    assert said.startswith("equal for every row: steps of training, optimiser, batch, data")
+    assert said.startswith("equal for every row: steps of training, within 5 %, optimiser, batch, data")
     made = composed(tmp_path, ROWS)
     (said,) = terms.describe_equal(made.study, made.planned)
     assert "each row's own: amount of training, optimiser, projector" in said
@@ -190,9 +191,26 @@ def test_validation_chooses_for_each_seed(tmp_path: Path, monkeypatch: pytest.Mo
     assert said == ["tuned, one: lr = 0.01 (seed 1), lr = 0.1 (seed 0), chosen by RA on validation images"]
 
 
+def test_a_choice_waits_for_every_value(tmp_path: Path) -> None:
+    made = composed(tmp_path, ROWS[:1], tuned=TUNED, seeds=2)
+    first, *rest = made.planned
+    for run in (first, *rest[1:]):
+        folder = tmp_path / "out" / "runs" / run.folder
+        folder.mkdir(parents=True)
+        for name in ("recipe.lock.toml", "results.json"):
+            (folder / name).write_text(f'{{"recipe_hash": "{run.digest}"}}', encoding="utf-8")
+    found = find_unfinished(made.planned, tmp_path / "out")
+    assert found == {
+        rest[0].folder: "it is not finished",
+        first.folder: "another value that is tried in its place is not finished",
+    }
+
+
 def test_a_value_without_a_number_is_never_chosen() -> None:
     readings = [None, Reading(0.0)]
-    assert tuning.choose([Tried("a", 1), Tried("a", 2)], lambda place: readings[place]) == 1
+    tried = [Tried("a", 1), Tried("a", 2)]
+    assert tuning.choose(tried, lambda place: readings[place]) == 1
+    assert tuning.choose(tried, lambda place: None) is None
 
 
 @pytest.mark.parametrize(
