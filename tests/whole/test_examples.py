@@ -134,7 +134,7 @@ def test_a_command_in_the_text_exists_with_its_flags(
 
 
 TRIED = re.compile(
-    r"robustcl (compose (?!.*(hello|--matrix))|study (show|list)|recipes|plugins (list|show (?!hello))|.*--help)"
+    r"robustcl (compose (?!.*(hello|--matrix|--time))|study (show|list)|recipes|plugins (list|show (?!hello))|.*--help)"
 )
 
 
