@@ -1,15 +1,15 @@
 """Has a claim been seen? Contrasts of a study's numbers, tested over seeds or images, Holm's correction over claims.
 
 Several seeds: the contrast of each seed, which all rows have, is one number, and the numbers are held against the
-margin by Student's t. One seed: the same of each image that all cells were judged on, by McNemar's exact test where the
-contrast is one cell less another, else by Student's t.
+margin by Student's t. One seed: the same of each image that the cells of the contrast share, by McNemar's exact test
+where it is one cell less another, else by Student's t.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,32 +17,12 @@ from robustcl.claims.cells import Cell, Contrast, Shape, Ways
 from robustcl.claims.contrasts import expand
 from robustcl.claims.grammar import Claim, Least
 from robustcl.claims.outcome import CONTRADICTED, NOT_RUN, NOT_SEEN, SEEN, ClaimOutcome, Found, Measured
-from robustcl.comparison.outcomes import Verdicts
-from robustcl.comparison.pairing import align
+from robustcl.claims.sampling import Numbers, Observed, sample
 from robustcl.comparison.statistics import ALPHA, holm, mcnemar, one_sided, paired_t
 
 T_SEEDS = "t over seeds"
 T_IMAGES = "t over images"
 MCNEMAR = "McNemar over images"
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """What a study has measured, and at which size.
-
-    by_seed: cell -> seed -> its number in the table's unit. verdicts: the outcomes behind a cell of one seed, or why
-    there are none. percent: the cells that are shares. images: how many were judged, of cells that say so. steps: of
-    the optimiser, by line. dataset: the name of the data set. paper: what the paper reports.
-    """
-
-    by_seed: Mapping[Cell, Mapping[int, float]]
-    verdicts: Callable[[Cell, int], Verdicts | str]
-    budget: str
-    dataset: str
-    percent: frozenset[Cell] = frozenset()
-    images: Mapping[Cell, int] = field(default_factory=dict)
-    steps: Mapping[str, int] = field(default_factory=dict)
-    paper: Mapping[Cell, float] = field(default_factory=dict)
 
 
 def decide(claims: Sequence[Claim], shape: Shape, numbers: Numbers) -> tuple[ClaimOutcome, ...]:
@@ -73,14 +53,21 @@ def _test(claim: Claim, shape: Shape, numbers: Numbers) -> ClaimOutcome:
         "numbers": [_measured(cell, numbers) for cell in cells], "seeds": len(seeds),
         "unit": "points" if all(cell in numbers.percent for cell in cells) else "",
     })  # fmt: skip
-    samples = _below(claim.least, cells, seeds, numbers) or _samples(cells, seeds, numbers)
-    if isinstance(samples, str):
-        return told.model_copy(update={"why": samples})
-    found = {contrast: _found(contrast, samples, len(seeds), numbers) for contrast in _all(parts)}
+    if below := _below(claim.least, cells, seeds, numbers):
+        return told.model_copy(update={"why": below})
+    samples: dict[Contrast, Observed] = {}
+    for contrast in _all(parts):
+        one = sample(contrast, seeds, numbers)
+        if isinstance(one, str):
+            return told.model_copy(update={"why": one})
+        if one.images is not None and one.images < claim.least.images:
+            return told.model_copy(update={"why": _too_few(claim.least, f"{one.images} are shared by all that it has")})
+        samples[contrast] = one
+    found = {contrast: _found(contrast, one, len(seeds), numbers) for contrast, one in samples.items()}
     seen, against, weakest = _combined(parts, found)
     return told.model_copy(update={
         "status": SEEN if seen <= against else CONTRADICTED, "p": min(1.0, 2 * min(seen, against)),
-        "method": _method(found, len(seeds)), "images": None if len(seeds) > 1 else len(samples[cells[0]]),
+        "method": _method(found, len(seeds)), "images": None if len(seeds) > 1 else samples[weakest].images,
         "contrasts": [found[weakest], *(one for contrast, one in found.items() if contrast != weakest)],
     })  # fmt: skip
 
@@ -105,7 +92,7 @@ def _below(least: Least, cells: Sequence[Cell], seeds: Sequence[int], numbers: N
         return f"it is meant from {least.seeds} seeds on, and all of its numbers have {len(seeds)}"
     images = [numbers.images[cell] for cell in cells if cell in numbers.images]
     if images and min(images) < least.images:
-        return f"it is meant from {least.images} images on, and {min(images)} were judged"
+        return _too_few(least, f"{min(images)} were judged")
     steps = {cell.line: numbers.steps[cell.line] for cell in cells if cell.line in numbers.steps}
     short = min(steps, key=steps.__getitem__, default="")
     if short and steps[short] < least.steps:
@@ -113,38 +100,27 @@ def _below(least: Least, cells: Sequence[Cell], seeds: Sequence[int], numbers: N
     return ""
 
 
-Samples = Mapping[Cell, Sequence[float]]
-"""Cell -> its numbers of the same seeds, or of the same images, in the table's unit."""
+def _too_few(least: Least, there: str) -> str:
+    return f"it is meant from {least.images} images on, and {there}"
 
 
-def _samples(cells: Sequence[Cell], seeds: Sequence[int], numbers: Numbers) -> Samples | str:
-    if len(seeds) > 1:
-        return {cell: [numbers.by_seed[cell][seed] for seed in seeds] for cell in cells}
-    right = align([numbers.verdicts(cell, seeds[0]) for cell in cells])
-    if isinstance(right, str):
-        return f"with one seed it is tested image by image, which cannot be done: {right}; give two seeds or more"
-    return {cell: (100.0 * one).tolist() for cell, one in zip(cells, right, strict=True)}
-
-
-def _found(contrast: Contrast, samples: Samples, seeds: int, numbers: Numbers) -> Found:
+def _found(contrast: Contrast, tested: Observed, seeds: int, numbers: Numbers) -> Found:
     """Test one contrast."""
-    rows = [(weight, samples[cell]) for weight, cell in contrast.terms]
-    values = [math.fsum(weight * row[place] for weight, row in rows) for place in range(len(rows[0][1]))]
+    weights = [weight for weight, _ in contrast.terms]
+    values = [math.fsum(weight * one for weight, one in zip(weights, there, strict=True))
+              for there in zip(*tested.rows, strict=True)]  # fmt: skip
     mean = paired_t([value - contrast.margin for value in values])
     up, down = mean.up, mean.down
     if seeds == 1 and _is_pair(contrast):
-        up, down = _images_of(contrast, samples)
+        first, second = (np.array(row) > 0 for row in tested.rows)
+        up, down = one_sided(mcnemar(first, second))
     low, high = (None if edge is None else edge + contrast.margin for edge in (mean.low, mean.high))
     papers = [(weight, numbers.paper.get(cell)) for weight, cell in contrast.terms]
     known = [weight * paper for weight, paper in papers if paper is not None]
     paper = math.fsum(known) if len(known) == len(papers) else None
-    return Found(said=contrast.said, value=mean.value + contrast.margin, margin=contrast.margin, low=low, high=high,
+    said = f"{contrast.said}, on the {tested.images} images that they share" if tested.shared else contrast.said
+    return Found(said=said, value=mean.value + contrast.margin, margin=contrast.margin, low=low, high=high,
                  up=up, down=down, paper=paper)  # fmt: skip
-
-
-def _images_of(contrast: Contrast, samples: Samples) -> tuple[float, float]:
-    first, second = (np.array(samples[cell]) > 0 for _, cell in contrast.terms)
-    return one_sided(mcnemar(first, second))
 
 
 def _is_pair(contrast: Contrast) -> bool:

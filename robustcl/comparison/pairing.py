@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -68,11 +69,26 @@ def align(verdicts: Sequence[Verdicts | str]) -> NDArray[np.bool_] | str:
     return np.stack([one.right for one in found])
 
 
+def share_images(verdicts: Sequence[Verdicts]) -> NDArray[np.bool_] | str:
+    """Return the outcomes of several questions on the images that all of them were asked of, (questions, n)."""
+    common = functools.reduce(np.intersect1d, (one.index for one in verdicts))
+    if not len(common):
+        return "no image is in all of them"
+    return align([_restrict(one, common) for one in verdicts])
+
+
 def correct(differences: Sequence[Difference]) -> list[Difference]:
     """Return the differences with their p-values corrected for being several."""
     tests = [difference.test for difference in differences]
     corrected = iter(holm([test.p for test in tests if not isinstance(test, str)]))
     return [d if isinstance(d.test, str) else replace(d, corrected=next(corrected)) for d in differences]
+
+
+def _restrict(one: Verdicts, images: NDArray[np.int64]) -> Verdicts:
+    """Return the outcomes on some of the images; those of a question stand in ascending order."""
+    places = np.searchsorted(one.index, images)
+    clean = None if one.clean is None else tuple(one.clean[place] for place in places)
+    return Verdicts(one.index[places], one.label[places], one.right[places], clean)
 
 
 def _same(one: Verdicts, other: Verdicts) -> bool:

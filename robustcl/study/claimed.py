@@ -9,12 +9,13 @@ from typing import Any
 
 from robustcl.claims import outcome
 from robustcl.claims.cells import Cell
-from robustcl.claims.deciding import Numbers, decide
+from robustcl.claims.deciding import decide
 from robustcl.claims.outcome import ClaimOutcome, Claims
+from robustcl.claims.sampling import Numbers
 from robustcl.comparison.outcomes import Verdicts
 from robustcl.disk import read_json
 from robustcl.recipe import Use
-from robustcl.study.grammar import Study
+from robustcl.study.grammar import Perturbed, Study
 from robustcl.study.grid import Planned
 from robustcl.study.rows import Setting
 from robustcl.study.spots import shape, show_dataset
@@ -54,10 +55,18 @@ def decide_all(
         dataset=dataset,
         percent=frozenset(cell for cell, told in cells.items() if told.percent),
         images={cell: told.n for cell, told in cells.items() if told.n is not None},
+        apart=frozenset(cell for cell in cells if cell.column in _chosen(study)),
+        others={line.label: str(line.point["on"]) for line in lines if "on" in line.point},
         steps={one.label: int(one.steps) for one in terms},
         paper={cell: told.paper for cell, told in cells.items() if told.paper is not None},
     )
     return decide(study.claim, shape(study), numbers)
+
+
+def _chosen(study: Study) -> set[str]:
+    """Return the columns over images that each model chooses itself: those that it had right before they were moved."""
+    return {column.name for row in study.row for column in study.columns_of(row)
+            if isinstance(column, Perturbed) and column.value in ("fooled", "drop")}  # fmt: skip
 
 
 def keep(

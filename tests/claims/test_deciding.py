@@ -10,9 +10,10 @@ from scipy import stats
 
 from robustcl.claims.cells import Cell, Contrast, Line, Shape
 from robustcl.claims.contrasts import expand
-from robustcl.claims.deciding import Numbers, decide
+from robustcl.claims.deciding import decide
 from robustcl.claims.grammar import Claim
 from robustcl.claims.outcome import ClaimOutcome
+from robustcl.claims.sampling import Numbers
 from robustcl.comparison.outcomes import Verdicts
 
 SHAPE = Shape(
@@ -267,8 +268,82 @@ def test_one_seed_without_a_journal_decides_nothing() -> None:
     one = decided(ONE, ABOVE, verdicts=outcomes({"ncp": [1, 0]}))
     assert one.status == "not run at this size"
     assert "there is no journal of at; give two seeds or more" in one.why
-    other = decided(ONE, ABOVE, verdicts=outcomes({"ncp": [1, 0], "at": [1, 0, 0]}))
-    assert "the images are not the same" in other.why
+
+
+# Other images -----------------------------------------------------------------------------------------------------
+
+TWO = {
+    Cell("ncp", "RA"): {0: 62.5},
+    Cell("ncp", "AA"): {0: 50.0},
+    Cell("at", "RA"): {0: 25.0},
+    Cell("at", "AA"): {0: 0.0},
+}
+"""Of each row eight images under one attack, the first two of them under another."""
+PAIRED = Shape(tuple(Line(row, row, {}) for row in ("ncp", "at")), ("RA", "AA"), {})
+EIGHT = {"ncp": [1, 1, 0, 1, 1, 1, 0, 0], "at": [0, 0, 0, 1, 1, 0, 0, 0]}
+FIRST = {"ncp": [1, 0], "at": [0, 0]}
+SIZES = {cell: 8 if cell.column == "RA" else 2 for cell in TWO}
+
+
+def unequal(*, start: int = 0, label: int = 0) -> Any:
+    def verdicts(cell: Cell, seed: int) -> Verdicts | str:
+        right = np.array((EIGHT if cell.column == "RA" else FIRST)[cell.line], dtype=bool)
+        first = start if cell.column == "AA" else 0
+        labels = np.full(len(right), label if cell.column == "AA" else 0)
+        return Verdicts(np.arange(first, first + len(right)), labels, right, None)
+
+    return verdicts
+
+
+def test_each_contrast_is_tested_on_its_own_images() -> None:
+    both = claim(above={"row": "ncp", "than": "at", "column": ["RA", "AA"]})
+    one = decided(TWO, both, shape=PAIRED, verdicts=unequal(), images=SIZES)
+    assert one.p is not None
+    assert {found.said: found.value for found in one.contrasts} == {"RA: ncp - at": 37.5, "AA: ncp - at": 50.0}
+    assert one.images == 2, "of the weakest contrast, under AutoAttack"
+
+
+FALLS = claim(above={"row": "ncp", "column": "RA", "than_column": "AA"})
+
+
+def test_two_columns_of_one_run_are_compared_on_the_images_that_both_share() -> None:
+    one = decided(TWO, FALLS, shape=PAIRED, verdicts=unequal(), images=SIZES)
+    assert one.contrasts[0].value == 50.0, "two of the first two against one of them, and not 62.5 - 50"
+    assert (one.contrasts[0].said, one.images) == ("ncp, RA - ncp, AA, on the 2 images that they share", 2)
+    enough = decided(TWO, FALLS.model_copy(update={"least": claim(least={"images": 3}).least}), shape=PAIRED,
+                     verdicts=unequal())  # fmt: skip
+    assert enough.why == "it is meant from 3 images on, and 2 are shared by all that it has"
+
+
+@pytest.mark.parametrize(("where", "said"), [({"start": 8}, "no image is in all of them"),
+                                             ({"label": 3}, "the images are not the same")])  # fmt: skip
+def test_images_that_are_not_the_same_decide_nothing(where: dict[str, int], said: str) -> None:
+    one = decided(TWO, FALLS, shape=PAIRED, verdicts=unequal(**where), images=SIZES)
+    assert (one.status, said in one.why) == ("not run at this size", True)
+
+
+SEEDS = {cell: {seed: value + seed for seed in range(3)} for cell, (value,) in
+         ((cell, by.values()) for cell, by in TWO.items())}  # fmt: skip
+
+
+def test_over_seeds_too_the_means_are_those_of_the_images_that_both_share() -> None:
+    """An offset of the images is the same with every seed, so that no test over seeds sees it."""
+    one = decided(SEEDS, FALLS, shape=PAIRED, verdicts=unequal(), images=SIZES)
+    assert (one.contrasts[0].value, one.method, one.images) == (50.0, "t over seeds", None)
+    assert one.contrasts[0].said == "ncp, RA - ncp, AA, on the 2 images that they share"
+    rows = decided(SEEDS, ABOVE, shape=PAIRED, verdicts=unequal(), images=SIZES)
+    assert (rows.contrasts[0].said, rows.contrasts[0].value) == ("RA: ncp - at", 37.5)
+
+
+def test_over_seeds_without_a_journal_means_of_other_images_decide_nothing() -> None:
+    one = decided(SEEDS, FALLS, shape=PAIRED, images=SIZES)
+    assert (one.status, one.p) == ("not run at this size", None)
+    assert one.why == (
+        "ncp has 2 images in AA and ncp has 8 in RA, whose means cannot be held against each other, "
+        "and those that both share are not known: there is no journal"
+    )
+    own = decided(SEEDS, FALLS, shape=PAIRED, images=SIZES, apart=frozenset({Cell("ncp", "AA")}))
+    assert own.method == "t over seeds", "a number of the images that were fooled is of other images by its nature"
 
 
 # From which size on ---------------------------------------------------------------------------------------------------
