@@ -15,7 +15,7 @@ import numpy as np
 
 from robustcl.claims.cells import Cell, Contrast, Shape, Ways
 from robustcl.claims.contrasts import expand
-from robustcl.claims.grammar import Claim, Least
+from robustcl.claims.grammar import Claim, Least, Trend
 from robustcl.claims.outcome import CONTRADICTED, NOT_RUN, NOT_SEEN, SEEN, ClaimOutcome, Found, Measured
 from robustcl.claims.sampling import Numbers, Observed, sample
 from robustcl.comparison.statistics import ALPHA, holm, mcnemar, one_sided, paired_t
@@ -53,7 +53,7 @@ def _test(claim: Claim, shape: Shape, numbers: Numbers) -> ClaimOutcome:
         "numbers": [_measured(cell, numbers) for cell in cells], "seeds": len(seeds),
         "unit": "points" if all(cell in numbers.percent for cell in cells) else "",
     })  # fmt: skip
-    if below := _below(claim.least, cells, seeds, numbers):
+    if below := _below(claim.least, cells, seeds, numbers) or _too_short(claim, shape, cells, numbers):
         return told.model_copy(update={"why": below})
     samples: dict[Contrast, Observed] = {}
     for contrast in _all(parts):
@@ -93,11 +93,30 @@ def _below(least: Least, cells: Sequence[Cell], seeds: Sequence[int], numbers: N
     images = [numbers.images[cell] for cell in cells if cell in numbers.images]
     if images and min(images) < least.images:
         return _too_few(least, f"{min(images)} were judged")
-    steps = {cell.line: numbers.steps[cell.line] for cell in cells if cell.line in numbers.steps}
-    short = min(steps, key=steps.__getitem__, default="")
-    if short and steps[short] < least.steps:
-        return f"it is meant from {least.steps} optimiser steps on, and {short} had {steps[short]}"
+    low = min(cells, key=lambda cell: _mean(cell, seeds, numbers))
+    if least.above is not None and _mean(low, seeds, numbers) <= least.above:
+        value = _mean(low, seeds, numbers)
+        return f"it is meant of numbers above {least.above:g}, and {low.line} has {value:.4g} in {low.column}"
     return ""
+
+
+def _too_short(claim: Claim, shape: Shape, cells: Sequence[Cell], numbers: Numbers) -> str:
+    """Say which row was trained too shortly, "" where none was: at each point, or along a trend's axis wherever."""
+    axis = claim.test.axis if isinstance(claim.test, Trend) else None
+    lines = {line.label: line for line in shape.lines}
+    most: dict[tuple[str, str], tuple[int, str]] = {}
+    for label in dict.fromkeys(cell.line for cell in cells if cell.line in numbers.steps):
+        point = {name: value for name, value in lines[label].point.items() if name != axis}
+        key = (lines[label].row, str(point))
+        most[key] = max(most.get(key, (0, label)), (numbers.steps[label], label))
+    steps, short = min(most.values(), default=(claim.least.steps, ""))
+    if steps >= claim.least.steps:
+        return ""
+    return f"it is meant from {claim.least.steps} optimiser steps on, and {short} had {steps}"
+
+
+def _mean(cell: Cell, seeds: Sequence[int], numbers: Numbers) -> float:
+    return math.fsum(numbers.by_seed[cell][seed] for seed in seeds) / len(seeds)
 
 
 def _too_few(least: Least, there: str) -> str:

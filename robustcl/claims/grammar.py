@@ -101,14 +101,17 @@ class Least(Section):
     """From which size on a claim is meant; below, it counts as not run.
 
     budget: of smoke, small and paper; one of another name counts as small. seeds: that all of its cells have. images:
-    judged in each of its cells that counts images. steps: of the optimiser, in all stages of a row together.
-    dataset: the data sets that it is about, all where none is named.
+    judged in each of its cells that counts images. steps: of the optimiser, in all stages of a row together, where the
+    study trains it; of a trend along an axis, where along it they are most. above: what each of its numbers has to
+    exceed, in the columns' unit, the mean over seeds: numbers of collapsed models are alike. dataset: the data sets
+    that it is about, all where none is named.
     """
 
     budget: Literal["smoke", "small", "paper"] = "small"
     seeds: int = Field(1, ge=1)
     images: int = Field(1, ge=1)
-    steps: int = Field(0, ge=0)
+    steps: int = Field(400, ge=0)
+    above: float | None = None
     dataset: list[str] = Field(default_factory=list)
 
 

@@ -357,12 +357,40 @@ def test_over_seeds_without_a_journal_means_of_other_images_decide_nothing() -> 
         ({"seeds": 6}, {}, "it is meant from 6 seeds on, and all of its numbers have 5"),
         ({"dataset": ["cifar10", "stl10"]}, {}, "it is meant of cifar10 or stl10, and this is digits"),
         ({"images": 500}, {"images": {Cell("at", "RA"): 360}}, "it is meant from 500 images on, and 360 were judged"),
-        ({"steps": 400}, {"steps": {"ncp": 500, "at": 90}}, "it is meant from 400 optimiser steps on, and at had 90"),
+        ({"steps": 90}, {"steps": {"ncp": 500, "at": 89}}, "it is meant from 90 optimiser steps on, and at had 89"),
+        ({}, {"steps": {"ncp": 400, "at": 399}}, "it is meant from 400 optimiser steps on, and at had 399"),
+        ({"above": 51}, {}, "it is meant of numbers above 51, and at has 50.7 in RA"),
     ],
 )
 def test_below_its_size_a_claim_is_not_run(least: dict[str, Any], rest: dict[str, Any], said: str) -> None:
     one = decided(NUMBERS, ABOVE.model_copy(update={"least": claim(least=least).least}), **rest)
     assert (one.status, one.why, one.p) == ("not run at this size", said, None)
+
+
+def test_rows_that_the_study_does_not_train_have_no_least_length() -> None:
+    assert decided(NUMBERS, ABOVE, steps={"ncp": 400}).status == "seen", "at is a model of others"
+
+
+def test_along_an_axis_of_lengths_the_longest_counts() -> None:
+    short = {(2, "at"): 5, (3, "at"): 100, (5, "at"): 400}
+    numbers = by_seed(**{f"at, n = {n}": [n + 0.1, n + 0.3, n + 0.2] for n, _ in short})
+    rises = claim(trend={"row": "at", "column": "RA", "axis": "n", "direction": "up"})
+    steps = {f"at, n = {n}": taken for (n, _), taken in short.items()}
+    assert decided(numbers, rises, shape=SHAPE, steps=steps).p is not None
+    less = {label: taken // 2 for label, taken in steps.items()}
+    assert decided(numbers, rises, shape=SHAPE, steps=less).why == (
+        "it is meant from 400 optimiser steps on, and at, n = 5 had 200"
+    )
+    pair = claim(above={"row": "at", "column": "RA", "at": {"n": 5}, "than_at": {"n": 3}})
+    assert decided(numbers, pair, shape=SHAPE, steps=steps).why.endswith("and at, n = 3 had 100")
+
+
+def test_collapsed_models_are_alike_and_decide_nothing() -> None:
+    numbers = by_seed(ncp=[0.0, 0.0, 0.1, 0.0, 0.0, 0.1], at=[0.0, 0.1, 0.0, 0.0, 0.1, 0.0])
+    alike = claim(alike={"row": "ncp", "than": "at", "column": "RA", "within": 2})
+    assert decided(numbers, alike).status == "seen"
+    floor = alike.model_copy(update={"least": claim(least={"above": 15}).least})
+    assert decided(numbers, floor).why == "it is meant of numbers above 15, and ncp has 0.03333 in RA"
 
 
 def test_a_budget_of_another_name_is_no_glance() -> None:

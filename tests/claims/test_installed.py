@@ -12,7 +12,7 @@ from robustcl import registry
 from robustcl.claims.cells import Cell
 from robustcl.claims.contrasts import expand
 from robustcl.study import source, spots, table
-from robustcl.study.grammar import Study
+from robustcl.study.grammar import Metric, Study
 
 ROOT = Path(__file__).parents[2]
 STUDIES = {name: source.read(name, budget="paper") for name in sorted(registry.studies())}
@@ -38,6 +38,44 @@ def test_the_papers_own_numbers_bear_a_claim_out(name: str) -> None:
             held = [all(math.fsum(weight * paper[cell] for weight, cell in one.terms) > one.margin for one in way)
                     for way in known]  # fmt: skip
             assert any(held) or not known, f"{claim.name}: {ways[0][0].said} is not so in the paper"
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_a_claim_asks_for_some_training_and_an_equality_for_models_that_learned(name: str) -> None:
+    """One epoch contradicts nothing, and models that collapsed are alike at chance, which is ten percent or less."""
+    study = STUDIES[name]
+    paper = published(study, study.data)
+    for claim in study.claim:
+        assert claim.least.steps >= 400, claim.name
+        if claim.alike is None and (claim.above is None or claim.above.by >= 0):
+            continue
+        assert claim.least.above is not None, claim.name
+        assert claim.least.above >= 15, claim.name
+        parts = expand(claim, spots.shape(study))
+        assert not isinstance(parts, str)
+        read = {cell for ways in parts for way in ways for one in way for _, cell in one.terms}
+        assert all(paper.get(cell, math.inf) > claim.least.above for cell in read), claim.name
+
+
+def test_a_high_threshold_is_claimed_to_be_sure_where_the_rows_differ() -> None:
+    """When training begins: "we begin with a high value of rho to avoid spurious detections"."""
+    study = STUDIES["fnc-ablation"]
+    begins = {row.name: float(row.name.split(" to ")[0]) for row in study.row if row.name[0] == "0"}
+    claim = next(one for one in study.claim if one.name == "high-thresholds-detect-surely")
+    parts = expand(claim, spots.shape(study))
+    assert not isinstance(parts, str)
+    for ((_, high), (_, low)), column in ((one.terms, one.terms[0][1].column) for ((one,),) in parts):
+        assert begins[high.line] > begins[low.line]
+        told = next(each for each in study.column if each.name == column)
+        assert isinstance(told, Metric)
+        assert told.over == "first epoch"
+
+
+def test_ncp_is_held_against_every_adversarial_method_without_labels() -> None:
+    study = STUDIES["methods-self-supervised"]
+    claim = next(one for one in study.claim if one.name == "ncp-above-all")
+    assert claim.above is not None
+    assert {row.name for row in study.row} - {*(claim.above.than or ())} == {"SimCLR", "Adaptive FNC", "NCP-ACL"}
 
 
 @pytest.mark.parametrize("paper", ["ncp", "ascl-bui", "ascl-li", "gupta"])

@@ -23,7 +23,7 @@ from tests.study.test_study import composed
 MOVED = {"name": "RA, {} eps", "use": "perturbed", "value": "accuracy", "attack": {"use": "fgsm"},
          "sweep": {"key": "times", "values": [0.5, 2]}}  # fmt: skip
 COLUMNS = [{"name": "SA"}, {"name": "RA", "attack": "first"}, MOVED]
-SMALL = {"least": {"budget": "smoke"}, "place": "figure 1"}
+SMALL = {"least": {"budget": "smoke", "steps": 0}, "place": "figure 1"}
 CLAIMS = [
     {"name": "attacked", "says": "Images that are attacked | are harder.", **SMALL,
      "above": {"row": "near", "column": "SA", "than_column": "RA"}},
@@ -102,7 +102,7 @@ def test_what_claims_came_to_stands_in_every_file(two: Two) -> None:
     assert [one["label"] for one in kept.terms] == ["near"]
     assert set(kept.versions) == {"robustcl", "torch", "device", "precision"}
     wanted = {"row": ["near"], "column": ["SA"], "than_column": "RA"}
-    assert kept.claims[0].asked == {"least": {"budget": "smoke"}, "above": wanted}
+    assert kept.claims[0].asked == {"least": {"budget": "smoke", "steps": 0}, "above": wanted}
 
 
 def test_a_study_without_claims_says_nothing_of_them(two: Two, tmp_path: Path) -> None:
