@@ -258,6 +258,7 @@ def _notes(composed: Composed, folder: Path, ranked: Ranked, failed: Mapping[str
         _ours(composed),
         *terms.describe_equal(study, composed.planned),
         *questions(study, composed.planned, ranked.lines),
+        *derived.describe_images(study, ranked.lines),
         *given,
         theirs,
         *spread,

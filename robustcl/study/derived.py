@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from robustcl.comparison.pairing import align
+from robustcl.comparison.pairing import share_images
 from robustcl.comparison.statistics import resample_means
 from robustcl.rng import Rng
 from robustcl.study.grammar import Derived, Study
@@ -25,8 +25,9 @@ def fill(study: Study, lines: Sequence[StudyLine]) -> list[StudyLine]:
     """Return the lines with the derived columns of each, in the order of the columns.
 
     Of each seed its own numbers: several have a mean and a standard deviation. A single one has the 95 % interval of a
-    bootstrap over images, where a journal tells which images were right in all the numbers that it is made of, and
-    these are the same images. The paper's number is made of the paper's where it states none itself.
+    bootstrap over images, where a journal tells which images were right in all the numbers that it is made of. Where
+    these are of different images it is made of those that all share. The paper's number is made of the paper's where
+    it states none itself.
     """
     rows = {row.name: row for row in study.row}
     found = list(lines)
@@ -43,6 +44,30 @@ def fill(study: Study, lines: Sequence[StudyLine]) -> list[StudyLine]:
     return found
 
 
+def describe_images(study: Study, lines: Sequence[StudyLine]) -> list[str]:
+    """Say of each relative drop whose two numbers are of different images on which of them it is."""
+    told: dict[str, None] = {}
+    rows = {row.name: row for row in study.row}
+    for line in lines:
+        for column in study.columns_of(rows[line.row]) if line.row in rows else []:
+            if not isinstance(column, Derived) or column.against is None:
+                continue
+            both = [line.cell(column.of).readings, line.cell(column.against).readings]
+            for seed in both[0]:
+                parts = [readings[seed] for readings in both if seed in readings]
+                if len(parts) == 2 and _differ(parts):
+                    told[_describe(column, parts)] = None
+    return list(told)
+
+
+def _describe(column: Derived, parts: Sequence[Reading]) -> str:
+    known, (of, against) = _shared(parts), (part.n for part in parts)
+    if isinstance(known, str):
+        return (f"{column.name}: its two numbers are of different images, {column.of} of {of} and "
+                f"{column.against} of {against}; {known}")  # fmt: skip
+    return f"{column.name}: on the {known.shape[1]} images that {column.of} and {column.against} share"
+
+
 def _cell(column: Derived, line: StudyLine, lines: Sequence[StudyLine]) -> StudyCell:
     parts, own = _parts(column, line, lines), line.cell(column.name)
     gain = column.value == "gain"
@@ -53,7 +78,7 @@ def _cell(column: Derived, line: StudyLine, lines: Sequence[StudyLine]) -> Study
     readings: dict[int, Reading] = {}
     for seed in seeds:
         each = [part.readings[seed] for part in parts]
-        value = float(_value(column, [np.array([reading.value]) for reading in each])[0])
+        value = float(_value(column, [np.array([share]) for share in _shares(each)])[0])
         if np.isfinite(value):
             whose = (column.name, line.label)
             readings[seed] = _with_interval(column, value, each, whose) if len(seeds) == 1 else Reading(value)
@@ -95,8 +120,23 @@ def _paper(column: Derived, parts: Sequence[float]) -> float | None:
     return value * unit if np.isfinite(value) else None
 
 
+def _shares(parts: Sequence[Reading]) -> list[float]:
+    """Return the numbers of the images that all parts share, where they were judged on different ones."""
+    known = _shared(parts) if _differ(parts) else ""
+    return [part.value for part in parts] if isinstance(known, str) else known.mean(axis=1).tolist()
+
+
+def _shared(parts: Sequence[Reading]) -> NDArray[np.bool_] | str:
+    known = [part.verdicts for part in parts if part.verdicts is not None]
+    return share_images(known) if len(known) == len(parts) else "no journal has the outcome of each image"
+
+
+def _differ(parts: Sequence[Reading]) -> bool:
+    return len({part.n for part in parts if part.n is not None}) > 1
+
+
 def _with_interval(column: Derived, value: float, parts: Sequence[Reading], whose: tuple[str, str]) -> Reading:
-    outcomes = align([part.verdicts or "" for part in parts])
+    outcomes = _shared(parts)
     if isinstance(outcomes, str):
         return Reading(value)
     means = resample_means(outcomes, Rng(0, "study", "derived", *whose)).T

@@ -13,7 +13,7 @@ from scipy import stats
 from robustcl.errors import UsageError
 from robustcl.report import latex
 from robustcl.report.grid import Grid, Head, Text, fit, turn
-from robustcl.study import ranking
+from robustcl.study import derived, ranking
 from robustcl.study.reading import Reading, share
 from tests.shared import given_study, strict_latex
 from tests.shared.given_study import STRANGE, WIDE, lines, outcomes
@@ -67,11 +67,33 @@ def test_one_seed_has_the_interval_of_a_bootstrap_over_images() -> None:
     assert (gain.low, gain.high) == pytest.approx(tuple(100 * stats.binom.ppf([0.025, 0.975], 200, 0.2) / 200), abs=0.6)
 
 
-def test_no_interval_where_images_differ_or_the_gap_may_be_none() -> None:
+def test_a_drop_is_of_the_images_that_both_numbers_share() -> None:
+    """Of forty images thirty are right, and of the first twenty of them all, of which an attack leaves ten."""
+    one = study(row=rows("low"), column=DERIVED[:3])
+    many, few = outcomes("1" * 30 + "0" * 10), outcomes("1" * 10 + "0" * 10)
+    (made,) = lines(one, [[[many, few]]])
+    drop = made.cell("drop")
+    assert (drop.mean, drop.n) == (pytest.approx(50.0), 20), "and not 1 - 0.5 / 0.75"
+    assert drop.low is not None
+    assert derived.describe_images(one, [made]) == ["drop: on the 20 images that RA and SA share"]
+    (both,) = lines(one, [[[many, few], [many, few]]])
+    assert (both.cell("drop").mean, both.cell("drop").std) == (pytest.approx(50.0), pytest.approx(0.0)), "of each seed"
+    assert derived.describe_images(one, lines(one, [[[many, many]]])) == []
+
+
+def test_a_drop_of_images_that_no_journal_tells_apart_says_so() -> None:
+    one = study(row=rows("low"), column=DERIVED[:3])
+    (made,) = lines(one, [[[share(30, 40), share(10, 20)]]])
+    assert (made.cell("drop").mean, made.cell("drop").low) == (pytest.approx(100 / 3), None)
+    assert derived.describe_images(one, [made]) == [
+        "drop: its two numbers are of different images, RA of 20 and SA of 40; no journal has the outcome of each image"
+    ]
+
+
+def test_no_interval_where_the_gap_may_be_none() -> None:
     one = study(row=rows("low", "mine", "high"), column=DERIVED)
     short, text = outcomes("10" * 20), "10" * 50
     made = lines(one, [[[short, outcomes(text)]], [[short, outcomes(text)]], [[short, outcomes("1" * 100)]]])
-    assert (made[1].cell("drop").mean, made[1].cell("drop").low) == (pytest.approx(0.0), None), "other images"
     assert made[1].cell("closed").low == pytest.approx(0.0)
     ends = "10" * 200, "1" * 400, "01" * 198 + "1111"
     made = lines(one, [[[short, outcomes(end)]] for end in ends])
