@@ -22,6 +22,11 @@ have shown; [Studies](studies.md#claim) says how a claim is written and decided.
 What is seen here is seen at the size, on the data and under the terms that stand beside it: small encoders and short
 trainings, on digits for the most part. A claim that is not seen at this size may well hold at the paper's, and one that
 is `contradicted` contradicts what was run, not what the paper ran.
+
+Holm's correction runs over the claims of one study, so that of many studies some claims come out wrong by chance.
+Seeds that are added after a look at the outcome are optional stopping: choose their number first. With one seed a
+claim speaks of the two trained networks and not of the methods. A row that failed in one seed drops that seed for all
+rows of a claim, and what was measured names it.
 """
 
 

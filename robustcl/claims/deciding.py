@@ -49,19 +49,20 @@ def _test(claim: Claim, shape: Shape, numbers: Numbers) -> ClaimOutcome:
         return bare.model_copy(update={"why": parts})
     cells = list(dict.fromkeys(cell for contrast in _all(parts) for _, cell in contrast.terms))
     seeds = sorted(set.intersection(*(set(numbers.by_seed.get(cell, ())) for cell in cells)))
+    dropped = _dropped(cells, seeds, numbers)
     told = bare.model_copy(update={
-        "numbers": [_measured(cell, numbers) for cell in cells], "seeds": len(seeds),
+        "numbers": [_measured(cell, numbers) for cell in cells], "seeds": len(seeds), "why": dropped,
         "unit": "points" if all(cell in numbers.percent for cell in cells) else "",
     })  # fmt: skip
     if below := _below(claim.least, cells, seeds, numbers) or _too_short(claim, shape, cells, numbers):
-        return told.model_copy(update={"why": below})
+        return _hindered(told, below)
     samples: dict[Contrast, Observed] = {}
     for contrast in _all(parts):
         one = sample(contrast, seeds, numbers)
         if isinstance(one, str):
-            return told.model_copy(update={"why": one})
+            return _hindered(told, one)
         if one.images is not None and one.images < claim.least.images:
-            return told.model_copy(update={"why": _too_few(claim.least, f"{one.images} are shared by all that it has")})
+            return _hindered(told, _too_few(claim.least, f"{one.images} are shared by all that it has"))
         samples[contrast] = one
     found = {contrast: _found(contrast, one, len(seeds), numbers) for contrast, one in samples.items()}
     seen, against, weakest = _combined(parts, found)
@@ -70,6 +71,20 @@ def _test(claim: Claim, shape: Shape, numbers: Numbers) -> ClaimOutcome:
         "method": _method(found, len(seeds)), "images": None if len(seeds) > 1 else samples[weakest].images,
         "contrasts": [found[weakest], *(one for contrast, one in found.items() if contrast != weakest)],
     })  # fmt: skip
+
+
+def _hindered(told: ClaimOutcome, why: str) -> ClaimOutcome:
+    return told.model_copy(update={"why": "; ".join(filter(None, [why, told.why]))})
+
+
+def _dropped(cells: Sequence[Cell], seeds: Sequence[int], numbers: Numbers) -> str:
+    """Say which seeds are left out and what they lack: one row that failed takes its seed from all; "" where none."""
+    every = {seed for cell in cells for seed in numbers.by_seed.get(cell, ())} if seeds else set()
+    told = []
+    for seed in sorted(every - {*seeds}):
+        cell = next(cell for cell in cells if seed not in numbers.by_seed.get(cell, ()))
+        told.append(f"the seed {seed} is left out: {cell.line} has no number in {cell.column}")
+    return "; ".join(told)
 
 
 def _all(parts: Sequence[Ways]) -> list[Contrast]:

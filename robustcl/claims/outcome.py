@@ -58,9 +58,9 @@ class Measured(_Stored):
 class ClaimOutcome(_Stored):
     """What a claim came to.
 
-    why: what hindered a test. p: two-sided; adjusted: after Holm's correction over the claims of the study. asked: what
-    it was decided by, as the study writes it. seeds: how many seeds all of its cells have. contrasts: the first one is
-    that on which the outcome stands, the weakest.
+    why: what hindered a test, and which seeds were left out for what they lack. p: two-sided; adjusted: after Holm's
+    correction over the claims of the study. asked: what it was decided by, as the study writes it. seeds: how many
+    seeds all of its cells have. contrasts: the first one is that on which the outcome stands, the weakest.
     """
 
     name: str
@@ -87,11 +87,16 @@ class ClaimOutcome(_Stored):
         interval = "" if one.low is None or one.high is None else f" [{one.low:+.4g}, {one.high:+.4g}]"
         margin = f", claimed above {one.margin:+.4g}" if one.margin else ""
         paper = f"; the paper {one.paper:+.4g}" if one.paper is not None else ""
-        return f"{one.said}: {one.value:+.4g}{interval}{unit}{margin}{paper}"
+        why = f"; {self.why}" if self.why else ""
+        return f"{one.said}: {one.value:+.4g}{interval}{unit}{margin}{paper}{why}"
 
     def tested_over(self) -> str:
-        """Return by what a claim was tested: "t over seeds, n = 5"; "" where it was not."""
-        return f"{self.method}, n = {self.seeds if self.images is None else self.images}" if self.method else ""
+        """Return by what a claim was tested, and over how many seeds; "" where it was not."""
+        if not self.method:
+            return ""
+        return (
+            f"{self.method}, n = {self.seeds}" if self.images is None else f"{self.method}, n = {self.images}, 1 seed"
+        )
 
     def shown_p(self) -> str:
         """Return the corrected p-value, "" where nothing was tested."""

@@ -19,5 +19,6 @@ def table(outcomes: Sequence[ClaimOutcome]) -> str:
 
 HOW = (
     "A claim is seen, or contradicted, where its two-sided p lies below 0.05 after Holm's correction over the claims "
-    "of the study. It is tested over seeds, row against row of the same seed; with one seed, over the images."
+    "of the study. It is tested over seeds, row against row of the same seed; with one seed, over the images: "
+    "then it speaks of the trained networks, and not of the methods that trained them."
 )

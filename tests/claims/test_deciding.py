@@ -220,7 +220,14 @@ def test_seeds_that_all_agree_are_counted_and_not_measured() -> None:
 def test_only_seeds_that_all_rows_have_are_looked_at() -> None:
     numbers = by_seed(ncp=[54.0, 55.5, 54.2], at=[50.0, 52.5, 51.0])
     del numbers[Cell("at", "RA")][1]
-    assert decided(numbers, ABOVE).seeds == 2
+    two = decided(numbers, ABOVE)
+    assert (two.seeds, two.why) == (2, "the seed 1 is left out: at has no number in RA")
+    assert two.measured().endswith("; the seed 1 is left out: at has no number in RA")
+    assert two.tested_over() == "t over seeds, n = 2"
+    three = decided(numbers, ABOVE.model_copy(update={"least": claim(least={"seeds": 3}).least}))
+    assert three.why == (
+        "it is meant from 3 seeds on, and all of its numbers have 2; the seed 1 is left out: at has no number in RA"
+    )
     del numbers[Cell("ncp", "RA")][0], numbers[Cell("ncp", "RA")][2]
     assert decided(numbers, ABOVE).why == "no seed has all of its numbers: ncp, at"
 
@@ -254,6 +261,7 @@ def test_one_seed_is_tested_by_mcnemar_on_the_same_images() -> None:
     assert one.p == pytest.approx(stats.binomtest(10, 11, 0.5).pvalue), "ten images that ncp alone gets right, one at"
     assert (one.status, one.method, one.seeds, one.images) == ("seen", "McNemar over images", 1, 20)
     assert one.contrasts[0].value == pytest.approx(45.0)
+    assert one.tested_over() == "McNemar over images, n = 20, 1 seed"
 
 
 def test_one_seed_and_more_than_a_plain_difference_is_tested_by_t_over_images() -> None:
