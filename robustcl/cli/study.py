@@ -65,6 +65,7 @@ def show(name: str) -> None:
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change anything in the recipes of all rows."
 )
 @click.option("--samples", type=click.IntRange(1), help="Judge only the first so many test images.")
+@click.option("--amount", type=float, help="Of what the study makes equal, e.g. 400 steps, in place of its own amount.")
 @click.option(
     "--model",
     "models",
@@ -91,6 +92,7 @@ def run(
     seeds: int,
     overrides: tuple[str, ...],
     samples: int | None,
+    amount: float | None,
     models: tuple[str, ...],
     weights: tuple[str, ...],
     device: str,
@@ -112,7 +114,7 @@ def run(
     from robustcl.study.rows import Setting
 
     given = parse_models(models, weights)
-    setting = Setting(dataset, data_dir, budget, seeds, overrides, others, samples, given)
+    setting = Setting(dataset, data_dir, budget, seeds, overrides, others, samples, amount, given)
     composed = api.compose(name, setting, out=out, device=device, precision=precision)
     if dry_run:
         from robustcl.study.costs import tell_costs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,8 @@ def compose(
     if setting.others:
         study = study.model_copy(update={"other": [elsewhere.other(text) for text in setting.others]})
         check_other(study, f"the study {name}")
+    if setting.amount is not None:
+        study = _with_amount(study, setting.amount)
     for other in study.other:
         elsewhere.make_dataset(other, f"the study {study.name}: other")
     if setting.models:
@@ -130,6 +133,15 @@ def compose(
         raise UsageError(f"the study {study.name}: no recipe trains any of its rows; give models by --model ROW=SPEC")
     planned = checks.check(study, planned)
     return Composed(study, setting, tuple(planned), timings=timings if timings.found else None)
+
+
+def _with_amount(study: Study, amount: float) -> Study:
+    if study.equal is None:
+        raise UsageError(f"amount = {amount:g} of what? the study {study.name} makes nothing equal; leave it out, or "
+                         'give a study file with equal = "steps"')  # fmt: skip
+    if not 0 < amount < math.inf:
+        raise UsageError(f"amount = {amount:g} {study.equal}: it has to be above 0")
+    return study.model_copy(update={"amount": amount})
 
 
 def run(

@@ -24,6 +24,7 @@ class Setting:
     """What the person asks for: all of it applies to every row.
 
     others: data sets in place of the study's ``other``. samples: judge only the first so many test images.
+    amount: in place of the study's, of what it makes equal.
     models: row -> a model that somebody else has trained, judged in place of a run of the row's recipe.
     """
 
@@ -34,6 +35,7 @@ class Setting:
     overrides: Sequence[str] = ()
     others: Sequence[str] = ()
     samples: int | None = None
+    amount: float | None = None
     models: Mapping[str, ModelSource] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

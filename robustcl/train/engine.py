@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.plugins.precision import DoublePrecision, MixedPrecision, Precision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
@@ -52,8 +53,7 @@ class Engine:
             devices=[int(number)] if number else devices,
             # Statistics are synchronised exactly by our own batch norm; DDP's broadcast would hide a fault in it.
             strategy=DDPStrategy(broadcast_buffers=False, timeout=_PATIENCE) if devices > 1 else "auto",
-            precision=precision,  # type: ignore[arg-type]
-            plugins=[self._environment],
+            plugins=[self._environment, _precision(precision, accelerator)],
         )
         self.devices = devices
         self._launched = False
@@ -135,6 +135,17 @@ class Engine:
     def autocast(self) -> Any:
         """Return the context in which encoders run outside a wrapped step (evaluation, clustering)."""
         return self.fabric.autocast()
+
+
+def _precision(name: str, accelerator: str) -> Precision:
+    """Return what Fabric makes of the name by itself, but without a line on the terminal for every engine."""
+    if name == "bf16-mixed":
+        return MixedPrecision("bf16-mixed", accelerator)
+    if name == "64-true":
+        return DoublePrecision()
+    if name == "32-true":
+        return Precision()
+    raise UsageError(f"precision {name!r}: it is 32-true, bf16-mixed or 64-true")
 
 
 def _check_number(accelerator: str, devices: int) -> None:

@@ -21,12 +21,17 @@ ROWS: list[dict[str, Any]] = [{"name": "one", "recipe": "at"}, {"name": "two", "
 
 
 def composed(
-    folder: Path, row: list[dict[str, Any]], budget: str = "smoke", seeds: int = 1, **more: Any
+    folder: Path,
+    row: list[dict[str, Any]],
+    budget: str = "smoke",
+    seeds: int = 1,
+    told: float | None = None,
+    **more: Any,
 ) -> api.Composed:
-    """Compose a study of some rows."""
+    """Compose a study of some rows; ``told`` is the amount that the command says."""
     tables = {"name": "mine", "row": row, "column": [{"name": "SA"}, {"name": "RA", "attack": "first"}]} | more
     (folder / "mine.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
-    return api.compose(str(folder / "mine.toml"), Setting(budget=budget, seeds=seeds))
+    return api.compose(str(folder / "mine.toml"), Setting(budget=budget, seeds=seeds, amount=told))
 
 
 def steps(run: Any, images: int = 1294) -> int:
@@ -152,6 +157,26 @@ def test_without_an_amount_every_row_gets_what_the_first_has(tmp_path: Path) -> 
 def test_terms_that_cannot_be_met_are_refused(tmp_path: Path, more: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as raised:
         composed(tmp_path, **({"row": ROWS} | more))
+    assert said in str(raised.value)
+
+
+def test_an_amount_of_the_command_stands_in_place_of_the_studys(tmp_path: Path) -> None:
+    made = composed(tmp_path, ROWS, told=120, equal="steps", amount=400)
+    assert made.study.amount == 120
+    assert all(abs(steps(run) - 120) <= 6 for run in made.planned)
+
+
+@pytest.mark.parametrize(
+    ("equal", "told", "said"),
+    [
+        (None, 200.0, "amount = 200 of what? the study mine makes nothing equal"),
+        ("steps", 0.0, "amount = 0 steps: it has to be above 0"),
+        ("steps", float("nan"), "amount = nan steps: it has to be above 0"),
+    ],
+)
+def test_amounts_of_the_command_that_cannot_be(tmp_path: Path, equal: str | None, told: float, said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        composed(tmp_path, ROWS, told=told, **({"equal": equal} if equal else {}))
     assert said in str(raised.value)
 
 

@@ -56,3 +56,14 @@ def test_another_number_of_processes_is_one_sentence(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError, match="--devices 3 under srun, which has started 2 processes: write srun"):
         Engine("cpu", 3)
     assert Engine("cpu", 1).fabric.world_size == 1
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
+def test_an_engine_is_silent(precision: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert Engine("cpu", precision=precision).fabric.device.type == "cpu"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_precision_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="precision '16-mixed': it is 32-true, bf16-mixed or 64-true"):
+        Engine("cpu", precision="16-mixed")
