@@ -2,6 +2,7 @@
 
 from robustcl.disk.appending import Appender
 from robustcl.disk.folders import check_inside, make_folder, root_of
+from robustcl.disk.leases import Leases
 from robustcl.disk.parsing import parse_json, parse_toml
 from robustcl.disk.reading import Limits, open_file, read_bytes, read_json, read_lines, read_text, read_toml
 from robustcl.disk.trouble import as_usage, say_why
@@ -9,6 +10,7 @@ from robustcl.disk.writing import replacing, write_atomically
 
 __all__ = [
     "Appender",
+    "Leases",
     "Limits",
     "as_usage",
     "check_inside",
