@@ -1,7 +1,7 @@
 """The house as its imports draw it; ``python tests/house.py`` draws the table of docs/architecture.md anew.
 
-A room is a folder of ``robustcl``, or a file at its top. Imports count wherever they stand: under ``TYPE_CHECKING`` and
-inside functions too.
+A room is a folder of ``robustcl``, or a file at its top; a folder in a room is a room of its own. Imports count
+wherever they stand: under ``TYPE_CHECKING`` and inside functions too.
 """
 
 from __future__ import annotations
@@ -26,16 +26,23 @@ def imports(root: Path, package: str = "robustcl") -> dict[str, set[str]]:
 
 def rooms(graph: Graph) -> dict[str, set[str]]:
     """Return every room with those that it imports from; the package's own ``__init__`` is a door to all, and none."""
-    found: dict[str, set[str]] = {room_of(name): set() for name in graph if "." in name}
+    folders = {name.rpartition(".")[0] for name in graph}
+    found: dict[str, set[str]] = {}
     for name, others in graph.items():
         if "." in name:
-            found[room_of(name)] |= {room_of(other) for other in others if "." in other} - {room_of(name)}
+            room = room_of(name, folders)
+            used = {room_of(other, folders) for other in others if "." in other}
+            found.setdefault(room, set()).update(used - {room})
     return found
 
 
-def room_of(name: str) -> str:
-    """Return the room of a module: ``evaluate`` of ``robustcl.evaluate.judge``."""
-    return name.split(".")[1]
+def room_of(name: str, folders: Collection[str] = ()) -> str:
+    """Return the room of a module: ``study/plan`` of ``robustcl.study.plan.grid``, and of ``robustcl.study.plan`` too.
+
+    ``folders``: the modules that are folders.
+    """
+    parts = name.split(".")[1:]
+    return "/".join(parts if name in folders or len(parts) == 1 else parts[:-1])
 
 
 def circles(graph: Graph) -> list[list[str]]:

@@ -33,6 +33,15 @@ def test_nothing_imports_the_built_in_plugins_or_the_tests() -> None:
         assert "from robustcl_plugins" not in text
 
 
+def drawn_of(folder: Path, files: dict[str, str]) -> house.Graph:
+    """Return the imports of a package of these files."""
+    for name, text in files.items():
+        path = folder / "robustcl" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return house.imports(folder)
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -44,14 +53,18 @@ def test_nothing_imports_the_built_in_plugins_or_the_tests() -> None:
     ],
 )
 def test_a_circle_is_seen_wherever_the_import_stands(tmp_path: Path, line: str) -> None:
-    for name, text in {"a/__init__": "", "a/two": "from robustcl.b import it", "b": line, "__init__": ""}.items():
-        path = tmp_path / "robustcl" / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    graph = house.imports(tmp_path)
+    graph = drawn_of(tmp_path, {"a/__init__": "", "a/two": "from robustcl.b import it", "b": line, "__init__": ""})
     assert house.circles(house.rooms(graph)) == [["a", "b"]]
     of_files = [] if line == "from robustcl import a" else [["robustcl.a.two", "robustcl.b"]]
     assert house.circles(graph) == of_files
+
+
+@pytest.mark.parametrize(("line", "circle"), [("", []), ("from robustcl.a.deep.two import it", [["a", "a/deep"]])])
+def test_a_folder_in_a_room_is_a_room_of_its_own(tmp_path: Path, line: str, circle: list[list[str]]) -> None:
+    deep = {"a/deep/__init__": "", "a/deep/two": "from robustcl.a.one import it"}
+    found = house.rooms(drawn_of(tmp_path, {"__init__": "", "a/__init__": "", "a/one": "", "a/three": line, **deep}))
+    assert found["a/deep"] == {"a"}
+    assert house.circles(found) == circle
 
 
 def test_a_room_stands_above_what_it_uses() -> None:
@@ -78,6 +91,8 @@ def test_tests_stand_in_the_room_that_they_hold() -> None:
     """A room that is a file has its tests at the top, under its name."""
     tests, package = house.ROOT / "tests", house.ROOT / "robustcl"
     assert {each.parent.name for each in tests.glob("*/*.py") if not (package / each.parent.name).is_dir()} == OTHERS
+    folders = {each.parent.relative_to(tests) for each in tests.glob("*/**/test_*.py")}
+    assert [each for each in folders if each.parts[0] not in OTHERS and not (package / each).is_dir()] == []
     assert [each for each in tests.rglob("*.py") if not (each.parent / "__init__.py").is_file()] == []
     files = "|".join(path.stem for path in package.glob("*.py"))
     astray = [each.name for each in tests.glob("test_*.py") if not re.match(rf"test_(house|{files})(_|\.)", each.name)]

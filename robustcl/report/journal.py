@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustcl.evaluate.evidence import Evidence
+from robustcl.evaluate.extras.evidence import Evidence
 from robustcl.evaluate.lines import Outcome
 from robustcl.evaluate.points import Outcomes
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from robustcl.data.artifacts import read_arrays
 from robustcl.disk import parse_json, read_json, read_lines, read_text
 from robustcl.errors import DataError
-from robustcl.evaluate.evidence import Evidence
+from robustcl.evaluate.extras.evidence import Evidence
 from robustcl.evaluate.shape import check, check_values, printable, short
 
 SCHEMA = 1

@@ -10,8 +10,8 @@ from typing import Any
 from robustcl.disk import read_json, write_atomically
 from robustcl.errors import RobustclError
 from robustcl.evaluate import shape
-from robustcl.evaluate.evidence import Evidence
 from robustcl.evaluate.extras import EXTRAS
+from robustcl.evaluate.extras.evidence import Evidence
 from robustcl.run.evaluation import LISTS
 
 _TOLD = ("protocol", "route", "stage", "encoder", *dict.fromkeys(name for extra in EXTRAS for name in extra.told))

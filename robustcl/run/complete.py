@@ -9,7 +9,7 @@ from robustcl.composition.lock import digest
 from robustcl.composition.plan import RecipePlan
 from robustcl.disk import read_json
 from robustcl.errors import Contradiction, DataError
-from robustcl.evaluate.evidence import Evidence
+from robustcl.evaluate.extras.evidence import Evidence
 from robustcl.train import store
 
 

@@ -20,7 +20,7 @@ from robustcl.cli.evaluate import command
 from robustcl.composition.asked import attack_of, attack_table
 from robustcl.composition.parts import Parts
 from robustcl.errors import Contradiction, UsageError
-from robustcl.evaluate.evidence import Evidence
+from robustcl.evaluate.extras.evidence import Evidence
 
 MODULE = """
 import torch

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustcl import registry
 from robustcl.errors import DataError, NotAPlugin, UsageError
 from robustcl.evaluate.classifier import of_model
-from robustcl.evaluate.evidence import list_points
+from robustcl.evaluate.extras.evidence import list_points
 from robustcl.evaluate.head import embed_labelled, put
 from robustcl.evaluate.identity import make_identity
 from robustcl.evaluate.interval import wilson

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_model
-from robustcl.evaluate.evidence import _percent
+from robustcl.evaluate.extras.evidence import _percent
 from robustcl.evaluate.judge import Judge
 from robustcl.evaluate.probe import Caller
 from robustcl.nn import outside

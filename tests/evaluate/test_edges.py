@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustcl.errors import Contradiction, UsageError
 from robustcl.evaluate import audits, soundness
 from robustcl.evaluate.classifier import of_encoder, of_model
-from robustcl.evaluate.evidence import Evidence, list_points
+from robustcl.evaluate.extras.evidence import Evidence, list_points
 from robustcl.evaluate.extras.representation import draw
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.judge import Judge

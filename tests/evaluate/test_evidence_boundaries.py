@@ -10,7 +10,7 @@ import torch
 
 from robustcl.errors import Contradiction, UsageError
 from robustcl.evaluate import aim
-from robustcl.evaluate.evidence import Evidence, key_of
+from robustcl.evaluate.extras.evidence import Evidence, key_of
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import Journal, Key, Outcome
 from robustcl.evaluate.points import order

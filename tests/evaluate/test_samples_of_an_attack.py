@@ -17,7 +17,7 @@ from robustcl.composition.assembly import assemble
 from robustcl.composition.lock import digest, lock
 from robustcl.errors import UsageError
 from robustcl.evaluate import shards
-from robustcl.evaluate.evidence import Evidence
+from robustcl.evaluate.extras.evidence import Evidence
 from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.recipe import reading

@@ -52,7 +52,7 @@ def test_a_mutated_run_is_a_sentence_and_no_worse(fuzz: Fuzz, part: int) -> None
 
 
 def test_the_fuzzer_sees_a_traceback(fuzz: Fuzz, monkeypatch: pytest.MonkeyPatch) -> None:
-    from robustcl.evaluate import evidence
+    from robustcl.evaluate.extras import evidence
 
     def careless(path: Path) -> object:
         raise KeyError("rows")
