@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustcl.study import ledger, ledger_text
+from robustcl.study.ledger import wording
+from robustcl.study.ledger.entries import open_ledger
 
 PAGE = Path(__file__).parent / "claims.md"
 STORED = Path(__file__).parents[1] / "benchmarks" / "results" / "claims"
@@ -38,8 +39,8 @@ def main() -> None:
 
 def page() -> str:
     """Return the page as the stored outcomes and the installed studies make it."""
-    found = ledger.open_ledger(sorted(STORED.glob("*.json")), "robustcl")
-    return f"{HEAD}\n{ledger_text.markdown(found)}"
+    found = open_ledger(sorted(STORED.glob("*.json")), "robustcl")
+    return f"{HEAD}\n{wording.markdown(found)}"
 
 
 if __name__ == "__main__":

@@ -20,12 +20,13 @@ def command(studies: tuple[Path, ...], as_json: bool, as_markdown: bool) -> None
 
     A STUDY-DIR is the directory of a finished study, or a claims.json that was copied from one.
     """
-    from robustcl.study import ledger, ledger_text
+    from robustcl.study.ledger import wording
+    from robustcl.study.ledger.entries import open_ledger
 
     if as_json and as_markdown:
         raise UsageError("--json and --markdown are two forms of one list: give one of them")
-    found = ledger.open_ledger(studies)
+    found = open_ledger(studies)
     if as_json:
-        click.echo(json.dumps({"claims": ledger_text.records(found), "notes": list(found.notes)}, ensure_ascii=False))
+        click.echo(json.dumps({"claims": wording.records(found), "notes": list(found.notes)}, ensure_ascii=False))
         return
-    click.echo(ledger_text.markdown(found) if as_markdown else ledger_text.text(found), nl=not as_markdown)
+    click.echo(wording.markdown(found) if as_markdown else wording.text(found), nl=not as_markdown)

@@ -110,14 +110,13 @@ def run(
     refuse_time(timed, dry_run)
     from robustcl.cli.runs import ProgressBar
     from robustcl.study import api
-    from robustcl.study.models import parse_models
-    from robustcl.study.rows import Setting
+    from robustcl.study.plan.setting import Setting, parse_models
 
     given = parse_models(models, weights)
     setting = Setting(dataset, data_dir, budget, seeds, overrides, others, samples, amount, given)
     composed = api.compose(name, setting, out=out, device=device, precision=precision)
     if dry_run:
-        from robustcl.study.costs import tell_costs
+        from robustcl.study.runs.costs import tell_costs
         from robustcl.terminal import printable
 
         click.echo(composed.explain())

@@ -11,10 +11,10 @@ from robustcl.claims import telling
 from robustcl.claims.outcome import ClaimOutcome
 from robustcl.report import marked
 from robustcl.report.grid import Grid
-from robustcl.study import table
-from robustcl.study.grammar import Study
-from robustcl.study.table import StudyLine
-from robustcl.study.terms import RowTerms
+from robustcl.study.grammar.study import Study
+from robustcl.study.tables import table
+from robustcl.study.tables.table import StudyLine
+from robustcl.study.tables.terms import RowTerms
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from robustcl.report import latex, marked
 from robustcl.report.grid import Grid
 from robustcl.report.page import environment, store
 from robustcl.report.tables import inert
-from robustcl.study.figure import DrawnFigure
+from robustcl.study.figures.figure import DrawnFigure
 from robustcl.study.finished import FinishedStudy
-from robustcl.study.grammar import Study
+from robustcl.study.grammar.study import Study
 
 KINDS: tuple[Literal["pdf", "png"], ...] = ("pdf", "png")
 """As what a figure is written beside its SVG."""

@@ -15,7 +15,7 @@ from robustcl.errors import UsageError
 from robustcl.study.api import FinishedStudy
 from robustcl.study.api import compose as compose_study
 from robustcl.study.api import run as run_study
-from robustcl.study.rows import Setting
+from robustcl.study.plan.setting import Setting
 from robustcl.train.engine import Engine
 from tests.shared import tiny
 

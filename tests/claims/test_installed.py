@@ -11,8 +11,10 @@ import pytest
 from robustcl import registry
 from robustcl.claims.cells import Cell
 from robustcl.claims.contrasts import expand
-from robustcl.study import source, spots, table
-from robustcl.study.grammar import Metric, Study
+from robustcl.study.grammar import source, spots
+from robustcl.study.grammar.columns import Metric
+from robustcl.study.grammar.study import Study
+from robustcl.study.tables import table
 
 ROOT = Path(__file__).parents[2]
 STUDIES = {name: source.read(name, budget="paper") for name in sorted(registry.studies())}

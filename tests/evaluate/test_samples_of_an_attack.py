@@ -22,9 +22,10 @@ from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.recipe import reading
 from robustcl.report import tables
-from robustcl.study import columns
-from robustcl.study.grammar import COLUMN, Row
-from robustcl.study.grid import Planned
+from robustcl.study.grammar.columns import COLUMN
+from robustcl.study.grammar.study import Row
+from robustcl.study.numbers import columns
+from robustcl.study.plan.grid import Planned
 
 MODULE = """
 import torch

@@ -19,10 +19,11 @@ from robustcl.nn.files import check_whole
 from robustcl.report import blackbox, threats
 from robustcl.report.measured import read_measured
 from robustcl.run import complete, contents, folder
-from robustcl.study import api, columns
-from robustcl.study import run as running
-from robustcl.study.reading import read_value
-from robustcl.study.rows import Setting
+from robustcl.study import api
+from robustcl.study.numbers import columns
+from robustcl.study.numbers.reading import read_value
+from robustcl.study.plan.setting import Setting
+from robustcl.study.runs import execution as running
 from robustcl.train import checkpoint, store
 
 Reader = Callable[[Path, Path], object]

@@ -177,7 +177,7 @@ def test_metrics_are_headed_as_the_field_heads_them(metric: str, said: str) -> N
 
 
 def test_error_bars_of_shares_end_at_0_and_100() -> None:
-    from robustcl.study.table import StudyCell
+    from robustcl.study.tables.table import StudyCell
 
     assert StudyCell("RA", 1.0, 3.0, None, None, 9, 2, None).reach() == (1.0, 3.0)
     assert StudyCell("SA", 98.5, 3.0, None, None, 9, 2, None).reach() == (3.0, 1.5)
@@ -187,9 +187,9 @@ def test_error_bars_of_shares_end_at_0_and_100() -> None:
 
 def test_a_study_s_page_names_attack_protocol_route_split_and_images() -> None:
     from robustcl.study import api
-    from robustcl.study.asked import questions
-    from robustcl.study.rows import Setting
-    from robustcl.study.table import StudyCell, StudyLine
+    from robustcl.study.plan.setting import Setting
+    from robustcl.study.tables.asked import questions
+    from robustcl.study.tables.table import StudyCell, StudyLine
 
     found = api.compose("ascl-li-table-8", Setting(budget="smoke"))
     cells = (StudyCell("RA", 40.0, None, 30.0, 50.0, 360, 1, None),)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from robustcl import comparison, report
-from robustcl.study.reading import share
+from robustcl.study.numbers.reading import share
 from tests.shared import given_study
 from tests.shared.finished_run import write_run
 from tests.shared.judged_run import N, write_judged

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from robustcl.comparison.outcomes import Verdicts
-from robustcl.study import derived, figure, layout, page, ranking, spots, table
+from robustcl.study import page
+from robustcl.study.figures import figure
 from robustcl.study.finished import FinishedStudy
-from robustcl.study.grammar import Study
-from robustcl.study.reading import Reading, share
-from robustcl.study.table import StudyLine
+from robustcl.study.grammar import spots
+from robustcl.study.grammar.study import Study
+from robustcl.study.numbers.reading import Reading, share
+from robustcl.study.tables import derived, layout, ranking, table
+from robustcl.study.tables.table import StudyLine
 
 STRANGE = (
     "Müller & Söhne 100%_new #1",

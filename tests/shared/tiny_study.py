@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from robustcl.study.grammar import Study
-from robustcl.study.parsing import parse
+from robustcl.study.grammar.parsing import parse
+from robustcl.study.grammar.study import Study
 
 
 def tables(**changes: Any) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from robustcl.recipe import override
 from robustcl.study import api
-from robustcl.study.grid import Planned, Setting
+from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.setting import Setting
 
 ATTACKS = ("none", "noise", "deacl", "away", "toward", "ncp")
 

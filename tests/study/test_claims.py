@@ -15,9 +15,10 @@ from robustcl.comparison.outcomes import Outcomes
 from robustcl.comparison.pairing import align
 from robustcl.comparison.statistics import mcnemar
 from robustcl.errors import NonFiniteLoss, UsageError
-from robustcl.study import api, claimed, page
-from robustcl.study import run as running
-from robustcl.study.rows import Setting
+from robustcl.study import api, page
+from robustcl.study.ledger import claimed
+from robustcl.study.plan.setting import Setting
+from robustcl.study.runs import execution as running
 from tests.study.test_study import composed
 
 MOVED = {"name": "RA, {} eps", "use": "perturbed", "value": "accuracy", "attack": {"use": "fgsm"},

@@ -10,7 +10,7 @@ from matplotlib.colors import rgb2hex
 
 from robustcl.measures import class_distances
 from robustcl.rng import Rng
-from robustcl.study.class_table import draw_class_tables
+from robustcl.study.figures.class_table import draw_class_tables
 
 NAMES = ("cat", "dog", "ship")
 

@@ -27,11 +27,17 @@ from robustcl.evaluate.journal import Journal
 from robustcl.measures.catalogue import OF_FEATURES, OF_PREDICTIONS, VALUES
 from robustcl.run.splits import open_splits
 from robustcl.run.subjects import RunSubject
-from robustcl.study import api, columns, figure, grid, measures, pictures, spots, table, transfer
-from robustcl.study.drawings import Map
-from robustcl.study.grammar import COLUMN, Perturbed, Representation, Study, spread
-from robustcl.study.reading import Reading, is_answered, read_value, share
-from robustcl.study.rows import Setting
+from robustcl.study import api
+from robustcl.study.figures import figure, pictures
+from robustcl.study.grammar import spots
+from robustcl.study.grammar.columns import COLUMN, Perturbed, Representation, spread
+from robustcl.study.grammar.figures import Map
+from robustcl.study.grammar.study import Study
+from robustcl.study.numbers import columns, measures, transfer
+from robustcl.study.numbers.reading import Reading, is_answered, read_value, share
+from robustcl.study.plan import grid
+from robustcl.study.plan.setting import Setting
+from robustcl.study.tables import table
 from robustcl.train import store
 from tests.shared import pixels, tiny
 from tests.shared.tiny_study import study, tables

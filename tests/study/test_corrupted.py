@@ -13,11 +13,11 @@ import torch
 from robustcl.data.corrupted import generate
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
-from robustcl.study import api, corrupted
-from robustcl.study.grammar import COLUMN, Corrupted
-from robustcl.study.models import ModelSource
-from robustcl.study.reading import Reading
-from robustcl.study.rows import Setting
+from robustcl.study import api
+from robustcl.study.grammar.columns import COLUMN, Corrupted
+from robustcl.study.numbers import corrupted
+from robustcl.study.numbers.reading import Reading
+from robustcl.study.plan.setting import ModelSource, Setting
 from tests.study.test_columns import composed
 
 ASKED = {"set": {"evaluate.slf.corruptions": {"names": ["fog", "contrast"], "severities": [1, 5]}}}

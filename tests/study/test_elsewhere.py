@@ -17,10 +17,13 @@ from robustcl.analysis.again import Wanted
 from robustcl.analysis.other_data import evaluate_elsewhere
 from robustcl.cli.study import command
 from robustcl.errors import UsageError
-from robustcl.study import api, elsewhere, spots, table
-from robustcl.study.grammar import Study
-from robustcl.study.parsing import parse
-from robustcl.study.rows import Setting
+from robustcl.study import api
+from robustcl.study.grammar import spots
+from robustcl.study.grammar.parsing import parse
+from robustcl.study.grammar.study import Study
+from robustcl.study.plan.setting import Setting
+from robustcl.study.runs import elsewhere
+from robustcl.study.tables import table
 from robustcl_plugins.datasets.digits import Digits
 from tests.shared import tiny
 

@@ -10,12 +10,14 @@ import tomli_w
 
 from robustcl.errors import UsageError
 from robustcl.recipe import override
-from robustcl.study import api, choices, terms, tuning
-from robustcl.study.parsing import parse
-from robustcl.study.reading import Reading
-from robustcl.study.rows import Setting
-from robustcl.study.run import find_unfinished
-from robustcl.study.tuning import Tried
+from robustcl.study import api
+from robustcl.study.grammar.parsing import parse
+from robustcl.study.grammar.tuning import Tried
+from robustcl.study.numbers import choices
+from robustcl.study.numbers.reading import Reading
+from robustcl.study.plan.setting import Setting
+from robustcl.study.runs.execution import find_unfinished
+from robustcl.study.tables import terms
 
 ROWS: list[dict[str, Any]] = [{"name": "one", "recipe": "at"}, {"name": "two", "recipe": "ncp"}]
 
@@ -210,7 +212,7 @@ def test_validation_chooses_for_each_seed(tmp_path: Path, monkeypatch: pytest.Mo
         assert asked[0].name == "RA", "the last accuracy under attack"
         return [Reading(numbers[run.folder])]
 
-    monkeypatch.setattr("robustcl.study.columns.read", read)
+    monkeypatch.setattr("robustcl.study.numbers.columns.read", read)
     kept, said = choices.choose_all(made.study, [(run, tmp_path) for run in made.planned])
     assert [run.tried for run, _ in kept] == [Tried(TUNED["path"], 0.1), Tried(TUNED["path"], 0.01)]
     assert said == ["tuned, one: lr = 0.01 (seed 1), lr = 0.1 (seed 0), chosen by RA on validation images"]
@@ -234,8 +236,8 @@ def test_a_choice_waits_for_every_value(tmp_path: Path) -> None:
 def test_a_value_without_a_number_is_never_chosen() -> None:
     readings = [None, Reading(0.0)]
     tried = [Tried("a", 1), Tried("a", 2)]
-    assert tuning.choose(tried, lambda place: readings[place]) == 1
-    assert tuning.choose(tried, lambda place: None) is None
+    assert choices.choose(tried, lambda place: readings[place]) == 1
+    assert choices.choose(tried, lambda place: None) is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import tomli_w
 from robustcl.errors import NotMeasured
 from robustcl.report.load import load_results
 from robustcl.study import api
-from robustcl.study.asked import questions
-from robustcl.study.grid import Setting
+from robustcl.study.plan.setting import Setting
+from robustcl.study.tables.asked import questions
 from tests.shared import tiny
 from tests.shared.tiny_study import tables
 

@@ -16,7 +16,9 @@ from robustcl.claims import outcome
 from robustcl.claims.outcome import ClaimOutcome, Claims, Found, Measured
 from robustcl.cli.main import robustcl
 from robustcl.errors import DataError
-from robustcl.study import ledger, ledger_text, source
+from robustcl.study.grammar import source
+from robustcl.study.ledger import wording
+from robustcl.study.ledger.entries import Ledger, LedgerEntry, Shown, open_ledger, shorten
 from tests.shared.distributions import install
 
 STUDY = source.read("ncp-table-4", budget="small")
@@ -46,9 +48,9 @@ def asked(*words: str | Path) -> Result:
 
 
 def test_without_a_study_every_claim_is_there_and_none_is_run() -> None:
-    found = ledger.open_ledger([])
+    found = open_ledger([])
     assert not found.notes
-    assert ledger_text.count(found) == f"{len(found.entries)} claims: {len(found.entries)} not run"
+    assert wording.count(found) == f"{len(found.entries)} claims: {len(found.entries)} not run"
     papers = [entry.paper for entry in found.entries]
     assert papers == sorted(papers, key=str.casefold), "each paper is one section"
     text = asked().stdout
@@ -73,7 +75,7 @@ def test_what_a_study_has_shown_stands_at_its_claim(tmp_path: Path) -> None:
 
 def test_the_same_directory_counts_once_and_two_studies_twice(tmp_path: Path) -> None:
     one, other = kept(tmp_path / "one", told()), kept(tmp_path / "other", told(budget="paper"))
-    found = ledger.open_ledger([one, tmp_path / "." / "one", other])
+    found = open_ledger([one, tmp_path / "." / "one", other])
     (entry,) = [entry for entry in found.entries if entry.shown]
     assert [shown.path for shown in entry.shown] == [tmp_path / "one", other]
 
@@ -82,7 +84,7 @@ def test_an_outcome_of_another_test_is_left_out_and_said(tmp_path: Path) -> None
     """Whoever makes a claim easier does not inherit what was seen of the harder one."""
     plain = told()
     plain["claims"][0]["asked"]["above"]["by"] = -10
-    found = ledger.open_ledger([kept(tmp_path / "old", plain)])
+    found = open_ledger([kept(tmp_path / "old", plain)])
     assert not any(entry.shown for entry in found.entries)
     assert found.notes == (
         f"{tmp_path / 'old'}: ncp-table-4, both-parts-are-best is another claim today; run the study again",
@@ -107,7 +109,7 @@ def test_a_study_that_cannot_be_read_is_said_and_no_more(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(str(tmp_path))
     registry.refresh()
     try:
-        found = ledger.open_ledger([], "broken-claims")
+        found = open_ledger([], "broken-claims")
     finally:
         registry.refresh()
     assert [(entry.study, entry.name) for entry in found.entries] == [("good", "it")]
@@ -121,10 +123,10 @@ def test_a_study_that_cannot_be_read_is_said_and_no_more(tmp_path: Path, monkeyp
 
 
 def test_a_paper_is_what_stands_before_its_year() -> None:
-    assert ledger.shorten("A. Author, On 12 things,\n 2021, section 2, figures 2a") == "A. Author, On 12 things, 2021"
-    assert ledger.shorten("A. Author, On it, 2021, figure 4; the numbers from table 4") == "A. Author, On it, 2021"
-    assert ledger.shorten("A. Author, 2021; B. Author, 2024, table 3") == "Several papers"
-    assert ledger.shorten("a page in the web") == "a page in the web"
+    assert shorten("A. Author, On 12 things,\n 2021, section 2, figures 2a") == "A. Author, On 12 things, 2021"
+    assert shorten("A. Author, On it, 2021, figure 4; the numbers from table 4") == "A. Author, On it, 2021"
+    assert shorten("A. Author, 2021; B. Author, 2024, table 3") == "Several papers"
+    assert shorten("a page in the web") == "a page in the web"
 
 
 # Mistakes and malice --------------------------------------------------------------------------------------------------
@@ -153,7 +155,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, plain: Any, said: s
 def test_a_directory_without_claims_is_told_so(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "none"):
         with pytest.raises(DataError, match=r"no claims\.json: name the directory of a finished|there is no file"):
-            ledger.open_ledger([place])
+            open_ledger([place])
     assert "--json and --markdown are two forms of one list" in str(asked("--json", "--markdown").exception)
 
 
@@ -198,13 +200,13 @@ def test_whatever_stands_at_a_place_is_read_or_refused(tmp_path: Path) -> None:
                 assert "\n" not in read
                 refused += 1
                 continue
-            found = ledger.Ledger(tuple(
-                ledger.LedgerEntry(ledger.shorten(read.cite), read.study, one.name, one.says, one.place,
-                                   (ledger.Shown(file, read, one),)) for one in read.claims
+            found = Ledger(tuple(
+                LedgerEntry(shorten(read.cite), read.study, one.name, one.says, one.place,
+                                   (Shown(file, read, one),)) for one in read.claims
             ))  # fmt: skip
-            page = ledger_text.markdown(found)
-            assert ledger_text.text(found)
-            assert ledger_text.records(found) is not None
+            page = wording.markdown(found)
+            assert wording.text(found)
+            assert wording.records(found) is not None
             assert "<script" not in page
             table = [line for line in page.splitlines() if line.startswith("| ")]
             assert len(table) == (3 if read.claims else 0)

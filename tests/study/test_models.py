@@ -18,9 +18,9 @@ from robustcl.analysis.measure import kept
 from robustcl.cli.study import command
 from robustcl.errors import DataError, NeedNotMet, UsageError
 from robustcl.recipe import Use
-from robustcl.study import api, models
-from robustcl.study.models import ModelSource, parse_models
-from robustcl.study.rows import Setting
+from robustcl.study import api
+from robustcl.study.numbers import models
+from robustcl.study.plan.setting import ModelSource, Setting, parse_models
 from robustcl.threat import Ball
 from robustcl.train.engine import Engine
 

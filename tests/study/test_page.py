@@ -8,10 +8,10 @@ import pytest
 
 from robustcl.report.canvas import Sketch
 from robustcl.report.rendering import environment, flags
-from robustcl.study import layout
-from robustcl.study.asked import questions
-from robustcl.study.figure import DrawnFigure
-from robustcl.study.table import StudyCell, StudyLine
+from robustcl.study.figures.figure import DrawnFigure
+from robustcl.study.tables import layout
+from robustcl.study.tables.asked import questions
+from robustcl.study.tables.table import StudyCell, StudyLine
 from tests.shared import tiny_study
 from tests.study.test_study import composed
 

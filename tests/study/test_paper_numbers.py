@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from robustcl.study import source
-from robustcl.study.grammar import Published
+from robustcl.study.grammar import source
+from robustcl.study.grammar.study import Published
 
 
 def paper(study: str, row: str) -> Published:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustcl.study import source
+from robustcl.study.grammar import source
 
 OF_ANOTHER = {("gupta-table-3", "TCLR", "hmdb51"), ("gupta-table-3", "CVRL", "hmdb51")}
 """Printed from the clean accuracy of supervised training, which the study says."""

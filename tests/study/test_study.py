@@ -24,11 +24,16 @@ from robustcl.evaluate import scaled
 from robustcl.protocols import Need
 from robustcl.recipe import Use
 from robustcl.report import marked
-from robustcl.study import api, columns, figure, grid, layout, measures, source, spots, table
-from robustcl.study import run as running
-from robustcl.study.grammar import Study
-from robustcl.study.reading import Reading, is_answered, read_value, share
-from robustcl.study.rows import Setting
+from robustcl.study import api
+from robustcl.study.figures import figure
+from robustcl.study.grammar import source, spots
+from robustcl.study.grammar.study import Study
+from robustcl.study.numbers import columns, measures
+from robustcl.study.numbers.reading import Reading, is_answered, read_value, share
+from robustcl.study.plan import grid
+from robustcl.study.plan.setting import Setting
+from robustcl.study.runs import execution as running
+from robustcl.study.tables import layout, table
 from robustcl.threat import Ball
 from robustcl.train import store
 from robustcl.types import Attack, Clustering, Embedding

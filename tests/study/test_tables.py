@@ -13,8 +13,8 @@ from scipy import stats
 from robustcl.errors import UsageError
 from robustcl.report import latex
 from robustcl.report.grid import Grid, Head, Text, fit, turn
-from robustcl.study import derived, ranking
-from robustcl.study.reading import Reading, share
+from robustcl.study.numbers.reading import Reading, share
+from robustcl.study.tables import derived, ranking
 from tests.shared import given_study, strict_latex
 from tests.shared.given_study import STRANGE, WIDE, lines, outcomes
 from tests.shared.tiny_study import study

@@ -12,7 +12,7 @@ import torch
 from robustcl import api
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
-from robustcl.study import checks
+from robustcl.study.numbers import checks
 from robustcl.testing import make_scene
 from robustcl.train.detection import logged, shares, tally
 from robustcl.train.pairs import EpochMeans

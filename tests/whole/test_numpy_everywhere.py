@@ -11,7 +11,7 @@ import torch
 import robustcl
 from robustcl.errors import UsageError
 from robustcl.rng import Rng
-from robustcl.study.rows import Setting
+from robustcl.study.plan.setting import Setting
 
 WHOLE = [np.int64, np.uint8, np.int32, np.array, torch.tensor]
 

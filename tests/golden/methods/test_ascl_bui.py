@@ -17,7 +17,7 @@ from robustcl.options.schedule import Progress
 from robustcl.rng import Rng
 from robustcl.search import step_length
 from robustcl.study.api import compose as compose_study
-from robustcl.study.rows import Setting
+from robustcl.study.plan.setting import Setting
 from robustcl.testing import make_scene
 from robustcl.train.plan import at
 from robustcl.types import Embedding, Pairs, Scene

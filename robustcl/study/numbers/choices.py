@@ -1,0 +1,61 @@
+"""Which of a tuned row's runs stands in the table: for each seed the one that is best on validation images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from robustcl.study.grammar import tuning
+from robustcl.study.grammar.study import Study
+from robustcl.study.grammar.tuning import Tried
+from robustcl.study.numbers import columns
+from robustcl.study.numbers.reading import Reading
+from robustcl.study.plan.grid import Planned
+
+Runs = Sequence[tuple[Planned, Path]]
+
+
+def choose_all(study: Study, runs: Runs) -> tuple[list[tuple[Planned, Path]], list[str]]:
+    """Return the chosen runs, in their order, and what was chosen in words, a sentence for a line of the table."""
+    kept: list[tuple[Planned, Path]] = []
+    told: dict[tuple[str, str], list[tuple[int, Tried]]] = {}
+    lost: list[str] = []
+    for (label, seed), group in itertools.groupby(runs, key=lambda run: (run[0].label, run[0].seed)):
+        same = list(group)
+        tried = [run.tried for run, _ in same]
+        place = choose(tried, lambda number, same=same: _validated(study, same[number]))  # type: ignore[misc]
+        if place is None:
+            lost.append(f"{label}, seed {seed}, is left out: no value that was tried has a number on validation images")
+            continue
+        kept.append(same[place])
+        chosen = tried[place]
+        if chosen is not None:
+            told.setdefault((label, tuning.judge(study, same[0][0].row).name), []).append((seed, chosen))
+    return kept, [*(describe_choices(label, by, found) for (label, by), found in told.items()), *lost]
+
+
+def _validated(study: Study, run: tuple[Planned, Path]) -> Reading | None:
+    planned, folder = run
+    return columns.read([tuning.judge(study, planned.row)], planned, folder)[0]
+
+
+def choose(tried: Sequence[Tried | None], read: Callable[[int], Reading | None]) -> int | None:
+    """Return the place of the best value by its validation number; the first of equals, ``None`` without a number.
+
+    ``read`` gives the number of a place, ``None`` where there is none.
+    """
+    if len(tried) == 1:
+        return 0
+    numbers = {place: found.value for place in range(len(tried)) if (found := read(place)) is not None}
+    return max(numbers, key=lambda place: numbers[place], default=None)
+
+
+def describe_choices(label: str, by: str, chosen: Sequence[tuple[int, Tried]]) -> str:
+    """Return in words what was chosen for a line of the table, by seed."""
+    ordered = sorted(chosen, key=lambda entry: (str(entry[1]), entry[0]))
+    parts = []
+    for name, group in itertools.groupby(ordered, key=lambda entry: str(entry[1])):
+        seeds = [str(seed) for seed, _ in group]
+        parts.append(f"{name} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
+    return f"tuned, {label}: {', '.join(parts)}, chosen by {by} on validation images"

@@ -1,0 +1,1 @@
+"""What a study plans: every run of its grid composed, on equal terms, at what the person asks for."""
