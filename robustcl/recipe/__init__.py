@@ -1,15 +1,12 @@
 """Recipes: their grammar, their reading from TOML, what they change and what they inherit."""
 
+from robustcl.recipe.evaluation import MAIN_ROUTE, AttackTable, Corruptions, Evaluate
 from robustcl.recipe.grammar import (
-    MAIN_ROUTE,
-    AttackTable,
     BallTable,
     Clusters,
-    Corruptions,
     Data,
     Ema,
     EncoderTable,
-    Evaluate,
     GeneratorTable,
     Maximise,
     Of,

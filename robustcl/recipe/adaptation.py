@@ -27,10 +27,10 @@ from robustcl import hooks
 from robustcl.errors import UsageError, near, words
 from robustcl.hooks import DatasetHooks
 from robustcl.ratio import ratio
+from robustcl.recipe.evaluation import Evaluate
 from robustcl.recipe.grammar import (
     Data,
     EncoderTable,
-    Evaluate,
     GeneratorTable,
     ProjectorTable,
     SamplerTable,

@@ -83,7 +83,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def test_a_new_extra_costs_three_files(tmp_path: Path) -> None:
     package = tmp_path / "with" / "robustcl"
     shutil.copytree(Path(robustcl.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    extras, grammar = package / "evaluate" / "extras", package / "recipe" / "grammar.py"
+    extras, grammar = package / "evaluate" / "extras", package / "recipe" / "evaluation.py"
     (extras / "calibration.py").write_text(EXTRA, encoding="utf-8")
     line = "from robustcl.evaluate.extras.convergence import"
     new = f"from robustcl.evaluate.extras.calibration import CALIBRATION\n{line}"
