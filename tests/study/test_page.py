@@ -13,7 +13,7 @@ from robustcl.study.tables import layout
 from robustcl.study.tables.asked import questions
 from robustcl.study.tables.table import StudyCell, StudyLine
 from tests.shared import tiny_study
-from tests.study.test_study import composed
+from tests.shared.tiny_study import compose_smoke
 
 SKETCH = Sketch("figure-1", "bars", (5.3, 3.4), lambda canvas: None)
 DRAWING = DrawnFigure(SKETCH, "bars", SKETCH.svg())
@@ -68,7 +68,7 @@ def test_every_kind_of_column_says_what_it_asks(tmp_path: Path) -> None:
         {"name": "loss", "use": "metric", "metric": "loss", "stage": "robust"},
         {"name": "K", "use": "clusters", "stage": "robust"},
     ]  # fmt: skip
-    made = composed(tmp_path, column=columns)
+    made = compose_smoke(tmp_path, column=columns)
     lines = [StudyLine("near", {}, (StudyCell("RA, 0.5 eps", 1.0, None, 0.0, 2.0, 16, 1, None, True),))]
     assert questions(made.study, made.planned, lines) == [
         "SA: clean images, protocol slf, route clean, test split",

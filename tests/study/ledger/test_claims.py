@@ -19,7 +19,7 @@ from robustcl.study import api, page
 from robustcl.study.ledger import claimed
 from robustcl.study.plan.setting import Setting
 from robustcl.study.runs import execution as running
-from tests.study.test_study import composed
+from tests.shared.tiny_study import compose_smoke
 
 MOVED = {"name": "RA, {} eps", "use": "perturbed", "value": "accuracy", "attack": {"use": "fgsm"},
          "sweep": {"key": "times", "values": [0.5, 2]}}  # fmt: skip
@@ -55,7 +55,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
         return real(place, **rest)
 
     given: dict[str, Any] = {"column": COLUMNS, "claim": CLAIMS, "set": {"evaluate.slf.samples": 200}}
-    made = [composed(folder, Setting(budget="smoke", seeds=seeds), **given) for seeds in (2, 1)]
+    made = [compose_smoke(folder, Setting(budget="smoke", seeds=seeds), **given) for seeds in (2, 1)]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(running, "resume", resume)
         both, one = (api.run(each, folder / "out", device="cpu") for each in made)
@@ -139,7 +139,7 @@ def test_a_study_without_claims_says_nothing_of_them(two: Two, tmp_path: Path) -
 )  # fmt: skip
 def test_a_claim_on_what_is_not_there_is_one_sentence(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as raised:
-        composed(tmp_path, claim=[{"name": "it", "says": "So.", "place": "table 1", **changes}])
+        compose_smoke(tmp_path, claim=[{"name": "it", "says": "So.", "place": "table 1", **changes}])
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -148,10 +148,10 @@ def test_a_value_that_a_budget_leaves_out_is_no_mistake(tmp_path: Path) -> None:
     axis = [{"name": "n", "path": "stage.robust.generator.neighbour", "values": [2, 3, 4]}]
     claim = {"name": "it", "says": "So.", "place": "table 1",
              "above": {"row": "near", "than": "far", "column": "SA", "at": {"n": 4}}}  # fmt: skip
-    made = composed(tmp_path, axis=axis, claim=[claim], budget={"smoke": {"axis.n.values": [2, 3]}})
+    made = compose_smoke(tmp_path, axis=axis, claim=[claim], budget={"smoke": {"axis.n.values": [2, 3]}})
     assert "claims: it" in made.explain()
     with pytest.raises(UsageError, match=r"claim.it: n = 9 is not among its values here: 2, 3, 4; correct the claim"):
-        composed(tmp_path, axis=axis, claim=[claim | {"above": claim["above"] | {"at": {"n": 9}}}])
+        compose_smoke(tmp_path, axis=axis, claim=[claim | {"above": claim["above"] | {"at": {"n": 9}}}])
     twice = [claim, claim | {"says": "Again."}]
     with pytest.raises(UsageError, match="two claim tables are named 'it'; rename one"):
-        composed(tmp_path, axis=axis, claim=twice)
+        compose_smoke(tmp_path, axis=axis, claim=twice)

@@ -1,311 +1,36 @@
-"""Swept columns, representations, corruptions, transferred attacks and pictures of studies, and whole studies."""
+"""The columns of a study, read from its runs and measured of them; a whole study of everything, with its pictures."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shutil
-import typing
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import tomli_w
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from robustcl.analysis.again import evaluate_again
-from robustcl.analysis.measure import kept, sample
-from robustcl.analysis.measure.run import MEASURES, MeasureQuestion, measure, take
+from robustcl.analysis.measure import kept
+from robustcl.analysis.measure.run import MeasureQuestion, measure
 from robustcl.errors import UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.journal import Journal
-from robustcl.measures.catalogue import OF_FEATURES, OF_PREDICTIONS, VALUES
 from robustcl.run.splits import open_splits
 from robustcl.run.subjects import RunSubject
 from robustcl.study import api
-from robustcl.study.figures import figure, pictures
-from robustcl.study.grammar import spots
-from robustcl.study.grammar.columns import COLUMN, Perturbed, Representation, spread
+from robustcl.study.figures import pictures
+from robustcl.study.grammar.columns import COLUMN
 from robustcl.study.grammar.figures import Map
-from robustcl.study.grammar.study import Study
 from robustcl.study.numbers import columns, measures, transfer
-from robustcl.study.numbers.reading import Reading, is_answered, read_value, share
+from robustcl.study.numbers.reading import read_value
 from robustcl.study.plan import grid
-from robustcl.study.plan.setting import Setting
-from robustcl.study.tables import table
 from robustcl.train import store
-from tests.shared import pixels, tiny
-from tests.shared.tiny_study import study, tables
-
-given = pixels.given
-
-PGD = {"use": "pgd", "steps": 2, "step_size": "8/255"}
-
-
-def composed(folder: Path, **changes: Any) -> api.Composed:
-    (folder / "tiny.toml").write_text(tomli_w.dumps(tiny.tables()), encoding="utf-8")
-    (folder / "study.toml").write_text(tomli_w.dumps(tables(**changes)), encoding="utf-8")
-    return api.compose(str(folder / "study.toml"), Setting(budget="paper"))
-
-
-# Sweeps ---------------------------------------------------------------------------------------------------------------
-
-RA = {"name": "RA, {} eps", "use": "perturbed", "value": "accuracy", "attack": dict(PGD),
-      "sweep": {"key": "times", "values": [0.5, 1, 2.0]}}  # fmt: skip
-
-
-def test_a_swept_column_is_one_for_each_value() -> None:
-    steps = RA | {"name": "RA, {} steps", "sweep": {"key": "attack.steps", "values": [1, 100]}}
-    found = study(column=[RA, steps]).columns_of(study().row[0])
-    assert [column.name for column in found] == [
-        "RA, 0.5 eps",
-        "RA, 1 eps",
-        "RA, 2 eps",
-        "RA, 1 steps",
-        "RA, 100 steps",
-    ]
-    assert [column.times for column in found[:3]] == [0.5, 1, 2.0]  # type: ignore[union-attr]
-    dumped = [column.attack.model_dump()["steps"] for column in found]  # type: ignore[union-attr]
-    assert dumped == [2, 2, 2, 1, 100]
-    assert PGD["steps"] == 2, "the table that was spread is as it was"
-
-
-def test_a_row_changes_a_swept_column_by_its_own_name() -> None:
-    rows = [
-        {"name": "a", "recipe": "x"},
-        {"name": "b", "recipe": "x", "column": {"RA, {} eps": {"attack": {"use": "pgd", "steps": 7}}}},
-    ]
-    one = study(row=rows, column=[RA])
-    dumped = [[column.attack.model_dump()["steps"] for column in one.columns_of(row)] for row in one.row]  # type: ignore[union-attr]
-    assert dumped == [[2, 2, 2], [7, 7, 7]]
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"column": [RA | {"name": "RA"}]}, "column.RA: a column with a sweep, and no other, has {} in its name"),
-        ({"column": [{"name": "SA {}"}]}, "column.SA {}: a column with a sweep, and no other, has {} in its name"),
-        ({"column": [RA | {"sweep": {"key": "times", "values": [1, -1]}}]}, "times = -1 is not accepted"),
-        ({"column": [RA | {"sweep": {"key": "tims", "values": [1]}}]}, "unknown key 'tims'"),
-        ({"column": [RA | {"sweep": {"key": "times", "values": [1, 1.0]}}]}, "its columns are not those of the first"),
-        ({"column": [RA], "figure": [{"kind": "sweep", "columns": ["RA, 1 eps"]}]}, "there is no column 'RA, 1 eps'"),
-        ({"column": [RA], "figure": [{"kind": "bars", "columns": ["RA, 3 eps"]}]}, "there is no column 'RA, 3 eps'"),
-        (
-            {"column": [RA, RA | {"name": "x{}", "sweep": {"key": "times", "values": [1]}}],
-             "figure": [{"kind": "scatter", "x": "x{}", "y": "RA, {} eps"}]},
-            "'x{}' and 'RA, {} eps' are not swept over the same values",
-        ),
-        (
-            {"row": [{"name": "a", "recipe": "x", "paper": {"cifar10": {"RA, eps": 1.0}}}], "column": [RA]},
-            "row.a.paper.cifar10: there is no column 'RA, eps'",
-        ),
-        (
-            {"column": [{"name": "t", "use": "transferred", "source": "fa", "attack": "fgsm"}]},
-            "column.t.source: there is no row 'fa', did you mean 'far'?",
-        ),
-    ],
-)  # fmt: skip
-def test_faults_are_sentences(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError) as raised:
-        study(**changes)
-    assert said in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_the_paper_may_report_what_is_not_swept_over_now() -> None:
-    rows = [{"name": "a", "recipe": "x", "paper": {"cifar10": {"RA, 4 eps": 1.0, "RA, 1 eps": 2.0}}}]
-    one = study(row=rows, column=[RA], data="cifar10")
-    line = table.line(one, next(spots.points(one)), [], "cifar10")
-    assert [cell.paper for cell in line.cells] == [None, 2.0, None]
-
-
-def drawn(one: Study) -> str:
-    """Draw the first figure; the lines' cells are 1, 2, 3, ... percent, row after row."""
-    lines, count = [], 0
-    for spot in spots.points(one):
-        readings: list[Reading | None] = []
-        for _ in one.columns_of(spot.row):
-            count += 1
-            readings.append(Reading(0.01 * count))
-        lines.append(table.line(one, spot, [readings], "cifar10"))
-    (drawing,) = figure.draw_all(one, lines, [], "cifar10")
-    return str(drawing.svg)
-
-
-def test_a_sweep_is_drawn_along_its_values() -> None:
-    svg = drawn(study(column=[{"name": "SA"}, RA], figure=[{"kind": "sweep", "columns": ["RA, {} eps"]}]))
-    # near: SA 1, RA 2, 3, 4; far: SA 5, RA 6, 7, 8.
-    assert "RA (%): near from 2 to 4, far from 6 to 8" in svg
-    assert all(f">{text}<" in svg for text in ("near", "far", "RA (%)", "eps"))
-
-
-def test_a_sweep_over_names_shows_the_names() -> None:
-    column = {"name": "{}", "use": "corrupted", "sweep": {"key": "corruption", "values": ["fog", "snow"]}}
-    svg = drawn(study(column=[column], figure=[{"kind": "sweep", "columns": ["{}"]}]))
-    assert all(f">{text}<" in svg for text in ("fog", "snow"))
-
-
-def test_a_scatter_pairs_equal_values_of_two_sweeps() -> None:
-    other = RA | {"name": "drop, {} eps", "value": "drop"}
-    one = study(column=[RA, other], figure=[{"kind": "scatter", "x": "RA, {} eps", "y": "drop, {} eps"}])
-    lines = []
-    for spot in spots.points(one):
-        cells = [Reading(0.01 * place) for place in range(1, 7)]
-        lines.append(table.line(one, spot, [cells], ""))
-    (panel,) = [figure._against(one, one.figure[0], lines)]  # type: ignore[arg-type]
-    # RA is in percent (1, 2, 3), drop as well (4, 5, 6).
-    assert [(curve.x, curve.y) for curve in panel.curves] == [((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))] * 2
-    assert (panel.x, panel.y) == ("RA (%)", "drop (%)")
-
-
-# Representations ------------------------------------------------------------------------------------------------------
-
-
-class Seen:
-    """A sample whose features and logits are given; the training images have the same clean features."""
-
-    block, index, subject = 9, torch.arange(4), SimpleNamespace(model="m")
-
-    def __init__(self, clean: Tensor, moved: Tensor, logits: Tensor, label: Tensor) -> None:
-        self.features, self.logits, self.label = (clean, moved), (logits, logits), label
-        self.train, self.labels = self, label
-
-    def batches(self, blocks: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        return [(rows, self.features[0][rows]) for rows in blocks]
-
-    def embed(self, x: Tensor, layer: str) -> Tensor:
-        return x
-
-    def told(self, *progress: object) -> None:
-        pass
-
-
-def taken(folder: Path, of: Any, *values: str) -> dict[str, Reading | None]:
-    """Return values as a study reads them of what the engine keeps."""
-    entry = take(folder, {}, list(dict.fromkeys(VALUES[value][0] for value in values)), of)
-    assert all(is_answered(entry, value) for value in values)
-    return {value: read_value(entry, value) for value in values}
-
-
-def test_every_value_is_a_number_of_a_measure() -> None:
-    for kind, values in ((Perturbed, OF_PREDICTIONS), (Representation, OF_FEATURES)):
-        assert typing.get_args(kind.model_fields["value"].annotation) == values
-    assert {name for name, _ in VALUES.values()} <= set(MEASURES)
-
-
-def test_the_values_by_hand(tmp_path: Path) -> None:
-    """Two classes on the axes; the attack turns the first image to the diagonal and leaves the others alone."""
-    clean = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
-    moved = clean.clone()
-    moved[0] = torch.tensor([1.0, 1.0])
-    label = torch.tensor([0, 0, 1, 1])
-    of_pixels = ("input-landscape", "weight-landscape", "components")
-    asked = [value for value in OF_FEATURES if VALUES[value][0] not in of_pixels]
-    told = taken(tmp_path, Seen(clean, moved, torch.zeros(4, 2), label), *asked)
-    found = {value: reading.value for value, reading in told.items() if reading is not None}
-    assert set(found) == set(asked)
-    d = 1 - 0.5**0.5
-    # Anchor 0 against clean 1 and moved 1: 0, 0. Anchor 1 against clean 0 and moved 0: 0, d. Class 1: all 0.
-    assert found["intra-divergence"] == pytest.approx(d / 2 / 4)
-    # Class 0 against class 1: all at 1. Anchors 2 and 3 against clean 0, clean 1, moved 0 (at d), moved 1.
-    assert found["inter-divergence"] == pytest.approx((1 + 1 + 2 * (3 + d) / 4) / 4)
-    assert found["relative-divergence"] == pytest.approx(found["intra-divergence"] / found["inter-divergence"])
-    assert found["feature-divergence"] == pytest.approx(d / 4)
-    assert found["alignment"] == pytest.approx((2 - 2 * 0.5**0.5) / 4), "the mean squared distance of unit rows"
-    # Of the moved ones: pairs within are at d and 0, pairs between at d, d, 1, 1.
-    assert found["class-ratio"] == pytest.approx(((2 * d + 2) / 4) / (d / 2))
-    distances = [2 * d, 2 * d, 2 * d, 2.0, 2.0, 0.0]
-    potentials = torch.tensor([-2 * x for x in distances], dtype=torch.float64).exp()
-    assert found["uniformity"] == pytest.approx(float(potentials.mean().log()))
-    # Silhouettes before: 1 for all. After: image 0 (d - d) / d = 0, image 1 (1 - d) / 1, the others (b - 0) / b = 1.
-    assert found["silhouette"] == pytest.approx((0 + (1 - d) + 1 + 1) / 4)
-    assert found["silhouette-drop"] == pytest.approx(1 - found["silhouette"])
-    assert found["entropy"] == pytest.approx(torch.tensor(2.0).log().item())
-    size = torch.linalg.svdvals(moved.double())
-    share = size / size.sum()
-    assert found["effective-rank"] == pytest.approx(float((-(share * share.log()).sum()).exp()))
-    assert found["linear-separability"] in (0.75, 1.0), "fitted to clean features, judged on moved ones"
-
-
-def test_divergences_of_mini_batches_by_loops(tmp_path: Path) -> None:
-    """Anchor, positives and negatives are of one block of 128 consecutive images; the mean is over all anchors."""
-    draw = torch.Generator().manual_seed(0)
-    clean, moved = (torch.randn(150, 3, generator=draw, dtype=torch.float64) for _ in range(2))
-    label = torch.arange(150) % 4
-    values = [f"{part}-divergence{end}" for part in ("intra", "inter", "relative") for end in ("", "-128")]
-    told = taken(tmp_path, Seen(clean, moved, torch.zeros(150, 4), label), *values)
-    means: dict[bool, list[float]] = {True: [], False: []}
-    for anchor in range(150):
-        block = [other for other in range(150) if other // 128 == anchor // 128 and other != anchor]
-        for same, found in means.items():
-            others = [other for other in block if bool(label[other] == label[anchor]) is same]
-            distances = [1 - F.cosine_similarity(clean[anchor], view[other], dim=0) for other in others
-                         for view in (clean, moved)]  # fmt: skip
-            found.append(float(sum(distances)) / len(distances))
-    intra, inter = (sum(means[same]) / 150 for same in (True, False))
-    for value, by_hand in (("intra", intra), ("inter", inter), ("relative", intra / inter)):
-        reading = told[f"{value}-divergence-128"]
-        assert reading is not None
-        assert reading.value == pytest.approx(by_hand, abs=1e-9)
-        whole = told[f"{value}-divergence"]
-        assert whole is not None
-        assert abs(whole.value - by_hand) > 1e-6, "the sets of all images are others"
-
-
-def test_features_that_say_nothing_leave_an_empty_cell(tmp_path: Path) -> None:
-    of = Seen(torch.ones(4, 2), torch.ones(4, 2), torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
-    found = taken(tmp_path, of, "relative-divergence", "linear-separability", "uniformity")
-    assert found["relative-divergence"] is None, "0 / 0"
-    assert found["linear-separability"] is None, "collapsed"
-    assert found["uniformity"] == Reading(0.0)
-
-
-@pytest.mark.parametrize("block", [1, 3, 9])
-def test_accuracy_and_relative_drop_by_hand(block: int, given: list[tuple[int, bool]], tmp_path: Path) -> None:
-    # Right before: 0, 1, 3. After: 0.45 stays right, 0.55 is fooled, 1.25 stays right.
-    found = taken(tmp_path, pixels.sample(block=block), "accuracy", "relative-drop")
-    assert found["relative-drop"] == Reading(1 / 3, n=4)
-    assert found["accuracy"] == share(2, 4)
-    assert given == [(0, False), (1, False), (3, False)], "as in evaluation: what is wrong as it is, is not attacked"
-
-
-def test_representations_attack_every_image_to_the_end(given: list[tuple[int, bool]]) -> None:
-    of = pixels.sample(block=3)
-    clean, after = of.features
-    assert given == [(0, True), (1, True), (2, True), (3, True)]
-    assert after[:, 0].tolist() == pytest.approx([0.45, 0.55, 0.65, 1.25])
-    assert clean[:, 0].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.9])
-    assert of.moved[:, 0].tolist() == pytest.approx([0.45, 0.55, 0.65, 1.25])
-    assert len(given) == 4, "once for all measures"
-
-
-def test_few_attacked_images_are_kept(given: list[tuple[int, bool]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "SHOWN", 3)
-    of = pixels.sample(block=2)
-    assert of.moved[:, 0].tolist() == pytest.approx([0.45, 0.55, 0.65])
-    assert len(of.features[1]) == 4
-
-
-def test_one_question_for_all_values_of_the_same_images() -> None:
-    def alike(**changes: Any) -> bool:
-        one, other = ({"name": "x", "use": "perturbed", "value": "accuracy", "attack": {"use": "pgd"}} | change
-                      for change in ({}, changes))  # fmt: skip
-        return measures._alike(COLUMN.validate_python(one), COLUMN.validate_python(other))  # type: ignore[arg-type]
-
-    assert alike(value="fooled")
-    assert alike(name="y", use="representation", value="alignment")
-    assert not alike(times=2)
-    assert not alike(threat={"norm": "L2", "eps": 0.1})
-    assert not alike(route="adv")
-    assert not alike(attack={"use": "pgd", "steps": 7})
-
-
-# A whole study of everything ------------------------------------------------------------------------------------------
+from tests.shared.tiny_study import PGD, RA, compose_plain, compose_smoke, study, tables
 
 COLUMNS = [
     {"name": "SA"},
@@ -323,6 +48,8 @@ COLUMNS = [
     {"name": "CE", "use": "corrupted", "corruption": "fog", "value": "corruption-error", "baseline": "near"},
     {"name": "mCE", "use": "corrupted", "value": "corruption-error", "baseline": "near"},
 ]  # fmt: skip
+
+
 FIGURES = [
     {"kind": "sweep", "columns": ["RA, {} eps"]},
     {"kind": "scatter", "x": "R-DIV", "y": "SA"},
@@ -333,6 +60,8 @@ FIGURES = [
     {"kind": "components", "images": 2, "count": 3, "steps": 4},
     {"kind": "classes"},
 ]
+
+
 FIXED = {
     "stage.robust.epochs": 1, "evaluate.slf.samples": 100, "evaluate.slf.attacks": [], "evaluate.slf.route": ["adv"],
     "evaluate.slf.corruptions": {"names": ["fog", "contrast"], "severities": [1, 5]},
@@ -342,7 +71,7 @@ FIXED = {
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[api.Composed, api.FinishedStudy]:
     folder = tmp_path_factory.mktemp("columns")
-    made = composed(folder, column=COLUMNS, figure=FIGURES, set=FIXED)
+    made = compose_plain(folder, column=COLUMNS, figure=FIGURES, set=FIXED)
     return made, api.run(made, folder / "out", device="cpu")
 
 
@@ -609,7 +338,7 @@ def test_components_grow_from_images_and_from_noise(whole: tuple[api.Composed, a
 )
 def test_a_column_that_the_runs_cannot_have_is_refused(tmp_path: Path, column: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as raised:
-        composed(tmp_path, column=[{"name": "x", **column}], set=FIXED)
+        compose_plain(tmp_path, column=[{"name": "x", **column}], set=FIXED)
     assert said in str(raised.value)
 
 
@@ -617,15 +346,13 @@ def test_a_source_that_looks_at_other_data_is_refused(tmp_path: Path) -> None:
     rows = tables()["row"]
     rows[1]["set"] = {"data.use": "cifar10"}
     with pytest.raises(UsageError, match="the row 'far' has another data set; give both the same"):
-        composed(tmp_path, row=rows, column=[{"name": "x", "use": "transferred", "source": "far", "attack": "fgsm"}])
-
-
-def test_spread_leaves_other_columns_alone() -> None:
-    assert spread({"name": "SA", "use": "accuracy"}) == [{"name": "SA", "use": "accuracy"}]
+        compose_plain(
+            tmp_path, row=rows, column=[{"name": "x", "use": "transferred", "source": "far", "attack": "fgsm"}]
+        )
 
 
 def test_a_corruption_is_the_mean_over_its_severities(tmp_path: Path) -> None:
-    run = composed(tmp_path).planned[0]
+    run = compose_plain(tmp_path).planned[0]
     entry = {"protocol": "slf", "route": "clean", "accuracy": {"fog": [0.5, 0.2], "snow": [0.9, 0.8]}, "mean": 0.6}
     other = entry | {"route": "adv", "accuracy": {"fog": [0.0, 0.0], "snow": [0.0, 0.0]}, "mean": 0.0}
     (tmp_path / "results.json").write_text(
@@ -641,44 +368,9 @@ def test_a_corruption_is_the_mean_over_its_severities(tmp_path: Path) -> None:
 
 
 def test_a_run_without_the_entry_has_an_empty_cell(tmp_path: Path) -> None:
-    run = composed(tmp_path).planned[0]
+    run = compose_plain(tmp_path).planned[0]
     (tmp_path / "results.json").write_text(json.dumps({"schema": 1, "rows": []}), encoding="utf-8")
     assert columns.read([COLUMN.validate_python({"name": "x", "use": "corrupted"})], run, tmp_path) == [None]
-
-
-# Studies that ship, run for real --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "overrides", "pictures", "some"),
-    [
-        ("gupta-figure-2", ("evaluate.0.audit=0",), 2, {"class ratio", "uniformity", "silhouette"}),
-        (
-            "ascl-bui-figure-4",
-            ("evaluate.own.samples=32", "evaluate.own.audit=0", "data.validation=0.8"),
-            1,
-            {"R-DIV, 0.5 eps", "R-DIV, 1 eps", "RA, 1 eps"},
-        ),
-        (
-            "gupta-table-1",
-            ("evaluate.0.samples=24", "evaluate.0.audit=0", "data.validation=0.8"),
-            1,
-            {"PGD L2, drop", "PGD L1", "AA, eps/8, drop"},
-        ),
-    ],
-)
-def test_studies_run_at_the_smallest_budget(
-    name: str, overrides: tuple[str, ...], pictures: int, some: set[str], tmp_path: Path
-) -> None:
-    made = api.compose(name, Setting(budget="smoke", overrides=overrides))
-    outcome = api.run(made, tmp_path / "out", device="cpu")
-    assert not outcome.failed
-    for line in outcome.lines:
-        found = {cell.column: cell.mean for cell in line.cells}
-        assert some <= set(found)
-        assert all(found[column] is not None for column in some)
-    assert (tmp_path / "out" / "study.html").read_text(encoding="utf-8").count("<svg") == pictures
-    assert any(cell.paper is not None for line in outcome.lines for cell in line.cells)
 
 
 def test_a_picture_that_cannot_be_had_says_why(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
@@ -687,3 +379,24 @@ def test_a_picture_that_cannot_be_had_says_why(whole: tuple[api.Composed, api.Fi
     few = Map.model_construct(kind="map", images=3)  # so many as an evaluation of three images leaves
     with pytest.raises(UsageError, match="3 rows of features are too few"):
         pictures.draw_pictures("map", few, [(run, outcome.path / "runs" / run.folder)])
+
+
+def test_metrics_are_averaged_within_their_epoch(tmp_path: Path) -> None:
+    log = [
+        ("robust", 0.5, 8.0),
+        ("robust", 1.0, 4.0),
+        ("pretrain", 1.0, 99.0),
+        ("robust", 1.5, 1.0),
+        ("robust", 3.0, 2.0),
+    ]
+    lines = [json.dumps({"stage": stage, "step": 1, "epoch": epoch, "loss": loss}) for stage, epoch, loss in log]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    run = compose_smoke(tmp_path).planned[0]
+    assert columns.epochs(run, tmp_path, "robust", "loss") == columns.Curve("loss", (1.0, 2.0, 3.0), (6.0, 1.0, 2.0))
+    found = {}
+    for over in ("first epoch", "last epoch", "all epochs"):
+        column = study(column=[{"name": "x", "use": "metric", "metric": "loss", "over": over}]).column[0]
+        (reading,) = columns.read([column], run, tmp_path)
+        assert reading is not None
+        found[over] = reading.value
+    assert found == {"first epoch": 6.0, "last epoch": 2.0, "all epochs": 3.0}

@@ -18,7 +18,7 @@ from robustcl.study.grammar.columns import COLUMN, Corrupted
 from robustcl.study.numbers import corrupted
 from robustcl.study.numbers.reading import Reading
 from robustcl.study.plan.setting import ModelSource, Setting
-from tests.study.test_columns import composed
+from tests.shared.tiny_study import compose_plain
 
 ASKED = {"set": {"evaluate.slf.corruptions": {"names": ["fog", "contrast"], "severities": [1, 5]}}}
 ALL = {"set": {"evaluate.slf.corruptions": True}}
@@ -54,13 +54,13 @@ def column(**keys: Any) -> Corrupted:
 )  # fmt: skip
 def test_what_cannot_be_is_refused(tmp_path: Path, study: Any, keys: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as raised:
-        composed(tmp_path, column=[{"name": "x", "use": "corrupted", **keys}], **study)
+        compose_plain(tmp_path, column=[{"name": "x", "use": "corrupted", **keys}], **study)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_frost_without_photographs_leaves_an_empty_cell(tmp_path: Path) -> None:
-    assert composed(tmp_path, column=[{"name": "x", "use": "corrupted", "corruption": "frost"}], **ALL).planned
+    assert compose_plain(tmp_path, column=[{"name": "x", "use": "corrupted", "corruption": "frost"}], **ALL).planned
     told = {"corruptions": [{"protocol": "slf", "route": "clean", "accuracy": {"fog": [0.5] * 5}}]}
     assert corrupted.read(column(corruption="frost"), PLACE, told, None, None) is None
     given = column(value="corruption-error", corruption="fog", baseline={"fog": 80.0, "snow": 10.0})

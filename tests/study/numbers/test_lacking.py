@@ -6,26 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomli_w
 
 from robustcl.errors import NotMeasured
 from robustcl.report.load import load_results
 from robustcl.study import api
-from robustcl.study.plan.setting import Setting
 from robustcl.study.tables.asked import questions
-from tests.shared import tiny
-from tests.shared.tiny_study import tables
+from tests.shared.tiny_study import compose_plain
 
 UNTRAINED = {"stage.pretrain.epochs": 0, "stage.robust.epochs": 0, "evaluate.slf.epochs": 1}
 PLAIN = {"name": "plain", "recipe": "tiny.toml", "set": {"evaluate.slf.route": ["clean"], "evaluate.slf.attacks": []}}
 OWN = {"name": "own", "recipe": "tiny.toml", "set": {"judged": "adv"}}
 FGSM = {"name": "RA", "route": "judged", "attack": "fgsm"}
-
-
-def composed(folder: Path, **changes: Any) -> api.Composed:
-    (folder / "tiny.toml").write_text(tomli_w.dumps(tiny.tables()), encoding="utf-8")
-    (folder / "study.toml").write_text(tomli_w.dumps(tables(**changes)), encoding="utf-8")
-    return api.compose(str(folder / "study.toml"), Setting(budget="paper"))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +30,7 @@ def composed(folder: Path, **changes: Any) -> api.Composed:
     ],
 )
 def test_what_one_row_lacks_is_noted_for_it_alone(column: dict[str, Any], why: str, tmp_path: Path) -> None:
-    found = composed(tmp_path, row=[PLAIN, OWN], column=[{"name": "SA"}, {"name": "x", **column}])
+    found = compose_plain(tmp_path, row=[PLAIN, OWN], column=[{"name": "SA"}, {"name": "x", **column}])
     lacks = [run.lacks for run in found.planned]
     assert [set(each) for each in lacks] == [{"x"}, set()]
     assert lacks[0]["x"].startswith(why)
@@ -54,22 +45,22 @@ def test_a_stage_a_metric_or_a_choice_of_clusters_may_be_one_row_s(tmp_path: Pat
         {"name": "loss", "use": "metric", "metric": "term/slow/robust", "stage": "robust"},
     ]
     figures = [{"kind": "epochs", "metrics": ["loss"], "stage": "robust"}]
-    found = composed(tmp_path, row=[short, {"name": "far", "recipe": "tiny.toml"}], column=columns, figure=figures)
+    found = compose_plain(tmp_path, row=[short, {"name": "far", "recipe": "tiny.toml"}], column=columns, figure=figures)
     assert [set(run.lacks) for run in found.planned] == [{"K", "loss", "figure 1"}, set()]
     assert "short has no loss, figure 1: the recipe has no stage 'robust'" in found.explain()
 
 
 def test_what_no_row_has_and_what_a_row_asks_for_itself_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotMeasured, match=r"row 'plain', column 'x': the recipe is not judged under 'fsgm'"):
-        composed(tmp_path, row=[PLAIN, OWN], column=[{"name": "x", "attack": "fsgm"}])
+        compose_plain(tmp_path, row=[PLAIN, OWN], column=[{"name": "x", "attack": "fsgm"}])
     itself = {**PLAIN, "column": {"x": {"route": "avd"}}}
     with pytest.raises(NotMeasured, match=r"row 'plain', column 'x': the route 'avd' is not judged"):
-        composed(tmp_path, row=[itself, OWN], column=[{"name": "x"}])
+        compose_plain(tmp_path, row=[itself, OWN], column=[{"name": "x"}])
 
 
 def test_a_recipe_of_several_branches_must_call_one_its_own(tmp_path: Path) -> None:
     both = {"name": "both", "recipe": "tiny.toml"}
-    found = composed(tmp_path, row=[both, OWN], column=[FGSM])
+    found = compose_plain(tmp_path, row=[both, OWN], column=[FGSM])
     assert (
         found.planned[0].lacks["RA"].startswith("the recipe is judged on clean and adv and calls none of them its own")
     )
@@ -77,7 +68,7 @@ def test_a_recipe_of_several_branches_must_call_one_its_own(tmp_path: Path) -> N
 
 def test_the_table_has_an_empty_cell_and_the_notes_say_why_and_on_which_route(tmp_path: Path) -> None:
     clean = {"name": "SA", "route": "judged"}
-    made = composed(tmp_path, row=[PLAIN, OWN], column=[clean, FGSM], set=UNTRAINED)
+    made = compose_plain(tmp_path, row=[PLAIN, OWN], column=[clean, FGSM], set=UNTRAINED)
     found = api.run(made, tmp_path / "out", device="cpu")
     assert [[cell.n for cell in line.cells] for line in found.lines] == [[16, None], [16, 16]]
     assert found.lines[0].cells[1].text() == "–"
