@@ -35,11 +35,6 @@ def choose_all(study: Study, runs: Runs) -> tuple[list[tuple[Planned, Path]], li
     return kept, [*(describe_choices(label, by, found) for (label, by), found in told.items()), *lost]
 
 
-def _validated(study: Study, run: tuple[Planned, Path]) -> Reading | None:
-    planned, folder = run
-    return columns.read([tuning.judge(study, planned.row)], planned, folder)[0]
-
-
 def choose(tried: Sequence[Tried | None], read: Callable[[int], Reading | None]) -> int | None:
     """Return the place of the best value by its validation number; the first of equals, ``None`` without a number.
 
@@ -59,3 +54,8 @@ def describe_choices(label: str, by: str, chosen: Sequence[tuple[int, Tried]]) -
         seeds = [str(seed) for seed, _ in group]
         parts.append(f"{name} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
     return f"tuned, {label}: {', '.join(parts)}, chosen by {by} on validation images"
+
+
+def _validated(study: Study, run: tuple[Planned, Path]) -> Reading | None:
+    planned, folder = run
+    return columns.read([tuning.judge(study, planned.row)], planned, folder)[0]

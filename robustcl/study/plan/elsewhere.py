@@ -1,4 +1,4 @@
-"""A row's run judged on the study's other data set: what its columns ask for there, and the run that answers."""
+"""A row's run judged on the study's other data set: what its columns ask for there, and in which folder."""
 
 from __future__ import annotations
 
