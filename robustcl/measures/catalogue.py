@@ -47,8 +47,8 @@ NUMBERS: dict[str, tuple[Number, ...]] = {
         Number("ratio", "inter/intra class distance", "mean cosine distance between classes over that within; "
                "higher is better", "0 upwards", f"{_GUPTA}, claim 2", "class-ratio"),
     ),
-    "r-div-batches": (
-        Number("relative", "R-DIV in batches of 128", "R-DIV among 128 images after the other, as its authors take it",
+    "r-div-128": (
+        Number("relative", "R-DIV in batches of 128", "R-DIV among 128 images drawn together, as its authors take it",
                "0 upwards", f"{_BUI} and appendix 7", "relative-divergence-128"),
         Number("intra", "intra-class divergence in batches", "the same of its upper part", "0 to 2", _BUI,
                "intra-divergence-128"),

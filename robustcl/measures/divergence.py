@@ -54,8 +54,9 @@ def relative_divergence(
         adversarial: (n, F), f of the adversarial version of the same images.
         label: (n,) whole numbers >= 0.
         distance: the paper's cosine distance, or a norm of the difference.
-        batch: take the sets from the anchor's mini-batch of so many consecutive images, as the paper's appendix 7
-            does with 128; all n images where not given, which the cosine makes exact in O(n L) memory.
+        batch: take the sets from the anchor's mini-batch of so many consecutive rows, as the paper's appendix 7 does
+            with 128: shuffle them before, since rows sorted by class make batches of one class. All n images where
+            not given, which the cosine makes exact in O(n L) memory.
         chunk: rows compared at once where the distance is a norm.
 
     Raises:

@@ -53,8 +53,13 @@ def divergence(of: Sample) -> Measures:
 
 
 def batch_divergence(of: Sample) -> Measures:
-    """R-DIV and its parts, each image among its mini-batch alone."""
-    found = measures.relative_divergence(*of.features, of.label, batch=_BATCH)
+    """R-DIV and its parts, each image among its mini-batch alone, in an order that is drawn.
+
+    In their own order the images of a folder that is sorted by class would make batches of one class.
+    """
+    order = of.draws.child("r-div-128").permutation(len(of.label), device=of.label.device)
+    clean, after = (h[order] for h in of.features)
+    found = measures.relative_divergence(clean, after, of.label[order], batch=_BATCH)
     return Measures({"relative": found.relative, "intra": found.intra, "inter": found.inter})
 
 

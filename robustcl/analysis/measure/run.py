@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 MEASURES: Mapping[str, Callable[..., Measures]] = MappingProxyType({
     "r-div": numbers.divergence,
     "class-distances": numbers.class_distances,
-    "r-div-batches": numbers.batch_divergence,
+    "r-div-128": numbers.batch_divergence,
     "alignment": numbers.alignment,
     "uniformity": numbers.uniformity,
     "silhouette": numbers.silhouette,

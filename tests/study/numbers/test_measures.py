@@ -23,6 +23,7 @@ from robustcl.errors import NeedNotMet
 from robustcl.evaluate import scaled
 from robustcl.measures.catalogue import OF_FEATURES, OF_PREDICTIONS, VALUES
 from robustcl.protocols import Need
+from robustcl.rng import Rng
 from robustcl.study import api
 from robustcl.study.grammar.columns import COLUMN, Perturbed, Representation
 from robustcl.study.numbers import measures
@@ -112,7 +113,7 @@ given = pixels.given
 class Seen:
     """A sample whose features and logits are given; the training images have the same clean features."""
 
-    block, index, subject = 9, torch.arange(4), SimpleNamespace(model="m")
+    block, index, subject, draws = 9, torch.arange(4), SimpleNamespace(model="m"), Rng(0, "measure", "linear", "clean")
 
     def __init__(self, clean: Tensor, moved: Tensor, logits: Tensor, label: Tensor) -> None:
         self.features, self.logits, self.label = (clean, moved), (logits, logits), label
@@ -176,15 +177,17 @@ def test_the_values_by_hand(tmp_path: Path) -> None:
 
 
 def test_divergences_of_mini_batches_by_loops(tmp_path: Path) -> None:
-    """Anchor, positives and negatives are of one block of 128 consecutive images; the mean is over all anchors."""
+    """Anchor, positives and negatives are of one block of 128 images drawn together; the mean is over all anchors."""
     draw = torch.Generator().manual_seed(0)
     clean, moved = (torch.randn(150, 3, generator=draw, dtype=torch.float64) for _ in range(2))
     label = torch.arange(150) % 4
     values = [f"{part}-divergence{end}" for part in ("intra", "inter", "relative") for end in ("", "-128")]
     told = taken(tmp_path, Seen(clean, moved, torch.zeros(150, 4), label), *values)
+    dealt = Seen.draws.child("r-div-128").permutation(150).tolist()
+    block_of = {image: place // 128 for place, image in enumerate(dealt)}
     means: dict[bool, list[float]] = {True: [], False: []}
     for anchor in range(150):
-        block = [other for other in range(150) if other // 128 == anchor // 128 and other != anchor]
+        block = [other for other in range(150) if block_of[other] == block_of[anchor] and other != anchor]
         for same, found in means.items():
             others = [other for other in block if bool(label[other] == label[anchor]) is same]
             distances = [1 - F.cosine_similarity(clean[anchor], view[other], dim=0) for other in others
@@ -198,6 +201,26 @@ def test_divergences_of_mini_batches_by_loops(tmp_path: Path) -> None:
         whole = told[f"{value}-divergence"]
         assert whole is not None
         assert abs(whole.value - by_hand) > 1e-6, "the sets of all images are others"
+
+
+def test_mini_batches_of_images_sorted_by_class(tmp_path: Path) -> None:
+    """In their own order these are four batches of one class each, without a single negative image."""
+    draw, label = torch.Generator().manual_seed(1), torch.arange(512) // 128
+    clean = torch.eye(4, dtype=torch.float64)[label] + 0.5 * torch.randn(512, 4, generator=draw, dtype=torch.float64)
+    of, values = Seen(clean, clean, torch.zeros(512, 4), label), ("intra-divergence", "inter-divergence")
+    told = taken(tmp_path, of, *values, *(f"{value}-128" for value in values))
+    for value in values:
+        whole, batches = told[value], told[f"{value}-128"]
+        assert whole is not None
+        assert batches is not None
+        assert batches.value == pytest.approx(whole.value, rel=0.05)
+        assert batches != whole
+
+
+@pytest.mark.parametrize("kind", ["values", "refused"])
+def test_mini_batches_in_the_images_own_order_answer_nothing(kind: str) -> None:
+    stored: dict[str, Any] = {"values": {}, "refused": {}, kind: {"r-div-batches": {"relative": 1.0}}}
+    assert not is_answered(stored, "relative-divergence-128")
 
 
 def test_features_that_say_nothing_leave_an_empty_cell(tmp_path: Path) -> None:
