@@ -13,12 +13,17 @@ from robustcl.study.plan.setting import Setting
 from robustcl.study.tables import table
 
 BUDGETS = ("smoke", "small", "paper")
+FOR_DIGITS = {"resnet-small", "cnn-4", "resnet-20"}
+"""The encoders that recipes and studies adapt to images of 8 x 8 pixels."""
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("name", sorted(registry.studies()))
 def test_every_row_of_every_study_composes(name: str, budget: str) -> None:
     found = api.compose(name, Setting(budget=budget))
+    assert {run.composition.recipe.encoder.use for run in found.planned} <= FOR_DIGITS, (
+        "what a budget asks is for CIFAR"
+    )
     assert found.study.name == name.rpartition("/")[2]
     assert found.study.about
     assert found.study.cite

@@ -35,9 +35,10 @@ def tables(name: str) -> dict[str, Any]:
 
 
 def read(name: str, *, dataset: str | None = None, budget: str = "small") -> Study:
-    """Return a study as a data set and a budget change it: ``[adapt.DATASET]`` first, then ``[budget.NAME]``.
+    """Return a study as a data set and a budget change it, the most precise last.
 
-    Both are tables of dotted paths and values of the study itself; their table ``set`` is joined with the study's.
+    ``[adapt.DATASET]``, ``[budget.NAME]`` and ``[adapt.DATASET.budget.NAME]`` are tables of dotted paths and values of
+    the study itself; their table ``set`` is joined with the study's.
     """
     written, where = tables(name), f"the study {name}"
     plain = parse(scaling.plain(written, where), where)

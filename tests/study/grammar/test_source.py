@@ -57,9 +57,10 @@ def test_an_unknown_study_is_answered_with_the_near_ones(tmp_path: Path) -> None
 
 def test_the_data_set_changes_a_study_before_the_budget(tmp_path: Path) -> None:
     axis = [{"name": "n", "path": "stage.robust.generator.neighbour", "values": [2, 3, 4, 5]}]
+    digits = {"axis.n.values": [2, 3], "set": {"data.batch": 64}, "budget": {"paper": {"set": {"data.batch": 32}}}}
     changes = {
-        "adapt": {"digits": {"axis.n.values": [2, 3], "set": {"data.batch": 64}}, "cifar10": {"axis.n.values": [5]}},
-        "budget": {"smoke": {"axis.n.values": [4]}},
+        "adapt": {"digits": digits, "cifar10": {"axis.n.values": [5]}},
+        "budget": {"smoke": {"axis.n.values": [4]}, "paper": {"set": {"data.batch": 512}, "optimizer": "shared"}},
     }
     name = write_study(tmp_path, axis=axis, **changes)
     assert source.read(name, budget="small").axis[0].values == [2, 3]
@@ -67,6 +68,9 @@ def test_the_data_set_changes_a_study_before_the_budget(tmp_path: Path) -> None:
     assert source.read(name, budget="small", dataset="cifar10").axis[0].values == [5]
     assert source.read(name, budget="small", dataset="npz:some.npz").axis[0].values == [2, 3, 4, 5]
     assert source.read(name, budget="small").set == {"data.batch": 64}
+    assert source.read(name, budget="paper", dataset="cifar10").set == {"data.batch": 512}
+    both = source.read(name, budget="paper")
+    assert (both.set, both.optimizer, both.axis[0].values) == ({"data.batch": 32}, "shared", [2, 3])
 
 
 @pytest.mark.parametrize(
@@ -75,6 +79,9 @@ def test_the_data_set_changes_a_study_before_the_budget(tmp_path: Path) -> None:
         ({"adapt": "x"}, r"adapt = 'x' is not accepted; give tables \[adapt.NAME\]"),
         ({"budget": {"small": 3}}, "budget.small of the study .*: write a table of paths and values"),
         ({"budget": {"small": {"set": 3}}}, "budget.small of the study .*: set = 3 is not accepted; give a table"),
+        ({"adapt": {"digits": 3}}, "^adapt.digits of the study .*: write a table of paths and values"),
+        ({"adapt": {"digits": {"budget": 3}}}, "^adapt.digits.budget of the study .*: write a table"),
+        ({"adapt": {"digits": {"budget": {"small": 3}}}}, "^adapt.digits.budget.small of the study .*: write a table"),
     ],
 )
 def test_changes_that_are_no_tables_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
