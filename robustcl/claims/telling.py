@@ -10,11 +10,23 @@ from robustcl.terminal.markdown import escape_cell, render_table
 HEAD = ("claim", "outcome", "place", "measured", "by", "p")
 
 
-def table(outcomes: Sequence[ClaimOutcome]) -> str:
-    """Return the claims of one study as a Markdown table, with how they were decided below it."""
+def table(outcomes: Sequence[ClaimOutcome], room: int | None = None) -> str:
+    """Return the claims of one study as a Markdown table, with how they were decided below it.
+
+    ``room``: letters of a line of a terminal, on which a table that is wider is a list.
+    """
     body = [(one.says, one.status, one.place, one.measured(), one.tested_over(), one.shown_p()) for one in outcomes]
     rows = [[escape_cell(cell) for cell in row] for row in [HEAD, *body]]
-    return f"{render_table(rows, words=len(HEAD))}\n\n{HOW}"
+    made = render_table(rows, words=len(HEAD))
+    if room is not None and len(made.partition("\n")[0]) > room:
+        made = "\n".join(_entry(row) for row in rows[1:])
+    return f"{made}\n\n{HOW}"
+
+
+def _entry(row: Sequence[str]) -> str:
+    says, *cells = row
+    told = (f"  - {head}: {cell}" for head, cell in zip(HEAD[1:], cells, strict=True) if cell)
+    return "\n".join([f"- {says}", *told])
 
 
 HOW = (

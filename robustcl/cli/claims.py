@@ -9,6 +9,7 @@ import click
 
 from robustcl.cli.parts import as_json
 from robustcl.errors import UsageError
+from robustcl.terminal.width import columns, fold
 
 
 @click.command(name="claims", context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,4 +30,7 @@ def command(studies: tuple[Path, ...], as_json: bool, as_markdown: bool) -> None
     if as_json:
         click.echo(json.dumps({"claims": wording.records(found), "notes": list(found.notes)}, ensure_ascii=False))
         return
-    click.echo(wording.markdown(found) if as_markdown else wording.text(found), nl=not as_markdown)
+    if as_markdown:
+        click.echo(wording.markdown(found), nl=False)
+        return
+    click.echo(fold(wording.text(found), columns()))

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from robustcl.terminal.width import columns, fold
+
 
 @click.command(name="compare", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("runs", nargs=-1, required=True, metavar="[LABEL=]RUN...")
@@ -47,7 +49,10 @@ def command(runs: tuple[str, ...], form: Any, out: Path | None, force: bool, **c
     from robustcl import comparison  # pandas and torch take a second to import
 
     made = comparison.compare(runs, **choice)
+    if out is None and form in (None, "markdown"):
+        click.echo(fold(comparison.markdown(made, columns()), columns()), nl=False)
+        return
     if out is None:
-        click.echo(comparison.render(made, form or "markdown"), nl=False)
+        click.echo(comparison.render(made, form), nl=False)
         return
     click.echo(f"comparison: {comparison.write(made, out, form, force=force)}")

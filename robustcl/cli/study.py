@@ -11,6 +11,7 @@ import click
 from robustcl import registry
 from robustcl.cli.parts import as_json, device, precision, refuse_time, timed
 from robustcl.recipe.inherit import summary
+from robustcl.terminal.width import columns, fold
 
 
 class RunByDefault(click.Group):
@@ -119,10 +120,11 @@ def run(
         from robustcl.study.runs.costs import tell_costs
         from robustcl.terminal import printable
 
-        click.echo(composed.explain())
+        click.echo(fold(composed.explain(), columns()))
         if composed.planned:
             click.echo("")
-            click.echo(printable(tell_costs(composed.planned, device, precision, timed=timed)))
+            costs = tell_costs(composed.planned, device, precision, timed=timed, room=columns())
+            click.echo(fold(printable(costs), columns()))
         return 0
     with ProgressBar() as progress:
         outcome = api.run(
@@ -135,7 +137,7 @@ def run(
                  "claims": [claim.model_dump(mode="json") for claim in outcome.claims]}  # fmt: skip
         click.echo(json.dumps(whole))
     else:
-        click.echo(outcome.markdown())
+        click.echo(fold(outcome.markdown(columns()), columns()))
         click.echo(f"study   {outcome.path / 'study.html'}")
     return int(bool(outcome.failed) and not so_far)
 

@@ -16,7 +16,10 @@ from robustcl.comparison.runs import By, Group
 from robustcl.comparison.table import ComparedCell, Comparison, compare
 from robustcl.errors import UsageError
 
-__all__ = ["FORMATS", "By", "ComparedCell", "Comparison", "Format", "Group", "compare", "format_of", "render", "write"]
+__all__ = [
+    "FORMATS", "By", "ComparedCell", "Comparison", "Format", "Group", "compare", "format_of", "markdown", "render",
+    "write",
+]  # fmt: skip
 
 Format = Literal["markdown", "latex", "csv", "html", "json"]
 """How a comparison is written."""

@@ -10,9 +10,9 @@ from robustcl.report import marked
 from robustcl.report.grid import MISSING
 
 
-def markdown(comparison: Comparison) -> str:
-    """Return the tables, aligned for a terminal, and the notes as a list."""
-    parts = map(marked.markdown, grids(comparison))
+def markdown(comparison: Comparison, room: int | None = None) -> str:
+    """Return the tables, aligned for a terminal of ``room`` letters or for a file, and the notes as a list."""
+    parts = [marked.markdown(grid, room) for grid in grids(comparison)]
     return "\n\n".join([*parts, "\n".join(f"- {marked.one_line(note)}" for note in comparison.notes)]) + "\n"
 
 

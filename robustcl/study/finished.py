@@ -30,10 +30,14 @@ class FinishedStudy:
     row_terms: tuple[RowTerms, ...] = ()
     claims: tuple[ClaimOutcome, ...] = ()
 
-    def markdown(self) -> str:
-        """Return the tables, the first without its caption, the claims, and below them what differs from the paper."""
-        parts = [marked.table(grid) if not place else marked.markdown(grid) for place, grid in enumerate(self.grids)]
-        parts += [telling.table(self.claims)] if self.claims else []
+    def markdown(self, room: int | None = None) -> str:
+        """Return the tables, the first without its caption, the claims, and below them what differs from the paper.
+
+        ``room``: letters of a line of the terminal that shows it; as a file has it where not given.
+        """
+        kinds = (marked.markdown if place else marked.table for place in range(len(self.grids)))
+        parts = [kind(grid, room) for kind, grid in zip(kinds, self.grids, strict=True)]
+        parts += [telling.table(self.claims, room)] if self.claims else []
         return "\n\n".join([*parts, "\n".join(f"- {marked.one_line(note)}" for note in self.notes)])
 
     def records(self) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from rich.progress import Progress as Bars
 
 from robustcl import ranks
 from robustcl.terminal import printable
+from robustcl.terminal.width import is_terminal
 from robustcl.train.log import Watcher, watch_nothing
 
 _LINES = 10
@@ -37,7 +38,7 @@ class ProgressBar:
         self._last: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal and _moves_back(self.console.file):
+        if self.console.is_terminal and is_terminal(self.console.file):
             self._bars = Bars(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),
                 TimeRemainingColumn(), console=self.console,
@@ -84,15 +85,6 @@ class ProgressBar:
         """Say whether a stage has begun anew, as the attack of each point of a curve does under one name."""
         before, self._last[stage] = self._last.get(stage, step - 1), step
         return step <= before
-
-
-def _moves_back(file: object) -> bool:
-    """Say whether a stream is a terminal; FORCE_COLOR, which kernels of notebooks and CI set, is of colours alone."""
-    asks = getattr(file, "isatty", None)
-    try:
-        return asks is not None and bool(asks())
-    except ValueError:  # closed
-        return False
 
 
 @contextlib.contextmanager

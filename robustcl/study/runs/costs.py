@@ -13,15 +13,16 @@ from robustcl.cost.judging import FEW, AttackCounts, Judged, add_judging
 from robustcl.cost.network import Networks
 from robustcl.cost.words import HEAD, NOTES, cells, how_timed, of_judging, warn
 from robustcl.errors import RobustclError
+from robustcl.report.grid import Grid, Text, fit, plain
 from robustcl.study.plan.grid import Planned
 from robustcl.study.runs.execution import shared_stages
 from robustcl.terminal import align
 
 
-def tell_costs(planned: Sequence[Planned], device: str, precision: str, *, timed: bool) -> str:
+def tell_costs(planned: Sequence[Planned], device: str, precision: str, *, timed: bool, room: int | None = None) -> str:
     """Return a table with a line for each run, of the stages that it does not take from an earlier one.
 
-    ``timed``: with the hours that a few steps of each stage tell.
+    ``timed``: with the hours that a few steps of each stage tell. ``room``: letters of a line of the terminal.
     """
     hours: dict[str, Timed] | None = {} if timed else None
     counters = Networks(), AttackCounts(None if timed else FEW)
@@ -35,9 +36,28 @@ def tell_costs(planned: Sequence[Planned], device: str, precision: str, *, timed
         attacks += judged
         rows.append((run.folder, *cells(named, hours)[1:]) if named else (run.folder, "all from earlier runs"))
     table = [(*row, *[""] * (len(HEAD) + timed - len(row))) for row in [*rows, ("in all", *cells(every, hours)[1:])]]
-    lines = align(("run", *HEAD[1:], *(["hours"] if timed else [])), table).splitlines()
+    lines = _align(("run", *HEAD[1:], *(["hours"] if timed else [])), table, room)
     notes = [*said, *NOTES, *of_judging(attacks), *(how_timed(hours) if hours else []), *warn(every, device, hours)]
     return "\n".join(["cost", *(f"  {line}" for line in [*lines, *notes])])
+
+
+def _align(head: Sequence[str], rows: Sequence[Sequence[str]], room: int | None) -> list[str]:
+    """Return the lines of a table; one that is wider than the terminal is turned or cut, or has no columns."""
+    grid = plain("", head, [list(map(Text, row)) for row in rows])
+    parts = [grid] if room is None else fit(grid, room, _width)
+    if room is not None and any(sum(_width(part, place) for place in range(len(part.head))) > room for part in parts):
+        told = [
+            ", ".join(f"{name} {cell}" for name, cell in zip(head[1:], row[1:], strict=True) if cell) for row in rows
+        ]
+        return [line for row, cells in zip(rows, told, strict=True) for line in (row[0], f"  {cells}")]
+    blocks = [align([one.whole for one in part.head], [[cell.text for cell in row] for row in part.rows])
+              for part in parts]  # fmt: skip
+    return "\n\n".join(blocks).splitlines()
+
+
+def _width(grid: Grid, place: int) -> float:
+    """Return how many letters a column takes, with the space before it: the first is set in as far as that."""
+    return max(len(text) for text in (grid.head[place].whole, *(cell.text for cell in grid.column(place)))) + 2.0
 
 
 _Counted: TypeAlias = tuple[Planned, Cost, tuple[StageCost, ...], list[Judged]]
