@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from robustcl.cost.sizes import find_sizes
 from robustcl.study.grammar import tuning
 from robustcl.study.grammar.study import Study
 from robustcl.study.grammar.tuning import Tried
@@ -32,7 +33,8 @@ def choose_all(study: Study, runs: Runs) -> tuple[list[tuple[Planned, Path]], li
         chosen = tried[place]
         if chosen is not None:
             told.setdefault((label, tuning.judge(study, same[0][0].row).name), []).append((seed, chosen))
-    return kept, [*(describe_choices(label, by, found) for (label, by), found in told.items()), *lost]
+    said = [describe_choices(label, by, found) for (label, by), found in told.items()]
+    return kept, [*said, *lost, *describe_seen([run for run, _ in runs if run.tried is not None])]
 
 
 def choose(tried: Sequence[Tried | None], read: Callable[[int], Reading | None]) -> int | None:
@@ -54,6 +56,19 @@ def describe_choices(label: str, by: str, chosen: Sequence[tuple[int, Tried]]) -
         seeds = [str(seed) for seed, _ in group]
         parts.append(f"{name} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
     return f"tuned, {label}: {', '.join(parts)}, chosen by {by} on validation images"
+
+
+def describe_seen(tuned: Sequence[Planned]) -> list[str]:
+    """Say of which data sets the images that choose are held out of training alone, and not of what pretrains."""
+    pretrained = {run.composition.recipe.data.use: run.composition for run in tuned
+                  if any(table.split == "pretrain" for table in run.composition.recipe.stage)}  # fmt: skip
+    sizes = {name: find_sizes(plan).samples for name, plan in pretrained.items()}
+    return [
+        f"tuned: {name} pretrains on a split of its own, out of which no validation images are held: an encoder may "
+        "have seen the images that choose, without their labels"
+        for name, samples in sizes.items()
+        if samples["pretrain"] != samples["train"]
+    ]
 
 
 def _validated(study: Study, run: tuple[Planned, Path]) -> Reading | None:

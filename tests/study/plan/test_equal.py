@@ -218,6 +218,26 @@ def test_validation_chooses_for_each_seed(tmp_path: Path, monkeypatch: pytest.Mo
     assert said == ["tuned, one: lr = 0.01 (seed 1), lr = 0.1 (seed 0), chosen by RA on validation images"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "seen"),
+    [
+        (Setting(budget="smoke"), False),
+        (Setting(budget="smoke", dataset="stl10"), True),
+        (Setting(budget="smoke", dataset="stl10", overrides=("stage.*.split=train",)), False),
+    ],
+)
+def test_images_that_choose_may_have_been_seen_before(
+    asked: Setting, seen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STL-10 pretrains on a split of its own, digits on what is left when validation is held out."""
+    composed(tmp_path, ROWS[1:], tuned=TUNED)
+    made = api.compose(str(tmp_path / "mine.toml"), asked)
+    monkeypatch.setattr("robustcl.study.numbers.columns.read", lambda *_: [Reading(0.5)])
+    _, said = choices.choose_all(made.study, [(run, tmp_path) for run in made.planned])
+    assert [line for line in said if line.startswith("tuned: stl10 pretrains on a split of its own")] == said[1:]
+    assert len(said) == 1 + seen
+
+
 def test_a_choice_waits_for_every_value(tmp_path: Path) -> None:
     made = composed(tmp_path, ROWS[:1], tuned=TUNED, seeds=2)
     first, *rest = made.planned
