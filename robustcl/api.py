@@ -55,6 +55,7 @@ class Composition(RecipePlan):
         watcher: Watcher | None = None,
         say: Callable[[str], None] | None = None,
         report: bool = True,
+        store: str | Path | None = None,
     ) -> Run:
         """Train every stage, evaluate, and keep the run and its report in a new directory.
 
@@ -68,6 +69,7 @@ class Composition(RecipePlan):
             watcher: called with the numbers of each logged step.
             say: called with each sentence for the person who waits.
             report: whether ``report.html`` is written, where something was evaluated.
+            store: folder of finished stages, from which equal ones are taken; left out, ROBUSTCL_STORE, else none.
 
         Raises:
             UsageError: the directory exists or cannot be written.
@@ -78,7 +80,8 @@ class Composition(RecipePlan):
 
         with show_progress(watcher, say) as (watch, tell):
             count = whole(devices, "devices")
-            run = start(self, out, device=device, devices=count, precision=precision, watcher=watch, say=tell)
+            run = start(self, out, device=device, devices=count, precision=precision, watcher=watch, say=tell,
+                        store=store)  # fmt: skip
             return add_report(run, tell) if report else run
 
 

@@ -7,6 +7,7 @@ of loops, hand numbers or a library. Every plugin of this distribution needs one
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -19,6 +20,9 @@ pytest_plugins = ["tests.shared.trained_runs"]
 # A deadline is a timing, and a slow machine is no failure.
 hypothesis.settings.register_profile("robustcl", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("robustcl")
+
+# A study takes stages from the person's own store; the processes that tests start are told so as well.
+os.environ["ROBUSTCL_STORE"] = "none"
 
 # The tensors here are tiny: threads cost more than they bring.
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from robustcl.cli.parts import add_machine, add_settings, refuse_time, timed
+from robustcl.cli.parts import add_machine, add_settings, refuse_time, store, timed
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,6 +24,7 @@ from robustcl.cli.parts import add_machine, add_settings, refuse_time, timed
 @click.option("--budget", help="smoke, small, or paper: as published  [default: small; a file without it as it stands]")
 @add_settings
 @add_machine
+@store
 @click.option("--save", type=click.Path(dir_okay=False), help="Keep the composed recipe in this file.")
 @click.option("--dry-run", is_flag=True, help="Print the composition and its cost, and stop: nothing is trained.")
 @timed
@@ -40,7 +41,7 @@ def command(as_json: bool, save: str | None, dry_run: bool, timed: bool, matrix:
     refuse_time(timed, dry_run)
     from robustcl.api import compose
 
-    where = {name: given.pop(name) for name in ("out", "device", "devices", "precision")}
+    where = {name: given.pop(name) for name in ("out", "device", "devices", "precision", "store")}
     composition = compose(**given)
     if save is not None:
         from robustcl.cli.runs import save_recipe

@@ -29,6 +29,7 @@ COMMANDS = {
     "export": ("robustcl.cli.export:command", "Write a run's numbers as RobustBench shapes them."),
     "study": ("robustcl.cli.study:command", "Make a table or figure of a paper anew."),
     "claims": ("robustcl.cli.claims:command", "List what papers claim, and what was seen of it."),
+    "store": ("robustcl.cli.store:command", "Look at the store of finished stages, check it, make room."),
     "recipes": ("robustcl.cli.recipes:command", "List and show the recipes of all distributions."),
     "data": ("robustcl.cli.data:command", "Look at a data set before anything is trained on it."),
     "plugins": ("robustcl.cli.plugins:command", "List, show and check plugins."),

@@ -21,6 +21,11 @@ precision = click.option(
     help="Precision of the encoders; losses and verdicts stay in float32.",
 )
 timed = click.option("--time", "timed", is_flag=True, help="With --dry-run: hours on this machine, by timed steps.")
+store = click.option(
+    "--store",
+    metavar="DIR",
+    help="Take finished stages from this folder and keep them there, or none  [default: ROBUSTCL_STORE, else none]",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools.")
 
 

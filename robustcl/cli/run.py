@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustcl.cli.parts import add_machine, add_settings, refuse_time, timed
+from robustcl.cli.parts import add_machine, add_settings, refuse_time, store, timed
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,6 +15,7 @@ from robustcl.cli.parts import add_machine, add_settings, refuse_time, timed
 @click.option("--budget", help="A budget that the file has, e.g. smoke; paper: as it is  [default: as it stands]")
 @add_settings
 @add_machine
+@store
 @click.option("--dry-run", is_flag=True, help="Print the composition and its cost, and stop: nothing is trained.")
 @timed
 def command(

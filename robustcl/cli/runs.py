@@ -20,7 +20,14 @@ from robustcl.terminal.progress import ProgressBar as ProgressBar
 
 
 def train(
-    composition: Composition, out: str | None, *, device: str, devices: int, precision: str, as_json: bool
+    composition: Composition,
+    out: str | None,
+    *,
+    device: str,
+    devices: int,
+    precision: str,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Train a composition and conclude."""
     with ProgressBar() as progress:
@@ -29,7 +36,7 @@ def train(
             progress.say(line)
         run = composition.train(
             out, device=device, devices=devices, precision=precision, watcher=progress.watch, say=progress.say,
-            report=False,
+            report=False, store=store,
         )  # fmt: skip
     conclude(run, as_json)
 

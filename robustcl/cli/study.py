@@ -77,6 +77,12 @@ def show(name: str) -> None:
 @click.option("--weights", multiple=True, metavar="ROW=FILE", help="Weights of a --model: a safetensors file.")
 @device
 @precision
+@click.option(
+    "--store",
+    metavar="DIR",
+    help="Take finished stages from this folder and keep them there, or none"
+    "  [default: ROBUSTCL_STORE, else ~/.cache/robustcl]",
+)
 @click.option("--out", help="Directory of the study and its runs  [default: studies/NAME-BUDGET]")
 @as_json
 @click.option("--so-far", is_flag=True, help="Train nothing: make table and figures of the runs that are finished.")
@@ -98,6 +104,7 @@ def run(
     weights: tuple[str, ...],
     device: str,
     precision: str,
+    store: str | None,
     out: str | None,
     as_json: bool,
     so_far: bool,
@@ -128,8 +135,9 @@ def run(
         return 0
     with ProgressBar() as progress:
         outcome = api.run(
-            composed, out, device=device, precision=precision, watcher=progress.watch, say=progress.say, so_far=so_far
-        )
+            composed, out, device=device, precision=precision, watcher=progress.watch, say=progress.say, so_far=so_far,
+            store=store,
+        )  # fmt: skip
     if as_json:
         whole = {"study": composed.study.name, "out": str(outcome.path), "notes": outcome.notes,
                  "failed": dict(outcome.failed), "rows": outcome.records(),

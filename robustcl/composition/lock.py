@@ -47,10 +47,14 @@ def digest_until(folder: Path, number: int) -> str:
 
     Of the lock as it is written: an option that a plugin gains one day makes no other stage of a finished one.
     """
-    written = read_toml(folder / "recipe.lock.toml")
-    kept = {key: written.get(key) for key in ("seed", "data", "threat", "encoder")}
-    kept["stage"] = written["stage"][: number + 1]
+    kept = deciding(read_toml(folder / "recipe.lock.toml"), number)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def deciding(locked: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return the tables of a lock that decide what the stage of a number, counted from 0, ends with."""
+    kept = {key: locked.get(key) for key in ("seed", "data", "threat", "encoder")}
+    return {**kept, "stage": list(locked["stage"][: number + 1])}
 
 
 def _plain(value: Any, parts: Parts) -> Any:

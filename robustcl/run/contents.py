@@ -82,7 +82,7 @@ def open_again(composition: RecipePlan, folder: Path, device: torch.device, *, t
         DataError: the data are no longer those of the run.
     """
     splits = open_splits(composition, device, test=test)
-    before = _kept(folder)
+    before = digests_of(folder)
     if before:  # a run of an earlier version kept none
         digests = {name: digest.image_digests(images) for name, images in splits.whole.items()}
         _compare(folder, before, {name: digest.of_split(splits.whole[name], digests[name]) for name in digests})
@@ -98,7 +98,8 @@ def _compare(folder: Path, before: Mapping[str, Any], now: Mapping[str, str]) ->
             )
 
 
-def _kept(folder: Path) -> dict[str, Any]:
+def digests_of(folder: Path) -> dict[str, Any]:
+    """Return the digests of the splits with which a run began, by name; none of one of an earlier version."""
     path = folder / FILE
     kept = disk.read_json(path, remedy="remove it to go on without") if path.is_file() else {}
     found = kept.get("splits") if isinstance(kept, dict) else None
@@ -108,7 +109,7 @@ def _kept(folder: Path) -> dict[str, Any]:
 def _keep_or_compare(folder: Path, splits: Splits, say: Say) -> None:
     digests = {name: digest.image_digests(images) for name, images in splits.whole.items()}
     now = {name: digest.of_split(images, digests[name]) for name, images in splits.whole.items()}
-    before = _kept(folder)
+    before = digests_of(folder)
     _compare(folder, before, now)
     if now.keys() - before.keys():
         disk.write_atomically(folder / FILE, json.dumps({"schema": 1, "splits": {**before, **now}}))

@@ -20,10 +20,12 @@ from robustcl.run import answers, changes, complete, contents, preflight
 from robustcl.run import folder as folder_of
 from robustcl.run.evaluation import measure_run
 from robustcl.run.results import Results, describe_run
+from robustcl.run.sharing import SharedStages
 from robustcl.run.splits import Splits, open_splits
 from robustcl.run.stages import Say, Stages
+from robustcl.store import places
 from robustcl.terminal.progress import show_progress
-from robustcl.train import store
+from robustcl.train import store as finished
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher
 
@@ -45,9 +47,11 @@ def start(
     precision: str,
     watcher: Watcher,
     say: Say,
+    store: str | Path | None = None,
 ) -> Run:
     """Create the run directory and run; see ``Composition.train``."""
     check_device(device)
+    place = places.find_place(store)
     engine = Engine(device, devices, precision)
     engine.launch()
     if out is not None and ranks.rank() == 0:
@@ -63,9 +67,17 @@ def start(
     with folder_of.only_one(folder):
         if ranks.rank() == 0:
             folder_of.free(composition, folder)
-            folder_of.create(composition, folder, {"device": device, "devices": devices, "precision": precision})
+            options = {"device": device, "devices": devices, "precision": precision}
+            folder_of.create(composition, folder, options | remember_store(store, place))
         ranks.wait()
-        return execute(composition, folder, engine, watcher, say, splits)
+        return execute(composition, folder, engine, watcher, say, splits, place=place)
+
+
+def remember_store(asked: str | Path | None, place: Path | None) -> dict[str, str]:
+    """Return what run.json says of the store, nothing where neither a flag nor the environment has asked for one."""
+    if place is not None:
+        return {"store": str(place)}
+    return {} if asked is None else {"store": places.NONE}
 
 
 def add_report(run: Run, say: Say) -> Run:
@@ -87,17 +99,19 @@ def resume(
     watcher: Watcher | None = None,
     say: Say | None = None,
     report: bool = True,
+    store: str | Path | None = None,
 ) -> Run:
     """Continue a run where it was cut off; one that lacks nothing stays as it is, to the byte.
 
     ``overrides`` are of what may change in a run that has begun, "stage.robust.optimizer.lr=0.01": see ``changes``. The
-    others are as ``RecipePlan.train`` has them.
+    others are as ``RecipePlan.train`` has them; ``store`` left out is the one with which the run began.
 
     Raises:
         UsageError: the directory holds no run, or its recipe can no longer be composed as it was.
     """
     folder = Path(path)
     composition, options = folder_of.reopen(folder)
+    place = places.find_place(store if store is not None else options["store"] or None)
     engine, changed = None, list[str]()
     if overrides:
         engine = Engine(options["device"], options["devices"], options["precision"])
@@ -110,7 +124,7 @@ def resume(
     with show_progress(watcher, say) as (watch, tell):
         for sentence in changed:
             tell(sentence)
-        run = execute(composition, folder, engine, watch, tell)
+        run = execute(composition, folder, engine, watch, tell, place=place)
         return add_report(run, tell) if report else run
 
 
@@ -136,21 +150,23 @@ def execute(
     splits: Splits | None = None,
     work: Work = WHOLE,
     own: bool = True,
+    place: Path | None = None,
 ) -> Run:
     """Do whatever a run directory still lacks; the data are opened where ``splits`` does not bring them.
 
     ``work`` is this process's part of the evaluation. One share of several writes a journal and no results.json.
     ``own``: whether the composition is that of the run's lock, whose hash results.json then holds.
+    ``place``: the store of finished stages, where one is used.
     """
     with folder_of.only_one(folder, work.shard):
         splits = splits or open_splits(composition, engine.device, test=bool(composition.evaluations))
         contents.keep_or_compare(folder, splits, say)
         stages = Stages(composition, folder, engine, watcher, say, splits)
-        for number, (stage, plan) in enumerate(zip(composition.recipe.stage, composition.stages, strict=True)):
-            if store.facts(folder, stage.name) is None:
-                say(f"stage {stage.name}: {stage.epochs} epochs")
-                stages.train(stage, plan, number=number)
-            store.require_recipe(folder, stage.name, digest_until(folder, number))
+        shared = SharedStages(stages, place)
+        for number, stage in enumerate(composition.recipe.stage):
+            if finished.facts(folder, stage.name) is None:
+                shared.train(number)
+            finished.require_recipe(folder, stage.name, digest_until(folder, number))
         started = time.monotonic()
         measured = measure_run(stages, work)
         seconds = time.monotonic() - started

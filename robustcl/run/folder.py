@@ -102,7 +102,7 @@ def _lock_of(folder: Path) -> Path:
 
 def _options(path: Path) -> dict[str, Any]:
     """Return the device options of a run; the defaults where the file is gone."""
-    options = {"device": "auto", "devices": 1, "precision": "32-true"}
+    options = {"device": "auto", "devices": 1, "precision": "32-true", "store": ""}
     if not path.exists():
         return options
     remedy = "remove it to go on with the defaults"

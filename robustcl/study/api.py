@@ -7,6 +7,7 @@ from pathlib import Path
 
 from robustcl.errors import UsageError
 from robustcl.run.execution import check_device
+from robustcl.store import places
 from robustcl.study.composed import Composed
 from robustcl.study.conclusion import ModelReadings, conclude
 from robustcl.study.finished import FinishedStudy
@@ -78,19 +79,21 @@ def run(
     watcher: Watcher = watch_nothing,
     say: Say = lambda sentence: None,
     so_far: bool = False,
+    store: str | Path | None = None,
 ) -> FinishedStudy:
     """Run whatever the directory lacks, then write study.md, study.csv, study.html and the figures into it.
 
     ``out`` is by default ``studies/NAME-BUDGET``, with the data set where one was asked for; the same call goes on
     after an interruption, and another number of seeds adds to what is there. ``so_far``: nothing is trained; runs that
-    are not finished are left out, and a note names them.
+    are not finished are left out, and a note names them. ``store``: folder of finished stages, from which equal ones
+    are taken, "none" for none; left out, ROBUSTCL_STORE, else one in the home folder.
 
     Raises:
         UsageError: data that do not fit, a directory that holds other runs, or, ``so_far``, none that is finished.
         Interrupted: Ctrl-C or SIGTERM.
     """
     folder = Path(out) if out is not None else default_folder(composed.study, composed.setting)
-    machine = Machine(device, precision)
+    machine = Machine(device, precision, places.find_place(store, places.HOME))
     if so_far:
         return conclude(composed, folder, find_unfinished(composed.planned, folder), {})
     preflight_all(composed.planned, machine, folder)

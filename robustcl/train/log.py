@@ -39,7 +39,7 @@ class Log:
         if ranks.rank() != 0:
             return
         self._file = Appender(self.path, within=self.run)
-        mark = self._other_stages() if mark is None else mark
+        mark = self.other_stages() if mark is None else mark
         if mark < self._file.size():
             self._file.cut(mark)
         make_folder(self._events, within=self.run)
@@ -64,7 +64,7 @@ class Log:
                 self._writer.add_scalar(f"train/{name}", value, step)
         self.watcher(self.stage, step, steps, numbers)
 
-    def _other_stages(self) -> int:
+    def other_stages(self) -> int:
         """Return how many bytes precede the first line of this stage, or a last one that a kill has torn."""
         size = 0
         for line in read_lines(self.path):
@@ -90,6 +90,27 @@ class Log:
             yield
         except OSError as error:
             raise say_why(self._events, error) from None
+
+
+def lines_of(run: Path, stage: str) -> bytes:
+    """Return the whole lines of metrics.jsonl that a stage has written."""
+    if not (run / METRICS).is_file():
+        return b""
+    lines = (line for line in read_lines(run / METRICS) if line.endswith(b"\n"))
+    return b"".join(line for line in lines if stage_of(line) == stage)
+
+
+def put_lines(run: Path, stage: str, lines: bytes) -> None:
+    """Write what a stage has logged elsewhere in the place of what it has logged here, if it had begun.
+
+    Lines of other stages among them are left out.
+    """
+    log = Log(run, stage)
+    kept = [line for line in lines.splitlines(keepends=True) if line.endswith(b"\n") and stage_of(line) == stage]
+    with Appender(log.path, within=run) as file:
+        if (begun := log.other_stages()) < file.size():
+            file.cut(begun)
+        file.write(line.decode("utf-8").rstrip("\n") for line in kept)
 
 
 def stage_of(line: bytes) -> object:

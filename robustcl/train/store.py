@@ -64,7 +64,16 @@ def clusters(run: Path, origin: str, device: torch.device) -> ClusterState:
 
 def facts(run: Path, stage: str) -> dict[str, Any] | None:
     """Return what a finished stage left, or ``None`` where it is not finished."""
-    path = stage_folder(run, stage) / _MARK
+    return read_facts(stage_folder(run, stage))
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """Return the facts of a stage in a folder of its own, which lies in no run, or ``None`` where it is not finished.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
+    path = folder / _MARK
     if not path.is_file():
         return None
     remedy = f"remove the folder {path.parent} to train that stage again"

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl.composition.lock import digest, lock
-from robustcl.disk import Appender, read_json, read_lines
+from robustcl.composition.lock import deciding, digest, lock
+from robustcl.disk import read_json
 from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageError
 from robustcl.run import folder as folder_of
 from robustcl.run import preflight
-from robustcl.run.execution import check_device, resume
+from robustcl.run.execution import check_device, remember_store, resume
 from robustcl.run.splits import Splits, open_splits
 from robustcl.study.plan.grid import Planned
+from robustcl.store import places
 from robustcl.study.runs import elsewhere
 from robustcl.train import store
 from robustcl.train.engine import Engine
-from robustcl.train.log import METRICS, Watcher, stage_of, watch_nothing
+from robustcl.train.log import METRICS, Watcher, lines_of, put_lines, watch_nothing
 
 Say = Callable[[str], None]
 
@@ -34,6 +35,8 @@ class Machine:
 
     device: str = "auto"
     precision: str = "32-true"
+    place: Path | None = None
+    """The store of finished stages, where one is used."""
 
 
 def preflight_all(planned: Sequence[Planned], machine: Machine, out: Path) -> None:
@@ -141,12 +144,13 @@ def _one(
 ) -> None:
     if _there(run, folder) == "free":
         options = {"device": machine.device, "devices": 1, "precision": machine.precision}
+        options |= remember_store(None, machine.place)
         folder_of.create(run.composition, folder, options)
         for donor, theirs in donors:
             for stage in shared_stages(locked, theirs):
                 if _lend(out / RUNS / donor.folder, folder, stage):
                     say(f"stage {stage}: the same as in {donor.folder}, taken from there")
-    resume(folder, watcher=watcher, say=say, report=False)
+    resume(folder, watcher=watcher, say=say, report=False, store=machine.place or places.NONE)
 
 
 def _there(run: Planned, folder: Path) -> str:
@@ -177,13 +181,11 @@ def _hash_of(results: Path) -> object:
 
 def shared_stages(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Return the names of the first stages whose outcome is the same in two runs, by their locks."""
-    if any(mine.get(key) != theirs.get(key) for key in ("seed", "data", "threat", "encoder")):
-        return []
     names: list[str] = []
-    for one, other in zip(mine["stage"], theirs["stage"], strict=False):
-        if one != other:
+    for number in range(min(len(mine["stage"]), len(theirs["stage"]))):
+        if deciding(mine, number) != deciding(theirs, number):
             break
-        names.append(str(one["name"]))
+        names.append(str(mine["stage"][number]["name"]))
     return names
 
 
@@ -196,8 +198,6 @@ def _lend(donor: Path, folder: Path, stage: str) -> bool:
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(store.stage_folder(donor, stage), aside)
     if (donor / METRICS).is_file():
-        lines = [line for line in read_lines(donor / METRICS) if line.endswith(b"\n") and stage_of(line) == stage]
-        with Appender(folder / METRICS, within=folder) as log:
-            log.write(line.decode("utf-8").rstrip("\n") for line in lines)
+        put_lines(folder, stage, lines_of(donor, stage))
     aside.replace(target)
     return True
