@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from robustcl import ranks, registry
 from robustcl.composition.lock import deciding
 from robustcl.composition.plan import RecipePlan
@@ -24,8 +26,8 @@ from robustcl.run import changes, contents
 from robustcl.run.stages import Stages
 from robustcl.train import store
 
-_LIBRARIES = ("torch", "kornia", "numpy")
-"""What views, networks and optimisers are made of."""
+_LIBRARIES = ("kornia", "numpy")
+"""What views are made of, beside torch."""
 
 
 def describe_stage(stages: Stages, number: int) -> dict[str, Any]:
@@ -125,7 +127,10 @@ def _software(composition: RecipePlan, number: int) -> dict[str, Any]:
     brought = [origin for name, origin in composition.parts.origins.items() if name.partition(" ")[2] in names]
     if any(origin.distribution == registry.LOCAL for origin in brought):
         raise UsageError("a part of it is of no installed distribution, and its code may change")
-    versions = {origin.distribution: origin.version for origin in brought} | {"robustcl": version()}
+    versions = {origin.distribution: origin.version for origin in brought} | {
+        "robustcl": version(),
+        "torch": str(torch.__version__),
+    }
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)

@@ -56,6 +56,10 @@ def key_of(decides: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+def _seal(said: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def is_file_of_stage(name: str) -> bool:
     """Say whether a name, relative to the entry and with ``/``, is that of a file which a stage leaves."""
     return _NAME.fullmatch(name) is not None
@@ -64,9 +68,10 @@ def is_file_of_stage(name: str) -> bool:
 def render(manifest: Manifest) -> str:
     """Return the text of a manifest's file."""
     files = {name: {"sha256": digest, "bytes": size} for name, (digest, size) in sorted(manifest.files.items())}
-    whole = {"format": FORMAT, "key": manifest.key, "about": manifest.about, "files": files,
-             "decides": manifest.decides}  # fmt: skip
-    return json.dumps(whole, indent=1, default=str) + "\n"
+    said = {"about": manifest.about, "files": files, "decides": manifest.decides}
+    return (
+        json.dumps({"format": FORMAT, "key": manifest.key, "seal": _seal(said), **said}, indent=1, default=str) + "\n"
+    )
 
 
 def read(entry: Path) -> Manifest:
@@ -84,6 +89,8 @@ def read(entry: Path) -> Manifest:
     about, decides, files = (found.get(name) for name in ("about", "decides", "files"))
     if not isinstance(about, dict) or not isinstance(decides, dict) or not isinstance(files, dict):
         raise CheckpointError(f"{path} is damaged: it lacks what it is of, or its files")
+    if found.get("seal") != _seal({"about": about, "files": files, "decides": decides}):
+        raise CheckpointError(f"{path} is damaged: it differs from its seal")
     if key_of(decides) != entry.name:
         raise CheckpointError(f"{path} is of another stage: its key is {key_of(decides)}")
     return Manifest(about, decides, _files(files, path))

@@ -30,9 +30,10 @@ def find_place(given: str | Path | None, default: str = NONE) -> Path | None:
         raise UsageError(f"--store {said!r} is no name of a folder: it holds a character of value 0")
     try:
         place = Path(said).expanduser().absolute()
-        taken = place.exists() and not place.is_dir()
+        nearest = next(each for each in (place, *place.parents) if each.exists())
+        taken = not nearest.is_dir()
     except (OSError, RuntimeError) as error:
         raise UsageError(f"--store {said} cannot be used: {error}; name a folder, or none") from None
     if taken:
-        raise UsageError(f"--store {said} is a file: name the folder of a store, or none")
+        raise UsageError(f"--store {said} is a file, or lies below one: name the folder of a store, or none")
     return place

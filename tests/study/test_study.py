@@ -223,3 +223,20 @@ def test_the_command_goes_on_after_an_interruption(tmp_path: Path) -> None:
     assert (tmp_path / "cut" / "study.csv").read_bytes() == (tmp_path / "whole" / "study.csv").read_bytes()
     assert bad.code == 2
     assert len([line for line in bad.said.splitlines() if line.startswith("robustcl:")]) == 1
+
+
+def test_a_study_takes_stages_that_another_has_kept(tmp_path: Path) -> None:
+    made = compose_smoke(tmp_path, column=[{"name": "SA", "route": "adv"}])
+    steps: dict[str, list[str]] = {"one": [], "two": []}
+    for name, trained in steps.items():
+        machine = running.Machine("cpu", place=tmp_path / "store")
+        running.execute(
+            made.planned[:1], tmp_path / name, machine, watcher=lambda stage, *_, to=trained: to.append(stage),
+            say=lambda sentence: None,
+        )  # fmt: skip
+    assert {"pretrain", "robust"} <= {*steps["one"]}
+    assert not {"pretrain", "robust"} & {*steps["two"]}
+    for path in (tmp_path / "one").glob("runs/*/stages/*/model.safetensors"):
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+    options = json.loads(next(tmp_path.glob("two/runs/*/run.json")).read_text(encoding="utf-8"))
+    assert options["store"] == str(tmp_path / "store")

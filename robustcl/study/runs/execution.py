@@ -16,8 +16,8 @@ from robustcl.run import folder as folder_of
 from robustcl.run import preflight
 from robustcl.run.execution import check_device, remember_store, resume
 from robustcl.run.splits import Splits, open_splits
-from robustcl.study.plan.grid import Planned
 from robustcl.store import places
+from robustcl.study.plan.grid import Planned
 from robustcl.study.runs import elsewhere
 from robustcl.train import store
 from robustcl.train.engine import Engine
