@@ -37,7 +37,7 @@ SECTIONS = {
     "attack": "evaluate.attacks",
     "protocol": "evaluate",
 }
-"""Where a recipe names a plugin of the kind."""
+"""Where a recipe names a plugin of the kind; launchers are no part of a method, and stand in none."""
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def page(kind: str, protocol: type) -> str:
     parts = [
         f"# {TITLES.get(kind, f'{kind.capitalize()}s')}",
         inspect.cleandoc(protocol.__doc__ or ""),
-        f"Entry-point group `robustcl.{kind}s`; in a recipe, `use` of `{SECTIONS[kind]}`.",
+        f"Entry-point group `robustcl.{kind}s`; {_place(kind)}.",
         f"```python\n{_members(protocol)}\n```",
     ]
     names = registry.names(kind)
@@ -63,6 +63,10 @@ def page(kind: str, protocol: type) -> str:
     if not names:
         parts.append("No installed distribution registers one.")
     return "\n\n".join(parts) + "\n"
+
+
+def _place(kind: str) -> str:
+    return f"in a recipe, `use` of `{SECTIONS[kind]}`" if kind in SECTIONS else f"on the command line, `--{kind}`"
 
 
 def _members(protocol: type) -> str:

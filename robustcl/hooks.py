@@ -160,6 +160,7 @@ HOOKS: Mapping[str, type[PluginHooks]] = {
     "sampler": SamplerHooks,
     "attack": AttackHooks,
     "protocol": ProtocolHooks,
+    "launcher": PluginHooks,
 }
 
 H = TypeVar("H", bound=PluginHooks)

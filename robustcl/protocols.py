@@ -28,12 +28,14 @@ The file is long because it is the whole contract, which whoever writes a plugin
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from robustcl.rng import Rng
+from robustcl.tasks import Event, Task
 from robustcl.threat import Ball
 from robustcl.types import Attack, Batch, Clustering, Pairs, Scene
 
@@ -290,6 +292,32 @@ class EvaluationProtocol(Plugin, Protocol):
         ...
 
 
+@runtime_checkable
+class Launcher(Plugin, Protocol):
+    """Brings tasks to where they run: processes of this machine, a cluster's queue. Its options say how many at once.
+
+    ``slots`` (optional, an option): how many tasks run at once; the command line sets it by ``--slots``.
+    """
+
+    def launch(self, tasks: Sequence[Task], folder: Path) -> Iterator[Event]:
+        """Run tasks, each after those that it waits for, and yield what becomes of each until all have ended.
+
+        A task runs as a process of its own (``robustcl.tasks.attend``), so that it gets the signals that are meant for
+        it; one that a signal or a lost machine has ended begins again; what waits for one that failed is left out, and
+        all others go on (``robustcl.tasks.Agenda`` decides it). Where the iterator is closed, tasks of this machine are
+        asked to end, and those in a cluster's queue stay there. The same call with the same folder goes on after a
+        death of this process: nothing that is done or still runs is begun once more.
+
+        Args:
+            tasks: with unique names, in the order in which they would run one after the other.
+            folder: takes what the launcher itself has to remember; it is there.
+
+        Raises:
+            UsageError: tasks that it can never run, such as one of more devices than any machine has.
+        """
+        ...
+
+
 KINDS: Mapping[str, type] = {
     "generator": PerturbationGenerator,
     "objective": ContrastiveObjective,
@@ -302,5 +330,6 @@ KINDS: Mapping[str, type] = {
     "sampler": Sampler,
     "attack": Attacks,
     "protocol": EvaluationProtocol,
+    "launcher": Launcher,
 }
 """The plugin kinds; the entry-point group of each is ``robustcl.`` and the plural, e.g. ``robustcl.generators``."""

@@ -22,6 +22,7 @@ KINDS: Final = (
     "sampler",
     "attack",
     "protocol",
+    "launcher",
 )
 """The kinds of plugins, as in ``robustcl.protocols.KINDS``, which would bring torch."""
 

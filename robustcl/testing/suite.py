@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from robustcl import registry
 from robustcl.errors import RobustclError, UnknownPlugin, UsageError
-from robustcl.testing import common, data, evaluation, generators, models, objectives, selectors, targets
+from robustcl.testing import common, data, evaluation, generators, launchers, models, objectives, selectors, targets
 from robustcl.testing.subject import Check, PluginSubject, Report, Skip
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {
@@ -21,6 +21,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "sampler": data.SAMPLER,
     "attack": evaluation.ATTACK,
     "protocol": evaluation.PROTOCOL,
+    "launcher": launchers.LAUNCHER,
 }
 """What each kind must satisfy beside what all kinds must."""
 

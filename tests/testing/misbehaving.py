@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.types import Attack, Clustering, Pairs, Scene
+from robustcl_plugins.launchers.local import Local
 from robustcl_plugins.objectives.info_nce import InfoNCE
 from robustcl_plugins.selectors.all import All
 
@@ -422,7 +424,23 @@ class Colourless:
         return (125.0,), (60.0,)
 
 
+class Hasty(Local):
+    """A launcher that waits for nothing."""
+
+    def launch(self, tasks: Any, folder: Any) -> Any:
+        return super().launch([dataclasses.replace(task, after=()) for task in tasks], folder)
+
+
+class Brittle(Local):
+    """A launcher that gives up what a signal has ended."""
+
+    def launch(self, tasks: Any, folder: Any) -> Any:
+        return Local(slots=self.slots, retries=0).launch(tasks, folder)
+
+
 OTHERS = [
+    ("launcher", Hasty, "begins_no_task_before_those_that_it_waits_for"),
+    ("launcher", Brittle, "begins_again_what_a_signal_has_ended"),
     ("target", Undefined, "fits_every_number_of_clusters"),
     ("target", Undefined, "confidence_is_the_cosine_to_the_own_centroid"),
     ("view", Jumbled, "is_random_only_through_the_rng"),

@@ -1,0 +1,1 @@
+"""Launchers: a way of bringing tasks to machines a file."""

@@ -1,0 +1,52 @@
+"""A task and what becomes of it: the values that travel between who has work and who brings it to a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+State = Literal["started", "again", "done", "failed", "left out"]
+"""It began; it was cut off and begins once more; it is done; it cannot be done; what it waits for cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A command that goes on where it was cut off when it is given again, and changes nothing when it is done.
+
+    Attributes:
+        name: no other task's, and good for the name of a file.
+        command: the program and its arguments.
+        outcome: a file that is there once the task is done.
+        log: the file to which its output is added.
+        folder: where it runs.
+        after: names of the tasks that have to be done before it begins.
+        devices: accelerators that it computes on, where there are any.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    outcome: Path
+    log: Path
+    folder: Path
+    after: tuple[str, ...] = ()
+    devices: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What has become of a task.
+
+    Attributes:
+        task: its name.
+        state: what it has come to.
+        place: where it runs or ran, in words: a device, a job, a machine; "" where it did not run.
+        attempt: which one this was, counted from 1; 0 where there was none.
+        why: of one that was cut off, failed or was left out.
+    """
+
+    task: str
+    state: State
+    place: str = ""
+    attempt: int = 0
+    why: str = ""

@@ -1,0 +1,1 @@
+"""Tasks: their order, and the processes that they are."""
