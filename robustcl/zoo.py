@@ -25,7 +25,7 @@ from robustcl.nn.weights import CONFIG, MODEL
 from robustcl.protocols import Source
 from robustcl.run.folder import reopen
 from robustcl.threat import parse_norm
-from robustcl.train import store
+from robustcl.train import stage_files
 
 _DATA_DIR = "./data"
 _CHUNK = 1024
@@ -69,7 +69,7 @@ def load_model(
         folder = _found(Path(model_dir), dataset, threat_model, model_name)
     if not (folder / CONFIG).is_file() and (folder / "stages").is_dir():
         return _judged(folder, route)
-    return Logits(store.load(folder), route).eval()
+    return Logits(stage_files.load(folder), route).eval()
 
 
 def benchmark(
@@ -162,7 +162,7 @@ def _judged(run: Path, route: str | None) -> nn.Module:
                 continue
             number = len(plan.stages[way]) - 1
             name = f"evaluate-{plan.table.use}-{way}-{judged}" + (f"-{number}" if number > 0 else "")
-            folder = store.stage_folder(run, name if plan.stages[way] else judged)
+            folder = stage_files.stage_folder(run, name if plan.stages[way] else judged)
             if (folder / CONFIG).is_file():
                 folders[f"{plan.table.use} on route {way}"] = folder, way
     if not folders:
@@ -174,7 +174,7 @@ def _judged(run: Path, route: str | None) -> nn.Module:
             "stages/ as custom_checkpoint"
         )
     ((folder, way),) = folders.values()
-    return Logits(store.load(folder), way).eval()
+    return Logits(stage_files.load(folder), way).eval()
 
 
 def _test_split(dataset: str, data_dir: str | Path) -> Source:

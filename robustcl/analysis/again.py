@@ -19,7 +19,7 @@ from robustcl.recipe import reading
 from robustcl.registry.owners import LOCK, Owners, of_lock, require
 from robustcl.run.execution import Run, execute
 from robustcl.run.folder import read_lock, reopen
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 
@@ -85,7 +85,7 @@ class Wanted:
         owners = of_lock(recipe.lock)
         require(owners)  # before anything else that is asked: without them the run is nobody's
         for stage in recipe.stage:
-            if store.facts(folder, stage.name) is None:
+            if stage_files.facts(folder, stage.name) is None:
                 raise UsageError(
                     f"{folder}: stage {stage.name} is not finished; continue it with robustcl resume {folder}"
                 )

@@ -16,7 +16,7 @@ from robustcl.errors import NotMeasured, UsageError, near
 from robustcl.options.duration import Progress
 from robustcl.rng import Rng
 from robustcl.run.splits import Splits
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log
@@ -94,11 +94,11 @@ def _scene(plan: RecipePlan, folder: Path, engine: Engine, splits: Splits, stage
     state = StageState(stage, _encoders(folder, table.encoders, stage), images, engine, rng,
                        Keeping(folder, "", None), Log(folder, stage.name), _say_nothing)  # fmt: skip
     if stage.targets is not None:
-        state.clusters = store.clusters(folder, f"stage:{stage.name}", engine.device)
+        state.clusters = stage_files.clusters(folder, f"stage:{stage.name}", engine.device)
     for encoder in (*state.encoders.ema.values(), *state.encoders.frozen.values()):
         engine.place(encoder)
     engine.place(state.step)
-    steps = int((store.facts(folder, stage.name) or {}).get("steps", 1))
+    steps = int((stage_files.facts(folder, stage.name) or {}).get("steps", 1))
     end = Progress(steps, steps, float(stage.epochs), float(stage.epochs))
     for part in stage.parts():
         part.move_to(end)
@@ -117,12 +117,12 @@ def _scene(plan: RecipePlan, folder: Path, engine: Engine, splits: Splits, stage
 
 def _encoders(folder: Path, origins: Mapping[str, Any], stage: StagePlan) -> Encoders:
     """Return the encoders that the finished stage ended with."""
-    kept = store.stage_folder(folder, stage.name)
-    frozen = {name: store.load(store.resolve(origin, folder)) for name, origin in origins.items()
+    kept = stage_files.stage_folder(folder, stage.name)
+    frozen = {name: stage_files.load(stage_files.resolve(origin, folder)) for name, origin in origins.items()
               if isinstance(origin, str)}  # fmt: skip
-    found = Encoders(store.load(kept), frozen, stage.ema)
+    found = Encoders(stage_files.load(kept), frozen, stage.ema)
     for name, encoder in found.ema.items():
-        encoder.load_state_dict(store.load(kept / name).state_dict())
+        encoder.load_state_dict(stage_files.load(kept / name).state_dict())
     return found
 
 

@@ -22,7 +22,7 @@ from robustcl.run import folder as folder_of
 from robustcl.run import preflight
 from robustcl.run.execution import Run, execute
 from robustcl.run.splits import Splits, open_splits
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.encoders import ONLINE
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -91,7 +91,9 @@ def recipe(tables: Mapping[str, Any], folder: Path, dataset: Use) -> dict[str, A
     for entry in tables["evaluate"]:
         stage, encoder = entry.get("stage") or last, entry.get("encoder") or ONLINE
         name = stage_name(stage, encoder)
-        origin = f"run:{folder.resolve()}" if stage == last else f"file:{store.stage_folder(folder.resolve(), stage)}"
+        origin = (
+            f"run:{folder.resolve()}" if stage == last else f"file:{stage_files.stage_folder(folder.resolve(), stage)}"
+        )
         init = origin if encoder == ONLINE else f"{origin}@{encoder}"
         stages[name] = {"name": name, "epochs": 0, "init": init}
         entries.append({**entry, "stage": name, "encoder": ONLINE})
@@ -118,7 +120,7 @@ def _check_size(composition: RecipePlan, splits: Splits, dataset: str) -> None:
     """Send two images of another size through each encoder, before a folder is made."""
     for stage in composition.recipe.stage:
         assert stage.init is not None
-        encoder = store.load(store.resolve(stage.init, Path()))
+        encoder = stage_files.load(stage_files.resolve(stage.init, Path()))
         if splits.train.item == encoder.item:
             continue
         images = splits.train.fetch(torch.arange(min(2, splits.train.samples))).cpu()

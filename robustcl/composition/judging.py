@@ -18,7 +18,7 @@ from robustcl.nn import weights
 from robustcl.protocols import DatasetPlugin
 from robustcl.recipe import Evaluate, Recipe, Stage, reading
 from robustcl.threat import Ball
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.plan import StagePlan, routes_until
 
 
@@ -109,4 +109,4 @@ def _routes(stages: Sequence[Stage], plans: Sequence[StagePlan]) -> tuple[str, .
 def _outside_routes(stages: Sequence[Stage]) -> list[str]:
     """Return the branches that weights from outside bring along."""
     outside = [stage.init for stage in stages if stage.init is not None and not stage.init.startswith("stage:")]
-    return [route for origin in outside for route in weights.read_config(store.resolve(origin, Path()))["routes"]]
+    return [route for origin in outside for route in weights.read_config(stage_files.resolve(origin, Path()))["routes"]]

@@ -10,7 +10,7 @@ from robustcl.errors import UsageError
 from robustcl.nn import weights
 from robustcl.protocols import Need
 from robustcl.recipe import Evaluate, Stage
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.encoders import ONLINE
 from robustcl.train.plan import Part, StagePlan, TermPlan
 
@@ -98,4 +98,4 @@ def _reads(term: TermPlan, part: str) -> bool:
 
 
 def _classes(origin: str) -> int:
-    return int(weights.read_config(store.resolve(origin, Path()))["classes"])
+    return int(weights.read_config(stage_files.resolve(origin, Path()))["classes"])

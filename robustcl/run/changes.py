@@ -17,7 +17,7 @@ from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.recipe import override, reading
 from robustcl.run.folder import only_one, reopen
-from robustcl.train import checkpoint, store
+from robustcl.train import checkpoint, stage_files
 
 _STAGE = re.compile(r"stage\.([^.]+)\.(optimizer\..+|clip|epochs)")
 _RUN = re.compile(r"run\.(checkpoint|log_every)")
@@ -48,7 +48,7 @@ def change(folder: Path, overrides: Sequence[str]) -> list[str]:
         if tables == old:
             return []
         after = assemble(tables, f"{path}, with {' and '.join(f'--set {text}' for text in overrides)}")
-        stage = next((each.name for each in after.recipe.stage if store.facts(folder, each.name) is None), None)
+        stage = next((each.name for each in after.recipe.stage if stage_files.facts(folder, each.name) is None), None)
         if stage is not None:
             _check_epochs(folder, stage, after.recipe.find(stage).epochs)
         steps = checkpoint.steps(folder / "checkpoints" / stage) if stage is not None else []
@@ -82,7 +82,7 @@ def _check(folder: Path, composition: RecipePlan, assignment: str) -> None:
             "anything else start a new run with another --out"
         )
     stage = composition.recipe.find(found[1])
-    if store.facts(folder, stage.name) is not None:
+    if stage_files.facts(folder, stage.name) is not None:
         raise UsageError(
             f"--set {assignment}: the stage {stage.name} of {folder} is finished, and its weights stay what they are; "
             "start a new run with another --out"

@@ -10,7 +10,7 @@ from robustcl.composition.plan import RecipePlan
 from robustcl.disk import read_json
 from robustcl.errors import Contradiction, DataError
 from robustcl.evaluate.extras.evidence import Evidence
-from robustcl.train import store
+from robustcl.train import stage_files
 
 
 def results(composition: RecipePlan, folder: Path) -> dict[str, Any] | None:
@@ -18,7 +18,7 @@ def results(composition: RecipePlan, folder: Path) -> dict[str, Any] | None:
 
     Results of another recipe, damaged ones, and such as the journal contradicts are to be made anew.
     """
-    if any(store.facts(folder, stage.name) is None for stage in composition.recipe.stage):
+    if any(stage_files.facts(folder, stage.name) is None for stage in composition.recipe.stage):
         return None
     try:
         found = read_json(folder / "results.json")

@@ -25,7 +25,7 @@ from robustcl.run.splits import Splits, open_splits
 from robustcl.run.stages import Say, Stages
 from robustcl.store import places
 from robustcl.terminal.progress import show_progress
-from robustcl.train import store as finished
+from robustcl.train import stage_files
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher
 
@@ -164,9 +164,9 @@ def execute(
         stages = Stages(composition, folder, engine, watcher, say, splits)
         shared = SharedStages(stages, place)
         for number, stage in enumerate(composition.recipe.stage):
-            if finished.facts(folder, stage.name) is None:
+            if stage_files.facts(folder, stage.name) is None:
                 shared.train(number)
-            finished.require_recipe(folder, stage.name, digest_until(folder, number))
+            stage_files.require_recipe(folder, stage.name, digest_until(folder, number))
         started = time.monotonic()
         measured = measure_run(stages, work)
         seconds = time.monotonic() - started

@@ -24,7 +24,7 @@ from robustcl.registry import owners
 from robustcl.registry.installed import version
 from robustcl.run import changes, contents
 from robustcl.run.stages import Stages
-from robustcl.train import store
+from robustcl.train import stage_files
 
 _LIBRARIES = ("kornia", "numpy")
 """What views are made of, beside torch."""
@@ -74,7 +74,7 @@ def _by_content(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_by_content(each, folder) for each in value]
     if isinstance(value, str) and value.startswith(("run:", "file:")):
-        place = store.resolve(value, folder)
+        place = stage_files.resolve(value, folder)
         return f"weights:{_digest_files(place, [weights.MODEL, weights.CONFIG])}"
     found = _lies_at(value)
     if found is None:
@@ -106,7 +106,7 @@ def _origins(value: Any) -> set[str]:
 
 def _digest_stage(folder: Path, origin: str) -> str:
     """Return a digest of what an earlier stage has left: what it was trained with does not matter any more."""
-    place = store.stage_folder(folder, origin.partition(":")[2].partition("@")[0])
+    place = stage_files.stage_folder(folder, origin.partition(":")[2].partition("@")[0])
     found = [*place.rglob(weights.MODEL), *place.rglob(weights.CONFIG), *place.glob("clusters/step-*.pt")]
     return _digest_files(place, sorted(path.relative_to(place).as_posix() for path in found))
 

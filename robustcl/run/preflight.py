@@ -20,7 +20,7 @@ from robustcl.rng import Rng
 from robustcl.run import contents
 from robustcl.run.splits import Splits
 from robustcl.run.stages import build_untrained
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.plan import StagePlan, routes_until
 
 
@@ -109,7 +109,7 @@ def _check_weights(composition: RecipePlan, stage: Stage, item: tuple[int, ...])
             continue
         where = f"stage.{stage.name}.{key} = {origin!r}"
         try:
-            encoder = store.load(store.resolve(origin, Path()))
+            encoder = stage_files.load(stage_files.resolve(origin, Path()))
         except UsageError as error:
             raise type(error)(f"{where}: {error}") from None
         seen = tuple(encoder.config["item"])

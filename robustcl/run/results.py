@@ -17,7 +17,7 @@ from robustcl.composition.plan import RecipePlan
 from robustcl.recipe import Recipe
 from robustcl.registry.installed import version
 from robustcl.run.splits import Splits
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.engine import Engine
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """Return everything that the report and later comparisons need to know of a run."""
     recipe = composition.recipe
-    facts = {stage.name: store.facts(folder, stage.name) or {} for stage in recipe.stage}
+    facts = {stage.name: stage_files.facts(folder, stage.name) or {} for stage in recipe.stage}
     return {
         "schema": 1,
         "name": recipe.name,

@@ -22,7 +22,7 @@ from robustcl.run.keying import describe_stage
 from robustcl.run.stages import Stages
 from robustcl.store.entries import Store
 from robustcl.store.manifest import is_file_of_stage, key_of
-from robustcl.train import checkpoint, store
+from robustcl.train import checkpoint, stage_files
 from robustcl.train.log import METRICS, lines_of, put_lines
 
 PATIENCE, BEAT, PAUSE = 60.0, 5.0, 1.0
@@ -95,13 +95,13 @@ class SharedStages:
     def _take(self, key: str, number: int) -> bool:
         assert self.store is not None
         folder, name = self.stages.folder, self.stages.composition.recipe.stage[number].name
-        target = store.stage_folder(folder, name)
+        target = stage_files.stage_folder(folder, name)
         aside = target.with_name(f".{name}.{secrets.token_hex(8)}")
         try:
             found = self.store.copy_out(key, aside, folder)
             if found is None:
                 return False
-            facts = store.read_facts(aside) or {}
+            facts = stage_files.read_facts(aside) or {}
             logged = aside / METRICS
             lines = read_bytes(logged, error=CheckpointError) if logged.is_file() else b""
         except CheckpointError as error:
@@ -140,7 +140,7 @@ class SharedStages:
             if not begun.is_file() or read_json(begun) != {"key": key_of(decides)}:
                 self._say(f"stage {stage.name}: not kept in the store, since it was begun without it or elsewhere")
                 return
-            place = store.stage_folder(folder, stage.name)
+            place = stage_files.stage_folder(folder, stage.name)
             names = (path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
             files: dict[str, Path | bytes] = {name: place / name for name in names if is_file_of_stage(name)}
             files[METRICS] = lines_of(folder, stage.name)
@@ -150,7 +150,7 @@ class SharedStages:
 
     def _tell(self, stage: Stage) -> dict[str, Any]:
         """Return what a stage is, in words."""
-        recipe, facts = self.stages.composition.recipe, store.facts(self.stages.folder, stage.name) or {}
+        recipe, facts = self.stages.composition.recipe, stage_files.facts(self.stages.folder, stage.name) or {}
         return {
             "recipe": recipe.name,
             "stage": stage.name,

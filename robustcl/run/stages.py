@@ -1,4 +1,4 @@
-"""One stage of a run: its images, the encoders it starts from, its training, and what it leaves in the store."""
+"""One stage of a run: its images, the encoders it starts from, its training, and what it leaves on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robustcl.recipe import MAIN_ROUTE, Stage
 from robustcl.rng import Rng
 from robustcl.run import averages, changes
 from robustcl.run.splits import Splits
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.encoders import Encoders
 from robustcl.train.engine import Engine
 from robustcl.train.log import Log, Watcher
@@ -69,14 +69,14 @@ class Stages:
             self.say,
         )
         if plan.targets is not None and plan.targets.init is not None:
-            run.clusters = store.clusters(self.folder, plan.targets.init, self.engine.device)
+            run.clusters = stage_files.clusters(self.folder, plan.targets.init, self.engine.device)
         if "recipe" in trained:
             for encoder in averages.list_taken(self.composition, plan.name):
                 if sentence := averages.stale(plan, encoder, plan.epochs * per_epoch):
                     self.say(sentence)
         run.train()
         if ranks.rank() == 0:
-            store.save(self.folder, name, encoders, run.clusters, {
+            stage_files.save(self.folder, name, encoders, run.clusters, {
                 "number": number, "seconds": run.seconds, "steps": run.done,
                 "chosen": run.clusters.chosen, "curve": run.clusters.curve, "objective": run.curve.facts(),
                 **_taken(run), **trained,
@@ -140,7 +140,7 @@ def _encoders(run: Stages, stage: Stage, plan: StagePlan, rng: Rng, online: Enco
             'set classifier = "zero" or "default" to start a new one'
         )
     frozen = {
-        name: store.load(store.resolve(origin, run.folder))
+        name: stage_files.load(stage_files.resolve(origin, run.folder))
         for name, origin in stage.encoders.items()
         if isinstance(origin, str)
     }
@@ -150,7 +150,7 @@ def _encoders(run: Stages, stage: Stage, plan: StagePlan, rng: Rng, online: Enco
 def _pseudo_classes(run: Stages, plan: StagePlan) -> int:
     clusters = plan.targets.clusters if plan.targets is not None else None
     if plan.targets is not None and plan.targets.init is not None:
-        clusters = store.clusters(run.folder, plan.targets.init, run.engine.device).chosen
+        clusters = stage_files.clusters(run.folder, plan.targets.init, run.engine.device).chosen
     if clusters is None or plan.labels is None or plan.labels >= len(clusters):
         raise UsageError(
             f"stage.{plan.name}.labels: a classifier of pseudo-labels needs a fixed number of clusters; "
@@ -163,7 +163,7 @@ def _initial(run: Stages, stage: Stage, plan: StagePlan) -> Encoder:
     """Return the online encoder that a stage starts from, with all routes that the stage uses."""
     routes = routes_until([plan])
     if stage.init is not None:
-        loaded = store.load(store.resolve(stage.init, run.folder))
+        loaded = stage_files.load(stage_files.resolve(stage.init, run.folder))
         if stage.init_route is not None:
             loaded = loaded.rerouted({MAIN_ROUTE: stage.init_route})
         wanted = tuple(dict.fromkeys([*loaded.routes, *routes]))

@@ -20,7 +20,7 @@ from robustcl.rng import Rng
 from robustcl.run import averages
 from robustcl.run.splits import Splits
 from robustcl.run.stages import Stages
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.engine import Engine
 from robustcl.train.falling import still_falling
 
@@ -71,7 +71,7 @@ def prepare(run: Stages, evaluation: EvaluationPlan, route: str) -> RunSubject:
 
 def weights_of(table: Evaluate, plan: RecipePlan, folder: Path) -> Path:
     """Return the folder of the weights that an evaluation judges."""
-    return store.resolve(f"stage:{_judged(table, plan)}", folder)
+    return stage_files.resolve(f"stage:{_judged(table, plan)}", folder)
 
 
 def tell(run: Stages, subject: RunSubject) -> dict[str, Any]:
@@ -90,12 +90,12 @@ def tell(run: Stages, subject: RunSubject) -> dict[str, Any]:
 
 def _prepared(run: Stages, plan: EvaluationPlan, route: str) -> Encoder:
     """Run the protocol's stages on a copy of the judged encoder."""
-    encoder = store.load(weights_of(plan.table, run.composition, run.folder))
+    encoder = stage_files.load(weights_of(plan.table, run.composition, run.folder))
     for name, (stage, stage_plan) in zip(_names(run.composition, plan, route), plan.stages[route], strict=True):
         settings = settings_of(stage)
-        if store.facts(run.folder, name) is not None:
-            store.require_settings(run.folder, name, settings)
-            encoder = store.load(store.stage_folder(run.folder, name))
+        if stage_files.facts(run.folder, name) is not None:
+            stage_files.require_settings(run.folder, name, settings)
+            encoder = stage_files.load(stage_files.stage_folder(run.folder, name))
             continue
         run.say(f"evaluate {plan.table.use} on route {route}: {stage.epochs} epochs")
         named = replace(stage_plan, name=name)
@@ -123,7 +123,7 @@ def _short(run: Stages, subject: RunSubject) -> list[str]:
     names = _names(subject.plan, subject.evaluation, subject.route)
     if not names:
         return []
-    curve = (store.facts(run.folder, names[-1]) or {}).get("objective")  # earlier runs kept none
+    curve = (stage_files.facts(run.folder, names[-1]) or {}).get("objective")  # earlier runs kept none
     said = still_falling(**curve) if curve and curve["first"] is not None else None
     advice = "the figure measures the schedule, too; --protocol linear fits the classifier to its optimum"
     return [f"{said}; {advice}"] if said else []
@@ -133,6 +133,6 @@ def _stale(subject: RunSubject) -> list[str]:
     """Return a sentence where the judged encoder is an average that is, in part, what its stage began with."""
     judged = subject.asked.stage or subject.plan.stages[-1].name
     stage = next(stage for stage in subject.plan.stages if stage.name == judged)
-    steps = (store.facts(subject.folder, judged) or {}).get("steps")
+    steps = (stage_files.facts(subject.folder, judged) or {}).get("steps")
     said = averages.stale(stage, subject.asked.encoder, steps) if isinstance(steps, int) else None
     return [said] if said else []

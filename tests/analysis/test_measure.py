@@ -30,7 +30,7 @@ from robustcl.report.measured import MeasuredSample, read_measured
 from robustcl.report.unmeasured import list_missing
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.train import store
+from robustcl.train import stage_files
 from tests.report.test_report import HOSTILE, Page
 from tests.report.test_report_browser import FLAGS
 from tests.shared import tiny, two_seeds
@@ -110,7 +110,7 @@ class Oracle:
         order = Rng(3, "measure", "test").permutation(self.images.samples)
         self.index = order[:SAMPLES].sort().values
         self.x, self.y = self.images.fetch(self.index), self.images.labels[self.index]
-        self.encoder = store.load(store.stage_folder(folder, "evaluate-slf-clean-pretrain")).eval()
+        self.encoder = stage_files.load(stage_files.stage_folder(folder, "evaluate-slf-clean-pretrain")).eval()
         self.iterates = self._iterates()
 
     def see(self, x: Tensor, layer: str) -> Tensor:

@@ -23,7 +23,7 @@ from robustcl.errors import RobustclError, UsageError
 from robustcl.evaluate.classifier import of_encoder
 from robustcl.evaluate.work import Work
 from robustcl.report import blackbox
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.engine import Engine
 from tests.shared.two_seeds import AUDITED, EPS, PGD, SAMPLES, STEP, digits, iterates, recipe, right
 
@@ -180,7 +180,7 @@ def test_surrogates_of_a_run(runs: list[Path]) -> None:
         [(name, classifier)] = beside.surrogates
     assert name == f"{runs[1]} (slf clean)"
     x = alone.subject.test.fetch(torch.arange(SAMPLES))
-    own = of_encoder(store.load(store.stage_folder(runs[1], "evaluate-slf-clean-pretrain")), "clean")
+    own = of_encoder(stage_files.load(stage_files.stage_folder(runs[1], "evaluate-slf-clean-pretrain")), "clean")
     assert torch.equal(classifier.predict(x), own.predict(x))
     assert not torch.equal(classifier.predict(x), alone.subject.classifier.predict(x))
     engine, quiet = Engine("cpu", 1), lambda sentence: None

@@ -28,7 +28,7 @@ from robustcl.protocols import Need
 from robustcl.recipe import Use, reading
 from robustcl.rng import Rng
 from robustcl.threat import Ball
-from robustcl.train import store
+from robustcl.train import stage_files
 from tests.shared import tiny
 from tests.shared.forks import fork
 from tests.shared.two_seeds import EPS, PGD, SAMPLES, digits, iterates, judged, recipe, right
@@ -206,7 +206,7 @@ def test_an_encoder_is_judged_on_another_data_set(runs: list[Path], moved: Path,
     clean = found["rows"][0]
     assert (clean["n"], clean["metric"]) == (30, "clean_acc")
     assert clean["value"] > 0.6, "three levels of grey are easily told apart"
-    trained, encoder = judged(moved), store.load(store.stage_folder(runs[0], "pretrain"))
+    trained, encoder = judged(moved), stage_files.load(stage_files.stage_folder(runs[0], "pretrain"))
     assert trained.classes == 3
     for name, value in encoder.state_dict().items():
         if not name.startswith("classifier"):

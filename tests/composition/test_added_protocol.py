@@ -14,7 +14,7 @@ from robustcl.analysis.again import evaluate_again
 from robustcl.api import compose, from_tables
 from robustcl.composition.added import entry_for
 from robustcl.errors import CheckpointError, UnknownPlugin
-from robustcl.train import store
+from robustcl.train import stage_files
 from tests.shared import tiny
 
 DIGITS_VIEW = {"use": "weak", "flip": 0.0, "padding": 1}
@@ -89,7 +89,9 @@ def test_numbers_are_those_of_the_protocol_composed_from_the_start(tmp_path: Pat
         from_tables(tables, "tiny").train(tmp_path / name, device="cpu", report=False)
     evaluate_again(tmp_path / "later", "semi-supervised", audit=0)
     classifier = "evaluate-semi-supervised-adv-robust"
-    one, other = (store.load(store.stage_folder(tmp_path / name, classifier)) for name in ("whole", "later"))
+    one, other = (
+        stage_files.load(stage_files.stage_folder(tmp_path / name, classifier)) for name in ("whole", "later")
+    )
     for key, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[key]), key
     rows = [

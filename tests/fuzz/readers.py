@@ -24,7 +24,7 @@ from robustcl.study.numbers import columns
 from robustcl.study.numbers.reading import read_value
 from robustcl.study.plan.setting import Setting
 from robustcl.study.runs import execution as running
-from robustcl.train import checkpoint, store
+from robustcl.train import checkpoint, stage_files
 
 Reader = Callable[[Path, Path], object]
 """Takes the run and the mutated file; returns or raises whatever it does."""
@@ -37,12 +37,12 @@ def checkpoints(run: Path, file: Path) -> object:
 
 def clusters(run: Path, file: Path) -> object:
     """Take up the clusters of a stage, as another run does."""
-    return store.clusters(run, "stage:robust", torch.device("cpu"))
+    return stage_files.clusters(run, "stage:robust", torch.device("cpu"))
 
 
 def encoders(run: Path, file: Path) -> object:
     """Load an encoder of the run."""
-    return store.load(file.parent), store.newest(run)
+    return stage_files.load(file.parent), stage_files.newest(run)
 
 
 def classifier(run: Path, file: Path) -> object:

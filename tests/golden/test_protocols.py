@@ -21,7 +21,7 @@ from robustcl.options.schedule import Progress, Schedule, parse
 from robustcl.recipe import reading
 from robustcl.run.splits import open_splits
 from robustcl.testing.survey import TinySurvey
-from robustcl.train.store import facts, load, stage_folder
+from robustcl.train.stage_files import facts, load, stage_folder
 from robustcl_plugins.protocols.aff import AdversarialFull
 from robustcl_plugins.protocols.frozen import AdversarialLinear, StandardLinear
 from robustcl_plugins.protocols.fsf import StandardFull

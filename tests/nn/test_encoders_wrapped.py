@@ -17,7 +17,7 @@ from robustcl.nn.encoder import Encoder, build_encoder
 from robustcl.nn.projector import Projector
 from robustcl.protocols import Need
 from robustcl.rng import Rng
-from robustcl.train import store
+from robustcl.train import stage_files
 from tests.cli.test_strangers import recipe, rows
 from tests.shared import strangers
 
@@ -117,7 +117,7 @@ def test_a_wrapped_one_trains_is_stored_and_judged_as_the_bare_one(kind: str, he
     for name, change in ((kind, wrap), ("bare", lambda net: net)):
         with registry.local("encoder", "stranger", plugin(built(change))):
             run = api.from_tables(recipe(), "the test").train(here / name, device="cpu", report=False)
-            loaded = store.load(store.newest(run.path)).eval()
+            loaded = stage_files.load(stage_files.newest(run.path)).eval()
         found[name] = rows(run), [value.detach() for value in loaded.state_dict().values()], features(loaded, x)
     assert found[kind][0] == found["bare"][0]
     for one, other in zip(found[kind][1], found["bare"][1], strict=True):

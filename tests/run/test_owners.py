@@ -20,7 +20,7 @@ from robustcl.composition.asked import attack_of
 from robustcl.composition.parts import Parts
 from robustcl.errors import AmbiguousPlugin, UnknownPlugin, UsageError
 from robustcl.recipe import Use
-from robustcl.train import store
+from robustcl.train import stage_files
 from tests.shared.distributions import install
 
 PLUGINS = """
@@ -202,21 +202,21 @@ def test_two_others_are_no_owner_either(run: Path, site: Path) -> None:
 def test_weights_are_loaded_by_the_plugin_of_their_run(run: Path, site: Path) -> None:
     stage = run / "stages/only"
     offer(site, "beta", 7)
-    assert store.load(stage).features == 5
+    assert stage_files.load(stage).features == 5
     withdraw(site, "acme")
     with pytest.raises(UsageError, match=r"only/config.json: the encoder 'stranger' is beta 1.0's, .* acme 1.0"):
-        store.load(stage)
+        stage_files.load(stage)
 
 
 def test_weights_that_left_their_run_say_where_to_write_whose_they_are(run: Path, site: Path, tmp_path: Path) -> None:
     offer(site, "beta", 7)
     loose = Path(shutil.copytree(run / "stages/only", tmp_path / "loose"))
     with pytest.raises(AmbiguousPlugin, match=r"loose/config.json: .*write 'acme/stranger' or 'beta/stranger'"):
-        store.load(loose)
+        stage_files.load(loose)
     told = json.loads((loose / "config.json").read_text(encoding="utf-8"))
     told["encoder"]["use"] = "acme/stranger"
     (loose / "config.json").write_text(json.dumps(told), encoding="utf-8")
-    assert store.load(loose).features == 5
+    assert stage_files.load(loose).features == 5
 
 
 def test_what_a_notebook_added_may_be_installed_since(run: Path, site: Path) -> None:

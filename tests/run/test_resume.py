@@ -13,7 +13,7 @@ import torch
 
 import robustcl
 from robustcl.errors import CheckpointError
-from robustcl.train import checkpoint, store
+from robustcl.train import checkpoint, stage_files
 from tests.shared import tiny
 
 START = ("run", "tiny.toml", "--device", "cpu", "--out", "run")
@@ -39,7 +39,7 @@ def assert_same_outcome(run: Path, whole: Path) -> None:
         passes = [(checkpoint.newest(folder / "checkpoints" / stage)[0] or {})["passes"] for folder in (run, whole)]
         assert passes[0] == passes[1], stage
         assert passes[1]["weights"] > 0
-        told = [store.facts(folder, stage) or {} for folder in (run, whole)]
+        told = [stage_files.facts(folder, stage) or {} for folder in (run, whole)]
         assert told[0]["passes"] == told[1]["passes"] > 0
     results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (run, whole)]
     for key in ("rows", "security", "silhouette", "recipe_hash"):

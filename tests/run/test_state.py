@@ -13,7 +13,7 @@ import torch
 from robustcl import api, registry
 from robustcl.errors import AmbiguousPlugin, CheckpointError, NonFiniteLoss, UsageError
 from robustcl.run import changes
-from robustcl.train import checkpoint, store
+from robustcl.train import checkpoint, stage_files
 from tests.shared import one_step, tiny
 
 START = ("run", "tiny.toml", "--device", "cpu", "--out", "run")
@@ -41,7 +41,7 @@ def test_a_damaged_mark_of_a_stage_is_a_sentence(text: str, stopped_run: Path, t
     run = Path(shutil.copytree(stopped_run, tmp_path / "run"))
     (run / "stages/pretrain/finished.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"finished\.json.*to train that stage again"):
-        store.facts(run, "pretrain")
+        stage_files.facts(run, "pretrain")
 
 
 @pytest.mark.parametrize("change", ["online", "optimizer", "step", "shape", "pairs"])

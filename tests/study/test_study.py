@@ -16,7 +16,7 @@ from robustcl.study import api
 from robustcl.study.numbers import measures
 from robustcl.study.plan.setting import Setting
 from robustcl.study.runs import execution as running
-from robustcl.train import store
+from robustcl.train import stage_files
 from tests.shared import tiny
 from tests.shared.tiny_study import compose_smoke, write_study
 
@@ -67,7 +67,9 @@ def test_the_table_holds_what_the_runs_hold(finished: tuple[api.Composed, api.Fi
 def test_what_each_row_took_is_what_its_stages_tell(finished: tuple[api.Composed, api.FinishedStudy]) -> None:
     made, outcome = finished
     for run, told in zip(made.planned, outcome.row_terms, strict=True):
-        facts = [store.facts(outcome.path / "runs" / run.folder, stage.name) or {} for stage in run.composition.stages]
+        facts = [
+            stage_files.facts(outcome.path / "runs" / run.folder, stage.name) or {} for stage in run.composition.stages
+        ]
         assert told.label == run.label
         assert told.epochs == sum(stage.epochs for stage in run.composition.stages)
         assert told.steps == sum(fact["steps"] for fact in facts)
@@ -102,12 +104,14 @@ def test_a_shared_first_stage_is_trained_once_and_changes_nothing(
 ) -> None:
     made, outcome = finished
     near, far = (outcome.path / "runs" / run.folder for run in made.planned)
-    assert store.facts(near, "pretrain") == store.facts(far, "pretrain"), "its seconds too: it was copied"
+    assert stage_files.facts(near, "pretrain") == stage_files.facts(far, "pretrain"), "its seconds too: it was copied"
     assert not (far / "checkpoints" / "pretrain").exists()
     alone = made.planned[1].composition.train(tmp_path / "alone", device="cpu", report=False)
     assert tiny.lines(far / "metrics.jsonl", "seconds") == tiny.lines(alone.path / "metrics.jsonl", "seconds")
     for stage in ("pretrain", "robust"):
-        ours, theirs = (store.load(store.stage_folder(folder, stage)).state_dict() for folder in (far, alone.path))
+        ours, theirs = (
+            stage_files.load(stage_files.stage_folder(folder, stage)).state_dict() for folder in (far, alone.path)
+        )
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     results = json.loads((far / "results.json").read_text(encoding="utf-8"))
     assert results["rows"] == alone.results.tables["rows"]

@@ -18,7 +18,7 @@ from robustcl.errors import NonFiniteLoss, PluginMisbehaved, WeightsError
 from robustcl.protocols import Need, Survey
 from robustcl.rng import Rng
 from robustcl.run.execution import Run
-from robustcl.train import checkpoint, store
+from robustcl.train import checkpoint, stage_files
 from robustcl.types import Attack, Clustering, Scene
 from tests.shared import tiny
 from tests.shared.short import Recorder, stage, train
@@ -124,7 +124,7 @@ def test_a_follower_moves_before_or_after_the_optimiser(update: str, tmp_path: P
     start, end = (checkpoint.read(path) for path in sorted((run.path / "checkpoints/it").glob("*.pt")))
     assert (start["step"], end["step"]) == (4, 5)
     leader = start if update == "before-optimiser" else end
-    parameters = dict(store.load(run.path / "stages/it").named_parameters())
+    parameters = dict(stage_files.load(run.path / "stages/it").named_parameters())
     for name in parameters:
         expected = start["ema"]["slow"][name].lerp(leader["online"][name], 0.25)
         assert torch.equal(end["ema"]["slow"][name], expected), name
@@ -164,7 +164,7 @@ def test_what_is_frozen_or_unread_keeps_its_parameters_to_the_bit(
     first = stage(name="first", term={"pull": {"use": "info-nce", "views": ["w", "w_adv"]}})
     run = train(tmp_path / "run", first, stage(init="stage:first", optimizer=decay, **table))
     before, after = weights(run, "first"), weights(run)
-    parameters = dict(store.load(run.path / "stages/it").named_parameters())
+    parameters = dict(stage_files.load(run.path / "stages/it").named_parameters())
     same = {name for name in parameters if torch.equal(before[name], after[name])}
     assert {name for name in parameters if name.startswith(still)} <= same
     assert parameters.keys() - same, "something else must have learnt"
@@ -210,7 +210,7 @@ def test_labels_from_clusters(tmp_path: Path) -> None:
     for scene in Recorder.scenes:
         assert torch.equal(scene.batch.label, scene.clusters.assignment[0][scene.batch.index])
         assert int(scene.batch.label.max()) < 4
-    assert store.load(run.path / "stages/it").classes == 4
+    assert stage_files.load(run.path / "stages/it").classes == 4
 
 
 @pytest.mark.parametrize("item", ["x" * 1000, [], [1, "8", 8], [1, 0, 8], None])
@@ -219,7 +219,7 @@ def test_a_description_of_no_image_is_refused_in_few_words(tmp_path: Path, item:
     told = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**told, "item": item}))
     with pytest.raises(WeightsError, match=r"an encoder .*: item is .*, not a list of sizes") as said:
-        store.load(folder)
+        stage_files.load(folder)
     assert len(str(said.value)) < 400
 
 

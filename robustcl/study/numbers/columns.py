@@ -20,7 +20,7 @@ from robustcl.study.numbers import corrupted, measures, transfer
 from robustcl.study.numbers.reading import Reading
 from robustcl.study.plan.grid import Planned
 from robustcl.study.plan.places import evaluation, stage
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.encoders import ONLINE
 
 
@@ -76,7 +76,7 @@ def _number(
         chosen = {"first epoch": curve.y[:1], "last epoch": curve.y[-1:], "all epochs": curve.y}[column.over]
         return Reading(sum(chosen) / len(chosen))
     if isinstance(column, Clusters):
-        facts = store.facts(folder, stage(run.composition, column.stage, "", targets=True).name) or {}
+        facts = stage_files.facts(folder, stage(run.composition, column.stage, "", targets=True).name) or {}
         return Reading(float(facts["chosen"][0])) if facts.get("chosen") else None
     if isinstance(column, Derived):
         return None  # of several lines: ``robustcl.study.tables.derived``

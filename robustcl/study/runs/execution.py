@@ -19,7 +19,7 @@ from robustcl.run.splits import Splits, open_splits
 from robustcl.store import places
 from robustcl.study.plan.grid import Planned
 from robustcl.study.runs import elsewhere
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.train.engine import Engine
 from robustcl.train.log import METRICS, Watcher, lines_of, put_lines, watch_nothing
 
@@ -191,12 +191,12 @@ def shared_stages(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[st
 
 def _lend(donor: Path, folder: Path, stage: str) -> bool:
     """Copy a finished stage and what it logged, whole or not at all; ``False`` where there is nothing to do."""
-    if store.facts(donor, stage) is None or store.facts(folder, stage) is not None:
+    if stage_files.facts(donor, stage) is None or stage_files.facts(folder, stage) is not None:
         return False
-    target = store.stage_folder(folder, stage)
+    target = stage_files.stage_folder(folder, stage)
     aside = target.with_name(f".{stage}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(store.stage_folder(donor, stage), aside)
+    shutil.copytree(stage_files.stage_folder(donor, stage), aside)
     if (donor / METRICS).is_file():
         put_lines(folder, stage, lines_of(donor, stage))
     aside.replace(target)

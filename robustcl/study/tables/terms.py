@@ -11,7 +11,7 @@ from typing import Any
 from robustcl.report.grid import MISSING, Grid, Text, plain
 from robustcl.study.grammar.study import Study
 from robustcl.study.plan.grid import Planned
-from robustcl.train import store
+from robustcl.train import stage_files
 
 HEAD = ("optimiser", "epochs", "steps", "passes", "seconds", "peak MiB")
 TITLE = (
@@ -96,7 +96,7 @@ _ALONE = {"projector": None}
 def _of_run(run: Planned, folder: Path) -> dict[str, float | None]:
     """Return what the training stages of a run took together; memory is that of the largest."""
     stages = [stage for stage in run.composition.stages if stage.epochs > 0]
-    facts: list[Mapping[str, Any]] = [store.facts(folder, stage.name) or {} for stage in stages]
+    facts: list[Mapping[str, Any]] = [stage_files.facts(folder, stage.name) or {} for stage in stages]
     memory = [found["memory"] for found in facts if isinstance(found.get("memory"), int | float)]
     return {
         "epochs": float(sum(stage.epochs for stage in stages)),

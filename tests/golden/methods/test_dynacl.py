@@ -16,7 +16,7 @@ from robustcl import compose
 from robustcl.errors import UsageError
 from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl_plugins.targets.kmeans import KMeans
 from tests.shared.one_step import TINY, Seen, one_step
 
@@ -232,7 +232,9 @@ def test_the_four_stages_follow_each_other(tmp_path: Path) -> None:
     overrides = (*TINY, "evaluate.slf.samples=8", "evaluate.slf.epochs=1", "evaluate.slf.curve=[]")
     compose(recipe="dynacl++", budget="smoke", overrides=overrides).train(tmp_path / "run", device="cpu", report=False)
     run = tmp_path / "run"
-    encoder = {name: store.load(store.resolve(f"stage:{name}", run)) for name in ("pretrain@ema", "probe", "aft")}
+    encoder = {
+        name: stage_files.load(stage_files.resolve(f"stage:{name}", run)) for name in ("pretrain@ema", "probe", "aft")
+    }
     branch = encoder["pretrain@ema"].rerouted({"clean": "adv"}).state_dict()
     probed, tuned = encoder["probe"].state_dict(), encoder["aft"].state_dict()
     assert encoder["probe"].routes == encoder["aft"].routes == ("clean",)
@@ -241,7 +243,7 @@ def test_the_four_stages_follow_each_other(tmp_path: Path) -> None:
     assert probed["classifier.weight"].abs().max() > 0
     assert not torch.equal(tuned["backbone.conv1.weight"], probed["backbone.conv1.weight"])
     device = torch.device("cpu")
-    found = [store.clusters(run, f"stage:{name}", device).clustering for name in ("cluster", "probe", "aft")]
+    found = [stage_files.clusters(run, f"stage:{name}", device).clustering for name in ("cluster", "probe", "aft")]
     assert all(f is not None and torch.equal(f.assignment, found[0].assignment) for f in found)
 
 

@@ -22,7 +22,7 @@ from robustcl.errors import NeedNotMet, UsageError
 from robustcl.rng import Rng
 from robustcl.testing import make_scene
 from robustcl.threat import Ball
-from robustcl.train import store
+from robustcl.train import stage_files
 from robustcl.types import Attack, Embedding, Oracle, Scene
 from robustcl_plugins.generators.profeat import ProFeAT as Generator
 from robustcl_plugins.objectives.profeat import ProFeAT
@@ -273,7 +273,9 @@ def test_the_frozen_projector_is_the_loaded_one(tmp_path: Path) -> None:
     run = compose(recipe="profeat", budget="smoke", overrides=settings).train(
         tmp_path / "run", device="cpu", report=False
     )
-    first, second = (_parts(store.load(store.resolve(f"stage:{name}", run.path))) for name in ("pretrain", "robust"))
+    first, second = (
+        _parts(stage_files.load(stage_files.resolve(f"stage:{name}", run.path))) for name in ("pretrain", "robust")
+    )
     assert all(torch.equal(value, second["projector"][key]) for key, value in first["projector"].items())
     assert any(not torch.equal(value, second["backbone"][key]) for key, value in first["backbone"].items())
 

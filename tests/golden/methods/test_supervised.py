@@ -18,7 +18,7 @@ from robustcl.errors import UsageError
 from robustcl.options.schedule import Progress, Schedule
 from robustcl.rng import Rng
 from robustcl.testing import make_scene
-from robustcl.train.store import load, stage_folder
+from robustcl.train.stage_files import load, stage_folder
 from robustcl.types import Embedding, Scene
 from robustcl_plugins.objectives.adr import ADR
 from robustcl_plugins.objectives.kl import KL

@@ -29,7 +29,7 @@ from robustcl.study.grammar.figures import Map
 from robustcl.study.numbers import columns, measures, transfer
 from robustcl.study.numbers.reading import read_value
 from robustcl.study.plan import grid
-from robustcl.train import store
+from robustcl.train import stage_files
 from tests.shared.tiny_study import PGD, RA, compose_plain, compose_smoke, study, tables
 
 COLUMNS = [
@@ -120,7 +120,7 @@ def test_corruptions_come_from_the_results(whole: tuple[api.Composed, api.Finish
 
 
 def judged(outcome: api.FinishedStudy, run: grid.Planned) -> Any:
-    encoder = store.load(store.stage_folder(outcome.path / "runs" / run.folder, "evaluate-slf-adv-robust"))
+    encoder = stage_files.load(stage_files.stage_folder(outcome.path / "runs" / run.folder, "evaluate-slf-adv-robust"))
     return of_encoder(encoder, "adv")
 
 
