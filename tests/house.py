@@ -37,7 +37,7 @@ def rooms(graph: Graph) -> dict[str, set[str]]:
 
 
 def room_of(name: str, folders: Collection[str] = ()) -> str:
-    """Return the room of a module: ``study/plan`` of ``robustcl.study.plan.grid``, and of ``robustcl.study.plan`` too.
+    """Return the room of a module: ``study/plan`` of ``robustcl.study.plan.rows``, and of ``robustcl.study.plan`` too.
 
     ``folders``: the modules that are folders.
     """

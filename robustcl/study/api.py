@@ -16,7 +16,8 @@ from robustcl.study.grammar.parsing import check_other
 from robustcl.study.grammar.study import Study
 from robustcl.study.numbers import checks, models
 from robustcl.study.numbers.reading import Reading
-from robustcl.study.plan import elsewhere, grid
+from robustcl.study.plan import elsewhere
+from robustcl.study.plan.planned import plan
 from robustcl.study.plan.setting import Setting
 from robustcl.study.plan.timings import Timings
 from robustcl.study.runs.execution import Machine, Say, execute, find_unfinished, preflight_all
@@ -54,7 +55,7 @@ def compose(
         models.check(study, setting.models, setting.dataset)
         return Composed(study, setting, (), models.threat(study, setting.overrides))
     timings = Timings(Path(out) if out is not None else default_folder(study, setting), device, precision)
-    planned = grid.plan(name, study, setting, timings)
+    planned = plan(name, study, setting, timings)
     if not planned:
         raise UsageError(f"the study {study.name}: no recipe trains any of its rows; give models by --model ROW=SPEC")
     planned = checks.check(study, planned)

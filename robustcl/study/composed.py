@@ -8,7 +8,7 @@ from robustcl.recipe import Use
 from robustcl.study.grammar.spots import show_dataset
 from robustcl.study.grammar.study import Study
 from robustcl.study.numbers.checks import say_lacking
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 from robustcl.study.plan.setting import Setting
 from robustcl.study.plan.timings import Timings
 from robustcl.threat import Ball

@@ -15,7 +15,7 @@ from robustcl.study.ledger import claimed
 from robustcl.study.notes import describe_circumstances
 from robustcl.study.numbers import choices, columns
 from robustcl.study.numbers.reading import Reading
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 from robustcl.study.runs.execution import RUNS
 from robustcl.study.tables import derived, layout, ranking, table, terms
 from robustcl.study.tables.table import StudyLine

@@ -25,7 +25,7 @@ from robustcl.report import tables
 from robustcl.study.grammar.columns import COLUMN
 from robustcl.study.grammar.study import Row
 from robustcl.study.numbers import columns
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 
 MODULE = """
 import torch

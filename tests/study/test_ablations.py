@@ -7,7 +7,7 @@ from typing import Any
 
 from robustcl.recipe import override
 from robustcl.study import api
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 from robustcl.study.plan.setting import Setting
 
 ATTACKS = ("none", "noise", "deacl", "away", "toward", "ncp")

@@ -13,7 +13,7 @@ import torch
 
 from robustcl.errors import NonFiniteLoss, UsageError
 from robustcl.study import api
-from robustcl.study.numbers import measures
+from robustcl.study.numbers import questions
 from robustcl.study.plan.setting import Setting
 from robustcl.study.runs import execution as running
 from robustcl.train import stage_files
@@ -141,7 +141,7 @@ def test_what_is_finished_is_not_trained_or_measured_again(
         raise AssertionError("nothing was missing")
 
     monkeypatch.setattr(running, "resume", never)
-    monkeypatch.setattr(measures, "answer", never)
+    monkeypatch.setattr(questions, "answer", never)
     assert api.run(made, outcome.path, device="cpu").records() == outcome.records()
 
 

@@ -13,9 +13,9 @@ from robustcl.report.canvas import Sketch
 from robustcl.study.figures.components import show_image
 from robustcl.study.figures.panels import POINTS, STYLE, WIDTH
 from robustcl.study.grammar.figures import Anchors
-from robustcl.study.numbers.measures import engine_of
-from robustcl.study.plan.grid import Planned
+from robustcl.study.numbers.questions import engine_of
 from robustcl.study.plan.places import stage
+from robustcl.study.plan.planned import Planned
 
 _VERBS = {"positive": "attract", "negative": "repel"}
 _SIZE = 0.5

@@ -27,7 +27,7 @@ from robustcl.study.grammar.figures import (
 from robustcl.study.grammar.study import Study
 from robustcl.study.numbers import columns
 from robustcl.study.numbers.columns import Curve
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 from robustcl.study.tables.table import StudyCell, StudyLine
 
 

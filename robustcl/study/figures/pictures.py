@@ -22,10 +22,10 @@ from robustcl.study.figures.components import Arrays, draw_components
 from robustcl.study.figures.maps import draw_maps
 from robustcl.study.figures.panels import POINTS, STYLE, Panel, broken, draw_panels, squares, squares_size
 from robustcl.study.grammar.figures import ClassTable, Components, Landscape, Map, Picture, WeightLandscapeFigure
-from robustcl.study.numbers import measures
+from robustcl.study.numbers import questions
 from robustcl.study.numbers.columns import Curve
-from robustcl.study.plan.grid import Planned
 from robustcl.study.plan.places import evaluation
+from robustcl.study.plan.planned import Planned
 
 _LEVELS = 14
 
@@ -60,7 +60,7 @@ def _measured(figure: Picture, run: Planned, folder: Path) -> Arrays:
     found = kept.find_arrays(folder, entry, name) if entry is not None else {}
     if found:
         return found
-    fresh = measures.measure_run(folder, composition, judged, question, [name])
+    fresh = questions.measure_run(folder, composition, judged, question, [name])
     if reason := fresh["refused"].get(name):
         raise UsageError(f"{folder}: {reason}")
     return kept.find_arrays(folder, fresh, name)

@@ -18,7 +18,7 @@ from robustcl.recipe import Use
 from robustcl.study.grammar.columns import Perturbed
 from robustcl.study.grammar.spots import shape, show_dataset
 from robustcl.study.grammar.study import Study
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 from robustcl.study.plan.setting import Setting
 from robustcl.study.tables.table import StudyLine
 from robustcl.study.tables.terms import RowTerms

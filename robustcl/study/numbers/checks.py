@@ -32,9 +32,9 @@ from robustcl.study.grammar.figures import (
     WeightLandscapeFigure,
 )
 from robustcl.study.grammar.study import Study, merge
-from robustcl.study.numbers import corrupted, measures, transfer
-from robustcl.study.plan.grid import Planned
+from robustcl.study.numbers import corrupted, questions, transfer
 from robustcl.study.plan.places import evaluation, stage
+from robustcl.study.plan.planned import Planned
 from robustcl.train import detection
 from robustcl.train.plan import StagePlan, TermPlan
 
@@ -137,7 +137,7 @@ def _check_column(column: AnyColumn, composition: RecipePlan, planned: Sequence[
         evaluation(composition, column.protocol, column.route, where)
         transfer.check(column, composition, planned, where)
     else:
-        measures.check(column, composition, evaluation(composition, column.protocol, column.route, where), where)
+        questions.check(column, composition, evaluation(composition, column.protocol, column.route, where), where)
 
 
 def _check_corrupted(column: Corrupted, composition: RecipePlan, planned: Sequence[Planned], where: str) -> None:

@@ -12,7 +12,7 @@ from robustcl.study.grammar.study import Study
 from robustcl.study.grammar.tuning import Tried
 from robustcl.study.numbers import columns
 from robustcl.study.numbers.reading import Reading
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 
 Runs = Sequence[tuple[Planned, Path]]
 

@@ -16,10 +16,10 @@ from robustcl.disk import parse_json, read_lines
 from robustcl.errors import DataError, NotMeasured
 from robustcl.report.load import load_held
 from robustcl.study.grammar.columns import Accuracy, AnyColumn, Clusters, Corrupted, Derived, Metric, Transferred
-from robustcl.study.numbers import corrupted, measures, transfer
+from robustcl.study.numbers import corrupted, questions, transfer
 from robustcl.study.numbers.reading import Reading
-from robustcl.study.plan.grid import Planned
 from robustcl.study.plan.places import evaluation, stage
+from robustcl.study.plan.planned import Planned
 from robustcl.train import stage_files
 from robustcl.train.encoders import ONLINE
 
@@ -83,7 +83,7 @@ def _number(
     judged = evaluation(run.composition, column.protocol, column.route, "")
     if isinstance(column, Transferred):
         return transfer.measure(column, judged, run, folder, runs)
-    return measures.measure(column, judged, run.composition, folder, beside)
+    return questions.measure(column, judged, run.composition, folder, beside)
 
 
 def epochs(run: Planned, folder: Path, name: str | None, metric: str) -> Curve:

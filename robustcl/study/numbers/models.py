@@ -25,7 +25,7 @@ from robustcl.recipe import Corruptions, ThreatTable, Use, override
 from robustcl.study.grammar.columns import AnyColumn, Corrupted, Derived, Perturbed
 from robustcl.study.grammar.figures import Bars, Lines, Scatter, Sweeps
 from robustcl.study.grammar.study import Study
-from robustcl.study.numbers import corrupted, measures
+from robustcl.study.numbers import corrupted, questions
 from robustcl.study.numbers.reading import Reading, share
 from robustcl.study.plan.setting import ModelSource
 from robustcl.threat import Ball, ball_of
@@ -119,7 +119,7 @@ def measure(
              "precision": bench.engine.precision}  # fmt: skip
     opened = functools.cache(lambda: bench.opened(model, seed))
 
-    def answered(question: ImageQuestion, names: Sequence[str]) -> measures.Entry:
+    def answered(question: ImageQuestion, names: Sequence[str]) -> questions.Entry:
         subject = opened()
         index = question.index(subject.test, seed)
         return take(folder, question.table(whose), names, sample_of(subject, question, subject.test, index))
@@ -135,9 +135,9 @@ def measure(
             readings.append(corrupted.read(column, (PROTOCOL, ""), results, clean, None))
             continue
         assert isinstance(column, Perturbed), "checked before"
-        question = measures.image_question(column, bench.ball, bench.samples)
+        question = questions.image_question(column, bench.ball, bench.samples)
         readings.append(
-            measures.ask(column, question, columns, folder, whose, None, functools.partial(answered, question))
+            questions.ask(column, question, columns, folder, whose, None, functools.partial(answered, question))
         )
     return readings
 

@@ -12,9 +12,9 @@ from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.errors import UsageError
 from robustcl.measures.catalogue import TRANSFERRED, VALUES
 from robustcl.study.grammar.columns import Transferred
-from robustcl.study.numbers.measures import Entry, measure_run, open_subject
+from robustcl.study.numbers.questions import Entry, measure_run, open_subject
 from robustcl.study.numbers.reading import Reading, is_answered, read_value
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 from robustcl.threat import Ball
 
 Runs = Sequence[tuple[Planned, Path]]

@@ -14,7 +14,7 @@ from robustcl.cost.network import Networks
 from robustcl.cost.words import HEAD, NOTES, cells, how_timed, of_judging, warn
 from robustcl.errors import RobustclError
 from robustcl.report.grid import Grid, Text, fit, plain
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 from robustcl.study.runs.execution import shared_stages
 from robustcl.terminal import align
 

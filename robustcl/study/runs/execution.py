@@ -17,7 +17,7 @@ from robustcl.run import preflight
 from robustcl.run.execution import check_device, remember_store, resume
 from robustcl.run.splits import Splits, open_splits
 from robustcl.store import places
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 from robustcl.study.runs import elsewhere
 from robustcl.train import stage_files
 from robustcl.train.engine import Engine

@@ -20,8 +20,8 @@ from robustcl.study.grammar.columns import (
     spread,
 )
 from robustcl.study.grammar.study import Study, merge
-from robustcl.study.plan.grid import Planned
 from robustcl.study.plan.places import JUDGED, evaluation
+from robustcl.study.plan.planned import Planned
 from robustcl.study.tables.table import StudyLine
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from robustcl.report.grid import MISSING, Grid, Text, plain
 from robustcl.study.grammar.study import Study
-from robustcl.study.plan.grid import Planned
+from robustcl.study.plan.planned import Planned
 from robustcl.train import stage_files
 
 HEAD = ("optimiser", "epochs", "steps", "passes", "seconds", "peak MiB")

@@ -10,12 +10,12 @@ from robustcl.study.figures import figure
 from robustcl.study.grammar import spots
 from robustcl.study.grammar.study import Study
 from robustcl.study.numbers.reading import Reading
-from robustcl.study.plan import grid
+from robustcl.study.plan.planned import Planned
 from robustcl.study.tables import table
 from tests.shared.tiny_study import RA, compose_smoke, study
 
 
-def drawn(one: Study, runs: Sequence[tuple[grid.Planned, Path]] = ()) -> str:
+def drawn(one: Study, runs: Sequence[tuple[Planned, Path]] = ()) -> str:
     lines = [
         table.line(one, spot, [[Reading(0.1 * place, 0.0, 1.0, 10)]], "cifar10")
         for place, spot in enumerate(spots.points(one), 1)

@@ -26,9 +26,9 @@ from robustcl.study import api
 from robustcl.study.figures import pictures
 from robustcl.study.grammar.columns import COLUMN
 from robustcl.study.grammar.figures import Map
-from robustcl.study.numbers import columns, measures, transfer
+from robustcl.study.numbers import columns, questions, transfer
 from robustcl.study.numbers.reading import read_value
-from robustcl.study.plan import grid
+from robustcl.study.plan.planned import Planned
 from robustcl.train import stage_files
 from tests.shared.tiny_study import PGD, RA, compose_plain, compose_smoke, study, tables
 
@@ -119,14 +119,14 @@ def test_corruptions_come_from_the_results(whole: tuple[api.Composed, api.Finish
         assert (found["mCE"] == 100) == (row == 0)
 
 
-def judged(outcome: api.FinishedStudy, run: grid.Planned) -> Any:
+def judged(outcome: api.FinishedStudy, run: Planned) -> Any:
     encoder = stage_files.load(stage_files.stage_folder(outcome.path / "runs" / run.folder, "evaluate-slf-adv-robust"))
     return of_encoder(encoder, "adv")
 
 
 def opened(made: api.Composed, folder: Path) -> RunSubject:
     plan = made.planned[0].composition
-    return measures.open_subject(folder, plan, (plan.evaluations[0], "adv"))
+    return questions.open_subject(folder, plan, (plan.evaluations[0], "adv"))
 
 
 def test_a_transferred_attack_by_hand(whole: tuple[api.Composed, api.FinishedStudy]) -> None:
@@ -241,7 +241,7 @@ def test_nothing_is_measured_twice(
     def never(*args: Any) -> None:
         raise AssertionError("nothing was missing")
 
-    monkeypatch.setattr(measures, "answer", never)
+    monkeypatch.setattr(questions, "answer", never)
     monkeypatch.setattr(transfer, "open_subject", never)
     assert api.run(made, outcome.path, device="cpu").records() == outcome.records()
 

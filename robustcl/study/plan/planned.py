@@ -1,4 +1,4 @@
-"""The grid of a study: every row, at every point of its axes, with every seed, as a checked composition."""
+"""The runs that a study plans: every row, at every point of its axes, with every seed, as a checked composition."""
 
 from __future__ import annotations
 

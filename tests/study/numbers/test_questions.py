@@ -26,7 +26,7 @@ from robustcl.protocols import Need
 from robustcl.rng import Rng
 from robustcl.study import api
 from robustcl.study.grammar.columns import COLUMN, Perturbed, Representation
-from robustcl.study.numbers import measures
+from robustcl.study.numbers import questions
 from robustcl.study.numbers.reading import Reading, is_answered, read_value, share
 from robustcl.threat import Ball
 from robustcl.types import Attack, Clustering, Embedding
@@ -261,7 +261,7 @@ def test_one_question_for_all_values_of_the_same_images() -> None:
     def alike(**changes: Any) -> bool:
         one, other = ({"name": "x", "use": "perturbed", "value": "accuracy", "attack": {"use": "pgd"}} | change
                       for change in ({}, changes))  # fmt: skip
-        return measures._alike(COLUMN.validate_python(one), COLUMN.validate_python(other))  # type: ignore[arg-type]
+        return questions._alike(COLUMN.validate_python(one), COLUMN.validate_python(other))  # type: ignore[arg-type]
 
     assert alike(value="fooled")
     assert alike(name="y", use="representation", value="alignment")
