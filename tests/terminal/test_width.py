@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from robustcl import comparison
+from robustcl.claims import telling
+from robustcl.claims.outcome import ClaimOutcome
 from robustcl.report import marked
 from robustcl.report.grid import Text, plain
+from robustcl.study.runs import costs
 from robustcl.terminal.width import columns, fold
 from tests.shared import tiny, tiny_study
 from tests.shared.forks import Asked, fork_all
@@ -111,6 +114,27 @@ def test_a_table_of_which_not_one_column_finds_room_is_a_list() -> None:
     assert longest(marked.table(grid)) > 80
     assert marked.table(grid, 80) == f"- x \\| y\n  - said: **{'word ' * 30}**\n- z"
     assert longest(fold(marked.table(grid, 80), 80)) <= 80
+
+
+def test_claims_that_find_no_room_are_a_list() -> None:
+    says = "This row is more robust than every other one, whatever the attack and however many steps it takes."
+    one = ClaimOutcome(name="a", says=says, place="table 1", status="not run at this size", why="no number", asked={})
+    assert telling.table([one], 1000) == telling.table([one]), "where it finds room it is a table"
+    shown = fold(telling.table([one], 80), 80)
+    assert "|" not in shown
+    assert longest(shown) <= 80
+    assert "  - outcome: not run at this size\n  - place: table 1\n" in shown
+
+
+def test_runs_of_long_names_and_their_costs() -> None:
+    head, rows = ("run", "steps", "memory"), [("a-long-name-" * 3, "12,345", "1 MiB"), ("in all", "", "1 MiB")]
+    assert costs._align(head, rows, None) == costs._align(head, rows, 80)
+    assert costs._align(head, rows, 50) == [
+        "run                                   steps", "a-long-name-a-long-name-a-long-name-  12,345", "in all", "",
+        "run                                   memory", "a-long-name-a-long-name-a-long-name-  1 MiB",
+        "in all                                1 MiB",
+    ]  # fmt: skip
+    assert costs._align(head, rows, 40) == [rows[0][0], "  steps 12,345, memory 1 MiB", "in all", "  memory 1 MiB"]
 
 
 def test_lines_are_broken_between_words_and_set_in() -> None:
