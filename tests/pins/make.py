@@ -43,7 +43,7 @@ MODEL = [
     "evaluate --model network:build --weights network.safetensors --dataset digits --eps 16/255 --attack fgsm "
     "--attack pgd-20 --samples 6 --device cpu --precision 64-true --out model --audit-samples 4",
 ]
-STUDY = ["study run study.toml --budget paper --device cpu --precision 64-true --out study"]
+STUDY = ["study run study.toml --budget paper --device cpu --precision 64-true --store none --out study"]
 
 
 def main(place: Path) -> None:

@@ -139,6 +139,22 @@ def test_a_holder_that_was_killed_is_replaced(first: Trained, tmp_path: Path, mo
     assert store.list_keys() == kept
 
 
+def test_who_finishes_between_a_look_and_a_lease_is_taken_from(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Store(tmp_path / "late")
+
+    class Slow(Leases):
+        def take(self, name: str) -> bool:
+            if not late.entry(name).exists():
+                shutil.copytree(store.entry(name), late.entry(name))
+            return super().take(name)
+
+    monkeypatch.setattr(sharing, "Leases", Slow)
+    assert Trained(tmp_path / "run", late.folder).steps == []
+    assert list(late.leases.iterdir()) == []
+
+
 def test_a_store_that_is_full_stops_nothing(first: Trained, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "12k") as disk:
         if disk is None:
@@ -236,6 +252,17 @@ def test_outside_weights_count_by_what_they_are_and_not_by_where_they_lie(first:
     path = tmp_path / "spoilt" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     assert of("here") == of("there") != of("spoilt")
+
+
+def test_the_same_images_in_another_place_take_the_stage(tmp_path: Path) -> None:
+    images, labels = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8), np.arange(40) % 4
+    steps = []
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", x_train=images, y_train=labels, x_test=images[:8], y_test=labels[:8])
+        tables = TABLES | {"data": {"use": "npz", "path": str(tmp_path / f"{name}.npz"), "batch": 16}}
+        found = Trained(tmp_path / name, tmp_path / "store", tables | {"stage": TABLES["stage"][:1]})
+        steps.append(len(found.steps))
+    assert steps == [2, 0]
 
 
 def test_images_count_by_what_they_are_and_not_by_where_they_lie(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,20 @@ def test_no_byte_that_was_tampered_with_is_taken(store: Store, tmp_path: Path, n
     store.put({"stage": "a"}, DECIDES, FILES)
     assert store.fault(KEY) is None
     assert store.copy_out(KEY, tmp_path / "taken", tmp_path) is not None
+
+
+def test_whatever_becomes_of_a_manifest_what_is_taken_is_right(store: Store, tmp_path: Path) -> None:
+    path, draw = store.entry(KEY) / manifests.FILE, random.Random(0)
+    whole = path.read_bytes()
+    for number in range(150):
+        at, length = draw.randrange(len(whole)), draw.choice([0, 1, 1, 40])
+        path.write_bytes(
+            whole[:at] + draw.choice([b"", b"9", b'"', b"[" * 50_000, draw.randbytes(3)]) + whole[at + length :]
+        )
+        with contextlib.suppress(CheckpointError):
+            store.copy_out(KEY, tmp_path / str(number), tmp_path)
+        if (tmp_path / str(number)).exists():
+            assert contents(tmp_path / str(number)) == FILES
 
 
 def test_an_entry_of_another_stage_is_told(store: Store) -> None:
