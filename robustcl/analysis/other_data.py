@@ -79,7 +79,7 @@ def judged_on(
         make_folder(target)
     with folder_of.only_one(target):
         folder_of.free(judged, target)
-        folder_of.create(judged, target, {**options, "devices": 1})
+        folder_of.create(judged, target, {key: options[key] for key in ("device", "precision")} | {"devices": 1})
         return execute(judged, target, engine, watcher, say, splits, work)
 
 

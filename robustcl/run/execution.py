@@ -111,7 +111,8 @@ def resume(
     """
     folder = Path(path)
     composition, options = folder_of.reopen(folder)
-    place = places.find_place(store if store is not None else options["store"] or None)
+    remembers = store is None and options["store"]
+    place = places.find_remembered(options["store"]) if remembers else places.find_place(store)
     engine, changed = None, list[str]()
     if overrides:
         engine = Engine(options["device"], options["devices"], options["precision"])
@@ -122,6 +123,8 @@ def resume(
     engine = engine or Engine(options["device"], options["devices"], options["precision"])
     engine.launch()
     with show_progress(watcher, say) as (watch, tell):
+        if remembers and place is None and options["store"] != places.NONE:
+            tell(f"the store {options['store']}, with which the run began, is no store here: going on without one")
         for sentence in changed:
             tell(sentence)
         run = execute(composition, folder, engine, watch, tell, place=place)

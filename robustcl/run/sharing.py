@@ -15,7 +15,7 @@ from typing import Any
 
 from robustcl import ranks
 from robustcl.composition.lock import digest_until
-from robustcl.disk import Leases, make_folder, read_bytes, read_json, say_why, write_atomically
+from robustcl.disk import Leases, Limits, make_folder, read_bytes, read_json, say_why, write_atomically
 from robustcl.errors import CheckpointError, DiskError, RobustclError, UsageError
 from robustcl.recipe import Stage
 from robustcl.run.keying import describe_stage
@@ -29,7 +29,7 @@ PATIENCE, BEAT, PAUSE = 60.0, 5.0, 1.0
 """Seconds: until a silent process is taken for dead, between its signs of life, and between two looks at it."""
 
 _BEGUN = "store.json"
-"""Beside a stage's checkpoints: which key it had when its first step was made."""
+"""Beside a stage's checkpoints: the word that the store gave out when its first step was made."""
 
 
 class SharedStages:
@@ -126,18 +126,26 @@ class SharedStages:
         return True
 
     def _begin(self, key: str, name: str) -> None:
-        """Note which key the stage has as it begins: what other software has begun is not kept under this one."""
+        """Have the store note which key the stage begins with: what was begun otherwise is not kept under it."""
         place = self.stages.folder / "checkpoints" / name
-        if not checkpoint.steps(place):
-            make_folder(place, within=self.stages.folder)
-            write_atomically(place / _BEGUN, json.dumps({"key": key}), within=self.stages.folder)
+        if checkpoint.steps(place) or not self.writable:
+            return
+        assert self.store is not None
+        try:
+            word = self.store.begin(key)
+        except (DiskError, UsageError) as error:
+            self._cannot_write(error)
+            return
+        make_folder(place, within=self.stages.folder)
+        write_atomically(place / _BEGUN, json.dumps({"word": word}), within=self.stages.folder)
 
     def _keep(self, decides: Mapping[str, Any], stage: Stage) -> None:
         assert self.store is not None
         folder = self.stages.folder
         begun = folder / "checkpoints" / stage.name / _BEGUN
         try:
-            if not begun.is_file() or read_json(begun) != {"key": key_of(decides)}:
+            noted = read_json(begun, limits=Limits(file=1024)) if begun.is_file() else None
+            if not isinstance(noted, dict) or not self.store.has_begun(key_of(decides), noted.get("word")):
                 self._say(f"stage {stage.name}: not kept in the store, since it was begun without it or elsewhere")
                 return
             place = stage_files.stage_folder(folder, stage.name)

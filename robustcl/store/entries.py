@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustcl.disk import make_folder, open_file, replacing, say_why, write_atomically
-from robustcl.errors import CheckpointError, DiskError
+from robustcl.disk import Limits, make_folder, open_file, read_text, replacing, say_why, write_atomically
+from robustcl.errors import CheckpointError, DataError, DiskError
 from robustcl.store import manifest as manifests
 from robustcl.store.manifest import Manifest
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _BLOCK = 1 << 20
-_FORGOTTEN = 86_400.0
-"""Seconds after which what was begun aside belongs to a process that has died."""
+_FORGOTTEN, _NEVER_RESUMED = 86_400.0, 365 * 86_400.0
+"""Seconds after which what was begun aside belongs to a process that has died, and a run is not gone on with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder, which several machines may see: ``stages/KEY/`` an entry each, ``leases/``, and what is ``aside``."""
+    """A folder, which several machines may see: ``stages/KEY/`` an entry each, ``leases/``, ``begun/``, ``aside/``."""
 
     folder: Path
 
@@ -96,6 +96,30 @@ class Store:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
+    def begin(self, key: str) -> str:
+        """Note that a stage of a key begins; return a word of chance, which alone lets its outcome be kept.
+
+        What a run says of its own beginning proves nothing, since a run may come from anybody.
+
+        Raises:
+            DiskError: the store cannot be written.
+        """
+        word = secrets.token_hex(16)
+        write_atomically(make_folder(self.folder / "begun") / word, key)
+        return word
+
+    def has_begun(self, key: str, word: object) -> bool:
+        """Say whether ``begin`` gave out a word for a key; it is good once."""
+        if not isinstance(word, str) or not _KEY.fullmatch(word):
+            return False
+        path = self.folder / "begun" / word
+        try:
+            found = read_text(path, limits=Limits(file=64)) == key
+            path.unlink()
+        except (DataError, OSError):
+            return False
+        return found
+
     def fault(self, key: str) -> str | None:
         """Read an entry from end to end; return what is wrong with it, ``None`` where it is sound."""
         entry = self.entry(key)
@@ -128,10 +152,11 @@ class Store:
             raise say_why(entry, error, "removed") from None
 
     def clear_aside(self) -> None:
-        """Remove what processes that have died had begun to put there."""
-        for each in (self.folder / "aside").glob("*"):
+        """Remove what processes that have died had begun to put there, and words that nobody comes back with."""
+        for each in [*(self.folder / "aside").glob("*"), *(self.folder / "begun").glob("*")]:
             with contextlib.suppress(OSError):
-                if time.time() - each.lstat().st_mtime > _FORGOTTEN:
+                patience = _FORGOTTEN if each.parent.name == "aside" else _NEVER_RESUMED
+                if time.time() - each.lstat().st_mtime > patience:
                     shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
 
     def _aside(self, key: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ import robustcl
 from robustcl import registry
 from robustcl.api import from_tables
 from robustcl.disk import Leases
-from robustcl.errors import UsageError
+from robustcl.errors import Interrupted, UsageError
 from robustcl.run import contents, folder, keying, sharing
 from robustcl.run.keying import describe_stage
 from robustcl.run.splits import open_splits
@@ -292,6 +293,35 @@ def test_a_changed_run_and_a_notebooks_plugin_are_not_shared(first: Trained, tmp
         key(run)
     with registry.local("view", "mine", Weak), pytest.raises(UsageError, match="no installed distribution"):
         key(tmp_path / "local", 0, stage=[TABLES["stage"][0] | {"views": {"a": "mine", "b": "weak"}}])
+
+
+def test_a_strangers_run_writes_into_no_folder_and_brings_no_beginning(store: Store, tmp_path: Path) -> None:
+    recipe = tiny.RECIPE.partition("[[evaluate]]")[0] + "[run]\ncheckpoint = '2 steps'\nlog_every = 1\n"
+    (tmp_path / "tiny.toml").write_text(recipe)
+    tiny.run_legs(tmp_path, [tiny.Leg(["run", "tiny.toml", "--out", "run"], "within a checkpoint", 3)])
+    run, said = tmp_path / "run", list[str]()
+    told = json.loads((run / "run.json").read_text())
+    for key in store.list_keys():
+        store.remove(key)
+    (run / "checkpoints" / "pretrain" / "store.json").write_text(json.dumps({"word": "0" * 32}))
+    (tmp_path / "notes").mkdir()
+    for where in (tmp_path / "nowhere", tmp_path / "notes", tmp_path / "run", Path("a\0b")):
+        (run / "run.json").write_text(json.dumps(told | {"store": str(where)}))
+        with pytest.raises(Interrupted):
+            robustcl.resume(run, say=said.append, report=False, watcher=interrupt)
+    assert sum("is no store here" in sentence for sentence in said) == 4
+    assert not (tmp_path / "nowhere").exists()
+    assert list((tmp_path / "notes").iterdir()) == []
+    (run / "run.json").write_text(json.dumps(told | {"store": str(store.folder)}))
+    robustcl.resume(run, say=said.append, report=False)
+    assert [
+        json.loads((store.entry(key) / "manifest.json").read_text())["about"]["stage"] for key in store.list_keys()
+    ] == ["robust"]
+
+
+def interrupt(*_: Any) -> None:
+    """Stop a run at the next step's border."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def test_another_softwares_beginning_is_not_kept(tmp_path: Path) -> None:

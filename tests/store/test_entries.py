@@ -206,6 +206,14 @@ def test_ages_and_sizes_as_people_write_them() -> None:
                 parse(text, "--x")
 
 
+def test_a_word_is_good_once_and_for_its_key(store: Store) -> None:
+    word = store.begin(KEY)
+    assert not store.has_begun("0" * 32, store.begin(KEY))
+    assert store.has_begun(KEY, word)
+    for wrong in (word, "0" * 32, "../stages/" + KEY, None, 3):
+        assert not store.has_begun(KEY, wrong)
+
+
 def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_place(None, HOME) is None  # the tests say none
     monkeypatch.delenv("ROBUSTCL_STORE")
@@ -218,6 +226,8 @@ def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     assert find_place("here") == tmp_path / "here"
     (tmp_path / "file").write_text("")
-    for wrong in ("file", "file/below", "a\0b"):
+    (tmp_path / "run" / "stages").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text("")
+    for wrong in ("file", "file/below", "a\0b", "run"):
         with pytest.raises(UsageError, match="--store"):
             find_place(wrong)
