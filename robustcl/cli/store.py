@@ -74,7 +74,7 @@ def prune(given: str | None, older: str | None, keep: str | None, damaged: bool,
     age = None if older is None else upkeep.parse_age(older, "--older")
     most = None if keep is None else upkeep.parse_size(keep, "--keep")
     store = _open(given)
-    gone = upkeep.choose_removed(upkeep.list_entries(store, whole=damaged), time.time(), age, most)
+    gone = upkeep.choose_removed(upkeep.list_entries(store, whole=damaged), time.time(), age, most, damaged)
     if not dry_run:
         for each in gone:
             store.remove(each.key)

@@ -46,13 +46,18 @@ def list_entries(store: Store, *, whole: bool = False) -> list[Listed]:
 
 
 def choose_removed(
-    entries: Sequence[Listed], now: float, older: float | None = None, most: int | None = None
+    entries: Sequence[Listed],
+    now: float,
+    older: float | None = None,
+    most: int | None = None,
+    damaged: bool = False,
 ) -> list[Listed]:
     """Return the entries that have to go: not taken for ``older`` seconds, and what is beyond ``most`` bytes in all.
 
-    Those that were taken last stay. What is damaged goes first.
+    Those that were taken last stay. ``damaged``: those with a fault go too; without it, one that a later version has
+    written, which this one cannot read, is as good as any.
     """
-    gone = [each for each in entries if each.fault or (older is not None and now - each.taken > older)]
+    gone = [each for each in entries if (damaged and each.fault) or (older is not None and now - each.taken > older)]
     total = 0
     for each in (each for each in entries if each not in gone):
         total += each.bytes

@@ -194,7 +194,8 @@ def test_what_was_taken_last_stays() -> None:
     assert choose_removed(entries, 100.0, most=20) == [oldest]
     assert choose_removed(entries, 100.0, most=0) == entries
     broken = Listed("broken", {}, 10, 99.0, "it is damaged")
-    assert choose_removed([broken, *entries], 100.0, most=30) == [broken]
+    assert choose_removed([broken, *entries], 100.0, most=30, damaged=True) == [broken]
+    assert choose_removed([broken, *entries], 100.0, most=30) == [oldest]
 
 
 def test_ages_and_sizes_as_people_write_them() -> None:
