@@ -52,7 +52,11 @@ def find_remembered(said: str) -> Path | None:
     if said == NONE or "\0" in said:
         return None
     place = Path(said)
-    return place if (place / ROOMS[0]).is_dir() and not _list_others(place) else None
+    try:
+        is_store = any((place / room).is_dir() for room in ROOMS) and not _list_others(place)
+    except OSError:
+        return None
+    return place if is_store else None
 
 
 def _list_others(place: Path) -> list[str]:

@@ -16,7 +16,7 @@ from robustcl.errors import CheckpointError, DiskError, UsageError
 from robustcl.store import manifest as manifests
 from robustcl.store.entries import Store
 from robustcl.store.manifest import key_of
-from robustcl.store.places import HOME, find_place
+from robustcl.store.places import HOME, find_place, find_remembered
 from robustcl.store.upkeep import Listed, choose_removed, list_entries, parse_age, parse_size
 from tests.fuzz.spoilt import limited
 
@@ -213,6 +213,18 @@ def test_a_word_is_good_once_and_for_its_key(store: Store) -> None:
     assert store.has_begun(KEY, word)
     for wrong in (word, "0" * 32, "../stages/" + KEY, None, 3):
         assert not store.has_begun(KEY, wrong)
+
+
+def test_a_run_finds_its_store_again_before_the_first_stage_is_there(tmp_path: Path) -> None:
+    for name in ("absent", "empty", "x" * 5000, "a\0b", "none"):
+        assert find_remembered(str(tmp_path / name) if name != "none" else name) is None
+        if name == "empty":
+            (tmp_path / name).mkdir()
+            assert find_remembered(str(tmp_path / name)) is None
+    Store(tmp_path / "store").begin(KEY)
+    assert find_remembered(str(tmp_path / "store")) == tmp_path / "store"
+    (tmp_path / "store" / "recipe.lock.toml").write_text("")
+    assert find_remembered(str(tmp_path / "store")) is None
 
 
 def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
