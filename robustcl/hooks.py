@@ -148,6 +148,14 @@ class ProtocolHooks(PluginHooks):
         raise NotImplementedError  # asked only of a protocol that has it
 
 
+class LauncherHooks(PluginHooks):
+    """Of launchers."""
+
+    slots: int = 1
+    here: bool = False
+    """Whether its tasks run on the machine that launches them."""
+
+
 HOOKS: Mapping[str, type[PluginHooks]] = {
     "generator": GeneratorHooks,
     "objective": ObjectiveHooks,
@@ -160,7 +168,7 @@ HOOKS: Mapping[str, type[PluginHooks]] = {
     "sampler": SamplerHooks,
     "attack": AttackHooks,
     "protocol": ProtocolHooks,
-    "launcher": PluginHooks,
+    "launcher": LauncherHooks,
 }
 
 H = TypeVar("H", bound=PluginHooks)

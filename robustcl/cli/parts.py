@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from robustcl.errors import UsageError
 
@@ -25,6 +26,14 @@ store = click.option(
     "--store",
     metavar="DIR",
     help="Take finished stages from this folder and keep them there, or none  [default: ROBUSTCL_STORE, else none]",
+)
+launcher = click.option(
+    "--launcher",
+    metavar="NAME|TABLE|FILE",
+    help='What brings the tasks to machines: local, or \'{ use = "slurm", partition = "gpu" }\', or a .toml file.',
+)
+slots = click.option(
+    "--slots", type=click.IntRange(1), help="How many tasks run at once; alone, with the launcher local."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools.")
 
@@ -55,6 +64,23 @@ def add_settings(function: Command) -> Command:
         "--set", "overrides", multiple=True, metavar="PATH=VALUE",
         help="Change anything in the recipe, e.g. stage.robust.generator.steps=10.",
     )(function)  # fmt: skip
+
+
+def repeat(context: click.Context, without: Collection[str]) -> list[str]:
+    """Return the words of the command line of a context that were given, but the options of some names."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        if name in without or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        if isinstance(parameter, click.Argument):
+            words[:0] = [str(value)]
+        elif isinstance(parameter, click.Option) and parameter.is_flag:
+            words += [parameter.opts[0]] if value else []
+        else:
+            each = value if parameter.multiple and isinstance(value, tuple) else (value,)
+            words += [word for one in each for word in (parameter.opts[0], str(one))]
+    return words
 
 
 def refuse_time(timed: bool, dry_run: bool) -> None:

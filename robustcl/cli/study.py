@@ -5,13 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from robustcl import registry
-from robustcl.cli.parts import as_json, device, precision, refuse_time, timed
+from robustcl.cli.parts import as_json, device, launcher, precision, refuse_time, repeat, slots, timed
+from robustcl.errors import UsageError
 from robustcl.recipe.inherit import summary
 from robustcl.terminal.width import columns, fold
+
+if TYPE_CHECKING:
+    from robustcl.study.composed import Composed
+    from robustcl.study.finished import FinishedStudy
 
 
 class RunByDefault(click.Group):
@@ -50,6 +57,20 @@ def show(name: str) -> None:
 
 
 @command.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@as_json
+def status(folder: Path, as_json: bool) -> None:
+    """Say how far the study in FOLDER is, from any machine that sees it: its runs, and why some have failed."""
+    from robustcl.launch.standings import HEAD, explain_failures, say_all, sum_up, tabulate
+
+    rows = tabulate(folder)
+    if as_json:
+        click.echo(json.dumps([dict(zip(HEAD, row, strict=True)) for row in rows], indent=1))
+        return
+    click.echo("\n".join([sum_up(folder), say_all(rows), *explain_failures(folder)]))
+
+
+@command.command()
 @click.argument("name")
 @click.option("--dataset", help="Data set of all rows, e.g. digits, cifar10, npz:FILE  [default: the recipes']")
 @click.option("--data-dir", help="File or folder of the data set.")
@@ -84,13 +105,19 @@ def show(name: str) -> None:
     "  [default: ROBUSTCL_STORE, else ~/.cache/robustcl]",
 )
 @click.option("--out", help="Directory of the study and its runs  [default: studies/NAME-BUDGET]")
+@launcher
+@slots
+@click.option("--only", metavar="RUN", help="Run this one alone, by the name of its folder, and make no table.")
+@click.option("--until", metavar="STAGE", help="With --only: train it up to this stage, and judge nothing.")
 @as_json
 @click.option("--so-far", is_flag=True, help="Train nothing: make table and figures of the runs that are finished.")
 @click.option(
     "--dry-run", is_flag=True, help="Compose every row, print the runs and their cost, and stop: nothing is trained."
 )
 @timed
+@click.pass_context
 def run(
+    context: click.Context,
     name: str,
     dataset: str | None,
     data_dir: str | None,
@@ -106,6 +133,10 @@ def run(
     precision: str,
     store: str | None,
     out: str | None,
+    launcher: str | None,
+    slots: int | None,
+    only: str | None,
+    until: str | None,
     as_json: bool,
     so_far: bool,
     dry_run: bool,
@@ -113,9 +144,11 @@ def run(
 ) -> int:
     """Run the study NAME, or a study file; the same command goes on where it was cut off.
 
-    Exit code 1 where a run's loss became infinite: its line of the table is empty then.
+    With --launcher or --slots every run is a task of its own, several at once; without, one process does them one after
+    the other. Exit code 1 where a run's loss became infinite or its task failed: its line of the table is empty then.
     """
     refuse_time(timed, dry_run)
+    _check(launcher if launcher is not None else slots, only, until, so_far, as_json)
     from robustcl.cli.runs import ProgressBar
     from robustcl.study import api
     from robustcl.study.plan.setting import Setting, parse_models
@@ -134,10 +167,14 @@ def run(
             click.echo(fold(printable(costs), columns()))
         return 0
     with ProgressBar() as progress:
-        outcome = api.run(
-            composed, out, device=device, precision=precision, watcher=progress.watch, say=progress.say, so_far=so_far,
-            store=store,
-        )  # fmt: skip
+        told: dict[str, Any] = {"device": device, "precision": precision, "say": progress.say, "store": store}
+        if only is not None:
+            click.echo(f"run     {api.run_one(composed, only, until, out, watcher=progress.watch, **told)}")
+            return 0
+        if launcher is None and slots is None:
+            outcome = api.run(composed, out, watcher=progress.watch, so_far=so_far, **told)
+    if launcher is not None or slots is not None:
+        outcome = _launch(composed, context)
     if as_json:
         whole = {"study": composed.study.name, "out": str(outcome.path), "notes": outcome.notes,
                  "failed": dict(outcome.failed), "rows": outcome.records(),
@@ -148,6 +185,33 @@ def run(
         click.echo(fold(outcome.markdown(columns()), columns()))
         click.echo(f"study   {outcome.path / 'study.html'}")
     return int(bool(outcome.failed) and not so_far)
+
+
+def _launch(composed: Composed, context: click.Context) -> FinishedStudy:
+    """Have the runs done by the launcher that the flags name, each by the flags of this command."""
+    from robustcl.launch.choice import choose_launcher
+    from robustcl.store import places
+    from robustcl.study.api import default_folder
+    from robustcl.study.launching import launch
+    from robustcl.study.runs.execution import Machine
+
+    given = context.params
+    folder = Path(given["out"]) if given["out"] is not None else default_folder(composed.study, composed.setting)
+    words = ["study", "run", *repeat(context, ("launcher", "slots", "out", "as_json")), "--out", str(folder)]
+    machine = Machine(given["device"], given["precision"], places.find_place(given["store"], places.HOME))
+    chosen = choose_launcher(given["launcher"], given["slots"])
+    return launch(composed, folder, chosen, words, machine, lambda sentence: click.echo(sentence, err=True))
+
+
+def _check(launched: object, only: str | None, until: str | None, so_far: bool, as_json: bool) -> None:
+    """Refuse flags that contradict each other."""
+    if until is not None and only is None:
+        raise UsageError(f"--until {until} is of one run: name it with --only")
+    for flag, given in (("--launcher and --slots", launched is not None), ("--so-far", so_far), ("--json", as_json)):
+        if given and only is not None:
+            raise UsageError(f"--only runs one run and makes no table: leave {flag} out")
+    if launched is not None and so_far:
+        raise UsageError("--so-far trains nothing that a launcher could launch: leave one of them out")
 
 
 def _about(name: str) -> str:

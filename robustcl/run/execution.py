@@ -14,7 +14,7 @@ from robustcl import ranks
 from robustcl.composition.lock import digest_until
 from robustcl.composition.plan import RecipePlan
 from robustcl.disk import as_usage, make_folder
-from robustcl.errors import RobustclError, UsageError
+from robustcl.errors import RobustclError, UsageError, near
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.run import answers, changes, complete, contents, preflight
 from robustcl.run import folder as folder_of
@@ -131,6 +131,25 @@ def resume(
         return add_report(run, tell) if report else run
 
 
+def train_until(path: str | Path, until: str, *, watcher: Watcher, say: Say, store: str | Path | None = None) -> None:
+    """Train the stages of a run up to one of a name, that one too, as far as they are not finished; judge nothing.
+
+    Raises:
+        UsageError: the directory holds no run, or the run has no such stage.
+    """
+    folder = Path(path)
+    composition, options = folder_of.reopen(folder)
+    names = [stage.name for stage in composition.recipe.stage]
+    if until not in names:
+        raise UsageError(f"{folder} has no stage {until!r}{near(until, names)}; it has {', '.join(names)}")
+    place = places.find_place(store if store is not None else options["store"] or None)
+    engine = Engine(options["device"], options["devices"], options["precision"])
+    engine.launch()
+    with folder_of.only_one(folder):
+        _train(composition, folder, engine, watcher, say, None, place, until)
+        engine.release()
+
+
 def _change(folder: Path, overrides: Sequence[str], engine: Engine) -> list[str]:
     """Change a run once, before any of its processes goes by its lock; return what was changed, in words.
 
@@ -162,14 +181,7 @@ def execute(
     ``place``: the store of finished stages, where one is used.
     """
     with folder_of.only_one(folder, work.shard):
-        splits = splits or open_splits(composition, engine.device, test=bool(composition.evaluations))
-        contents.keep_or_compare(folder, splits, say)
-        stages = Stages(composition, folder, engine, watcher, say, splits)
-        shared = SharedStages(stages, place)
-        for number, stage in enumerate(composition.recipe.stage):
-            if stage_files.facts(folder, stage.name) is None:
-                shared.train(number)
-            stage_files.require_recipe(folder, stage.name, digest_until(folder, number))
+        splits, stages = _train(composition, folder, engine, watcher, say, splits, place)
         started = time.monotonic()
         measured = measure_run(stages, work)
         seconds = time.monotonic() - started
@@ -180,6 +192,24 @@ def execute(
         ranks.wait()
         engine.release()
     return Run(folder, results)
+
+
+def _train(
+    composition: RecipePlan, folder: Path, engine: Engine, watcher: Watcher, say: Say, splits: Splits | None,
+    place: Path | None, until: str | None = None,
+) -> tuple[Splits, Stages]:  # fmt: skip
+    """Train the stages that a run directory lacks, up to one of a name where one is said."""
+    splits = splits or open_splits(composition, engine.device, test=bool(composition.evaluations))
+    contents.keep_or_compare(folder, splits, say)
+    stages = Stages(composition, folder, engine, watcher, say, splits)
+    shared = SharedStages(stages, place)
+    for number, stage in enumerate(composition.recipe.stage):
+        if stage_files.facts(folder, stage.name) is None:
+            shared.train(number)
+        stage_files.require_recipe(folder, stage.name, digest_until(folder, number))
+        if stage.name == until:
+            break
+    return splits, stages
 
 
 def check_device(device: str) -> None:

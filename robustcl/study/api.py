@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from robustcl.disk import make_folder, write_atomically
 from robustcl.errors import UsageError
+from robustcl.launch.board import FOLDER
 from robustcl.run.execution import check_device
 from robustcl.store import places
 from robustcl.study.composed import Composed
@@ -20,11 +22,12 @@ from robustcl.study.plan import elsewhere
 from robustcl.study.plan.planned import plan
 from robustcl.study.plan.setting import Setting
 from robustcl.study.plan.timings import Timings
-from robustcl.study.runs.execution import Machine, Say, execute, find_unfinished, preflight_all
+from robustcl.study.runs.cards import RUNS
+from robustcl.study.runs.execution import Machine, Say, execute, execute_one, find_unfinished, preflight_all
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
 
-__all__ = ["Composed", "FinishedStudy", "Setting", "compose", "default_folder", "run"]
+__all__ = ["Composed", "FinishedStudy", "Setting", "compose", "default_folder", "run", "run_one"]
 
 
 def compose(
@@ -103,6 +106,34 @@ def run(
     found = _models(composed, folder, machine, say)
     failed = execute(composed.planned, folder, machine, watcher=watcher, say=say)
     return conclude(composed, folder, failed, found)
+
+
+def run_one(
+    composed: Composed,
+    only: str,
+    until: str | None = None,
+    out: str | Path | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "32-true",
+    watcher: Watcher = watch_nothing,
+    say: Say = lambda sentence: None,
+    store: str | Path | None = None,
+) -> Path:
+    """Run one run of a study, named by its folder, or train it up to a stage; no table is made. Returns its directory.
+
+    Raises:
+        UsageError: data that do not fit, no such run or stage, or a directory that holds another run.
+        NonFiniteLoss: its loss became infinite.
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    folder = Path(out) if out is not None else default_folder(composed.study, composed.setting)
+    machine = Machine(device, precision, places.find_place(store, places.HOME))
+    preflight_all([run for run in composed.planned if run.folder == only], machine, folder)
+    execute_one(composed.planned, only, until, folder, machine, watcher, say)
+    if until is None:
+        write_atomically(make_folder(folder / FOLDER) / f"{only}.done", "")
+    return folder / RUNS / only
 
 
 def default_folder(study: Study, setting: Setting) -> Path:

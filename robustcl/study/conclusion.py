@@ -16,7 +16,7 @@ from robustcl.study.notes import describe_circumstances
 from robustcl.study.numbers import choices, columns
 from robustcl.study.numbers.reading import Reading
 from robustcl.study.plan.planned import Planned
-from robustcl.study.runs.execution import RUNS
+from robustcl.study.runs.cards import RUNS
 from robustcl.study.tables import derived, layout, ranking, table, terms
 from robustcl.study.tables.table import StudyLine
 

@@ -9,7 +9,7 @@ from robustcl.report.measured import OLDER
 from robustcl.study.composed import Composed
 from robustcl.study.grammar.spots import show_dataset
 from robustcl.study.numbers.checks import say_lacking
-from robustcl.study.runs.execution import RUNS
+from robustcl.study.runs.cards import RUNS
 from robustcl.study.tables import derived, terms
 from robustcl.study.tables.asked import questions
 from robustcl.study.tables.ranking import Ranked

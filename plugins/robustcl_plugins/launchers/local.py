@@ -33,6 +33,7 @@ class Local:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     citation: ClassVar[str] = "no source: the processes of one machine"
+    here: ClassVar[bool] = True
 
     def __init__(self, *, slots: Annotated[int, Ge(0)] = 0, retries: Annotated[int, Ge(0)] = 2) -> None:
         self.slots, self.retries = slots, retries

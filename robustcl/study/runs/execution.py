@@ -11,22 +11,22 @@ from typing import Any
 
 from robustcl.composition.lock import deciding, digest, lock
 from robustcl.disk import read_json
-from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageError
+from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageError, near
+from robustcl.launch.board import Board
 from robustcl.run import folder as folder_of
 from robustcl.run import preflight
-from robustcl.run.execution import check_device, remember_store, resume
+from robustcl.run.execution import check_device, remember_store, resume, train_until
 from robustcl.run.splits import Splits, open_splits
 from robustcl.store import places
 from robustcl.study.plan.planned import Planned
 from robustcl.study.runs import elsewhere
+from robustcl.study.runs.cards import RUNS, describe_run
+from robustcl.tasks import Event
 from robustcl.train import stage_files
 from robustcl.train.engine import Engine
 from robustcl.train.log import METRICS, Watcher, lines_of, put_lines, watch_nothing
 
 Say = Callable[[str], None]
-
-RUNS = "runs"
-"""The folder of a study that holds its runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ def execute(
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     unique = list({run.folder: run for run in planned}.values())
+    board = Board(out, [describe_run(run) for run in unique])
     failed: dict[str, str] = {}
     donors: list[tuple[Planned, Mapping[str, Any]]] = []
     for number, run in enumerate(unique, 1):
@@ -84,19 +85,67 @@ def execute(
         said = f"[{number}/{len(unique)}] {run.label}, seed {run.seed}"
         if _there(run, folder) == "finished":
             say(f"{said}: finished already")
+            board.note(Event(run.folder, "done", why="it was done before"))
         else:
             say(said)
+            board.note(Event(run.folder, "started", machine.device, 1))
             try:
-                _one(run, folder, locked, donors, out, machine, watcher, say)
+                _begin(run, folder, locked, donors, out, machine, say)
+                resume(folder, watcher=watcher, say=say, report=False, store=machine.place or places.NONE)
+                board.note(Event(run.folder, "done", machine.device, 1))
             except NonFiniteLoss as error:
                 say(f"{said}: {error}")
+                board.note(Event(run.folder, "failed", machine.device, 1, str(error)))
                 failed[run.folder] = str(error)
-            except Interrupted as error:
+            except (Interrupted, KeyboardInterrupt) as error:
+                board.note(Event(run.folder, "again", machine.device, 1, "it was stopped: give the command again"))
+                if isinstance(error, KeyboardInterrupt):
+                    raise
                 raise Interrupted(f"row {run.label!r}: {error} by giving the same command again") from None
         donors.append((run, locked))
     for run in (one for one in planned if one.elsewhere is not None and one.folder not in failed):
         _judge_elsewhere(run, out / RUNS / run.folder, failed, watcher, say)
     return failed
+
+
+def execute_one(
+    planned: Sequence[Planned], only: str, until: str | None, out: Path, machine: Machine, watcher: Watcher, say: Say
+) -> None:
+    """Run one of a study's runs, named by its folder, to its end, on the other data set too; or up to a stage.
+
+    Stages that it shares with other runs are taken from those in whose folders they are finished.
+
+    Raises:
+        UsageError: the study has no such run, or the run no such stage.
+        NonFiniteLoss: its loss became infinite.
+        Interrupted: Ctrl-C or SIGTERM; the same call goes on.
+    """
+    mine = [run for run in planned if run.folder == only]
+    if not mine:
+        raise UsageError(f"--only {only}: the study has no such run{near(only, [run.folder for run in planned])}; "
+                         "--dry-run lists them")  # fmt: skip
+    folder = out / RUNS / only
+    if _there(mine[0], folder) != "finished":
+        donors = [(run, lock(run.composition)) for run in planned if run.folder != only]
+        _begin(mine[0], folder, lock(mine[0].composition), donors, out, machine, say)
+        if until is not None:
+            train_until(folder, until, watcher=watcher, say=say, store=machine.place or places.NONE)
+            return
+        resume(folder, watcher=watcher, say=say, report=False, store=machine.place or places.NONE)
+    for run in (one for one in mine if one.elsewhere is not None and until is None):
+        assert run.elsewhere is not None
+        elsewhere.execute(run.elsewhere, folder, watcher, say)
+
+
+def is_finished(run: Planned, out: Path) -> bool:
+    """Say whether a run is finished, and judged on the other data set where it is to be.
+
+    Raises:
+        UsageError: its folder holds another run.
+    """
+    folder = out / RUNS / run.folder
+    parts = [folder, *([folder / run.elsewhere.folder] if run.elsewhere is not None else [])]
+    return _there(run, folder) == "finished" and all((part / "results.json").is_file() for part in parts)
 
 
 def find_unfinished(planned: Sequence[Planned], out: Path) -> dict[str, str]:
@@ -107,9 +156,7 @@ def find_unfinished(planned: Sequence[Planned], out: Path) -> dict[str, str]:
     """
     found = {}
     for run in planned:
-        folder = out / RUNS / run.folder
-        parts = [folder, *([folder / run.elsewhere.folder] if run.elsewhere is not None else [])]
-        if _there(run, folder) != "finished" or not all((part / "results.json").is_file() for part in parts):
+        if not is_finished(run, out):
             found[run.folder] = "it is not finished"
     pending = {(run.label, run.seed) for run in planned if run.folder in found}
     for run in planned:
@@ -132,16 +179,16 @@ def _judge_elsewhere(run: Planned, folder: Path, failed: dict[str, str], watcher
         raise Interrupted(f"row {run.label!r}: {error} by giving the same command again") from None
 
 
-def _one(
+def _begin(
     run: Planned,
     folder: Path,
     locked: Mapping[str, Any],
     donors: Sequence[tuple[Planned, Mapping[str, Any]]],
     out: Path,
     machine: Machine,
-    watcher: Watcher,
     say: Say,
 ) -> None:
+    """Make the directory of a run, unless it is there, with the first stages that finished ones share with it."""
     if _there(run, folder) == "free":
         options = {"device": machine.device, "devices": 1, "precision": machine.precision}
         options |= remember_store(None, machine.place)
@@ -150,7 +197,6 @@ def _one(
             for stage in shared_stages(locked, theirs):
                 if _lend(out / RUNS / donor.folder, folder, stage):
                     say(f"stage {stage}: the same as in {donor.folder}, taken from there")
-    resume(folder, watcher=watcher, say=say, report=False, store=machine.place or places.NONE)
 
 
 def _there(run: Planned, folder: Path) -> str:

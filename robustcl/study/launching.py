@@ -1,0 +1,85 @@
+"""A study whose runs a launcher brings to machines: its tasks, its page while they go, and what becomes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustcl import hooks
+from robustcl.errors import UsageError
+from robustcl.hooks import LauncherHooks
+from robustcl.launch.board import FOLDER
+from robustcl.launch.carrying import carry_out
+from robustcl.launch.standings import explain_failures, last_lines
+from robustcl.protocols import Launcher
+from robustcl.study.composed import Composed
+from robustcl.study.conclusion import conclude
+from robustcl.study.finished import FinishedStudy
+from robustcl.study.grammar.columns import Moved, Transferred
+from robustcl.study.grammar.figures import Bars, Epochs, Lines, Scatter, SilhouetteFigure, Sweeps
+from robustcl.study.runs.execution import Machine, Say, find_unfinished, preflight_all
+from robustcl.study.runs.launched import plan_tasks
+from robustcl.tasks import Event
+
+EVERY = 60.0
+"""Seconds at least between two pages of a study that goes on."""
+
+
+def launch(
+    composed: Composed, folder: Path, launcher: Launcher, command: Sequence[str], machine: Machine, say: Say
+) -> FinishedStudy:
+    """Have every run of a study done that is not finished, each as a task, and conclude as ``robustcl.study.api.run``.
+
+    A run that cannot be done is left out, and a note says why. ``command``: the arguments of ``robustcl`` that run the
+    study.
+
+    Raises:
+        UsageError: a study that one process has to run, or, as ``run``, data or a directory that do not fit.
+        Interrupted: Ctrl-C or a signal.
+    """
+    if composed.timings is not None:
+        raise UsageError('--launcher: equal = "seconds" are those of one machine that does nothing else; leave '
+                         '--launcher and --slots out, or take equal = "passes"')  # fmt: skip
+    if not composed.planned:
+        raise UsageError("--launcher: models that others have trained are judged in one process; leave it out")
+    here = hooks.of(launcher, LauncherHooks).here
+    preflight_all(composed.planned, machine if here else Machine("cpu", machine.precision), folder)
+    plan = plan_tasks(composed.planned, folder, command)
+    for task in plan.tasks:
+        if task.outcome.parent.name == FOLDER:
+            task.outcome.unlink(missing_ok=True)  # of an earlier call: the run is not finished any more
+    page = _Page(composed, folder, say)
+    last = carry_out(launcher, plan.tasks, plan.cards, folder, page.hear)
+    for sentence in explain_failures(folder):
+        say(sentence)
+    lost = {run.folder: _why(last[run.folder], folder) for run in composed.planned
+            if run.folder in last and last[run.folder].state != "done"}  # fmt: skip
+    return conclude(composed, folder, lost, {})
+
+
+def _why(event: Event, folder: Path) -> str:
+    said = last_lines(folder / FOLDER / f"{event.task}.log", 1) if event.state == "failed" else []
+    return "; ".join([event.why, *said])
+
+
+class _Page:
+    """Writes the study's page while its runs go, where that measures nothing and takes no time from them."""
+
+    def __init__(self, composed: Composed, folder: Path, say: Say) -> None:
+        self.composed, self.folder, self.say = composed, folder, say
+        study = composed.study
+        self.plain = not any(isinstance(column, Moved | Transferred) for column in study.column) and all(
+            isinstance(figure, Bars | Lines | Epochs | Sweeps | Scatter | SilhouetteFigure) for figure in study.figure
+        )
+        self._last = time.monotonic()
+
+    def hear(self, event: Event) -> None:
+        """Write the page where a run is done and the last one is old."""
+        runs = {run.folder for run in self.composed.planned}
+        if event.state != "done" or event.task not in runs or not event.attempt or not self.plain:
+            return
+        if time.monotonic() - self._last >= EVERY:
+            self._last = time.monotonic()
+            outcome = conclude(self.composed, self.folder, find_unfinished(self.composed.planned, self.folder), {})
+            self.say(f"so far: {outcome.path / 'study.html'}")
