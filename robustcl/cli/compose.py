@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from robustcl.cli.parts import add_machine, add_settings, refuse_time, store, timed
+from robustcl.cli.parts import add_machine, add_settings, launcher, refuse_time, slots, store, timed
+from robustcl.errors import UsageError
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,11 +26,14 @@ from robustcl.cli.parts import add_machine, add_settings, refuse_time, store, ti
 @add_settings
 @add_machine
 @store
+@click.option("--seeds", type=click.IntRange(1), help="Seeds 0 to N - 1, as a study of one row with its table.")
+@launcher
+@slots
 @click.option("--save", type=click.Path(dir_okay=False), help="Keep the composed recipe in this file.")
 @click.option("--dry-run", is_flag=True, help="Print the composition and its cost, and stop: nothing is trained.")
 @timed
 @click.option("--matrix", is_flag=True, help="Print which installed parts compose with which, and why others do not.")
-def command(as_json: bool, save: str | None, dry_run: bool, timed: bool, matrix: bool, **given: Any) -> None:
+def command(as_json: bool, save: str | None, dry_run: bool, timed: bool, matrix: bool, **given: Any) -> int:
     """Compose a method from plugins, train it and judge it.
 
     `robustcl compose --generator ncp --objective deacl` trains SimCLR, then NCP adversarial training, evaluates the
@@ -37,10 +41,14 @@ def command(as_json: bool, save: str | None, dry_run: bool, timed: bool, matrix:
     """
     if matrix:
         _print_matrix(as_json)
-        return
+        return 0
     refuse_time(timed, dry_run)
     from robustcl.api import compose
 
+    seeds, launched = given.pop("seeds"), _launched(given.pop("launcher"), given.pop("slots"))
+    if launched and seeds is None:
+        raise UsageError(f"{launched[0]} is for several runs: add --seeds N, or leave it out")
+    flags = dict(given)
     where = {name: given.pop(name) for name in ("out", "device", "devices", "precision", "store")}
     composition = compose(**given)
     if save is not None:
@@ -51,10 +59,21 @@ def command(as_json: bool, save: str | None, dry_run: bool, timed: bool, matrix:
         from robustcl.cli import dry_run as dry
 
         dry.show(composition, device=where["device"], precision=where["precision"], timed=timed)
-        return
+        return 0
+    if seeds is not None:
+        from robustcl.cli.seeds import run_seeds
+
+        return run_seeds(composition, flags, seeds, launched, as_json)
     from robustcl.cli.runs import train
 
     train(composition, as_json=as_json, **where)
+    return 0
+
+
+def _launched(launcher: str | None, slots: int | None) -> list[str]:
+    """Return the flags that name a launcher, as they were given."""
+    named = ["--launcher", launcher] if launcher is not None else []
+    return [*named, *(["--slots", str(slots)] if slots is not None else [])]
 
 
 def _print_matrix(as_json: bool) -> None:

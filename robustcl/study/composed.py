@@ -67,7 +67,7 @@ class Composed:
     def absent(self) -> list[str]:
         """Say which rows have no numbers, and why."""
         given = self.setting.models
-        names = [row.name for row in self.study.row if (row.name not in given if given else row.recipe is None)]
+        names = [row.name for row in self.study.row if (row.name not in given if given else not row.is_trained)]
         if not names:
             return []
         if given:

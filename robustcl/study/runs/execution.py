@@ -76,7 +76,7 @@ def execute(
         Interrupted: Ctrl-C or SIGTERM; the same call goes on.
     """
     unique = list({run.folder: run for run in planned}.values())
-    board = Board(out, [describe_run(run) for run in unique])
+    board, device = Board(out, [describe_run(run) for run in unique]), str(Engine(machine.device).device)
     failed: dict[str, str] = {}
     donors: list[tuple[Planned, Mapping[str, Any]]] = []
     for number, run in enumerate(unique, 1):
@@ -88,17 +88,17 @@ def execute(
             board.note(Event(run.folder, "done", why="it was done before"))
         else:
             say(said)
-            board.note(Event(run.folder, "started", machine.device, 1))
+            board.note(Event(run.folder, "started", device, 1))
             try:
                 _begin(run, folder, locked, donors, out, machine, say)
                 resume(folder, watcher=watcher, say=say, report=False, store=machine.place or places.NONE)
-                board.note(Event(run.folder, "done", machine.device, 1))
+                board.note(Event(run.folder, "done", device, 1))
             except NonFiniteLoss as error:
                 say(f"{said}: {error}")
-                board.note(Event(run.folder, "failed", machine.device, 1, str(error)))
+                board.note(Event(run.folder, "failed", device, 1, str(error)))
                 failed[run.folder] = str(error)
             except (Interrupted, KeyboardInterrupt) as error:
-                board.note(Event(run.folder, "again", machine.device, 1, "it was stopped: give the command again"))
+                board.note(Event(run.folder, "again", device, 1, "it was stopped: give the command again"))
                 if isinstance(error, KeyboardInterrupt):
                     raise
                 raise Interrupted(f"row {run.label!r}: {error} by giving the same command again") from None
