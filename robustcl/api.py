@@ -11,6 +11,7 @@ from robustcl.composition import naming
 from robustcl.composition.assembly import assemble, read_plan
 from robustcl.composition.choice import SMALL, Flags, choose
 from robustcl.composition.plan import RecipePlan
+from robustcl.errors import UsageError
 from robustcl.options.arrays import whole
 from robustcl.ratio import plain
 from robustcl.recipe import inherit
@@ -50,7 +51,8 @@ class Composition(RecipePlan):
         out: str | Path | None = None,
         *,
         device: str = "auto",
-        devices: int = 1,
+        devices: int | str | None = None,
+        num_nodes: int | None = None,
         precision: str = "32-true",
         watcher: Watcher | None = None,
         say: Callable[[str], None] | None = None,
@@ -64,7 +66,9 @@ class Composition(RecipePlan):
         Args:
             out: the run directory; by default a new one below ``runs``.
             device: "auto", "cpu", "cuda" or "cuda:1".
-            devices: processes that train together.
+            devices: processes that train together on each machine, or "auto", one for each CUDA device; by default
+                those that torchrun, srun or Kubeflow has started, else one.
+            num_nodes: machines on which they have started processes; by default whatever they have.
             precision: "32-true", "bf16-mixed" or "64-true".
             watcher: called with the numbers of each logged step.
             say: called with each sentence for the person who waits.
@@ -79,9 +83,12 @@ class Composition(RecipePlan):
         from robustcl.terminal.progress import show_progress
 
         with show_progress(watcher, say) as (watch, tell):
-            count = whole(devices, "devices")
-            run = start(self, out, device=device, devices=count, precision=precision, watcher=watch, say=tell,
-                        store=store)  # fmt: skip
+            count = devices if devices is None or isinstance(devices, str) else whole(devices, "devices")
+            if isinstance(count, str) and count != "auto":
+                raise UsageError(f'devices = {count!r}: write 1 or more, as a whole number, or "auto"')
+            nodes = None if num_nodes is None else whole(num_nodes, "num_nodes")
+            run = start(self, out, device=device, devices=count, num_nodes=nodes, precision=precision, watcher=watch,
+                        say=tell, store=store)  # fmt: skip
             return add_report(run, tell) if report else run
 
 

@@ -5,11 +5,18 @@ Everything is a no-op in a single process, so no other file asks how many there 
 
 from __future__ import annotations
 
-from typing import Any
+import datetime
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from robustcl.errors import RobustclError
+
+Result = TypeVar("Result")
 
 
 def world() -> int:
@@ -63,10 +70,46 @@ def from_first(value: Any) -> Any:
     return box[0]
 
 
+def collect(value: Any) -> list[Any]:
+    """Return the objects of all ranks, rank by rank."""
+    if world() == 1:
+        return [value]
+    found: list[Any] = [None] * world()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def by_first(call: Callable[[], Result]) -> Result:
+    """Return on every rank what rank 0's call returns; its error is everybody's."""
+    if world() == 1:
+        return call()
+    value, error = None, None
+    if rank() == 0:
+        try:
+            value = call()
+        except RobustclError as caught:
+            error = caught
+    value, error = from_first((value, error))
+    if error is not None:
+        raise error
+    return cast(Result, value)
+
+
 def wait() -> None:
     """Wait until every rank has come here."""
     if world() > 1:
         dist.barrier()
+
+
+def connect(patience: float) -> Any:
+    """Return a connection of one's own to the store through which the ranks have met; each word waits so long.
+
+    The store is where MASTER_ADDR and MASTER_PORT say: in rank 0, or in torchrun on rank 0's machine. A thread may use
+    it while the main one waits in a collective.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    seconds = datetime.timedelta(seconds=patience)
+    return dist.TCPStore(host, port, is_master=False, timeout=seconds)  # type: ignore[attr-defined]
 
 
 def _running() -> bool:

@@ -19,6 +19,7 @@ from robustcl.recipe import reading
 from robustcl.registry.owners import LOCK, Owners, of_lock, require
 from robustcl.run.execution import Run, execute
 from robustcl.run.folder import read_lock, reopen
+from robustcl.run.machine import check_device
 from robustcl.train import stage_files
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher, watch_nothing
@@ -38,6 +39,7 @@ def evaluate_again(
     curve: Sequence[str] = (),
     convergence: Sequence[int] = (),
     audit: int | None = None,
+    device: str | None = None,
     work: Work = WHOLE,
     watcher: Watcher = watch_nothing,
     say: Callable[[str], None] = lambda sentence: None,
@@ -49,7 +51,7 @@ def evaluate_again(
     Raises:
         UsageError: the run has an unfinished stage, or something asked for does not exist.
     """
-    wanted = Wanted(protocol, routes, attacks, samples, corruptions, curve, convergence, audit)
+    wanted = Wanted(protocol, routes, attacks, samples, corruptions, curve, convergence, audit, device)
     tables, options = wanted.tables(folder, say)
     judged = assemble(tables, str(folder))
     engine = Engine(options["device"], 1, options["precision"])
@@ -63,7 +65,8 @@ class Wanted:
     attacks: names, or tables of a name, its options and, as ``samples``, of how many images; a name alone is the
     recipe's attack of that name, with all that it has there, if there is one. corruptions: whether to judge on
     corrupted images too; a folder that holds stored copies, or True to make them. curve: budgets of the security
-    curve; convergence: numbers of steps of the first attack. audit: how many images are audited, 0 for none.
+    curve; convergence: numbers of steps of the first attack. audit: how many images are audited, 0 for none. device:
+    where it is computed, if not where the run was.
     """
 
     protocol: str | None = None
@@ -74,12 +77,13 @@ class Wanted:
     curve: Sequence[str] = ()
     convergence: Sequence[int] = ()
     audit: int | None = None
+    device: str | None = None
 
     def tables(self, folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the run's recipe with the evaluations that are asked for, and the device options of the run.
 
         Raises:
-            UsageError: no run, or one with an unfinished stage.
+            UsageError: no run, one with an unfinished stage, or a device that there is not.
         """
         tables, recipe, options = read_lock(folder)
         owners = of_lock(recipe.lock)
@@ -100,7 +104,9 @@ class Wanted:
             ]
         own = {table.use: table.model_dump(exclude_unset=True) for entry in recipe.evaluate for table in entry.attacks}
         tables["evaluate"] = [entry | self._changes(own, owners) for entry in entries]
-        return tables, options
+        if self.device is not None:
+            check_device(self.device)
+        return tables, options | {"device": self.device or options["device"]}
 
     def _changes(self, own: Mapping[str, Mapping[str, Any]], whose: Owners) -> dict[str, Any]:
         asked: dict[str, Any] = {

@@ -23,7 +23,7 @@ from robustcl.evaluate.journal import Outcome
 from robustcl.evaluate.subject import Subject
 from robustcl.rng import Rng
 from robustcl.run import audited
-from robustcl.run.execution import check_device
+from robustcl.run.machine import check_device
 from robustcl.run.stages import Say
 from robustcl.train.engine import Engine
 

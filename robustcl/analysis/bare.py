@@ -21,8 +21,9 @@ from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.run import answers
 from robustcl.run.evaluation import Answers, measure
-from robustcl.run.execution import Run, check_device
+from robustcl.run.execution import Run
 from robustcl.run.folder import make_out, only_one
+from robustcl.run.machine import check_device
 from robustcl.run.results import Results, environment
 from robustcl.run.stages import Say
 from robustcl.train.engine import Engine

@@ -27,8 +27,8 @@ from robustcl.evaluate.interval import wilson
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
 from robustcl.evaluate.judge import Judge, Members
 from robustcl.evaluate.unstopped import Unstopped, adversaries
-from robustcl.run.execution import check_device
 from robustcl.run.folder import make_out, only_one
+from robustcl.run.machine import check_device
 from robustcl.run.subjects import RunSubject
 from robustcl.terminal.markdown import render_table
 from robustcl.threat import Ball, ball_of

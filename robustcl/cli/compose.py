@@ -49,7 +49,8 @@ def command(as_json: bool, save: str | None, dry_run: bool, timed: bool, matrix:
     if launched and seeds is None:
         raise UsageError(f"{launched[0]} is for several runs: add --seeds N, or leave it out")
     flags = dict(given)
-    where = {name: given.pop(name) for name in ("out", "device", "devices", "precision", "store")}
+    machine = ("device", "devices", "num_nodes", "precision", "store")
+    where = {name: given.pop(name) for name in ("out", *machine)}
     composition = compose(**given)
     if save is not None:
         from robustcl.cli.runs import save_recipe

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robustcl.run.execution import Run
 
 _OF_RUN = ("protocol", "route", "corruptions", "curve", "convergence")
-_OF_MODEL = ("weights", "block", "seed", "device", "precision")
+_OF_MODEL = ("weights", "block", "seed", "precision")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +44,7 @@ _OF_MODEL = ("weights", "block", "seed", "device", "precision")
 )
 @click.option("--block", type=click.IntRange(1), help="Images of --model attacked together  [default: 250]")
 @click.option("--seed", type=int, help="Seed of the attacks on --model  [default: 0]")
-@click.option("--device", help='For --model: "auto", "cpu", "cuda" or "cuda:1"  [default: auto]')
+@click.option("--device", help='"auto", "cpu", "cuda" or "cuda:1"  [default: that of RUN, or auto]')
 @click.option("--precision", type=click.Choice(["32-true", "bf16-mixed", "64-true"]), help="Of attacks on --model.")
 @click.option(
     "--out",
@@ -106,6 +106,7 @@ def _run(run: str, given: dict[str, Any], work: Work, progress: ProgressBar) -> 
         "curve": [part.strip() for part in given["curve"].split(",")] if given["curve"] else (),
         "convergence": _steps(given["convergence"]) if given["convergence"] else (),
         "audit": _audit(given),
+        "device": given["device"],
     }
     told: dict[str, Any] = {"work": work, "watcher": progress.watch, "say": progress.say}
     if given["dataset"] is None and given["eps"] is None:

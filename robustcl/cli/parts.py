@@ -38,13 +38,36 @@ slots = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Write the results as JSON, for tools.")
 
 
+class _Devices(click.ParamType[int | str]):
+    """A number of processes, or "auto"."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        return "auto" if value == "auto" else _COUNT.convert(value, param, ctx)
+
+
+_COUNT = click.IntRange(1)
+
+
+def add_processes(function: Command) -> Command:
+    """Add ``--devices`` and ``--num-nodes``."""
+    function = click.option(
+        "--num-nodes", type=_COUNT, help="Machines on which torchrun, srun or Kubeflow has started it  [default: all]"
+    )(function)
+    return click.option(
+        "--devices",
+        type=_Devices(),
+        help="Processes that train together on each machine; auto: one for each CUDA device  [default: those that "
+        "torchrun, srun or Kubeflow has started, else 1]",
+    )(function)
+
+
 def add_machine(function: Command) -> Command:
     """Add the flags that say where a run computes."""
     options = [
         device,
-        click.option(
-            "--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes that train together."
-        ),
+        add_processes,
         precision,
         click.option("--out", help="Run directory  [default: a new one below runs/]"),
         as_json,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import tomli_w
@@ -19,25 +20,13 @@ from robustcl.terminal import printable
 from robustcl.terminal.progress import ProgressBar as ProgressBar
 
 
-def train(
-    composition: Composition,
-    out: str | None,
-    *,
-    device: str,
-    devices: int,
-    precision: str,
-    store: str | None,
-    as_json: bool,
-) -> None:
-    """Train a composition and conclude."""
+def train(composition: Composition, out: str | None, *, as_json: bool, **where: Any) -> None:
+    """Train a composition and conclude; ``where`` are the options of ``Composition.train``."""
     with ProgressBar() as progress:
         recipe = composition.recipe
         for line in [*headline(recipe.name, recipe.seed, recipe.made), *composition.how]:
             progress.say(line)
-        run = composition.train(
-            out, device=device, devices=devices, precision=precision, watcher=progress.watch, say=progress.say,
-            report=False, store=store,
-        )  # fmt: skip
+        run = composition.train(out, **where, watcher=progress.watch, say=progress.say, report=False)
     conclude(run, as_json)
 
 

@@ -32,8 +32,12 @@ def run_seeds(composition: Composition, given: dict[str, Any], seeds: int, launc
 
     if given["seed"] is not None:
         raise UsageError(f"--seed {given['seed']} and --seeds {seeds}: seeds count from 0; leave one of them out")
-    if given["devices"] != 1:
+    if given["devices"] not in (None, 1):
         raise UsageError(f"--devices {given['devices']} and --seeds: each seed is one process; take --slots instead")
+    if given["num_nodes"] not in (None, 1):
+        raise UsageError(
+            f"--num-nodes {given['num_nodes']} and --seeds: each seed is one process; take --slots instead"
+        )
     recipe = composition.recipe
     folder = Path(given["out"] or Path("studies") / f"{_plain(recipe.name)}-seeds")
     _write(folder, _tables(composition, given))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -13,7 +14,7 @@ from robustcl.data.promises import open_split
 from robustcl.data.streamed import Streamed, as_pixels, decode, fetch
 from robustcl.errors import RobustclError
 from robustcl.protocols import DatasetPlugin, Source
-from robustcl.ranks import from_first, rank
+from robustcl.ranks import collect, rank, world
 
 LIMIT = 2 * 1024**3
 """Bytes of a split up to which it is held on the device."""
@@ -74,18 +75,26 @@ def keep(source: Source, device: torch.device | str = "cpu", *, limit: int = LIM
 
 
 def open_source(dataset: DatasetPlugin, split: str) -> Source:
-    """Open a split on rank 0 before the others, so that one process downloads; all raise the same error.
+    """Open a split on rank 0, then on a rank of each other machine, then on all; all raise the same error.
+
+    One process downloads at a time to a disk, be it shared by the machines or each machine's own.
 
     Raises:
         DataError: the plugin fails, or what it gives is no source.
     """
+    if world() == 1:
+        return open_split(dataset, split)
+    hosts = collect(socket.gethostname())
+    own = 0 if rank() == 0 else 1 + (hosts.index(hosts[rank()]) != rank())
     source, error = None, None
-    if rank() == 0:
-        try:
-            source = open_split(dataset, split)
-        except RobustclError as caught:
-            error = caught
-    error = from_first(error)
-    if error is not None:
-        raise error
-    return source if source is not None else open_split(dataset, split)
+    for turn in range(3):
+        if turn == own:
+            try:
+                source = open_split(dataset, split)
+            except RobustclError as caught:
+                error = caught
+        for one in collect(error):
+            if one is not None:
+                raise one
+    assert source is not None
+    return source

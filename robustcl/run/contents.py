@@ -16,7 +16,7 @@ from robustcl.data import agreement, digest
 from robustcl.data.corrupted import generate
 from robustcl.data.rows import Array
 from robustcl.data.subset import Images
-from robustcl.errors import DataError, RobustclError
+from robustcl.errors import DataError
 from robustcl.evaluate.extras.corruptions import choose_corruptions, photographed
 from robustcl.hooks import DatasetHooks
 from robustcl.rng import Rng
@@ -64,15 +64,7 @@ def keep_or_compare(folder: Path, splits: Splits, say: Say) -> None:
     Raises:
         DataError: the data are no longer those of the run.
     """
-    error: RobustclError | None = None
-    if ranks.rank() == 0:
-        try:
-            _keep_or_compare(folder, splits, say)
-        except RobustclError as caught:
-            error = caught
-    error = ranks.from_first(error)
-    if error is not None:
-        raise error
+    ranks.by_first(lambda: _keep_or_compare(folder, splits, say))
 
 
 def open_again(composition: RecipePlan, folder: Path, device: torch.device, *, test: bool = True) -> Splits:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from robustcl import ranks
 from robustcl.composition.lock import digest_until
@@ -16,9 +14,10 @@ from robustcl.composition.plan import RecipePlan
 from robustcl.disk import as_usage, make_folder
 from robustcl.errors import RobustclError, UsageError, near
 from robustcl.evaluate.work import WHOLE, Work
-from robustcl.run import answers, changes, complete, contents, preflight
+from robustcl.run import answers, changes, complete, contents, machine, preflight
 from robustcl.run import folder as folder_of
 from robustcl.run.evaluation import measure_run
+from robustcl.run.machine import check_device
 from robustcl.run.results import Results, describe_run
 from robustcl.run.sharing import SharedStages
 from robustcl.run.splits import Splits, open_splits
@@ -28,6 +27,7 @@ from robustcl.terminal.progress import show_progress
 from robustcl.train import stage_files
 from robustcl.train.engine import Engine
 from robustcl.train.log import Watcher
+from robustcl.train.world import Devices, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ def start(
     out: str | Path | None,
     *,
     device: str,
-    devices: int,
+    devices: Devices,
+    num_nodes: int | None,
     precision: str,
     watcher: Watcher,
     say: Say,
@@ -51,8 +52,10 @@ def start(
 ) -> Run:
     """Create the run directory and run; see ``Composition.train``."""
     check_device(device)
+    require(devices, num_nodes)
     place = places.find_place(store)
-    engine = Engine(device, devices, precision)
+    engine = Engine(device, devices, precision, num_nodes)
+    options = {"device": device, "devices": devices or engine.world.devices, "num_nodes": engine.world.nodes}
     engine.launch()
     if out is not None and ranks.rank() == 0:
         folder_of.free(composition, out)
@@ -67,9 +70,10 @@ def start(
     with folder_of.only_one(folder):
         if ranks.rank() == 0:
             folder_of.free(composition, folder)
-            options = {"device": device, "devices": devices, "precision": precision}
-            folder_of.create(composition, folder, options | remember_store(store, place))
+            kept = {**options, "precision": precision, **remember_store(store, place)}
+            folder_of.create(composition, folder, kept)
         ranks.wait()
+        machine.require_one_disk(folder)
         return execute(composition, folder, engine, watcher, say, splits, place=place)
 
 
@@ -96,6 +100,9 @@ def resume(
     path: str | Path,
     overrides: Sequence[str] = (),
     *,
+    device: str | None = None,
+    devices: Devices = None,
+    num_nodes: int | None = None,
     watcher: Watcher | None = None,
     say: Say | None = None,
     report: bool = True,
@@ -103,8 +110,10 @@ def resume(
 ) -> Run:
     """Continue a run where it was cut off; one that lacks nothing stays as it is, to the byte.
 
-    ``overrides`` are of what may change in a run that has begun, "stage.robust.optimizer.lr=0.01": see ``changes``. The
-    others are as ``RecipePlan.train`` has them; ``store`` left out is the one with which the run began.
+    ``overrides`` are of what may change in a run that has begun, "stage.robust.optimizer.lr=0.01": see ``changes``.
+    ``device``, ``devices`` and ``num_nodes`` are kept in its run.json; left out, they are those that torchrun, srun or
+    Kubeflow has started, else the run's. A checkpoint bears any number. The others are as ``RecipePlan.train`` has
+    them; ``store`` left out is the one with which the run began.
 
     Raises:
         UsageError: the directory holds no run, or its recipe can no longer be composed as it was.
@@ -113,21 +122,28 @@ def resume(
     composition, options = folder_of.reopen(folder)
     remembers = store is None and options["store"]
     place = places.find_remembered(options["store"]) if remembers else places.find_place(store)
+    asked = machine.ask(folder, options, device, devices, num_nodes)
     engine, changed = None, list[str]()
     if overrides:
-        engine = Engine(options["device"], options["devices"], options["precision"])
+        engine = asked.engine()
         changed = _change(folder, overrides, engine)
         composition, _ = folder_of.reopen(folder)
-    if (whole := complete.results(composition, folder)) is not None:
+    elif asked.gathered:
+        engine = asked.engine()
+        engine.launch()
+    whole = complete.results(composition, folder) if ranks.rank() == 0 else None
+    if (whole := ranks.from_first(whole)) is not None:
         return Run(folder, Results(whole))
-    engine = engine or Engine(options["device"], options["devices"], options["precision"])
+    engine = engine or asked.engine()
     engine.launch()
     with show_progress(watcher, say) as (watch, tell):
         if remembers and place is None and options["store"] != places.NONE:
             tell(f"the store {options['store']}, with which the run began, is no store here: going on without one")
         for sentence in changed:
             tell(sentence)
-        run = execute(composition, folder, engine, watch, tell, place=place)
+        with folder_of.only_one(folder):
+            asked.keep(folder, engine)
+            run = execute(composition, folder, engine, watch, tell, place=place)
         return add_report(run, tell) if report else run
 
 
@@ -153,10 +169,10 @@ def train_until(path: str | Path, until: str, *, watcher: Watcher, say: Say, sto
 def _change(folder: Path, overrides: Sequence[str], engine: Engine) -> list[str]:
     """Change a run once, before any of its processes goes by its lock; return what was changed, in words.
 
-    Processes that we start read it when it is done; those that torchrun or srun has started wait for the first one.
+    Processes that we start read it when it is done; those that others have started wait for the first one.
     """
     if engine.starts_processes:
-        return changes.change(folder, overrides) if engine.first else []
+        return changes.change(folder, overrides) if engine.starter else []
     engine.launch()
     told = changes.change(folder, overrides) if ranks.rank() == 0 else []
     found: list[str] = ranks.from_first(told)
@@ -204,18 +220,9 @@ def _train(
     stages = Stages(composition, folder, engine, watcher, say, splits)
     shared = SharedStages(stages, place)
     for number, stage in enumerate(composition.recipe.stage):
-        if stage_files.facts(folder, stage.name) is None:
+        if ranks.by_first(partial(stage_files.facts, folder, stage.name)) is None:
             shared.train(number)
-        stage_files.require_recipe(folder, stage.name, digest_until(folder, number))
+        ranks.by_first(partial(stage_files.require_recipe, folder, stage.name, digest_until(folder, number)))
         if stage.name == until:
             break
     return splits, stages
-
-
-def check_device(device: str) -> None:
-    """Refuse a device of a name that means nothing, or that is not there."""
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise UsageError(f'--device {device!r} is not known; write "auto", "cpu", "cuda" or "cuda:1"')
-    number = device.partition(":")[2]
-    if number and 0 < torch.cuda.device_count() <= int(number):
-        raise UsageError(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here, counted from 0")

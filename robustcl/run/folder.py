@@ -19,6 +19,9 @@ from robustcl.errors import DataError, UsageError
 from robustcl.recipe import Recipe, reading
 from robustcl.run.occupation import only_one as only_one
 
+FILE = "run.json"
+"""The device options of a run."""
+
 
 def free(composition: RecipePlan, out: str | Path | None) -> Path:
     """Return the run directory's path, which is free to be made; by default one that nobody else was given.
@@ -75,20 +78,20 @@ def create(composition: RecipePlan, folder: Path, options: dict[str, Any]) -> No
             if aside.name != ".lock":
                 aside.unlink(missing_ok=True)
         write_atomically(folder / "recipe.toml", tomli_w.dumps(dict(composition.tables)), within=folder)
-        write_atomically(folder / "run.json", json.dumps(options), within=folder)
+        write_atomically(folder / FILE, json.dumps(options), within=folder)
         write_atomically(folder / "recipe.lock.toml", tomli_w.dumps(lock(composition)), within=folder)
 
 
 def reopen(folder: Path) -> tuple[RecipePlan, dict[str, Any]]:
     """Return the plan of a run, from its lock, and the device options it was started with."""
-    return read_plan(_lock_of(folder)), _options(folder / "run.json")
+    return read_plan(_lock_of(folder)), _options(folder / FILE)
 
 
 def read_lock(folder: Path) -> tuple[dict[str, Any], Recipe, dict[str, Any]]:
     """Return the tables of a run's lock, the recipe that they are, nothing built yet, and the device options."""
     path = _lock_of(folder)
     tables: dict[str, Any] = reading.read(path)
-    return tables, reading.parse(tables, str(path)), _options(folder / "run.json")
+    return tables, reading.parse(tables, str(path)), _options(folder / FILE)
 
 
 def _lock_of(folder: Path) -> Path:
@@ -102,14 +105,14 @@ def _lock_of(folder: Path) -> Path:
 
 def _options(path: Path) -> dict[str, Any]:
     """Return the device options of a run; the defaults where the file is gone."""
-    options = {"device": "auto", "devices": 1, "precision": "32-true", "store": ""}
+    options = {"device": "auto", "devices": 1, "num_nodes": 1, "precision": "32-true", "store": ""}
     if not path.exists():
         return options
     remedy = "remove it to go on with the defaults"
     found = read_json(path, remedy=remedy)
     for key, default in options.items():
         value = found.get(key, default) if isinstance(found, dict) else None
-        if type(value) is not type(default) or value == 0:
+        if (type(value) is not type(default) or value == 0) and (key, value) != ("devices", "auto"):
             raise DataError(f"{path}: {key} = {value!r} is no {key} of a run; {remedy}")
         options[key] = value
     return options

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from robustcl import ranks
 from robustcl.composition.identities import settings_of
 from robustcl.composition.plan import EvaluationPlan, RecipePlan
 from robustcl.evaluate import head
@@ -93,8 +95,8 @@ def _prepared(run: Stages, plan: EvaluationPlan, route: str) -> Encoder:
     encoder = stage_files.load(weights_of(plan.table, run.composition, run.folder))
     for name, (stage, stage_plan) in zip(_names(run.composition, plan, route), plan.stages[route], strict=True):
         settings = settings_of(stage)
-        if stage_files.facts(run.folder, name) is not None:
-            stage_files.require_settings(run.folder, name, settings)
+        if ranks.by_first(partial(stage_files.facts, run.folder, name)) is not None:
+            ranks.by_first(partial(stage_files.require_settings, run.folder, name, settings))
             encoder = stage_files.load(stage_files.stage_folder(run.folder, name))
             continue
         run.say(f"evaluate {plan.table.use} on route {route}: {stage.epochs} epochs")

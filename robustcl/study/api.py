@@ -8,7 +8,7 @@ from pathlib import Path
 from robustcl.disk import make_folder, write_atomically
 from robustcl.errors import UsageError
 from robustcl.launch.board import FOLDER
-from robustcl.run.execution import check_device
+from robustcl.run.machine import check_device
 from robustcl.store import places
 from robustcl.study.composed import Composed
 from robustcl.study.conclusion import ModelReadings, conclude

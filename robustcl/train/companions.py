@@ -1,7 +1,8 @@
-"""The processes that train together: where one dies, the others end within seconds, with a sentence, and never wait.
+"""The processes that train together: where one dies, the others end within a minute, with a sentence, and never wait.
 
 A library of collectives notices a dead peer at once where it speaks over sockets, and on GPUs often not at all: each
-process therefore looks after those that it has started, and after the one that started it.
+process therefore looks after those that it has started, and after the one that started it. Those that others have
+started, on several machines perhaps, hear each other's heartbeat.
 """
 
 from __future__ import annotations
@@ -18,34 +19,46 @@ from lightning_fabric.strategies.launchers import subprocess_script
 
 from robustcl.errors import Interrupted
 from robustcl.processes.lost import RANK, STUCK
+from robustcl.train.heartbeat import Heartbeat
+from robustcl.train.world import LAUNCHER
 
 GRACE = 10.0
 """Seconds in which a process that has lost another one may end by itself."""
 
-
-_LAUNCHER = "ROBUSTCL_LAUNCHER"
-"""The variable by which a process that was started knows the number of the one that started it."""
 _at_work = threading.Event()
 _started: list[subprocess.Popen[Any]] = []
+_hearts: list[Heartbeat] = []
 
 
-def look_after() -> None:
-    """Let the launcher's own observer, which kills without a word, be ours; call before processes are started."""
+def look_after(*, starts: bool) -> None:
+    """Let the launcher's own observer, which kills without a word, be ours; call before processes are started.
+
+    ``starts``: whether it is this process that starts them.
+    """
     _at_work.set()
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        os.environ[_LAUNCHER] = str(os.getpid())
+    if starts:
+        os.environ[LAUNCHER] = str(os.getpid())
     subprocess_script._launch_process_observer = _children
 
 
 def release() -> None:
     """Let each process go its own way: a script may do more after its run, in one process longer than in another."""
     _at_work.clear()
+    if _hearts:
+        _hearts.pop().stop()
+
+
+def listen() -> None:
+    """End this process after one of the others has ended, on whichever machine; all call it once they have met."""
+    heart = Heartbeat()
+    _hearts.append(heart)
+    _in_background(lambda: heart.lost, lambda: None)
 
 
 def follow_parent() -> None:
     """End this process, one of those that were started, after the one that started it has died."""
     parent = os.getppid()
-    orphaned = not _lives(os.environ.get(_LAUNCHER, ""))  # it may have died while we were being loaded
+    orphaned = not _lives(os.environ.get(LAUNCHER, ""))  # it may have died while we were being loaded
     _in_background(lambda: orphaned or os.getppid() != parent, lambda: None)
 
 

@@ -8,17 +8,13 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.plugins.precision import DoublePrecision, MixedPrecision, Precision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
-from robustcl.train import companions
+from robustcl.train import companions, world
 
 _PATIENCE = datetime.timedelta(days=7)
 """How long the other ranks wait while the first one judges."""
@@ -33,11 +29,19 @@ class Engine:
 
     Args:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        devices: the number of processes on this machine.
+        devices: the number of processes on each machine; ``"auto"``, one for each CUDA device; ``None``, those that
+            torchrun, srun or Kubeflow has started, else one. With 1 this process works by itself.
         precision: Fabric's names: ``"32-true"``, ``"bf16-mixed"``, ``"64-true"``.
+        num_nodes: the number of machines; ``None``, as many as processes were started on.
     """
 
-    def __init__(self, device: str = "auto", devices: int = 1, precision: str = "32-true") -> None:
+    def __init__(
+        self,
+        device: str = "auto",
+        devices: world.Devices = 1,
+        precision: str = "32-true",
+        num_nodes: int | None = None,
+    ) -> None:
         accelerator, _, number = device.partition(":")
         if accelerator == "auto":
             accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -45,38 +49,45 @@ class Engine:
             raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
         if accelerator == "mps" and not torch.backends.mps.is_available():
             raise UsageError("--device mps: torch sees no Apple GPU here; use --device cpu")
-        _check_number(accelerator, devices)
+        self.world = world.find(
+            devices, num_nodes, torch.cuda.device_count() if accelerator == "cuda" and not number else 1
+        )
+        if number and self.world.devices > 1:
+            raise UsageError(f"--device {device} is one device, and {self.world.devices} processes want one each")
+        _check_number(accelerator, self.world.devices)
         self.precision = precision
-        self._environment = _environment(devices)
         self.fabric = Fabric(
             accelerator=accelerator,
-            devices=[int(number)] if number else devices,
+            devices=[int(number)] if number else self.world.devices,
+            num_nodes=self.world.nodes,
             # Statistics are synchronised exactly by our own batch norm; DDP's broadcast would hide a fault in it.
-            strategy=DDPStrategy(broadcast_buffers=False, timeout=_PATIENCE) if devices > 1 else "auto",
-            plugins=[self._environment, _precision(precision, accelerator)],
+            strategy=DDPStrategy(broadcast_buffers=False, timeout=_PATIENCE) if self.world.size > 1 else "auto",
+            plugins=[self.world.environment, _precision(precision, accelerator)],
         )
-        self.devices = devices
         self._launched = False
 
     @property
     def starts_processes(self) -> bool:
-        """Whether the other processes are ours to start, and not those of torchrun or srun."""
-        return isinstance(self._environment, LightningEnvironment)
+        """Whether the other processes are ours to start, and not those of torchrun, srun or Kubeflow."""
+        return self.world.ours
 
     @property
-    def first(self) -> bool:
-        """Whether this process is the first one on its machine."""
-        return os.environ.get("LOCAL_RANK", "0") == "0"
+    def starter(self) -> bool:
+        """Whether this process is the one of ours that starts the others, all on its machine."""
+        return self.starts_processes and os.environ.get("LOCAL_RANK", "0") == "0"
 
     def launch(self) -> None:
-        """Start the other processes, once; they run the same command line."""
-        if self.devices == 1 or self._launched:
+        """Start the other processes, once, which run the same command line; or meet those that others have started."""
+        if self.world.size == 1 or self._launched:
             return
         self._launched = True
-        companions.look_after()
-        if self.starts_processes and not self.first:
+        companions.look_after(starts=self.starter)
+        if self.starts_processes and not self.starter:
             companions.follow_parent()
+        os.environ["WORLD_SIZE"] = str(self.world.size)  # srun says it otherwise
         self.fabric.launch()
+        if not self.starts_processes:
+            companions.listen()
 
     def release(self) -> None:
         """End the common work: what becomes of the other processes from now on ends this one no more."""
@@ -158,25 +169,3 @@ def _check_number(accelerator: str, devices: int) -> None:
             f"--devices {devices}: these are processes, and this machine has {cores} processor cores; ask for "
             f"{cores} at most, or for 1, which uses all of them"
         )
-
-
-def _environment(devices: int) -> ClusterEnvironment:
-    """Return who starts the processes: torchrun, srun, or else we ourselves.
-
-    Named and not left to Fabric, which takes every job of a SLURM cluster for one whose processes srun has started,
-    waits for them, and warns on each machine that has the command.
-
-    Raises:
-        UsageError: srun has started another number of processes than ``devices``.
-    """
-    if devices > 1 and TorchElasticEnvironment.detect():
-        return TorchElasticEnvironment()
-    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
-    if devices == 1 or tasks == "1":
-        return LightningEnvironment()
-    if os.environ.get("SLURM_NTASKS_PER_NODE") != str(devices) or tasks != str(devices):
-        raise UsageError(
-            f"--devices {devices} under srun, which has started {tasks} processes: write srun --ntasks={devices} "
-            f"--ntasks-per-node={devices}, or start one process, and --devices starts the others"
-        )
-    return SLURMEnvironment(auto_requeue=False)

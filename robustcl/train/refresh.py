@@ -60,21 +60,35 @@ def refresh(state: ClusterState, plan: TargetPlan, encoders: Encoders, images: I
     features = embed_all(plan, encoders, images, rng.child("at", f"{epoch:.6f}"))
     if state.chosen is None:
         state.chosen, state.curve = _clusters(plan, features, rng.child("choice"))
-    fitted = promises.fit(plan.part.plugin, plan.part.name, features, state.chosen, rng.child("fit", f"{epoch:.6f}"))
-    state.clustering = ranks.from_first(fitted)
+    chosen, drawn = state.chosen, rng.child("fit", f"{epoch:.6f}")
+    # Once for all ranks, and packed: a tensor would arrive on the device of the rank that has sent it.
+    fitted = ranks.by_first(lambda: pack(promises.fit(plan.part.plugin, plan.part.name, features, chosen, drawn)))
+    state.clustering = unpack(fitted, features.device)
     state.epoch = epoch
 
 
 @torch.no_grad()
 def embed_all(plan: TargetPlan, encoders: Encoders, images: Images, rng: Rng) -> Tensor:
-    """Return features (n, F) of every image, in eval mode."""
+    """Return features (n, F) of every image, in eval mode; the ranks share the chunks, which are those of one rank."""
     spec = {"clustered": ViewSpec(plan.view.plugin)}
     parts = []
-    for index, x in images.batches(torch.split(torch.arange(images.samples), _CHUNK)):
+    chunks = torch.split(torch.arange(images.samples), _CHUNK)
+    shares = ranks.world() if len(chunks) >= ranks.world() else 1
+    for index, x in images.batches(chunks[ranks.rank() % shares :: shares]):
         drawn = draw_views(x, index, spec, rng.child("view")).views["clustered"]
         embedding = encoders.embed_constant(drawn, plan.encoder, plan.route, frozenset({plan.layer}))
         parts.append(getattr(embedding, plan.layer))
-    return torch.cat(parts)
+    return torch.cat(parts) if shares == 1 else _join(parts, images.samples)
+
+
+def _join(parts: list[Tensor], samples: int) -> Tensor:
+    """Return the chunks of all ranks in their order, dealt out one after the other; the last one may be shorter."""
+    every = -(-samples // _CHUNK)
+    own = parts[0].new_zeros(-(-every // ranks.world()), _CHUNK, *parts[0].shape[1:])
+    for number, part in enumerate(parts):
+        own[number, : len(part)] = part
+    dealt = ranks.gather(own).reshape(ranks.world(), len(own), _CHUNK, -1).transpose(0, 1)
+    return dealt.reshape(-1, *own.shape[2:])[:samples]
 
 
 def _clusters(plan: TargetPlan, features: Tensor, rng: Rng) -> tuple[tuple[int, ...], tuple[tuple[int, float], ...]]:
@@ -85,9 +99,8 @@ def _clusters(plan: TargetPlan, features: Tensor, rng: Rng) -> tuple[tuple[int, 
         fitted = promises.fit(plan.part.plugin, plan.part.name, features, (clusters,), rng.child(clusters))
         return fitted.assignment[0]
 
-    choice = clustering.choose(features, plan.grid, assign)
-    chosen, curve = ranks.from_first(((choice.clusters,), choice.curve))
-    return chosen, curve
+    choice = ranks.by_first(lambda: clustering.choose(features, plan.grid, assign))
+    return (choice.clusters,), choice.curve
 
 
 def pack(clustering: Clustering) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from robustcl import ranks
 from robustcl.errors import CheckpointError
 from robustcl.train import checkpoint
 from robustcl.train.falling import LossCurve
@@ -46,7 +47,8 @@ def restore(run: StageState, optimizer: torch.optim.Optimizer | None) -> int | N
     Raises:
         CheckpointError: the checkpoints belong to another recipe.
     """
-    state, passed = checkpoint.newest(run.keeping.folder)
+    # By one rank for all: a network disk may show another machine an older checkpoint.
+    state, passed = ranks.by_first(lambda: checkpoint.newest(run.keeping.folder))
     for number, sentence in enumerate(passed, 1):
         last = state is None and number == len(passed)
         run.say(f"{sentence}; {'the stage starts anew' if last else 'the one before it is used'}")

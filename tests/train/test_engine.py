@@ -34,7 +34,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) -> No
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.usefixtures("login_node")
 def test_a_login_node_is_a_machine_like_others(devices: int) -> None:
-    assert Engine("cpu", devices).devices == devices
+    assert Engine("cpu", devices).world.devices == devices
 
 
 @pytest.mark.usefixtures("login_node")
@@ -53,7 +53,9 @@ def test_several_processes_of_srun_are_taken(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("login_node")
 def test_another_number_of_processes_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     environment(monkeypatch, STEP)
-    with pytest.raises(UsageError, match="--devices 3 under srun, which has started 2 processes: write srun"):
+    with pytest.raises(
+        UsageError, match="--devices 3 under srun, which has started 2 processes on 1 machine: leave it out, or"
+    ):
         Engine("cpu", 3)
     assert Engine("cpu", 1).fabric.world_size == 1
 

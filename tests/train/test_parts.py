@@ -59,11 +59,11 @@ def test_so_many_gpus_as_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_is_first_and_in_which_type(monkeypatch: pytest.MonkeyPatch) -> None:
     made = engine.Engine("cpu")
-    assert made.first
+    assert made.starter
     assert made.starts_processes
     assert (made.dtype, engine.Engine("cpu", 1, "64-true").dtype) == (torch.float32, torch.float64)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not made.first
+    assert not made.starter
     made.launch()  # of one process there are no others to start
     for device, words in (("mps", "torch sees no Apple GPU here"), ("cuda", "torch sees no CUDA device here")):
         available = torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import nn
 
 from robustcl.errors import UsageError
@@ -23,6 +24,7 @@ from robustcl.train.falling import LossCurve, still_falling
 from robustcl.train.interrupt import Interrupt
 from robustcl.train.pairs import EpochMeans, refuse_without_positives
 from robustcl.train.plan import EmaPlan
+from robustcl.train.world import World
 
 NEGLIGIBLE = 10.0
 """Seconds that a thread has to do what it does at once."""
@@ -119,10 +121,10 @@ def test_beside_the_main_thread_nobody_watches() -> None:
 
 @pytest.mark.parametrize(("devices", "ours", "rank", "done"), [
     (1, True, "0", []),
-    (2, True, "0", ["look after", "launch"]),
+    (2, True, "0", ["look after mine", "launch"]),
     (2, True, "1", ["look after", "follow", "launch"]),
-    (2, False, "0", ["look after", "launch"]),
-    (2, False, "1", ["look after", "launch"]),
+    (2, False, "0", ["look after", "launch", "listen"]),
+    (2, False, "1", ["look after", "launch", "listen"]),
 ])  # fmt: skip
 def test_processes_that_were_started_by_us_follow_who_has_started_them(
     devices: int, ours: bool, rank: str, done: list[str], monkeypatch: pytest.MonkeyPatch
@@ -130,11 +132,12 @@ def test_processes_that_were_started_by_us_follow_who_has_started_them(
     told: list[str] = []
     engine = engines.Engine("cpu")
     monkeypatch.setenv("LOCAL_RANK", rank)
-    monkeypatch.setattr(engine, "devices", devices)
-    if not ours:
-        monkeypatch.setattr(engine, "_environment", object())
+    environment = engine.world.environment if ours else TorchElasticEnvironment()
+    monkeypatch.setattr(engine, "world", World(devices, 1, environment))
+    monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setattr(engine, "fabric", SimpleNamespace(launch=lambda: told.append("launch")))
-    monkeypatch.setattr(companions, "look_after", lambda: told.append("look after"))
+    monkeypatch.setattr(companions, "look_after", lambda starts: told.append("look after" + " mine" * starts))
+    monkeypatch.setattr(companions, "listen", lambda: told.append("listen"))
     monkeypatch.setattr(companions, "follow_parent", lambda: told.append("follow"))
     engine.launch()
     engine.launch()  # once

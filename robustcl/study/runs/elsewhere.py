@@ -50,7 +50,7 @@ def execute(planned: Elsewhere, folder: Path, watcher: Watcher, say: Callable[[s
         return
     say(f"{folder.name}: its encoder on {planned.dataset.use}")
     if (target / "recipe.lock.toml").is_file():
-        resume(target, watcher=watcher, say=say, report=False)
+        resume(target, devices=1, watcher=watcher, say=say, report=False)
         return
     tables: dict[str, Any] = reading.read(folder / "recipe.lock.toml")
     tables["evaluate"] = [tables["evaluate"][place] for place in planned.places]

@@ -15,7 +15,8 @@ from robustcl.errors import Interrupted, NonFiniteLoss, RobustclError, UsageErro
 from robustcl.launch.board import Board
 from robustcl.run import folder as folder_of
 from robustcl.run import preflight
-from robustcl.run.execution import check_device, remember_store, resume, train_until
+from robustcl.run.execution import remember_store, resume, train_until
+from robustcl.run.machine import check_device
 from robustcl.run.splits import Splits, open_splits
 from robustcl.store import places
 from robustcl.study.plan.planned import Planned
@@ -91,7 +92,7 @@ def execute(
             board.note(Event(run.folder, "started", device, 1))
             try:
                 _begin(run, folder, locked, donors, out, machine, say)
-                resume(folder, watcher=watcher, say=say, report=False, store=machine.place or places.NONE)
+                resume(folder, devices=1, watcher=watcher, say=say, report=False, store=machine.place or places.NONE)
                 board.note(Event(run.folder, "done", device, 1))
             except NonFiniteLoss as error:
                 say(f"{said}: {error}")
@@ -131,7 +132,7 @@ def execute_one(
         if until is not None:
             train_until(folder, until, watcher=watcher, say=say, store=machine.place or places.NONE)
             return
-        resume(folder, watcher=watcher, say=say, report=False, store=machine.place or places.NONE)
+        resume(folder, devices=1, watcher=watcher, say=say, report=False, store=machine.place or places.NONE)
     for run in (one for one in mine if one.elsewhere is not None and until is None):
         assert run.elsewhere is not None
         elsewhere.execute(run.elsewhere, folder, watcher, say)
