@@ -47,7 +47,7 @@ def launch(
     preflight_all(composed.planned, machine if here else Machine("cpu", machine.precision), folder)
     plan = plan_tasks(composed.planned, folder, command)
     for task in plan.tasks:
-        if task.outcome.parent.name == FOLDER:
+        if task.outcome is not None and task.outcome.parent.name == FOLDER:
             task.outcome.unlink(missing_ok=True)  # of an earlier call: the run is not finished any more
     page = _Page(composed, folder, say)
     last = carry_out(launcher, plan.tasks, plan.cards, folder, page.hear)

@@ -5,19 +5,15 @@ What a launcher has started on its own machine thus ends with the launcher, howe
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
-from pathlib import Path
 
-from robustcl.tasks import Task, attend
+from robustcl.tasks import attend, decode_task
 
 
 def _main(text: str) -> int:
-    given = json.loads(text)
-    paths = {key: Path(given[key]) for key in ("outcome", "log", "folder")}
-    task = Task(**{**given, **paths, "command": tuple(given["command"]), "after": tuple(given["after"])})
+    task = decode_task(text)
     closed = threading.Event()
 
     def listen() -> None:

@@ -29,7 +29,7 @@ class Agenda:
         self._retries = retries
         self._attempts: dict[str, int] = {}
         self._running: dict[str, str] = {}
-        self._ended: dict[str, State] = {task.name: "done" for task in tasks if task.outcome.exists()}
+        self._ended: dict[str, State] = {task.name: "done" for task in tasks if task.is_done}
         self._refuse_circle()
 
     @property
@@ -68,7 +68,7 @@ class Agenda:
         """
         place, attempt = self._running.pop(name), self._attempts[name]
         task = self._tasks[name]
-        if code == 0 and task.outcome.exists():
+        if code == 0 and (task.outcome is None or task.is_done):
             self._ended[name] = "done"
             return [Event(name, "done", place, attempt)]
         why = why or _describe(code, task)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from robustcl.disk import make_folder
 from robustcl.disk.trouble import say_why
 from robustcl.processes import signals
-from robustcl.tasks.task import Task
+from robustcl.tasks.task import Task, encode_task
 
 GRACE = 60.0
 """Seconds that a process has to save what it has, from being asked to end until it is killed."""
@@ -57,8 +54,7 @@ def attend(task: Task, environment: Mapping[str, str] | None = None, wanted: Cal
 
 def command_of(task: Task) -> tuple[str, ...]:
     """Return the command of a process that attends a task for as long as its standard input stays open."""
-    plain = {key: str(value) if isinstance(value, Path) else value for key, value in dataclasses.asdict(task).items()}
-    return (sys.executable, "-m", "robustcl.tasks", json.dumps(plain))
+    return (sys.executable, "-m", "robustcl.tasks", encode_task(task))
 
 
 def _end(process: subprocess.Popen[bytes], number: int, ended: threading.Event) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ class Task:
     Attributes:
         name: no other task's, and good for the name of a file.
         command: the program and its arguments.
-        outcome: a file that is there once the task is done.
+        outcome: a file that is there once the task is done; ``None``: an exit code of 0 says it.
         log: the file to which its output is added.
         folder: where it runs.
         after: names of the tasks that have to be done before it begins.
@@ -26,11 +27,28 @@ class Task:
 
     name: str
     command: tuple[str, ...]
-    outcome: Path
+    outcome: Path | None
     log: Path
     folder: Path
     after: tuple[str, ...] = ()
     devices: int = 1
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its outcome is there."""
+        return self.outcome is not None and self.outcome.exists()
+
+
+def encode_task(task: Task) -> str:
+    """Return a task as JSON, for another process."""
+    return json.dumps(asdict(task), default=str)
+
+
+def decode_task(text: str) -> Task:
+    """Return the task that ``encode_task`` wrote."""
+    given = json.loads(text)
+    paths = {key: Path(given[key]) for key in ("outcome", "log", "folder") if given[key] is not None}
+    return Task(**{**given, **paths, "command": tuple(given["command"]), "after": tuple(given["after"])})
 
 
 @dataclass(frozen=True, slots=True)

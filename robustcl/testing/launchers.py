@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from robustcl.errors import UsageError
-from robustcl.tasks import Event, Task
+from robustcl.tasks import Event, Task, encode_task
 from robustcl.testing.subject import Check, PluginSubject, Skip
 
 _LONG = 120.0
@@ -69,7 +69,7 @@ def does_nothing_twice(subject: PluginSubject) -> None:
     """Tasks whose outcome is there are done, and are not begun."""
     with _folder() as folder:
         tasks = [_task(folder, name, "") for name in ("one", "two")]
-        tasks[0].outcome.touch()
+        (folder / "one.done").touch()
         events = _launch(subject, tasks, folder)
         assert _last(events) == {"one": "done", "two": "done"}, f"{_last(events)}"
         assert _times(folder, "one") == 0, "a task that was done ran again"
@@ -85,7 +85,7 @@ def goes_on_after_its_own_death(subject: PluginSubject) -> None:
                  _task(folder, "last", "", after=("long",))]  # fmt: skip
         script = _SCRIPT.format(module=subject.cls.__module__, name=subject.cls.__name__, preset=dict(subject.preset))
         file = folder / "tasks.json"
-        file.write_text(json.dumps([{**_plain(task)} for task in tasks]))
+        file.write_text(json.dumps([encode_task(task) for task in tasks]))
         process = subprocess.Popen([sys.executable, "-c", script, str(file), str(folder)])
         end = time.monotonic() + _LONG
         while _times(folder, "long") == 0 and process.poll() is None and time.monotonic() < end:
@@ -113,9 +113,9 @@ def ends_its_tasks_or_leaves_them_to_a_queue(subject: PluginSubject) -> None:
         while not (folder / "ready").exists() and time.monotonic() < end:
             time.sleep(0.05)
         launching.close()
-        while not (folder / "saved").exists() and not task.outcome.exists() and time.monotonic() < end:
+        while not (folder / "saved").exists() and not task.is_done and time.monotonic() < end:
             time.sleep(0.05)
-        assert (folder / "saved").exists() or task.outcome.exists(), "it was neither asked to end nor left to its end"
+        assert (folder / "saved").exists() or task.is_done, "it was neither asked to end nor left to its end"
 
 
 def refuses_an_order_that_cannot_be(subject: PluginSubject) -> None:
@@ -146,10 +146,9 @@ _SCRIPT = """
 import importlib, json, sys
 from pathlib import Path
 from robustcl import options
-from robustcl.tasks import Task
+from robustcl.tasks import decode_task
 cls = getattr(importlib.import_module({module!r}), {name!r})
-tasks = [Task(**{{**t, **{{k: Path(t[k]) for k in ("outcome", "log", "folder")}}, "command": tuple(t["command"]),
-         "after": tuple(t["after"])}}) for t in json.loads(Path(sys.argv[1]).read_text())]
+tasks = [decode_task(text) for text in json.loads(Path(sys.argv[1]).read_text())]
 for event in options.build(cls, {preset!r}, {name!r}).instance.launch(tasks, Path(sys.argv[2])):
     pass
 """
@@ -194,8 +193,3 @@ def _times(folder: Path, name: str) -> int:
     """Return how often a task ran."""
     file = folder / f"{name}.times"
     return len(file.read_text()) if file.exists() else 0
-
-
-def _plain(task: Task) -> dict[str, object]:
-    return {"name": task.name, "command": task.command, "outcome": str(task.outcome), "log": str(task.log),
-            "folder": str(task.folder), "after": task.after, "devices": task.devices}  # fmt: skip

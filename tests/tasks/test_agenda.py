@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustcl.errors import UsageError
-from robustcl.tasks import Agenda, Event, Task
+from robustcl.tasks import Agenda, Event, Task, decode_task, encode_task
 
 
 def task(folder: Path, name: str, *after: str) -> Task:
@@ -27,11 +27,11 @@ def test_what_waits_begins_when_all_that_it_waits_for_is_done(tmp_path: Path) ->
     assert names(agenda) == ["stage"]
     assert agenda.start("stage", "here") == Event("stage", "started", "here", 1)
     assert names(agenda) == []
-    stage.outcome.touch()
+    (tmp_path / "stage.done").touch()
     assert agenda.finish("stage", 0) == [Event("stage", "done", "here", 1)]
     assert names(agenda) == ["one"]
     agenda.start("one", "here")
-    one.outcome.touch()
+    (tmp_path / "one.done").touch()
     agenda.finish("one", 0)
     assert names(agenda) == ["two"]
     assert not agenda.over
@@ -61,6 +61,15 @@ def test_an_error_fails_for_good_and_leaves_out_all_that_waits(tmp_path: Path, c
         ("c", "left out", "b is not done"),
     ]
     assert names(agenda) == ["d"]
+
+
+def test_a_task_without_an_outcome_is_done_by_its_exit_code(tmp_path: Path) -> None:
+    one = Task("a", ("true",), None, tmp_path / "log", tmp_path)
+    agenda = Agenda([one])
+    assert names(agenda) == ["a"]
+    agenda.start("a", "")
+    assert [event.state for event in agenda.finish("a", 0)] == ["done"]
+    assert decode_task(encode_task(one)) == one
 
 
 def test_a_good_end_without_an_outcome_is_none(tmp_path: Path) -> None:
@@ -105,7 +114,7 @@ def test_whatever_happens_every_task_ends_once_and_in_order(
         agenda.start(one.name, "")
         code = data.draw(st.sampled_from([0, 0, 1, -15]))
         if code == 0:
-            one.outcome.touch()
+            (folder / f"{one.name}.done").touch()
         for event in agenda.finish(one.name, code):
             ended += [event.task] if event.state != "again" else []
             done |= {event.task} if event.state == "done" else set()
