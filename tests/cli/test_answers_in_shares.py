@@ -7,6 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from robustcl.analysis.again import evaluate_again
+from robustcl.errors import UsageError
 from tests.shared import tiny
 
 
@@ -41,3 +45,12 @@ def test_shares_that_were_killed_add_their_rows(whole_run: Path, tmp_path: Path)
     assert after == rows(tmp_path / "alone"), "as one process has it"
     told = {row["attack"]: (row["seed"], row["precision"]) for row in after.values()}
     assert told == dict.fromkeys((None, "fgsm", "pgd-20"), (0, "32-true"))
+
+
+@pytest.mark.parametrize(("device", "words"), [("gpu", "--device 'gpu' is not known"), ("cuda:99", "torch sees ")])
+def test_a_run_is_judged_on_a_device_that_there_is(whole_run: Path, device: str, words: str) -> None:
+    """It was trained on a CPU, which says so in its run.json; the flag alone decides where it is judged."""
+    before = (whole_run / "results.json").read_bytes(), (whole_run / "run.json").read_bytes()
+    with pytest.raises(UsageError, match=words):
+        evaluate_again(whole_run, device=device)
+    assert ((whole_run / "results.json").read_bytes(), (whole_run / "run.json").read_bytes()) == before
