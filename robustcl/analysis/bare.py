@@ -16,11 +16,10 @@ from robustcl.data.promises import class_names
 from robustcl.disk import read_json
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate import shards
-from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.subject import Subject
 from robustcl.evaluate.work import WHOLE, Work
 from robustcl.run import answers
-from robustcl.run.evaluation import Answers, measure
+from robustcl.run.evaluation import Answers, measure, measurement
 from robustcl.run.execution import Run
 from robustcl.run.folder import make_out, only_one
 from robustcl.run.machine import check_device
@@ -66,13 +65,13 @@ def judge_model(
     make_out(out, "the model's numbers")
     for remark in opened.remarks:
         say(remark)
-    with only_one(out, work.shard):
-        whole = work.shard == WHOLE.shard
-        journal = shards.journal(out, work.shard)
+    with only_one(out, work.occupies):
+        whole = work.whole
+        journal = shards.journal(out, work.shard, worker=work.worker)
         journal.require_model(subject.model)
         told = replace(work, block=asked.block, told=lambda what, done, total: watcher(what, done, total, {}))
         started = time.monotonic()
-        measured = measure(subject, Measurement(journal, asked.seed, told, say, out if whole else None))
+        measured = measure(subject, measurement(journal, asked.seed, told, say, out))
         described = _describe(asked, subject, measured, time.monotonic() - started)
         results = Results({**described, "environment": environment(parts, engine)})
         if whole:

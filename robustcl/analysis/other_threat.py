@@ -63,14 +63,14 @@ def evaluate_under(
     target = _empty_or_alike(out or place(folder, ball, eps), ball)
     engine = Engine(options["device"], 1, options["precision"])
     opened = open_run(judged, folder, engine, say, home=target, work=work, watcher=watcher)
-    with opened as run, only_one(target, work.shard):
+    with opened as run, only_one(target, work.occupies):
         started = time.monotonic()
         measured = run.measure()
         described = describe_run(judged, folder, run.stages.splits, measured, time.monotonic() - started, engine)
         threat = {"norm": ball.norm, "eps": str(eps), "eps_value": float(ball.eps)}
         name = f"{described['name']}-under-{ball.norm.lower()}-{_slug(eps)}"
         results = Results({**described, "name": name, "threat": threat, "judged": str(folder)})
-        if work.shard == WHOLE.shard:
+        if work.whole:
             results = Results(answers.keep(target, results.tables, say))
     return Run(target, results)
 

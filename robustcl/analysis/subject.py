@@ -106,7 +106,7 @@ def open_run(
         UsageError: another process is at work there.
         DataError: the data are no longer those of the run.
     """
-    with only_one(folder, work.shard):
+    with only_one(folder, work.occupies):
         splits = contents.open_again(plan, folder, engine.device, test=test)
         yield OpenRun(Stages(plan, folder, engine, watcher, say, splits), home or folder, work)
 

@@ -63,14 +63,22 @@ _OF_MODEL = ("weights", "block", "seed", "precision")
 @click.option("--audit-samples", type=click.IntRange(1), help="Audit so many  [default: a quarter, at most 100].")
 @click.option("--no-audit", is_flag=True, help='Leave the audit out: the number then stands as "not audited".')
 @click.option("--shard", help='Judge one share, e.g. "1/4"; robustcl merge joins the shares.')
+@click.option(
+    "--worker",
+    is_flag=True,
+    help="Judge beside other processes of the same command, wherever they run: each takes the next block.",
+)
 @click.option("--budget", help='Stop after a time, e.g. "10m", and give bounds instead of a number.')
 @as_json
-def command(shard: str | None, budget: str | None, as_json: bool, run: str | None, **given: Any) -> None:
+def command(shard: str | None, worker: bool, budget: str | None, as_json: bool, run: str | None, **given: Any) -> None:
     """Judge the encoder of a finished RUN, or any --model; what its journal knows already is not computed again.
 
     With --dataset, RUN's protocols train and judge their classifiers on that data set, in a folder of their own. With
     --eps, its classifiers are judged under another threat, in a folder of their own too.
+
+    With --worker, give the same command as often as there are processes, at any time; it is safe to kill and to repeat.
     """
+    from robustcl.analysis.together import judge_together
     from robustcl.cli.runs import ProgressBar, conclude
     from robustcl.evaluate.work import Work, parse_shard, parse_time
 
@@ -80,11 +88,22 @@ def command(shard: str | None, budget: str | None, as_json: bool, run: str | Non
     if given["no_audit"] and given["audit_samples"] is not None:
         raise UsageError("--no-audit and --audit-samples contradict each other: leave one out")
     if run is not None:
-        _check_run(given, shard)
+        _check_run(given, "--shard" if shard is not None else "--worker" if worker else None)
+    if worker and (other := "--shard" if shard is not None else "--budget" if budget is not None else None):
+        raise UsageError(
+            f"--worker and {other} contradict each other: workers share out the blocks, and end when all are judged; "
+            f"leave {other} out"
+        )
     share = parse_shard(shard) if shard is not None else (0, 1)
     work = Work(shard=share, deadline=time.monotonic() + parse_time(budget) if budget is not None else None)
     with ProgressBar() as progress:
-        finished = _run(run, given, work, progress) if run is not None else _model(given, work, progress)
+
+        def judge(part: Work) -> Run:
+            return _run(run, given, part, progress) if run is not None else _model(given, part, progress)
+
+        finished = judge_together(judge, progress.say) if worker else judge(work)
+    if finished is None:
+        return
     if share == (0, 1):
         conclude(finished, as_json)
         return
@@ -149,7 +168,7 @@ def _audit(given: dict[str, Any]) -> int | None:
     return 0 if given["no_audit"] else samples
 
 
-def _check_run(given: dict[str, Any], shard: str | None) -> None:
+def _check_run(given: dict[str, Any], part: str | None) -> None:
     """Refuse flags that nothing would read, and shares of what is not trained yet."""
     elsewhere, under = given["dataset"] is not None, given["eps"] is not None
     if given["data_dir"] and not elsewhere:
@@ -165,8 +184,8 @@ def _check_run(given: dict[str, Any], shard: str | None) -> None:
         )
     if under and given["corruptions"]:
         raise UsageError("--corruptions: corrupted images are of no threat; judge RUN on them without --eps")
-    if elsewhere and shard is not None:
+    if elsewhere and part is not None:
         raise UsageError(
-            "--shard: the first evaluation on another data set trains its classifiers in one process; leave it out, "
-            "and share out later ones with robustcl evaluate RUN/transfer-DATASET --shard"
+            f"{part}: the first evaluation on another data set trains its classifiers in one process; leave it out, "
+            f"and share out later ones with robustcl evaluate RUN/transfer-DATASET {part}"
         )

@@ -107,9 +107,16 @@ def read_toml(
 
 
 def read_lines(
-    path: Path, *, error: type[RobustclError] = DataError, missing: str | None = None, limits: Limits = LIMITS
+    path: Path,
+    *,
+    error: type[RobustclError] = DataError,
+    missing: str | None = None,
+    limits: Limits = LIMITS,
+    start: int = 0,
 ) -> Iterator[bytes]:
     """Yield the lines of a file with their ends, without holding the file; a torn last one has no end.
+
+    They are read from the byte ``start`` on, where a line begins.
 
     Raises:
         error: as ``read_bytes``, or a line that is too long, by its number.
@@ -117,6 +124,7 @@ def read_lines(
     try:
         with open(_regular(path, error, missing), "rb") as file:
             number = 0
+            file.seek(start)
             while line := file.readline(limits.line + 1):
                 number += 1
                 if len(line) > limits.line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from robustcl.errors import DataError, UsageError
 from robustcl.evaluate.lines import CLEAN, Chain, Outcome, Place, QuestionLine, digest_of, entry_of, written
 
 __all__ = ["CLEAN", "Journal", "Key", "Outcome", "fingerprint", "model_hash"]
+
+Blocks = Generator[Tensor, None, None]
+"""Yields the indices (R,) of samples that are judged together; it is closed by who is done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,10 @@ class Journal:
         self.questions: dict[str, str] = {}
         """digest -> spec."""
         self._known: dict[Place, dict[int, list[Outcome]]] = {}
-        self._chain, self._whole = Chain(), 0
+        self._chain, self._whole, self._lines = Chain(), 0, 0
         self._torn = False
         if path.exists() or path.is_symlink():
-            self._read()
+            self.follow()
 
     def known(self, key: Key) -> dict[int, list[Outcome]]:
         """Return what is known of each sample under one question: its outcomes in the order of the members."""
@@ -69,6 +72,10 @@ class Journal:
     def places(self) -> Sequence[Place]:
         """Return every question that has an answer: protocol, route, split, attack, digest."""
         return [place for place, outcomes in self._known.items() if outcomes]
+
+    def blocks(self, key: Key, members: Sequence[str], blocks: Sequence[Tensor], size: int) -> Blocks:
+        """Yield the blocks (R,) of a question, cut at ``size``, in the order in which this process judges them."""
+        yield from blocks
 
     def finished(self, key: Key, members: Sequence[str]) -> dict[int, Outcome]:
         """Return the last outcome of each sample that was fooled, or met all ``members`` of the attack."""
@@ -116,20 +123,22 @@ class Journal:
                 "the code of its classes count): choose another --out, or judge the model that it belongs to"
             )
 
-    def _read(self) -> None:
-        for number, line in enumerate(read_lines(self.path, limits=_LIMITS), 1):
+    def follow(self) -> None:
+        """Read what has been written since this was read last, by another process; raises as the journal itself."""
+        for line in read_lines(self.path, limits=_LIMITS, start=self._whole):
             # Somebody who only reads must not write: another process may be in the middle of that line.
             self._torn = not line.endswith(b"\n")
             if self._torn:
                 break
             self._whole += len(line)
+            self._lines += 1
             if not line.strip():
                 continue
             try:
                 self._take(self._chain.read(line.rstrip(b"\r\n")))
             except ValueError as error:
                 raise DataError(
-                    f"{self.path}: line {number} is damaged: {error}; move the file away to judge anew"
+                    f"{self.path}: line {self._lines} is damaged: {error}; move the file away to judge anew"
                 ) from None
 
     def _take(self, entry: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -68,12 +69,13 @@ class Judge:
         names = [name for name, _ in members]
         done, blocks = 0, work.blocks(index)
         total = sum(len(block) for block in blocks)
-        for block in blocks:
-            if work.over and not journal.finished(key, names).keys() >= set(block.tolist()):
-                break
-            done += len(block)
-            if self._block(images, block, key, members, journal, seed):
-                work.told(" ".join(f"{key.attack or CLEAN} {key.route} {key.split}".split()), done, total)
+        with contextlib.closing(journal.blocks(key, names, blocks, work.block)) as taken:
+            for block in taken:
+                if work.over and not journal.finished(key, names).keys() >= set(block.tolist()):
+                    break
+                done += len(block)
+                if self._block(images, block, key, members, journal, seed):
+                    work.told(" ".join(f"{key.attack or CLEAN} {key.route} {key.split}".split()), done, total)
         finished = journal.finished(key, names)
         counted = index if work.deadline is None else torch.cat([index[:0], *blocks])[:done]
         return [finished[int(i)] for i in counted if int(i) in finished]

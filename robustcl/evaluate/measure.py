@@ -31,6 +31,7 @@ class Measurement:
     """What every number of one evaluation shares; ``say`` hears each of them.
 
     folder: where pictures and audits are kept, ``None`` where this is one share of several.
+    remark: hears what the attacks met, where that is not ``say``: a worker's numbers are told by who concludes.
     """
 
     journal: Journal
@@ -38,6 +39,7 @@ class Measurement:
     work: Work
     say: Callable[[str], None]
     folder: Path | None = None
+    remark: Callable[[str], None] | None = None
 
     def row(self, judge: Judge, images: Images, key: Key, members: Members, samples: int | None) -> dict[str, Any]:
         """Return the row of one question: an accuracy over the first ``samples`` images, or over all of them.
@@ -68,7 +70,8 @@ class Measurement:
         index = self.index(images, samples)
         found = judge.judge(images, index, key, members, self.journal, self.seed, work)
         if (remark := judge.remark()) is not None:
-            self.say(" ".join(f"{key.protocol} {key.route} {key.attack or ''}".split()) + f": {remark}")
+            who = " ".join(f"{key.protocol} {key.route} {key.attack or ''}".split())
+            (self.remark or self.say)(f"{who}: {remark}")
         return found
 
     def drawn(self, images: Images, samples: int | None) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 from robustcl.disk import Appender
 from robustcl.errors import UsageError
 from robustcl.evaluate.journal import Journal, Key
+from robustcl.evaluate.workers import WholeJournal, WorkerJournal
 
 WHOLE = "journal.jsonl"
 _SHARE = re.compile(r"journal\.(\d+)-of-(\d+)\.jsonl")
@@ -21,11 +22,17 @@ def path(folder: Path, shard: tuple[int, int]) -> Path:
     return folder / (WHOLE if count == 1 else f"journal.{number + 1}-of-{count}.jsonl")
 
 
-def journal(folder: Path, shard: tuple[int, int]) -> Journal:
-    """Return the journal of the whole or of one share, which is there afterwards even if the share holds no sample."""
+def journal(folder: Path, shard: tuple[int, int], *, worker: bool = False) -> Journal:
+    """Return the journal of the whole, of one share, or of a worker.
+
+    A share's and a worker's are there afterwards even if they hold no sample; the whole one takes in what workers know.
+    """
+    if worker:
+        return WorkerJournal(folder, WHOLE)
     file = path(folder, shard)
-    if shard[1] > 1:
-        Appender(file).close()
+    if shard[1] == 1:
+        return WholeJournal(file)
+    Appender(file).close()
     return Journal(file)
 
 

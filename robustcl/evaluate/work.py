@@ -26,11 +26,13 @@ class Work:
 
     block: samples attacked together. Blocks are cut before they are shared out, so that one process and several
     attack the very same batches. shard: (i, n), this process takes every n-th block from the i-th on, counted from 0.
+    worker: this process takes block after block beside others, of those that nobody has done yet, by leases.
     deadline: of ``time.monotonic``, after which no further block begins. told: hears how far the work is.
     """
 
     block: int = 250
     shard: tuple[int, int] = (0, 1)
+    worker: bool = False
     deadline: float | None = None
     told: Told = tell_nobody
 
@@ -38,6 +40,16 @@ class Work:
         """Return this process's blocks of index (n,)."""
         first, step = self.shard
         return torch.split(index, self.block)[first::step]
+
+    @property
+    def whole(self) -> bool:
+        """Whether this process answers alone for all samples, and so keeps results, audits and pictures."""
+        return self.shard == (0, 1) and not self.worker
+
+    @property
+    def occupies(self) -> tuple[int, int] | None:
+        """The share of a folder's evaluation that nobody else may be at; ``None`` for workers, who take leases."""
+        return None if self.worker else self.shard
 
     @property
     def over(self) -> bool:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from robustcl import ranks
-from robustcl.evaluate import shards
+from robustcl.composition.plan import EvaluationPlan
+from robustcl.errors import UsageError
+from robustcl.evaluate import shards, workers
 from robustcl.evaluate.extras import EXTRAS
 from robustcl.evaluate.extras.representation import REPRESENTATION
+from robustcl.evaluate.journal import Journal
 from robustcl.evaluate.measure import Measurement
 from robustcl.evaluate.subject import Subject
-from robustcl.evaluate.work import WHOLE, Work
+from robustcl.evaluate.work import Work
 from robustcl.run import audited, subjects
-from robustcl.run.stages import Stages
+from robustcl.run.occupation import only_one
+from robustcl.run.stages import Say, Stages
+from robustcl.run.subjects import RunSubject
 
 _ALL = (*EXTRAS, audited.AUDIT, REPRESENTATION)
 """In the order in which they are measured: a number and its audit before pictures, should the time be up."""
@@ -30,27 +39,68 @@ Answers = dict[str, list[Mapping[str, Any]]]
 def measure_run(run: Stages, work: Work, folder: Path | None = None) -> Answers:
     """Measure every protocol and route of a run; what the journal knows is not measured again.
 
+    Several ranks judge as workers first, block by block; what they know is the first one's, who measures then.
+
     Args:
         run: with its finished stages.
-        work: this process's part. The share of one of several processes goes into a journal of its own, which
-            ``robustcl merge`` joins with the others'; representations and images are kept by a whole evaluation alone.
+        work: this process's part. A share of one of several processes, or a worker, goes into a journal of its own,
+            which is joined with the others'; representations and images are kept by a whole evaluation alone.
         folder: takes journal, pictures and audits; it is the run's own where it is left out.
+
+    Raises:
+        UsageError: the ranks do not see one folder, or another process is training a classifier of the run.
     """
     found: Answers = {name: [] for name in LISTS}
     folder = folder or run.folder
     told = replace(work, told=lambda what, done, total: run.watcher(what, done, total, {}))
-    journal = shards.journal(folder, work.shard) if ranks.rank() == 0 else None
+    together = ranks.world() > 1 and work.whole and work.deadline is None and bool(run.composition.evaluations)
+    if together:
+        _check_shared(run, folder)
+    journal = shards.journal(folder, work.shard, worker=work.worker) if ranks.rank() == 0 else None
+    own = shards.journal(folder, work.shard, worker=True) if together else None
     for plan in run.composition.evaluations:
         for route in plan.table.route:
-            subject = subjects.prepare(run, plan, route)
+            subject, here = _prepare(run, plan, route, work), replace(told, block=plan.table.block)
+            if own is not None:
+                measure(subject, measurement(own, subject.seed, replace(here, worker=True), run.say, folder))
+                ranks.wait()
             if journal is not None:
                 subject = replace(subject, about={**subject.about, **subjects.tell(run, subject)})
-                kept = folder if work.shard == WHOLE.shard else None
-                here = replace(told, block=plan.table.block)
-                answers = measure(subject, Measurement(journal, subject.seed, here, run.say, kept))
+                answers = measure(subject, measurement(journal, subject.seed, here, run.say, folder))
                 found = {name: [*found[name], *answers[name]] for name in LISTS}
             ranks.wait()
     return found
+
+
+def measurement(journal: Journal, seed: int, work: Work, say: Say, folder: Path) -> Measurement:
+    """Return what the numbers of an evaluation share, for a whole one, a share, or a worker, who tells no numbers."""
+    if work.worker:
+        return Measurement(journal, seed, work, lambda sentence: None, remark=say)
+    return Measurement(journal, seed, work, say, folder if work.whole else None)
+
+
+def _prepare(run: Stages, plan: EvaluationPlan, route: str, work: Work) -> RunSubject:
+    """Return a classifier; of several workers one trains it, and the others wait."""
+    if work.worker and subjects.lacks(run, plan, route):
+        with workers.leases(run.folder) as held:
+            while subjects.lacks(run, plan, route):
+                if workers.wait_for_turn(held, workers.ALONE):
+                    with only_one(run.folder):  # and nobody who is no worker
+                        return subjects.prepare(run, plan, route)
+    return subjects.prepare(run, plan, route)
+
+
+def _check_shared(run: Stages, folder: Path) -> None:
+    """Refuse ranks that do not see what the first one writes: they would wait for each other's blocks."""
+    first = ranks.rank() == 0
+    token = ranks.from_first(secrets.token_hex(8) if first else None)
+    with workers.leave(folder, token) if first else contextlib.nullcontext():
+        seen = int(ranks.total(torch.tensor(int(workers.sees(folder, token)), device=run.engine.device)))
+    if seen < ranks.world():
+        raise UsageError(
+            f"{folder} is seen by {seen} of the {ranks.world()} processes alone: put the run on a disk that all nodes "
+            "share, or judge it with one process, robustcl evaluate"
+        )
 
 
 def measure(subject: Subject, measurement: Measurement) -> Answers:

@@ -192,17 +192,17 @@ def execute(
 ) -> Run:
     """Do whatever a run directory still lacks; the data are opened where ``splits`` does not bring them.
 
-    ``work`` is this process's part of the evaluation. One share of several writes a journal and no results.json.
+    ``work`` is this process's part of the evaluation. A share or a worker writes a journal and no results.json.
     ``own``: whether the composition is that of the run's lock, whose hash results.json then holds.
     ``place``: the store of finished stages, where one is used.
     """
-    with folder_of.only_one(folder, work.shard):
+    with folder_of.only_one(folder, work.occupies):
         splits, stages = _train(composition, folder, engine, watcher, say, splits, place)
         started = time.monotonic()
         measured = measure_run(stages, work)
         seconds = time.monotonic() - started
         results = Results(describe_run(composition, folder, splits, measured, seconds, engine))
-        if ranks.rank() == 0 and work.shard == (0, 1):
+        if ranks.rank() == 0 and work.whole:
             told = {key: value for key, value in results.tables.items() if own or key != "recipe_hash"}
             results = Results(answers.keep(folder, told, say))
         ranks.wait()

@@ -19,13 +19,18 @@ _held: list[Path] = []
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, shard: tuple[int, int] = (0, 1)) -> Iterator[None]:
+def only_one(folder: Path, shard: tuple[int, int] | None = (0, 1)) -> Iterator[None]:
     """Refuse a second process on the same run directory, or on the same share of its evaluation.
+
+    ``None`` is for those who share it out by leases: they refuse nobody, and nobody refuses them.
 
     Raises:
         UsageError: another process is at work there, or the lock file is a link or no regular file.
         DiskError: the folder cannot be written.
     """
+    if shard is None:
+        yield
+        return
     share = "" if shard == (0, 1) else f".{shard[0] + 1}-of-{shard[1]}"
     path = folder.absolute() / f".lock{share}"
     if ranks.rank() != 0 or path in _held:

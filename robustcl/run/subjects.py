@@ -71,6 +71,12 @@ def prepare(run: Stages, evaluation: EvaluationPlan, route: str) -> RunSubject:
     )  # fmt: skip
 
 
+def lacks(run: Stages, evaluation: EvaluationPlan, route: str) -> bool:
+    """Say whether a protocol has stages that nobody has trained so far."""
+    names = _names(run.composition, evaluation, route)
+    return any(stage_files.facts(run.folder, name) is None for name in names)
+
+
 def weights_of(table: Evaluate, plan: RecipePlan, folder: Path) -> Path:
     """Return the folder of the weights that an evaluation judges."""
     return stage_files.resolve(f"stage:{_judged(table, plan)}", folder)
