@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustcl.cli.parts import as_json, refuse_others
+from robustcl.cli.parts import as_json, launcher, refuse_others, repeat, slots
 from robustcl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,15 +68,22 @@ _OF_MODEL = ("weights", "block", "seed", "precision")
     is_flag=True,
     help="Judge beside other processes of the same command, wherever they run: each takes the next block.",
 )
+@launcher
+@slots
 @click.option("--budget", help='Stop after a time, e.g. "10m", and give bounds instead of a number.')
 @as_json
-def command(shard: str | None, worker: bool, budget: str | None, as_json: bool, run: str | None, **given: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context, /, shard: str | None, worker: bool, launcher: str | None, slots: int | None,
+    budget: str | None, as_json: bool, run: str | None, **given: Any,
+) -> None:  # fmt: skip
     """Judge the encoder of a finished RUN, or any --model; what its journal knows already is not computed again.
 
     With --dataset, RUN's protocols train and judge their classifiers on that data set, in a folder of their own. With
     --eps, its classifiers are judged under another threat, in a folder of their own too.
 
     With --worker, give the same command as often as there are processes, at any time; it is safe to kill and to repeat.
+    --slots N launches N of them, here or where --launcher brings them.
     """
     from robustcl.analysis.together import judge_together
     from robustcl.cli.runs import ProgressBar, conclude
@@ -87,13 +94,22 @@ def command(shard: str | None, worker: bool, budget: str | None, as_json: bool, 
     refuse_others(given, _OF_MODEL if run is not None else _OF_RUN, run is not None)
     if given["no_audit"] and given["audit_samples"] is not None:
         raise UsageError("--no-audit and --audit-samples contradict each other: leave one out")
+    together = "--worker" if worker else "--launcher" if launcher is not None else "--slots" if slots else None
     if run is not None:
-        _check_run(given, "--shard" if shard is not None else "--worker" if worker else None)
-    if worker and (other := "--shard" if shard is not None else "--budget" if budget is not None else None):
+        _check_run(given, "--shard" if shard is not None else together)
+    if worker and (launcher is not None or slots is not None):
+        raise UsageError("--worker and --slots contradict each other: this is one of the workers that --slots launches")
+    if together and (other := "--shard" if shard is not None else "--budget" if budget is not None else None):
         raise UsageError(
-            f"--worker and {other} contradict each other: workers share out the blocks, and end when all are judged; "
+            f"{together} and {other} contradict each other: workers share out the blocks, and end when all are judged; "
             f"leave {other} out"
         )
+    if together and not worker:
+        from robustcl.cli.workers import find_folder, judge_by_workers
+
+        words = ["evaluate", *repeat(context, ("launcher", "slots", "as_json")), "--worker"]
+        judge_by_workers(find_folder(given, run), words, launcher, slots, as_json)
+        return
     share = parse_shard(shard) if shard is not None else (0, 1)
     work = Work(shard=share, deadline=time.monotonic() + parse_time(budget) if budget is not None else None)
     with ProgressBar() as progress:

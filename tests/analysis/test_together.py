@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from robustcl.cli import console
+from robustcl.cli import console, evaluate
+from robustcl.errors import UsageError
 from robustcl.evaluate import workers
 from tests.shared import tiny
 from tests.shared.forks import Asked, fork_all
@@ -114,3 +116,35 @@ def test_a_worker_has_no_share_and_no_budget(other: str, tmp_path: Path) -> None
     ((code, said),) = together(tmp_path, (["evaluate", "run", "--worker", *other.split()], None))
     assert code == 2
     assert f"--worker and {other.split()[0]} contradict each other" in said
+
+
+def test_a_launcher_brings_the_workers(place: Path) -> None:
+    """As processes of their own; the command prints what they have come to, and a second one has nothing to judge."""
+    line = [*MODEL, "--out"]
+    alone, first, second = (
+        together(place, ([*line, *more], None))[0]
+        for more in (("alone",), ("shared", "--slots", "2"), ("shared", "--launcher", "local", "--json"))
+    )
+    assert [alone[0], first[0], second[0]] == [0, 0, 0], (first, second)
+    hold_beside(place / "shared", place / "alone")
+    assert "fgsm_acc" in first[1]
+    assert json.loads(second[1].splitlines()[-1])["rows"] == results(place / "alone")["rows"]
+    assert sorted(file.name for file in (place / "shared" / "tasks").glob("*.log")) == ["worker-1.log", "worker-2.log"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--slots", "2", "--worker"), "--worker and --slots contradict each other"),
+        (("--slots", "2", "--shard", "1/2"), "--slots and --shard contradict each other"),
+        (("--launcher", "local", "--budget", "1s"), "--launcher and --budget contradict each other"),
+        (("--launcher", "slrum"), "launcher called 'slrum'"),
+        (("--slots", "2"), "--model by several workers needs --out"),
+    ],
+)
+def test_workers_that_cannot_be_launched(more: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    out = [] if "needs --out" in said else ["--out", str(tmp_path / "out")]
+    found = CliRunner().invoke(evaluate.command, [*MODEL[1:], *out, *more])
+    assert isinstance(found.exception, UsageError), found.output
+    assert said in str(found.exception)
+    assert not (tmp_path / "out").exists()
