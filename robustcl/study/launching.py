@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustcl import hooks
+from robustcl.disk import make_folder
 from robustcl.errors import UsageError
 from robustcl.hooks import LauncherHooks
 from robustcl.launch.board import FOLDER
 from robustcl.launch.carrying import carry_out
 from robustcl.launch.standings import explain_failures, last_lines
 from robustcl.protocols import Launcher
+from robustcl.run.occupation import only_one
 from robustcl.study.composed import Composed
 from robustcl.study.conclusion import conclude
 from robustcl.study.finished import FinishedStudy
@@ -45,12 +47,13 @@ def launch(
         raise UsageError("--launcher: models that others have trained are judged in one process; leave it out")
     here = hooks.of(launcher, LauncherHooks).here
     preflight_all(composed.planned, machine if here else Machine("cpu", machine.precision), folder)
-    plan = plan_tasks(composed.planned, folder, command)
+    plan = plan_tasks(composed.planned, make_folder(folder), command)
     for task in plan.tasks:
         if task.outcome is not None and task.outcome.parent.name == FOLDER:
             task.outcome.unlink(missing_ok=True)  # of an earlier call: the run is not finished any more
     page = _Page(composed, folder, say)
-    last = carry_out(launcher, plan.tasks, plan.cards, folder, page.hear)
+    with only_one(folder):  # two that launch the same would each take the other's tasks for failures
+        last = carry_out(launcher, plan.tasks, plan.cards, folder, page.hear)
     for sentence in explain_failures(folder):
         say(sentence)
     lost = {run.folder: _why(last[run.folder], folder) for run in composed.planned

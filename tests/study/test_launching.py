@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -15,9 +16,12 @@ import pytest
 from robustcl.errors import UsageError
 from robustcl.launch.standings import tabulate
 from robustcl.study import api
+from robustcl.study.launching import launch
 from robustcl.study.plan.setting import Setting
 from robustcl.study.runs.cards import RUNS
+from robustcl.study.runs.execution import Machine
 from robustcl.study.runs.launched import plan_tasks
+from robustcl_plugins.launchers.local import Local
 from tests.shared.tiny_study import compose_smoke, tables, write_study
 
 ROWS = [*tables()["row"], {"name": "bad", "recipe": "tiny.toml", "set": {"stage.robust.optimizer.lr": 1e30}}]
@@ -117,6 +121,15 @@ def test_a_second_call_does_what_is_left_and_ctrl_c_ends_the_tasks(
     assert {file: file.stat().st_mtime_ns for file in before} == before
     running = subprocess.run(["pgrep", "-f", f"--out {folder / 'out'} --only"], capture_output=True, text=True)
     assert not running.stdout, "a task outlives its launcher"
+
+
+def test_a_second_launch_of_the_same_study_is_refused(tmp_path: Path) -> None:
+    made = compose_smoke(tmp_path)
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another process is at work on"):
+            launch(made, tmp_path, Local(slots=1), WORDS, Machine("cpu"), print)
+    assert not (tmp_path / "tasks").exists(), "the other's board stays"
 
 
 @pytest.mark.parametrize(
