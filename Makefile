@@ -39,7 +39,7 @@ types: $(VENV)/installed-dev ## check the types
 check: lint types ## what the pre-commit hooks and the continuous integration ask before the tests
 
 resolve: $(VENV)/installed-dev ## ask pip whether each extra can stand beside what is installed; downloads, installs nothing
-	@for extra in art cuml test bench dev; do \
+	@for extra in art cuml slurm ray test bench dev; do \
 		echo "== .[$$extra]"; $(PIP) install --dry-run --quiet ".[$$extra]" || exit 1; \
 	done
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from xml.etree import ElementTree
 
-FILES = ("test_report_browser", "test_registry", "test_ranks")
-"""The browser, the plugin registry, and two ranks: what a machine without them would pass over."""
+FILES = ("test_report_browser", "test_registry", "test_ranks", "test_slurm")
+"""The browser, the plugin registry, two ranks, and clusters: what a machine without them would pass over."""
 
 
 def main(report: str) -> int:

@@ -1,4 +1,4 @@
-"""``python -m robustcl.tasks TASK`` attends a task for as long as its standard input stays open.
+"""``python -m robustcl.tasks TASK [RECORD ...]`` attends a task for as long as its standard input stays open.
 
 What a launcher has started on its own machine thus ends with the launcher, however that ends.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from pathlib import Path
 
-from robustcl.tasks import attend, decode_task
+from robustcl.tasks import Record, attend, attend_on_record, decode_task
 
 
-def _main(text: str) -> int:
+def _main(text: str, record: str = "", attempt: str = "", place: str = "", patience: str = "60") -> int:
     task = decode_task(text)
     closed = threading.Event()
 
@@ -22,9 +23,17 @@ def _main(text: str) -> int:
         closed.set()
 
     threading.Thread(target=listen, daemon=True).start()
-    code = attend(task, wanted=lambda: not closed.is_set())
+
+    def wanted() -> bool:
+        return not closed.is_set()
+
+    if record:
+        begun = Record(attempt, place)
+        code = attend_on_record(task, Path(record), begun, wanted=wanted, patience=float(patience))
+    else:
+        code = attend(task, wanted=wanted)
     return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1]))
+    sys.exit(_main(*sys.argv[1:]))

@@ -20,13 +20,19 @@ GRACE = 60.0
 _LOOK = 0.05
 
 
-def attend(task: Task, environment: Mapping[str, str] | None = None, wanted: Callable[[], bool] = lambda: True) -> int:
+def attend(
+    task: Task,
+    environment: Mapping[str, str] | None = None,
+    wanted: Callable[[], bool] = lambda: True,
+    hear: Callable[[int], None] = lambda number: None,
+) -> int:
     """Run a task's command to its end, its output added to the task's log; return its exit code, -N after signal N.
 
     Args:
         task: it.
         environment: variables beside those of this process.
         wanted: asked all the time; once it says no, the command is asked to end by SIGTERM, and killed after ``GRACE``.
+        hear: is told the number of each signal that this process gets.
 
     A signal that this process gets is handed to the command, which then has as long. Outside of the main thread no
     signal arrives.
@@ -44,7 +50,12 @@ def attend(task: Task, environment: Mapping[str, str] | None = None, wanted: Cal
     except OSError as error:
         raise say_why(error.filename or task.log, error, "used") from None
     ended = threading.Event()
-    with process, signals.handle(lambda number: _end(process, number, ended)):
+
+    def answer(number: int) -> None:
+        hear(number)
+        _end(process, number, ended)
+
+    with process, signals.handle(answer):
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(_LOOK)

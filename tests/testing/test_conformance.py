@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from robustcl import registry
-from robustcl.testing import CHECKS, Check, PluginSubject, checks, run
+from robustcl.testing import CHECKS, Check, PluginSubject, checks, common, run
+
+ON_ENGINES = {("launcher", "slurm"), ("launcher", "ray")}
+"""What tests/plugins/launchers/ holds to the rest of its promises, on a cluster that is started once."""
 
 CASES = [
     pytest.param(kind, name, check, id=f"{kind}-{name}-{check.__name__}")
     for kind in CHECKS
     for name in registry.names(kind)
-    for check in checks(kind)
+    for check in (common.CHECKS if (kind, name) in ON_ENGINES else checks(kind))
 ]
 
 

@@ -1,0 +1,1 @@
+"""The launchers of this distribution, on the engines that they are for."""
