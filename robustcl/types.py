@@ -117,6 +117,11 @@ class Embedding(Present):
         """Return some rows."""
         return self.apply(lambda value: value[rows])
 
+    def tensors(self) -> list[Tensor]:
+        """Return every tensor that is there, the tapped maps last."""
+        layers = [getattr(self, name) for name in ("h", "z", "logits") if self.has(name)]
+        return layers + (list(self.maps.values()) if self.has("maps") else [])
+
     def detach(self) -> Embedding:
         """Return the same numbers without a graph."""
         return self.apply(lambda value: value.detach())

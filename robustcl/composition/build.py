@@ -66,6 +66,8 @@ def build_stage(stage: Stage, parts: Parts, ball: Ball, batch: int, where: str |
         labels=None if stage.labels == "data" else int(stage.labels.partition(":")[2]),
         clip=stage.clip,
         labelled=stage.labelled,
+        micro_batch=stage.micro_batch,
+        micro_norm=stage.batch_norm == "micro",
     )
 
 

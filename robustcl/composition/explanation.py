@@ -98,6 +98,8 @@ def _stage(composition: RecipePlan, stage: Stage, plan: StagePlan) -> Iterator[s
         if term.selector is not None:
             yield f"            selector {_named(composition, 'selector', term.selector.name)}"
     yield f"  routes    {_routes(plan)}; forward {stage.forward}; training BN mode {plan.mode}"
+    if plan.micro_batch is not None:
+        yield f"  memory    {_micro(plan)}"
     yield f"  optimizer {_named(composition, 'optimizer', plan.optimizer.name)}, lr {_number(plan.lr)}"
 
 
@@ -141,6 +143,13 @@ def _routes(plan: StagePlan) -> str:
     if len(set(routes.values())) == 1:
         return f"one BN branch ({next(iter(routes.values()))})"
     return ", ".join(f"{name} through {route}" for name, route in routes.items())
+
+
+def _micro(plan: StagePlan) -> str:
+    """Say what micro batches do: nothing but take time, or give batch norm other statistics."""
+    at_once = f"at most {plan.micro_batch} images at once on each device, embedded once more for their gradient"
+    statistics = f"batch statistics are those of at most {plan.micro_batch} images"
+    return f"{at_once}; {statistics if plan.micro_norm else 'losses and gradients are those of the whole batch'}"
 
 
 def _refresh(every: float | None) -> str:

@@ -155,6 +155,8 @@ def _refuse_unread(stage: Stage, plan: StagePlan, where: str) -> None:
         raise UsageError(f"{where}.targets: nothing reads the clusters of {plan.targets.part.name}; remove the table")
     if plan.labelled is not None and (plan.labels is not None or not _anyone_needs(plan, Need.LABELS)):
         raise UsageError(f"{where}.labelled: nothing reads the data set's labels; remove the line")
+    if plan.micro_norm and plan.micro_batch is None:
+        raise UsageError(f'{where}.batch_norm = "micro": there are no micro batches; add micro_batch, or remove it')
     if plan.labels is not None and plan.targets is None:
         raise NeedNotMet(f'{where}.labels: labels from targets need targets = {{ use = "spherical-kmeans" }}')
     clusters = plan.targets.clusters if plan.targets is not None else None

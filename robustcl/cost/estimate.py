@@ -119,7 +119,8 @@ def _cost(name: str, times: int, asked: Rehearsed, network: NetworkCost) -> Stag
     samples = sizes.samples[asked.stage.split]
     each = _per_epoch(plan, found, samples)
     held = 0 if samples is None else samples * math.prod(sizes.item)
-    images = max(found.step.weights, float(found.step.inputs > 0)) * plan.batch
+    at_once = plan.batch if plan.micro_batch is None else min(plan.micro_batch, plan.batch)
+    images = max(found.step.weights, float(found.step.inputs > 0)) * at_once
     copies = _COPIES + len(plan.ema) + len(plan.frozen)
     return StageCost(
         name=name,

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from robustcl.cost.rates import Rates, counted
-from robustcl.cost.rehearsal import Processor, Rehearsed, moment, rehearse
+from robustcl.cost.rehearsal import Processor, Rehearsed, build, moment, rehearse
 from robustcl.cost.stand_in import StandIn
 from robustcl.cost.surveys import Chosen, survey_stage
 from robustcl.errors import UsageError
 from robustcl.nn.encoder import Encoder
 from robustcl.protocols import EncoderPlugin
 from robustcl.rng import Rng
+from robustcl.train import rowwise
 from robustcl.train.passes import Passes
+from robustcl.train.plan import StagePlan
 from robustcl.train.refresh import embed_all
 from robustcl.train.stage import StageState
 from robustcl.train.step import Moment
@@ -51,6 +53,9 @@ def probe(asked: Rehearsed) -> Probe:
     Raises:
         RobustclError: what the stage itself would raise.
     """
+    if asked.plan.micro_batch is not None:
+        encoder = build(asked, asked.plan, asked.composition.encoder.plugin)
+        rowwise.require(asked.plan, encoder, f"stage.{asked.plan.name}")
     try:
         return _probe(asked, StandIn())
     except _Often:
@@ -82,10 +87,17 @@ _CALLS = 2000
 
 def _probe(asked: Rehearsed, plugin: EncoderPlugin) -> Probe:
     batch = min(asked.plan.batch, _BATCH)
-    small = replace(asked, plan=replace(asked.plan, batch=batch))
+    small = replace(asked, plan=replace(asked.plan, batch=batch, micro_batch=_micro_batch(asked.plan, batch)))
     run = rehearse(small, StageState, plugin, Processor(), batch)
     survey, chosen = survey_stage(asked, small, plugin)
     return Probe(_step(run), _refresh(run), survey, chosen)
+
+
+def _micro_batch(plan: StagePlan, batch: int) -> int | None:
+    """Return micro batches of so few images that a batch of ``batch`` is cut where the stage's own is."""
+    if plan.micro_batch is None or plan.micro_batch >= plan.batch:
+        return None
+    return batch // 2
 
 
 def _step(run: StageState) -> Rates:

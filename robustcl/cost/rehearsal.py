@@ -63,6 +63,25 @@ def rehearse(asked: Rehearsed, kind: type[Kind], plugin: EncoderPlugin, place: P
     return run
 
 
+def build(asked: Rehearsed, plan: StagePlan, plugin: EncoderPlugin) -> Encoder:
+    """Return a fresh encoder with the routes of a recipe and a stage, without a classifier."""
+    head = asked.composition.projector
+    if plugin is not asked.composition.encoder.plugin:  # beside a stand-in a narrow head: its widths change no count
+        widths = tuple(min(width, _NARROW) for width in head.widths)
+        head = Projector(widths=widths, norm=head.norm, last_norm=head.last_norm)
+    return build_encoder(
+        plugin,
+        name="a rehearsal's",
+        item=asked.sizes.item,
+        classes=0,
+        projector=head,
+        mean=(0.5,),
+        std=(0.25,),
+        routes=routes_until([*asked.composition.stages, plan]),
+        rng=Rng(0, "cost", "encoder"),
+    )
+
+
 def moment(plan: StagePlan, part: float) -> Progress:
     """Return where a stage stands after a part of it, 0 .. 1."""
     return Progress(round(part * _STEPS), _STEPS, part * plan.epochs, float(plan.epochs))
@@ -82,29 +101,11 @@ def _images(asked: Rehearsed, plan: StagePlan, samples: int, device: torch.devic
 
 
 def _encoders(asked: Rehearsed, plan: StagePlan, plugin: EncoderPlugin) -> Encoders:
-    online = _encoder(asked, plan, plugin)
+    online = build(asked, plan, plugin)
     clusters = _clusters(plan)
     classes = asked.sizes.classes if plan.labels is None or not clusters else clusters[plan.labels]
     online.reset_classifier(classes, init="default", rng=Rng(0, "cost", "classifier"))
-    return Encoders(online, {name: _encoder(asked, plan, plugin) for name in plan.frozen}, plan.ema)
-
-
-def _encoder(asked: Rehearsed, plan: StagePlan, plugin: EncoderPlugin) -> Encoder:
-    head = asked.composition.projector
-    if plugin is not asked.composition.encoder.plugin:  # beside a stand-in a narrow head: its widths change no count
-        widths = tuple(min(width, _NARROW) for width in head.widths)
-        head = Projector(widths=widths, norm=head.norm, last_norm=head.last_norm)
-    return build_encoder(
-        plugin,
-        name="a rehearsal's",
-        item=asked.sizes.item,
-        classes=0,
-        projector=head,
-        mean=(0.5,),
-        std=(0.25,),
-        routes=routes_until([*asked.composition.stages, plan]),
-        rng=Rng(0, "cost", "encoder"),
-    )
+    return Encoders(online, {name: build(asked, plan, plugin) for name in plan.frozen}, plan.ema, plan.micro_batch)
 
 
 def _clustering(plan: StagePlan, features: int, samples: int, device: torch.device) -> Clustering:

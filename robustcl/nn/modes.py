@@ -39,6 +39,24 @@ def hold_mode(module: nn.Module, mode: str) -> Iterator[None]:
 
 
 @contextmanager
+def hold_statistics(module: nn.Module) -> Iterator[None]:
+    """Let forward passes read what they would, and leave the running statistics of batch norm as they are.
+
+    By a momentum of 0: without tracking, as in the mode ``"batch"``, a graph would keep other tensors.
+    """
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    try:
+        for norm, _, count in before:
+            norm.momentum = 0.0
+            norm.num_batches_tracked = None if count is None else count.clone()
+        yield
+    finally:
+        for norm, momentum, count in before:
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+@contextmanager
 def _still_in_eval(module: nn.Module) -> Iterator[None]:
     """Hold what is in eval mode already; attacks come here thousands of times, so nothing is set or remembered."""
     try:

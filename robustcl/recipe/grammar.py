@@ -136,6 +136,8 @@ class Stage(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     epochs: int = Field(ge=0)
     batch: int | None = Field(None, ge=1)
+    micro_batch: int | None = Field(None, ge=1)
+    batch_norm: Literal["micro"] | None = None
     split: Literal["pretrain", "train"] = "pretrain"
     drop_last: bool = True
     init: str | None = None

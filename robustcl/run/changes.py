@@ -13,17 +13,19 @@ import tomli_w
 from robustcl.composition.assembly import assemble
 from robustcl.composition.lock import digest
 from robustcl.composition.plan import RecipePlan
+from robustcl.cost.rehearsal import Rehearsed, build
+from robustcl.cost.sizes import find_sizes
 from robustcl.disk import write_atomically
 from robustcl.errors import UsageError
 from robustcl.recipe import override, reading
 from robustcl.run.folder import only_one, reopen
-from robustcl.train import checkpoint, stage_files
+from robustcl.train import checkpoint, rowwise, stage_files
 
-_STAGE = re.compile(r"stage\.([^.]+)\.(optimizer\..+|clip|epochs)")
+_STAGE = re.compile(r"stage\.([^.]+)\.(optimizer\..+|clip|epochs|micro_batch)")
 _RUN = re.compile(r"run\.(checkpoint|log_every)")
 _MAY = (
-    "stage.NAME.optimizer.OPTION, stage.NAME.clip and stage.NAME.epochs of a stage that is not finished, "
-    "run.checkpoint and run.log_every"
+    "stage.NAME.optimizer.OPTION, stage.NAME.clip, stage.NAME.epochs and stage.NAME.micro_batch of a stage that is "
+    "not finished, run.checkpoint and run.log_every"
 )
 
 
@@ -48,6 +50,8 @@ def change(folder: Path, overrides: Sequence[str]) -> list[str]:
         if tables == old:
             return []
         after = assemble(tables, f"{path}, with {' and '.join(f'--set {text}' for text in overrides)}")
+        if any(".micro_batch" in text.partition("=")[0] for text in overrides):
+            _check_micro_batches(after)
         stage = next((each.name for each in after.recipe.stage if stage_files.facts(folder, each.name) is None), None)
         if stage is not None:
             _check_epochs(folder, stage, after.recipe.find(stage).epochs)
@@ -87,6 +91,21 @@ def _check(folder: Path, composition: RecipePlan, assignment: str) -> None:
             f"--set {assignment}: the stage {stage.name} of {folder} is finished, and its weights stay what they are; "
             "start a new run with another --out"
         )
+    if found[2] == "micro_batch" and stage.batch_norm is not None:
+        raise UsageError(
+            f"--set {assignment}: the statistics of stage.{stage.name}.batch_norm = {stage.batch_norm!r} are those of "
+            "micro batches, so that their size decides what the run has learnt so far; start a new run with another "
+            "--out"
+        )
+
+
+def _check_micro_batches(composition: RecipePlan) -> None:
+    """Refuse micro batches that would alter what is learnt, before the lock says that there are some."""
+    sizes = find_sizes(composition)
+    for stage, plan in zip(composition.recipe.stage, composition.stages, strict=True):
+        if plan.micro_batch is not None:
+            encoder = build(Rehearsed(composition, stage, plan, sizes), plan, composition.encoder.plugin)
+            rowwise.require(plan, encoder, f"stage.{stage.name}")
 
 
 def _check_epochs(folder: Path, stage: str, epochs: int) -> None:

@@ -20,7 +20,7 @@ from robustcl.rng import Rng
 from robustcl.run import contents
 from robustcl.run.splits import Splits
 from robustcl.run.stages import build_untrained
-from robustcl.train import stage_files
+from robustcl.train import rowwise, stage_files
 from robustcl.train.plan import StagePlan, routes_until
 
 
@@ -49,6 +49,7 @@ def check(composition: RecipePlan, splits: Splits) -> None:
         if plan.targets is not None:
             _check_clusters(plan, images.samples, where)
     _check_encoder(composition, splits)
+    _check_micro_batches(composition, splits)
     for stage in composition.recipe.stage:
         _check_weights(composition, stage, splits.train.item)
 
@@ -99,6 +100,14 @@ def _check_encoder(composition: RecipePlan, splits: Splits) -> None:
         if stage.init is None:
             build_untrained(composition, splits, routes_until([plan]), Rng(composition.recipe.seed, "preflight"))
             return
+
+
+def _check_micro_batches(composition: RecipePlan, splits: Splits) -> None:
+    """Hold the encoder against the micro batches of each stage; weights from elsewhere are of the same encoder."""
+    for where, _, plan in _stages(composition):
+        if plan.micro_batch is not None:
+            rng = Rng(composition.recipe.seed, "preflight")
+            rowwise.require(plan, build_untrained(composition, splits, routes_until([plan]), rng), where)
 
 
 def _check_weights(composition: RecipePlan, stage: Stage, item: tuple[int, ...]) -> None:

@@ -144,7 +144,7 @@ def _encoders(run: Stages, stage: Stage, plan: StagePlan, rng: Rng, online: Enco
         for name, origin in stage.encoders.items()
         if isinstance(origin, str)
     }
-    return Encoders(online, frozen, plan.ema)
+    return Encoders(online, frozen, plan.ema, plan.micro_batch)
 
 
 def _pseudo_classes(run: Stages, plan: StagePlan) -> int:

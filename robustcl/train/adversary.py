@@ -100,12 +100,13 @@ class Adversary:
         taps = generator.maximise.taps if generator.maximise else frozenset[str]()
         together = len(set(paths)) == 1
 
-        def embed(x: Tensor, path: tuple[str, str]) -> Embedding:
-            return self.encoders.embed(x, *path, layers, generator.mode, taps)
+        def embed(x: Tensor, path: tuple[str, str], blocks: int = 1) -> Embedding:
+            return self.encoders.embed(x, *path, layers, generator.mode, taps, blocks)
 
         def encode(x: Tensor, places: Tensor) -> Embedding:
+            blocks = len(paths) if len(places) == len(paths) * len(index) else 1  # of some rows each stands alone
             if together and lenses.clear:
-                return embed(x, paths[0])
+                return embed(x, paths[0], blocks)
             block = places.div(len(index), rounding_mode="floor")
             order = [(block == number).nonzero()[:, 0] for number in range(len(paths))]
             inputs = [
@@ -113,7 +114,7 @@ class Adversary:
                 for name, rows in zip(generator.writes, order, strict=True)
             ]
             if together:
-                whole = embed(_joined(inputs, generator), paths[0])
+                whole = embed(_joined(inputs, generator), paths[0], blocks)
             else:
                 whole = Embedding.cat([embed(x, path) for x, path in zip(inputs, paths, strict=True)])
             return whole.take(torch.argsort(torch.cat(order)))

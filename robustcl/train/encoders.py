@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from robustcl.errors import UsageError
-from robustcl.nn.encoder import LAYERS, Encoder
+from robustcl.nn.encoder import Encoder
 from robustcl.nn.modes import hold_mode
 from robustcl.nn.routing import RoutedNorm
 from robustcl.options.duration import Progress
+from robustcl.train import micro
 from robustcl.train.passes import Passes
 from robustcl.train.plan import EmaPlan, StagePlan, at
 from robustcl.types import Embedding
@@ -25,10 +26,21 @@ ONLINE = "online"
 
 
 class Encoders:
-    """Embeds views through any of a stage's encoders, in a given batch-norm mode, and counts them in ``passes``."""
+    """Embeds views through any of a stage's encoders, in a given batch-norm mode, and counts them in ``passes``.
 
-    def __init__(self, online: Encoder, frozen: Mapping[str, Encoder], ema: Mapping[str, EmaPlan]) -> None:
+    micro_batch: how many images are embedded at once, and with a graph only until the backward asks (``micro``);
+    ``None``: all.
+    """
+
+    def __init__(
+        self,
+        online: Encoder,
+        frozen: Mapping[str, Encoder],
+        ema: Mapping[str, EmaPlan],
+        micro_batch: int | None = None,
+    ) -> None:
         self.online = online
+        self.micro_batch = micro_batch
         self.frozen = dict(frozen)
         self.plans = dict(ema)
         self.passes = Passes()
@@ -44,25 +56,39 @@ class Encoders:
         return self.ema[name] if name in self.ema else self.frozen[name]
 
     def embed(
-        self, x: Tensor, encoder: str, route: str, layers: frozenset[str], mode: str, taps: frozenset[str] = frozenset()
+        self,
+        x: Tensor,
+        encoder: str,
+        route: str,
+        layers: frozenset[str],
+        mode: str,
+        taps: frozenset[str] = frozenset(),
+        blocks: int = 1,
     ) -> Embedding:
         """Embed inputs; a frozen encoder stays in eval mode, and on its main route where it lacks the one asked for.
 
         Axes between the rows and the item (patches of an image) are folded into the rows and unfolded afterwards.
+        ``blocks``: how many views of the same images x holds, one after the other; they stay together.
         """
         module = self[encoder]
         if encoder in self.frozen:
             route, mode = (route if route in module.routes else module.routes[0]), "eval"
-        folded = x.dim() - 1 - len(module.item)
-        with hold_mode(module, mode):
-            embedding: Embedding = module(x.flatten(0, folded), route, layers, taps)
-        self.passes.count(x, _outputs(embedding), module)
-        embedding = embedding.apply(at_least_float32)
-        return (
-            embedding.apply(lambda value: value.reshape(*x.shape[: folded + 1], *value.shape[1:]))
-            if folded
-            else embedding
-        )
+
+        def forward(x: Tensor) -> Embedding:
+            folded = x.dim() - 1 - len(module.item)
+            with hold_mode(module, mode):
+                embedding: Embedding = module(x.flatten(0, folded), route, layers, taps)
+            embedding = embedding.apply(at_least_float32)
+            if not folded:
+                return embedding
+            return embedding.apply(lambda value: value.reshape(*x.shape[: folded + 1], *value.shape[1:]))
+
+        pieces = micro.cut(x, blocks, self.micro_batch)
+        if len(pieces) == 1:
+            embedding = forward(x)
+            self.passes.count(x, embedding.tensors(), module)
+            return embedding
+        return micro.join([micro.embed(forward, piece, module, self.passes) for piece in pieces], blocks)
 
     def embed_constant(
         self,
@@ -126,11 +152,6 @@ def _part(online: Encoder, path: str) -> nn.Module:
 def at_least_float32(value: Tensor) -> Tensor:
     """Losses, softmax and verdicts are computed in float32 (float64 stays)."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
-
-
-def _outputs(embedding: Embedding) -> list[Tensor]:
-    layers = [getattr(embedding, layer) for layer in LAYERS if embedding.has(layer)]
-    return layers + (list(embedding.maps.values()) if embedding.has("maps") else [])
 
 
 def _reads_online(roles: tuple[tuple[str, object], ...]) -> bool:

@@ -35,19 +35,13 @@ class Passes:
         return self.inputs + self.weights + FORWARD * self.forward
 
     def count(self, x: Tensor, outputs: Sequence[Tensor], encoder: Encoder) -> None:
-        """Count images (R, ...) of which an encoder has made ``outputs``; asked for none, it did nothing.
+        """Count images (R, ...) of which an encoder has made ``outputs``; asked for none, it did nothing."""
+        if outputs:
+            self.add(kind_of(x, outputs, encoder), len(x))
 
-        Where a head alone learns, no gradient goes through the backbone: that is a forward alone.
-        """
-        if not outputs:
-            return
-        back = any(output.requires_grad for output in outputs)
-        if back and x.requires_grad and not _learns(encoder):
-            self.inputs += len(x)
-        elif back and (x.requires_grad or any(weight.requires_grad for weight in encoder.backbone.parameters())):
-            self.weights += len(x)
-        else:
-            self.forward += len(x)
+    def add(self, kind: str, images: int) -> None:
+        """Count images of one kind, which is the name of its count."""
+        setattr(self, kind, getattr(self, kind) + images)
 
     def gather(self, device: torch.device) -> None:
         """Give the counts of all ranks to the first one, which writes the checkpoints; every rank must call."""
@@ -76,6 +70,19 @@ class Passes:
 
 
 _COUNTS = ("forward", "inputs", "weights")
+
+
+def kind_of(x: Tensor, outputs: Sequence[Tensor], encoder: Encoder) -> str:
+    """Return what it takes to go forward and, where a graph was kept, backward: the name of a count.
+
+    Where a head alone learns, no gradient goes through the backbone: that is a forward alone.
+    """
+    back = any(output.requires_grad for output in outputs)
+    if back and x.requires_grad and not _learns(encoder):
+        return "inputs"
+    if back and (x.requires_grad or any(weight.requires_grad for weight in encoder.backbone.parameters())):
+        return "weights"
+    return "forward"
 
 
 def _learns(encoder: Encoder) -> bool:

@@ -180,6 +180,10 @@ class StagePlan:
     clip: float | None
     labelled: float | None = None
     """How many images keep their labels (int), or which share of them (float); ``None``: all."""
+    micro_batch: int | None = None
+    """How many images a process embeds at once; ``None``: all that it has of a batch."""
+    micro_norm: bool = False
+    """Whether batch statistics may be those of a micro batch."""
 
     def parts(self) -> list[Part]:
         """Return every plugin of the stage."""

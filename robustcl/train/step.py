@@ -131,7 +131,7 @@ class Step(nn.Module):
                 path = refs[0].encoder, self.plan.route_of(refs[0].view, MAIN_ROUTE)
                 x = torch.cat([batch.views[ref.view] for ref in refs])
                 with self.encoders.training_context(refs[0].encoder):
-                    stacked = self.encoders.embed(x, *path, layers, self.plan.mode, taps)
+                    stacked = self.encoders.embed(x, *path, layers, self.plan.mode, taps, blocks=len(refs))
                 images = len(batch.index)
                 for number, ref in enumerate(refs):
                     done[group, ref] = stacked.take(slice(number * images, (number + 1) * images))

@@ -94,7 +94,7 @@ def stage_run(composition: api.Composition, plan: StagePlan, folder: Path) -> St
     online.reset_classifier(len(splits.classes), init="default", rng=Rng(0, "classifier"))
     online.double()
     frozen = {name: _encoder(composition, splits, (MAIN_ROUTE,), name) for name in plan.frozen}
-    encoders = Encoders(online, frozen, plan.ema)
+    encoders = Encoders(online, frozen, plan.ema, plan.micro_batch)
     table = next(table for table in composition.recipe.stage if table.name == plan.name)
     images = splits.of(table.split, plan)
     keeping = Keeping(folder / "checkpoints", "hash", None)

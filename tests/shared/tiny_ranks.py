@@ -37,6 +37,9 @@ ASKED = "asked.json"
 
 BATCH = 8
 
+MICRO = "micro batches"
+"""A case for mode "eval" alone: batch statistics would be those of a micro batch."""
+
 _TABLES: dict[str, Any] = {
     "name": "ranks",
     "data": {"use": "digits", "batch": BATCH},
@@ -95,6 +98,7 @@ def cases() -> dict[str, dict[str, Any]]:
         "routes": {"a_adv": "adv"},
         "term": {"contrast": {"use": "info-nce", "views": ["a", "b", "a_adv"]}},
     })  # fmt: skip
+    found[MICRO] = found["joint perturbation of two views"] | {"micro_batch": 3}
     return found
 
 
