@@ -108,7 +108,6 @@ class _Running:
     task: Task
     path: Path
     attempt: str
-    """"" where another launcher has started it."""
     end: Any
     actor: Any
     """Ray ends one of its own cluster that nobody holds."""
@@ -122,7 +121,7 @@ class _Running:
 
     def begin(self, agenda: Agenda, record: Record | None) -> Iterator[Event]:
         """Take what the process has left on the disk: it began, or ended."""
-        if record is None or record.attempt != (self.attempt or record.attempt):
+        if record is None or record.attempt != self.attempt:
             return
         if self.record is None:
             yield agenda.start(self.task.name, record.place)
@@ -150,7 +149,7 @@ class _Running:
 
 
 class _Crew:
-    """The actors of the tasks of one folder, named after both, so that they are found again."""
+    """The actors of the tasks of one folder, named after both, so that a second launcher finds them."""
 
     def __init__(self, options: Ray, folder: Path, gpus: bool) -> None:
         ray = _ray()
@@ -158,24 +157,32 @@ class _Crew:
         self.options, self.folder, self.gpus = options, folder, gpus
         self._kind: Any = ray.remote(TaskActor)
         self._prefix = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        names = [name for name in ray.util.list_named_actors() if name.startswith(f"{self._prefix} ")]
+        self._found = {task: attempt for _, attempt, task in (name.split(" ", 2) for name in names)}
 
     def start(self, task: Task) -> _Running:
-        """Start a task, or find the actor that runs it already."""
-        ray = _ray()
-
-        name, path = f"{self._prefix}-{task.name}", self.folder / f"{task.name}.json"
-        with contextlib.suppress(ValueError):
-            found = ray.get_actor(name, namespace=_NAMESPACE)
-            return _Running(task, path, "", found.follow.remote(), found)
+        """Start a task, or follow the actor that another launcher has started for it."""
+        path = self.folder / f"{task.name}.json"
+        if (attempt := self._found.pop(task.name, None)) is not None:
+            with contextlib.suppress(ValueError):  # it has just ended
+                actor = _ray().get_actor(self._name(attempt, task), namespace=_NAMESPACE)
+                return _Running(task, path, attempt, actor.follow.remote(), actor)
+        attempt = f"{time.time_ns():x}"
         options: dict[str, Any] = {"num_gpus": task.devices} if self.gpus else {}
         if not self.options.here:
             options |= {"lifetime": "detached"}
         actor = self._kind.options(
-            name=name, namespace=_NAMESPACE, num_cpus=self.options.cpus, max_restarts=0, **options
+            name=self._name(attempt, task),
+            namespace=_NAMESPACE,
+            num_cpus=self.options.cpus,
+            max_restarts=0,
+            **options,
         ).remote()
-        attempt = f"{time.time_ns():x}"
         end = actor.run.remote(command_of(task), str(path), attempt, self.options.patience)
         return _Running(task, path, attempt, end, actor)
+
+    def _name(self, attempt: str, task: Task) -> str:
+        return f"{self._prefix} {attempt} {task.name}"
 
 
 @contextlib.contextmanager
