@@ -148,8 +148,9 @@ def _routes(plan: StagePlan) -> str:
 def _micro(plan: StagePlan) -> str:
     """Say what micro batches do: nothing but take time, or give batch norm other statistics."""
     at_once = f"at most {plan.micro_batch} images at once on each device, embedded once more for their gradient"
-    statistics = f"batch statistics are those of at most {plan.micro_batch} images"
-    return f"{at_once}; {statistics if plan.micro_norm else 'losses and gradients are those of the whole batch'}"
+    if plan.micro_norm:
+        return f"{at_once}; batch statistics are those of at most {plan.micro_batch} images"
+    return f"{at_once}; refused where gradients would not be those of the whole batch"
 
 
 def _refresh(every: float | None) -> str:

@@ -200,12 +200,19 @@ def test_a_run_that_has_begun_goes_on_in_micro_batches_if_they_are_exact(tmp_pat
         if step == 1:
             raise Interrupted("stopped")
 
-    for name, use in (("exact", "grouped"), ("other", "resnet-small")):
+    already = {"micro_batch": 150, "batch_norm": "micro"}
+    for name, use, changes in (
+        ("exact", "grouped", {}),
+        ("other", "resnet-small", {}),
+        ("inexact", "resnet-small", already),
+    ):
         with pytest.raises(Interrupted):
-            composed(use).train(tmp_path / name, device="cpu", watcher=stop, report=False)
+            composed(use, **changes).train(tmp_path / name, device="cpu", watcher=stop, report=False)
     lock = (tmp_path / "other" / "recipe.lock.toml").read_bytes()
     with pytest.raises(UsageError, match="exact ones need the graph of the whole batch"):
         resume(tmp_path / "other", ["stage.it.micro_batch=100"])
     assert (tmp_path / "other" / "recipe.lock.toml").read_bytes() == lock
+    with pytest.raises(UsageError, match="micro batches, so that their size decides what the run has learnt so far"):
+        resume(tmp_path / "inexact", ["stage.it.micro_batch=100"])
     resume(tmp_path / "exact", ["stage.it.micro_batch=100"], report=False)
     assert "micro_batch = 100" in (tmp_path / "exact" / "recipe.lock.toml").read_text()
