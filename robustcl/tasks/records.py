@@ -26,7 +26,7 @@ class Record:
     Attributes:
         attempt: no other attempt's of this task.
         place: where it runs or ran, in words.
-        code: of its process, -N after signal N; ``None`` while it runs, and where it was cut off with its machine.
+        code: of its process, -N after signal N; ``None`` while it runs, and where it was cut off with whoever held it.
         why: of an end that the code alone does not explain.
     """
 
@@ -77,7 +77,8 @@ def attend_on_record(
                 code = attend(task, environment, wanted, hear)
             except RobustclError as error:
                 code, why = error.exit_code, str(error)
-        _write(path, Record(begun.attempt, begun.place, code, why))
+        lost = (code < 0 or code >= 128) and not wanted()  # it was asked to end, as nobody holds it any more
+        _write(path, Record(begun.attempt, begun.place, None if lost else code, why))
     return code
 
 

@@ -33,6 +33,13 @@ def test_a_program_that_is_not_there_is_in_the_record(tmp_path: Path) -> None:
     assert "/no/such/program" in record.why
 
 
+def test_one_that_nobody_wants_any_more_has_no_code_of_its_own(tmp_path: Path) -> None:
+    path, ready = tmp_path / "t.json", tmp_path / "ready"
+    one = task(tmp_path, f"import time; open({str(ready)!r}, 'w').close(); time.sleep(60)")
+    assert attend_on_record(one, path, Record("1", "here"), wanted=lambda: not ready.exists()) == -15
+    assert read_record(path) == Record("1", "here")
+
+
 def test_a_second_attempt_waits_for_the_first_and_finds_its_outcome(tmp_path: Path) -> None:
     path, go = tmp_path / "t.json", tmp_path / "go"
     code = f"import os, time\nopen('runs', 'a').write('x')\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)"
