@@ -27,6 +27,8 @@ from robustcl_plugins.launchers.ray_actor import TaskActor
 
 _LOOK = 0.2
 _NAMESPACE = "robustcl"
+_BEGINS = 60.0
+"""Seconds for which a task that Ray cannot begin is given to it anew."""
 
 
 class Ray:
@@ -96,9 +98,12 @@ class Ray:
                 for name, one in [*running.items()]:
                     over = one.over()
                     yield from one.begin(agenda, read_record(one.path))
+                    if one.record is not None:
+                        crew.stillborn.pop(name, None)
                     if over:
                         del running[name]
-                        yield from one.finish(agenda)
+                        if one.record is not None or not crew.tries_again(name):
+                            yield from one.finish(agenda)
 
 
 @dataclass
@@ -132,7 +137,7 @@ class _Running:
         record = self.record
         if record is None:
             yield agenda.start(self.task.name, "Ray")
-            yield from agenda.finish(self.task.name, 137, f"a worker of Ray ended before it began: {self._why()}")
+            yield from agenda.finish(self.task.name, 1, f"workers of Ray end before it begins: {self._why()}")
         elif record.code is None:
             yield from agenda.finish(self.task.name, None, f"{record.place} was lost")
         else:
@@ -157,6 +162,7 @@ class _Crew:
         self.options, self.folder, self.gpus = options, folder, gpus
         self._kind: Any = ray.remote(TaskActor)
         self._prefix = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        self.stillborn: dict[str, float] = {}
         names = [name for name in ray.util.list_named_actors() if name.startswith(f"{self._prefix} ")]
         self._found = {task: attempt for _, attempt, task in (name.split(" ", 2) for name in names)}
 
@@ -180,6 +186,11 @@ class _Crew:
         ).remote()
         end = actor.run.remote(command_of(task), str(path), attempt, self.options.patience)
         return _Running(task, path, attempt, end, actor)
+
+    def tries_again(self, name: str) -> bool:
+        """Say whether a task whose actor ended before it began gets another: Ray may not know yet of a lost machine."""
+        now = time.monotonic()
+        return now - self.stillborn.setdefault(name, now) < _BEGINS
 
     def _name(self, attempt: str, task: Task) -> str:
         return f"{self._prefix} {attempt} {task.name}"
