@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustcl.cli.parts import as_json, launcher, refuse_others, repeat, slots
+from robustcl.cli.parts import as_json, launcher, refuse_numbered, refuse_others, repeat, slots
 from robustcl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def command(
             f"{together} and {other} contradict each other: workers share out the blocks, and end when all are judged; "
             f"leave {other} out"
         )
+    refuse_numbered(given["device"], launcher, slots)
     if together and not worker:
         from robustcl.cli.workers import find_folder, judge_by_workers
 

@@ -89,6 +89,13 @@ def add_settings(function: Command) -> Command:
     )(function)  # fmt: skip
 
 
+def refuse_numbered(device: str | None, launcher: str | None, slots: int | None) -> None:
+    """Refuse one device of several for tasks that are given devices."""
+    if device is not None and ":" in device and (launcher is not None or slots is not None):
+        raise UsageError(f"--device {device}: each task is given a device of its own; write --device "
+                         f"{device.partition(':')[0]}, or leave --launcher and --slots out")  # fmt: skip
+
+
 def repeat(context: click.Context, without: Collection[str]) -> list[str]:
     """Return the words of the command line of a context that were given, but the options of some names."""
     words: list[str] = []

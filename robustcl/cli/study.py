@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robustcl import registry
-from robustcl.cli.parts import as_json, device, launcher, precision, refuse_time, repeat, slots, timed
+from robustcl.cli.parts import as_json, device, launcher, precision, refuse_numbered, refuse_time, repeat, slots, timed
 from robustcl.errors import UsageError
 from robustcl.recipe.inherit import summary
 from robustcl.terminal.width import columns, fold
@@ -148,6 +148,7 @@ def run(
     the other. Exit code 1 where a run's loss became infinite or its task failed: its line of the table is empty then.
     """
     refuse_time(timed, dry_run)
+    refuse_numbered(device, launcher, slots)
     _check(launcher if launcher is not None else slots, only, until, so_far, as_json)
     from robustcl.cli.runs import ProgressBar
     from robustcl.study import api

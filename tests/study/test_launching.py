@@ -141,6 +141,7 @@ def test_a_second_launch_of_the_same_study_is_refused(tmp_path: Path) -> None:
         (("--slots", "2", "--so-far"), "--so-far trains nothing that a launcher could launch"),
         (("--only", "near-seed0", "--slots", "2"), "--only runs one run and makes no table: leave --launcher"),
         (("--launcher", "slrum"), "launcher called 'slrum'"),
+        (("--slots", "2", "--device", "cuda:1"), "--device cuda:1: each task is given a device of its own"),
     ],
 )
 def test_flags_that_do_not_fit(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
