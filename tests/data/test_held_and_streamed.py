@@ -203,33 +203,41 @@ def test_either_end_is_looked_at(values: tuple[float, float]) -> None:
         fetch(Wrong(torch.tensor(values).repeat(4).view(2, 1, 2, 2)), torch.tensor([0, 1]))
 
 
-@pytest.mark.parametrize(("rank", "told", "opens"), [(0, None, 1), (1, None, 1), (1, DataError("no disk"), 0)])
-def test_the_first_rank_opens_before_the_others_and_all_hear_of_its_error(
-    rank: int, told: DataError | None, opens: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("rank", "failing", "opens", "before"),
+    [(0, None, 1, 0), (1, None, 1, 2), (2, None, 1, 1), (3, None, 1, 2), (1, 0, 0, 1), (2, 0, 0, 1), (3, 2, 0, 2)],
+)
+def test_one_rank_of_a_machine_opens_before_the_others_and_all_hear_of_its_error(
+    rank: int, failing: int | None, opens: int, before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[object] = []
+    """Ranks 0 and 1 are on one machine, 2 and 3 on another: the turns are of rank 0, of rank 2, of all others."""
+    turns = [0, 2, 1]
     events: list[str] = []
 
     def split(dataset: object, name: str) -> Counted:
-        asked.append((dataset, name))
         events.append("open")
         return Counted(1)
 
-    def hear(error: object) -> object:
+    def hear(value: object) -> list[object]:
+        if isinstance(value, str):
+            return ["one", "one", "other", "other"]
+        turn = events.count("hear")
         events.append("hear")
-        return told if rank else error
+        return [DataError("no disk") if one == failing and turns[turn] == one else None for one in range(4)]
 
     dataset: Any = object()
+    monkeypatch.setattr(held, "world", lambda: 4)
     monkeypatch.setattr(held, "rank", lambda: rank)
-    monkeypatch.setattr(held, "from_first", hear)
+    monkeypatch.setattr(held, "collect", hear)
     monkeypatch.setattr(held, "open_split", split)
-    if told is None:
+    if failing is None:
         assert isinstance(held.open_source(dataset, "test"), Counted)
+        assert events.index("open") == before, "after so many turns of others"
     else:
         with pytest.raises(DataError, match="no disk"):
             held.open_source(dataset, "test")
-    assert asked == [(dataset, "test")] * opens
-    assert events == (["open", "hear"] if rank == 0 else ["hear", "open"][: 1 + opens])
+        assert events.count("hear") == before
+    assert events.count("open") == opens
 
 
 def test_an_error_of_the_first_rank_is_raised_there_too(monkeypatch: pytest.MonkeyPatch) -> None:

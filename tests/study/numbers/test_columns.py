@@ -87,13 +87,13 @@ def test_a_journal_is_parsed_once_for_all_columns_of_a_run(
     asked = [column for column in composed.study.columns_of(run.row) if column.use in ("accuracy", "corrupted")]
     asked = asked * 3
     read: list[Path] = []
-    real = Journal._read
+    real = Journal.follow
 
     def counted(journal: Journal) -> None:
         read.append(journal.path)
         real(journal)
 
-    monkeypatch.setattr(Journal, "_read", counted)
+    monkeypatch.setattr(Journal, "follow", counted)
     folder = outcome.path / "runs" / run.folder
     found = columns.read(asked, run, folder)
     assert read == [folder / "journal.jsonl"]
