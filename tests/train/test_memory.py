@@ -16,11 +16,12 @@ MIB = 2**20
 def test_a_peak_is_seen_and_forgotten_by_the_next_stage() -> None:
     memory = PeakMemory(torch.device("cpu"))
     before = memory.read() or 0
-    held = torch.ones(64 * MIB // 4)
-    assert (memory.read() or 0) >= before + 60 * MIB
+    # Far above what a process that has run other tests may itself take or give back in between.
+    held = torch.ones(256 * MIB // 4)
+    assert (memory.read() or 0) >= before + 200 * MIB
     del held
-    assert (memory.read() or 0) >= before + 60 * MIB, "the most, not what is held now"
-    assert (PeakMemory(torch.device("cpu")).read() or 0) < before + 60 * MIB
+    assert (memory.read() or 0) >= before + 200 * MIB, "the most, not what is held now"
+    assert (PeakMemory(torch.device("cpu")).read() or 0) < before + 100 * MIB
 
 
 @pytest.mark.parametrize(
