@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from robustcl.evaluate import workers
 from robustcl.evaluate.work import WHOLE, Work
@@ -27,10 +28,21 @@ def judge_together(judge: Callable[[Work], Run], say: Callable[[str], None]) -> 
     """
     path = judge(Work(worker=True)).path
     with workers.leases(path) as held:
+        before = _stamp(path)
         if not held.take(workers.CONCLUDE):
             say(f"every block is judged; {held.holder(workers.CONCLUDE) or 'another worker'} concludes")
-            if not workers.wait_for_turn(held, workers.CONCLUDE):
-                return None
+            while not workers.wait_for_turn(held, workers.CONCLUDE):
+                if _stamp(path) != before:  # else it has failed at that, and somebody has to
+                    return None
         while not workers.wait_for_turn(held, workers.ALONE):
             pass
         return judge(WHOLE)
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Return what changes when results are written, of the disk alone."""
+    try:
+        found = (folder / "results.json").stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -185,11 +185,11 @@ def _apart(spec: str) -> tuple[str, str]:
 
 
 def wait_for_turn(held: Leases, name: str) -> bool:
-    """Take a lease as soon as it can be had; say False where its holder gave it back while we waited."""
+    """Take a lease that nobody holds, or whose holder has died; say False where its holder has given it back."""
     while not held.take(name):
+        time.sleep(PAUSE)
         if not held.holder(name):
             return False
-        time.sleep(PAUSE)
     return True
 
 
