@@ -60,6 +60,8 @@ def command(as_json: bool, save: str | None, dry_run: bool, timed: bool, matrix:
         from robustcl.cli import dry_run as dry
 
         dry.show(composition, device=where["device"], precision=where["precision"], timed=timed)
+        if seeds is not None:
+            click.echo(f"seeds   {seeds}: each of them takes this")
         return 0
     if seeds is not None:
         from robustcl.cli.seeds import run_seeds

@@ -109,7 +109,7 @@ def command(
         from robustcl.cli.workers import find_folder, judge_by_workers
 
         words = ["evaluate", *repeat(context, ("launcher", "slots", "as_json")), "--worker"]
-        judge_by_workers(find_folder(given, run), words, launcher, slots, as_json)
+        judge_by_workers(find_folder(given, run), words, launcher, slots, as_json, int(given["device"] != "cpu"))
         return
     share = parse_shard(shard) if shard is not None else (0, 1)
     work = Work(shard=share, deadline=time.monotonic() + parse_time(budget) if budget is not None else None)

@@ -104,12 +104,12 @@ def repeat(context: click.Context, without: Collection[str]) -> list[str]:
         if name in without or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
         if isinstance(parameter, click.Argument):
-            words[:0] = [str(value)]
+            words[:0] = [f"./{value}" if str(value).startswith("-") else str(value)]
         elif isinstance(parameter, click.Option) and parameter.is_flag:
             words += [parameter.opts[0]] if value else []
         else:
             each = value if parameter.multiple and isinstance(value, tuple) else (value,)
-            words += [word for one in each for word in (parameter.opts[0], str(one))]
+            words += [f"{parameter.opts[0]}={one}" for one in each]
     return words
 
 

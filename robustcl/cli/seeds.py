@@ -29,6 +29,7 @@ def run_seeds(composition: Composition, given: dict[str, Any], seeds: int, launc
         as_json: print the results for tools.
     """
     from robustcl.cli import study
+    from robustcl.store import places
 
     if given["seed"] is not None:
         raise UsageError(f"--seed {given['seed']} and --seeds {seeds}: seeds count from 0; leave one of them out")
@@ -42,12 +43,11 @@ def run_seeds(composition: Composition, given: dict[str, Any], seeds: int, launc
     folder = Path(given["out"] or Path("studies") / f"{_plain(recipe.name)}-seeds")
     _write(folder, _tables(composition, given))
     budget = getattr(recipe.made, "budget", None) or "paper"
-    words = ["run", str(folder / FILE), "--out", str(folder), "--seeds", str(seeds), "--budget", budget]
-    for flag in ("dataset", "data_dir", "device", "precision", "store"):
-        if given[flag] is not None:
-            words += [f"--{flag.replace('_', '-')}", str(given[flag])]
-    for assignment in given["overrides"]:
-        words += ["--set", assignment]
+    place = places.find_place(given["store"])  # as of a single composition, and not as of other studies
+    words = [f"--out={folder}", f"--seeds={seeds}", f"--budget={budget}", f"--store={place or places.NONE}"]
+    flags = [flag for flag in ("dataset", "data_dir", "device", "precision") if given[flag] is not None]
+    words += [f"--{flag.replace('_', '-')}={given[flag]}" for flag in flags]
+    words = ["run", str(folder.absolute() / FILE), *words, *(f"--set={text}" for text in given["overrides"])]
     words += launched + (["--json"] if as_json else [])
     code = study.command.main(args=words, prog_name="robustcl study", standalone_mode=False)
     return code if isinstance(code, int) else 0

@@ -149,7 +149,7 @@ def run(
     """
     refuse_time(timed, dry_run)
     refuse_numbered(device, launcher, slots)
-    _check(launcher if launcher is not None else slots, only, until, so_far, as_json)
+    _check(launcher if launcher is not None else slots, only, until, so_far, as_json, dry_run)
     from robustcl.cli.runs import ProgressBar
     from robustcl.study import api
     from robustcl.study.plan.setting import Setting, parse_models
@@ -198,17 +198,21 @@ def _launch(composed: Composed, context: click.Context) -> FinishedStudy:
 
     given = context.params
     folder = Path(given["out"]) if given["out"] is not None else default_folder(composed.study, composed.setting)
-    words = ["study", "run", *repeat(context, ("launcher", "slots", "out", "as_json")), "--out", str(folder)]
-    machine = Machine(given["device"], given["precision"], places.find_place(given["store"], places.HOME))
+    place = places.find_place(given["store"], places.HOME)
+    # The store by its name: what the environment says here, machines of a cluster do not hear.
+    words = [*repeat(context, ("launcher", "slots", "out", "store", "as_json")), f"--store={place or places.NONE}"]
+    words = ["study", "run", *words, f"--out={folder}"]
+    machine = Machine(given["device"], given["precision"], place)
     chosen = choose_launcher(given["launcher"], given["slots"])
     return launch(composed, folder, chosen, words, machine, lambda sentence: click.echo(sentence, err=True))
 
 
-def _check(launched: object, only: str | None, until: str | None, so_far: bool, as_json: bool) -> None:
+def _check(launched: object, only: str | None, until: str | None, so_far: bool, as_json: bool, dry_run: bool) -> None:
     """Refuse flags that contradict each other."""
     if until is not None and only is None:
         raise UsageError(f"--until {until} is of one run: name it with --only")
-    for flag, given in (("--launcher and --slots", launched is not None), ("--so-far", so_far), ("--json", as_json)):
+    others = ("--launcher and --slots", launched is not None), ("--so-far", so_far), ("--json", as_json)
+    for flag, given in (*others, ("--dry-run", dry_run)):
         if given and only is not None:
             raise UsageError(f"--only runs one run and makes no table: leave {flag} out")
     if launched is not None and so_far:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from robustcl.errors import ProcessLost, UsageError
 
 
 def judge_by_workers(
-    folder: Path, words: Sequence[str], launcher: str | None, slots: int | None, as_json: bool
+    folder: Path, words: Sequence[str], launcher: str | None, slots: int | None, as_json: bool, devices: int = 1
 ) -> None:
     """Launch the workers of an evaluation, and print its results when they have ended.
 
@@ -23,8 +21,10 @@ def judge_by_workers(
         words: the arguments of ``robustcl`` that make a worker of it.
         launcher, slots: the flags.
         as_json: print the results for tools.
+        devices: accelerators of a worker.
 
     Raises:
+        UsageError: a launcher of other machines that nobody has told how many.
         ProcessLost: no worker has come to the end.
     """
     import torch
@@ -35,17 +35,22 @@ def judge_by_workers(
     from robustcl.launch.board import FOLDER, Card
     from robustcl.launch.carrying import carry_out
     from robustcl.launch.choice import choose_launcher
+    from robustcl.launch.commands import make_command, show_command
     from robustcl.launch.standings import explain_failures
     from robustcl.tasks import Task
     from robustcl.terminal import printable
 
     chosen = choose_launcher(launcher, slots)
-    count = hooks.of(chosen, LauncherHooks).slots or max(torch.cuda.device_count(), 1)
-    command, alone = (sys.executable, "-m", "robustcl", *words), shlex.join(["robustcl", *words])
+    asked = hooks.of(chosen, LauncherHooks)
+    if not asked.slots and not asked.here:
+        raise UsageError("--launcher: how many workers? say it with --slots")
+    count = asked.slots or max(torch.cuda.device_count(), 1)
     names = [f"worker-{number}" for number in range(1, count + 1)]
     place = folder.absolute() / FOLDER
-    tasks = [Task(name, command, None, place / f"{name}.log", Path.cwd()) for name in names]
-    cards = [Card(name, f"worker {number}", command=alone) for number, name in enumerate(names, 1)]
+    tasks = [
+        Task(name, make_command(words), None, place / f"{name}.log", Path.cwd(), devices=devices) for name in names
+    ]
+    cards = [Card(name, f"worker {number}", command=show_command(words)) for number, name in enumerate(names, 1)]
     last = carry_out(chosen, tasks, cards, folder)
     for sentence in explain_failures(folder):
         click.echo(sentence, err=True)
@@ -64,10 +69,14 @@ def find_folder(given: dict[str, object], run: str | None) -> Path:
     """Return where the results of an evaluation will lie.
 
     Raises:
-        UsageError: of one on other data or under another threat, which has to name it.
+        UsageError: there is no such run; or one on other data or under another threat, which has to name it.
     """
-    if run is not None and given["dataset"] is None and given["eps"] is None:
-        return Path(run)
+    if run is not None:
+        from robustcl.run.folder import read_lock
+
+        read_lock(Path(run))  # before anything is made beside it
+        if given["dataset"] is None and given["eps"] is None:
+            return Path(run)
     if given["out"] is None:
         flag = "--model" if run is None else "--eps" if given["eps"] is not None else "--dataset"
         raise UsageError(f"{flag} by several workers needs --out, the folder of its results")

@@ -42,6 +42,7 @@ class Leases:
         self.folder, self.patience, self.beat = folder, patience, beat
         self._held: dict[str, _Held] = {}
         self._seen: dict[str, tuple[bytes, float]] = {}
+        self._first: dict[str, bytes] = {}
         self._guard, self._over = threading.Lock(), threading.Event()
         self._pulse: threading.Thread | None = None
 
@@ -75,6 +76,7 @@ class Leases:
         if not free:
             return False
         self._seen.pop(name, None)
+        self._first.pop(name, None)
         if self._pulse is None:
             self._pulse = threading.Thread(target=self._beat, name="leases", daemon=True)
             self._pulse.start()
@@ -96,6 +98,10 @@ class Leases:
             os.close(held.descriptor)
         if mine:
             self._path(name).unlink(missing_ok=True)
+
+    def beats(self, name: str) -> bool:
+        """Say whether the holder of a lease that we could not take has given a sign of life since we first asked."""
+        return name in self._first and _read(self._path(name)) not in (self._first[name], b"")
 
     def holder(self, name: str) -> str:
         """Return who holds a lease, its machine and process, "" where nobody does."""
@@ -124,6 +130,7 @@ class Leases:
 
     def _is_silent(self, name: str, path: Path) -> bool:
         now, sign = time.monotonic(), _read(path)
+        self._first.setdefault(name, sign)
         before, since = self._seen.get(name, (None, now))
         if sign != before:
             self._seen[name] = sign, now

@@ -91,6 +91,8 @@ def read_board(folder: Path) -> list[TaskStanding]:
                    for one in whole["tasks"]]  # fmt: skip
     except (KeyError, TypeError) as error:
         raise DataError(f"{place / _PLAN} is damaged: it lacks {error}; {remedy}") from None
+    if bad := [card.name for card in cards if Path(card.name).name != card.name]:
+        raise DataError(f"{place / _PLAN} is damaged: {bad[0]!r} is no name of a task; {remedy}")
     last = _last_events(read_lines(place / _EVENTS, limits=_LIMITS) if (place / _EVENTS).is_file() else ())
     return [TaskStanding(card, *last.get(card.name, (None, 0.0))) for card in cards]
 

@@ -34,10 +34,12 @@ def look(folder: Path, standing: TaskStanding) -> RunProgress:
     """Return how far the run of a task is; ``folder`` is the board's."""
     stages = standing.card.stages
     line = _last_line(folder / standing.card.run / METRICS) if standing.card.run else None
-    if line is None or line.get("stage") not in stages:
+    numbers = [line.get(key, 0.0) for key in ("epoch", "seconds")] if line is not None else []
+    if line is None or not all(isinstance(number, int | float) for number in numbers):
         return RunProgress()
-    stage, epoch = str(line["stage"]), float(line.get("epoch", 0.0))
-    epochs, spent = stages[stage], float(line.get("seconds", 0.0))
+    stage, epoch, spent = str(line.get("stage")), *map(float, numbers)
+    if (epochs := stages.get(stage)) is None:
+        return RunProgress()
     rate = spent / epoch if epoch > 0 else None
     names = list(stages)
     left = [stages[name] for name in names[names.index(stage) + 1 :]]

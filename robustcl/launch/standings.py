@@ -74,8 +74,10 @@ def _row(folder: Path, standing: TaskStanding, state: dict[str, str]) -> tuple[s
     progress = look(folder, standing)
     epoch = f"{progress.epoch:.1f}/{progress.epochs}" if progress.stage else ""
     left = say_seconds(progress.seconds) if progress.seconds is not None else ""
-    attempt = f"attempt {event.attempt}" if event is not None and event.attempt > 1 else ""
-    return (card.title, "running", progress.stage, epoch, left, where, attempt)
+    # By the clock of who wrote it: of a launcher that has died nobody tells that its tasks have ended.
+    said = [f"since {time.strftime('%m-%d %H:%M', time.localtime(standing.since))}"]
+    said += [f"attempt {event.attempt}"] if event is not None and event.attempt > 1 else []
+    return (card.title, "running", progress.stage, epoch, left, where, ", ".join(said))
 
 
 def say_seconds(seconds: float) -> str:

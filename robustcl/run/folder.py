@@ -6,6 +6,7 @@ import datetime
 import itertools
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def free(composition: RecipePlan, out: str | Path | None) -> Path:
         there = {file.name for file in folder.iterdir()} if folder.exists() else set()
     except OSError as error:
         raise UsageError(f"--out {folder} cannot be used: {error.strerror}; choose another directory") from None
-    if not there or (".lock" in there and all(_BEGUN.fullmatch(name) for name in there)):
+    if not there or (".lock" in there and is_begun(there)):
         return folder
     held = "another run" if "recipe.lock.toml" in there else "other files"
     raise UsageError(
@@ -50,7 +51,15 @@ def free(composition: RecipePlan, out: str | Path | None) -> Path:
     )
 
 
-_BEGUN = re.compile(r"\.lock|recipe\.toml|run\.json|\.(recipe\.toml|run\.json|recipe\.lock\.toml)\.[0-9a-f]{16}")
+def is_begun(there: Iterable[str]) -> bool:
+    """Say whether a folder of these files holds nothing but what a start leaves that was killed before its lock."""
+    return all(_BEGUN.fullmatch(name) for name in there)
+
+
+_BEGUN = re.compile(
+    r"\.lock|\.+lock\.lease(\.[0-9a-f]{16})?|recipe\.toml|run\.json"
+    r"|\.(recipe\.toml|run\.json|recipe\.lock\.toml)\.[0-9a-f]{16}"
+)
 """What a start leaves beside .lock, which it takes first, if it is killed before the recipe's lock is written."""
 
 

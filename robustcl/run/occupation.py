@@ -7,11 +7,12 @@ import errno
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from robustcl import ranks
-from robustcl.disk import Appender, read_text
+from robustcl.disk import Appender, Leases
 from robustcl.errors import RobustclError, UsageError
 
 _held: list[Path] = []
@@ -36,8 +37,8 @@ def only_one(folder: Path, shard: tuple[int, int] | None = (0, 1)) -> Iterator[N
     if ranks.rank() != 0 or path in _held:
         yield
         return
-    with Appender(path, within=folder) as file:
-        if not _lock(file.fileno(), path):
+    with Appender(path, within=folder) as file, contextlib.ExitStack() as leased:
+        if not _lock(file.fileno(), leased, path):
             raise UsageError(f"another process is at work on {folder}; wait for it, or choose another --out")
         file.cut(0)
         file.write([f"{os.getpid()} {socket.gethostname()}"])
@@ -50,8 +51,8 @@ def only_one(folder: Path, shard: tuple[int, int] | None = (0, 1)) -> Iterator[N
                 file.cut(0)
 
 
-def _lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file, as far as the system and the disk can; say whether nobody else holds it."""
+def _lock(descriptor: int, leased: contextlib.ExitStack, path: Path) -> bool:
+    """Lock an open file as the system can, else by a lease; say whether nobody else holds it."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -63,27 +64,28 @@ def _lock(descriptor: int, path: Path) -> bool:
     try:
         import fcntl
     except ImportError:
-        return not _lives(path)
+        return _lease(leased, path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
-        return not _lives(path)  # some network disks know no locks
+        return _lease(leased, path)  # some network disks know no locks
     return True
 
 
-def _lives(path: Path) -> bool:
-    """Say whether the process that a lock file names is alive; one on another machine is taken for alive."""
-    try:
-        number, _, host = read_text(path).strip().partition(" ")
-        if host != socket.gethostname():
-            return bool(host)
-        if int(number) == os.getpid():
+PATIENCE, BEAT, _LOOK = 60.0, 5.0, 0.2
+"""Seconds: until a silent process is taken for dead, between its signs of life, and between two looks at it."""
+
+
+def _lease(leased: contextlib.ExitStack, path: Path) -> bool:
+    """Take a lease beside the lock file; say whether it is ours, once its holder has moved or has been silent for long.
+
+    The number of a process says nothing where it may be another machine's.
+    """
+    leases = leased.enter_context(Leases(path.parent, PATIENCE, BEAT))
+    while not leases.take(path.name):
+        if leases.beats(path.name):
             return False
-        os.kill(int(number), 0)
-    except (RobustclError, ValueError, ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
+        time.sleep(_LOOK)
     return True

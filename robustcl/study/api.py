@@ -9,6 +9,7 @@ from robustcl.disk import make_folder, write_atomically
 from robustcl.errors import UsageError
 from robustcl.launch.board import FOLDER
 from robustcl.run.machine import check_device
+from robustcl.run.occupation import only_one
 from robustcl.store import places
 from robustcl.study.composed import Composed
 from robustcl.study.conclusion import ModelReadings, conclude
@@ -103,8 +104,9 @@ def run(
     preflight_all(composed.planned, machine, folder)
     if composed.timings is not None:
         composed.timings.keep(folder)
-    found = _models(composed, folder, machine, say)
-    failed = execute(composed.planned, folder, machine, watcher=watcher, say=say)
+    with only_one(make_folder(folder)):
+        found = _models(composed, folder, machine, say)
+        failed = execute(composed.planned, folder, machine, watcher=watcher, say=say)
     return conclude(composed, folder, failed, found)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robustcl import hooks
 from robustcl.disk import make_folder
-from robustcl.errors import UsageError
+from robustcl.errors import RobustclError, UsageError
 from robustcl.hooks import LauncherHooks
 from robustcl.launch.board import FOLDER
 from robustcl.launch.carrying import carry_out
@@ -47,21 +47,25 @@ def launch(
         raise UsageError("--launcher: models that others have trained are judged in one process; leave it out")
     here = hooks.of(launcher, LauncherHooks).here
     preflight_all(composed.planned, machine if here else Machine("cpu", machine.precision), folder)
-    plan = plan_tasks(composed.planned, make_folder(folder), command)
-    for task in plan.tasks:
-        if task.outcome is not None and task.outcome.parent.name == FOLDER:
-            task.outcome.unlink(missing_ok=True)  # of an earlier call: the run is not finished any more
     page = _Page(composed, folder, say)
-    with only_one(folder):  # two that launch the same would each take the other's tasks for failures
+    with only_one(make_folder(folder)):  # two that launch the same would each take the other's tasks for failures
+        marks = [*(folder / FOLDER).glob("*.done")]  # listed before the runs are looked at: a job may finish meanwhile
+        plan = plan_tasks(composed.planned, folder, command, devices=0 if machine.device == "cpu" else 1)
+        asked = {task.outcome for task in plan.tasks}
+        for stale in (mark for mark in marks if mark.absolute() in asked):
+            stale.unlink()  # its run is not finished any more, or is asked for more
         last = carry_out(launcher, plan.tasks, plan.cards, folder, page.hear)
     for sentence in explain_failures(folder):
         say(sentence)
-    lost = {run.folder: _why(last[run.folder], folder) for run in composed.planned
-            if run.folder in last and last[run.folder].state != "done"}  # fmt: skip
+    sent = {task.name for task in plan.tasks}
+    lost = {run.folder: _why(last.get(run.folder), folder) for run in composed.planned
+            if run.folder in sent and (run.folder not in last or last[run.folder].state != "done")}  # fmt: skip
     return conclude(composed, folder, lost, {})
 
 
-def _why(event: Event, folder: Path) -> str:
+def _why(event: Event | None, folder: Path) -> str:
+    if event is None:
+        return "the launcher has not said what became of it"
     said = last_lines(folder / FOLDER / f"{event.task}.log", 1) if event.state == "failed" else []
     return "; ".join([event.why, *said])
 
@@ -84,5 +88,8 @@ class _Page:
             return
         if time.monotonic() - self._last >= EVERY:
             self._last = time.monotonic()
-            outcome = conclude(self.composed, self.folder, find_unfinished(self.composed.planned, self.folder), {})
-            self.say(f"so far: {outcome.path / 'study.html'}")
+            try:
+                left = find_unfinished(self.composed.planned, self.folder)
+                self.say(f"so far: {conclude(self.composed, self.folder, left, {}).path / 'study.html'}")
+            except RobustclError as error:  # the runs matter more than their page: nothing to show yet, or a full disk
+                self.say(f"no page so far: {error}")

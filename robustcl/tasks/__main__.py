@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+from robustcl.errors import RobustclError
 from robustcl.tasks import Record, attend, attend_on_record, decode_task
 
 
@@ -27,11 +28,15 @@ def _main(text: str, record: str = "", attempt: str = "", place: str = "", patie
     def wanted() -> bool:
         return not closed.is_set()
 
-    if record:
-        begun = Record(attempt, place)
-        code = attend_on_record(task, Path(record), begun, wanted=wanted, patience=float(patience))
-    else:
-        code = attend(task, wanted=wanted)
+    try:
+        if record:
+            begun = Record(attempt, place)
+            code = attend_on_record(task, Path(record), begun, wanted=wanted, patience=float(patience))
+        else:
+            code = attend(task, wanted=wanted)
+    except RobustclError as error:
+        print(f"robustcl: the task {task.name}: {error}", file=sys.stderr)
+        return error.exit_code
     return code if code >= 0 else 128 - code
 
 

@@ -12,7 +12,8 @@ class Agenda:
     """Which tasks may begin, and what the end of one means for the others: what every launcher asks.
 
     Tasks whose outcome is there are done from the beginning. One that a signal has ended begins again, ``retries``
-    times; one that ended by itself with an error would do so again, and fails for good.
+    times; one that ended by itself with an error would do so again, and fails for good. One that was lost with its
+    machine, or preempted, begins again as often as a hundred times: it may be what its machines die of.
 
     Raises:
         UsageError: two tasks of one name, one that waits for a task that is not there, or for itself.
@@ -28,6 +29,7 @@ class Agenda:
                     raise UsageError(f"the task {task.name!r} waits for {name!r}, which is not among the tasks")
         self._retries = retries
         self._attempts: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
         self._running: dict[str, str] = {}
         self._ended: dict[str, State] = {task.name: "done" for task in tasks if task.is_done}
         self._refuse_circle()
@@ -74,7 +76,8 @@ class Agenda:
         why = why or _describe(code, task)
         if code is None:
             self._attempts[name] -= 1
-        if _is_cut_off(code) and self._attempts[name] <= self._retries:
+            self._lost[name] = self._lost.get(name, 0) + 1
+        if _is_cut_off(code) and self._attempts[name] <= self._retries and self._lost.get(name, 0) <= _MOST:
             return [Event(name, "again", place, attempt, why)]
         self._ended[name] = "failed"
         return [Event(name, "failed", place, attempt, why), *self._leave_out()]
@@ -96,6 +99,10 @@ class Agenda:
             settled |= fresh
         if stuck := [name for name in self._tasks if name not in settled]:
             raise UsageError(f"the task {stuck[0]!r} waits, over others, for itself")
+
+
+_MOST = 100
+"""How often a task may be lost with its machine."""
 
 
 def _is_cut_off(code: int | None) -> bool:

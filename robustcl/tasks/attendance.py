@@ -65,7 +65,7 @@ def attend(
 
 def command_of(task: Task) -> tuple[str, ...]:
     """Return the command of a process that attends a task for as long as its standard input stays open."""
-    return (sys.executable, "-m", "robustcl.tasks", encode_task(task))
+    return (sys.executable, "-P", "-m", "robustcl.tasks", encode_task(task))
 
 
 def _end(process: subprocess.Popen[bytes], number: int, ended: threading.Event) -> None:

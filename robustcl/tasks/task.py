@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,9 +37,18 @@ class Task:
     devices: int = 1
 
     @property
+    def key(self) -> str:
+        """Its name and a digest of its command: a task of the same name that does something else is another."""
+        return f"{self.name}-{hashlib.sha256(json.dumps(self.command).encode()).hexdigest()[:12]}"
+
+    @property
     def is_done(self) -> bool:
         """Whether its outcome is there."""
-        return self.outcome is not None and self.outcome.exists()
+        if self.outcome is None:
+            return False
+        with contextlib.suppress(OSError):
+            os.listdir(self.outcome.parent)  # a network disk then looks anew for what was not there
+        return self.outcome.exists()
 
 
 def encode_task(task: Task) -> str:

@@ -156,7 +156,7 @@ for event in options.build(cls, {preset!r}, {name!r}).instance.launch(tasks, Pat
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    """Yield a folder that all machines see: below the working directory's parent disk where TMPDIR is not shared."""
+    """Yield a folder; of machines that do not share their temporary one, TMPDIR has to name one that they do."""
     with tempfile.TemporaryDirectory(prefix="robustcl-launcher-") as name:
         yield Path(name)
 

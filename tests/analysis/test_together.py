@@ -66,9 +66,10 @@ def place(tmp_path: Path) -> Path:
 
 def test_a_model_is_judged_by_two_of_whom_one_is_killed(place: Path) -> None:
     line = [*MODEL, "--out", "shared", "--worker"]
-    alone, killed, other = together(
-        place, ([*MODEL, "--out", "alone"], None), (line, ("within the journal", 3)), (line, None)
-    )
+    # Killed before the other begins, which finds its lease: of two that begin at once it might come when all is judged.
+    alone, killed = together(place, ([*MODEL, "--out", "alone"], None), (line, ("within the journal", 3)))
+    assert list((place / "shared" / ".workers").glob("*/*.lease")), "it was at a block"
+    (other,) = together(place, (line, None))
     assert [alone[0], killed[0], other[0]] == [0, -9, 0], (alone, killed, other)
     hold_beside(place / "shared", place / "alone")
     before = (place / "shared" / "results.json").read_bytes()
@@ -145,3 +146,12 @@ def test_workers_that_cannot_be_launched(more: tuple[str, ...], said: str, tmp_p
     assert isinstance(found.exception, UsageError), found.output
     assert said in str(found.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_is_not_there_is_said_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(evaluate.command, ["nowhere", "--slots", "2"])
+    assert str(found.exception) == "there is no run directory nowhere"
+    assert not list(tmp_path.iterdir())

@@ -31,10 +31,11 @@ def test_what_has_begun_is_read_from_the_log_of_its_run(tmp_path: Path) -> None:
     assert tabulate(tmp_path)[1][-1] == "stage"
     board.note(Event("stage", "done", "cuda:0", 1))
     board.note(Event("a", "started", "cuda:0", 1))
-    assert tabulate(tmp_path)[1] == ("DeACL, seed 0", "running", "", "", "", "cuda:0", "")
+    assert tabulate(tmp_path)[1][:6] == ("DeACL, seed 0", "running", "", "", "", "cuda:0")
+    assert tabulate(tmp_path)[1][6].startswith("since "), "nobody tells the end of what a dead launcher has left"
     # Half of a line is being written; 8 s for 5 of 10 epochs leave 8 s of this stage and 48 s of the next.
     log(tmp_path, "a", {"stage": "pretrain", "step": 50, "epoch": 5.0, "loss": 1.0, "seconds": 8.0}, '{"stage": "pre')
-    assert tabulate(tmp_path)[1] == ("DeACL, seed 0", "running", "pretrain", "5.0/10", "56 s", "cuda:0", "")
+    assert tabulate(tmp_path)[1][:6] == ("DeACL, seed 0", "running", "pretrain", "5.0/10", "56 s", "cuda:0")
     assert tabulate(tmp_path)[2][-1] == "", "what it waited for is done"
     assert sum_up(tmp_path) == "3 tasks: 1 done, 1 running, 1 waiting"
 
@@ -72,6 +73,19 @@ def test_a_damaged_event_is_passed_over(tmp_path: Path, line: str) -> None:
     with open(tmp_path / "tasks" / "events.jsonl", "a") as file:
         file.write(line)
     assert [standing.state for standing in read_board(tmp_path)] == ["waits", "waits", "done"]
+
+
+@pytest.mark.parametrize("line", [{"stage": "pretrain", "epoch": "abc"}, {"stage": ["s"], "epoch": 1}, [1], {}])
+def test_odd_lines_of_a_log_say_nothing(tmp_path: Path, line: object) -> None:
+    Board(tmp_path, CARDS).note(Event("a", "started", "slot 1", 1))
+    log(tmp_path, "a", line)
+    assert tabulate(tmp_path)[1][:5] == ("DeACL, seed 0", "running", "", "", "")
+
+
+def test_a_card_leads_to_no_file_elsewhere(tmp_path: Path) -> None:
+    Board(tmp_path, [Card("../../secret", "a")])
+    with pytest.raises(DataError, match=r"'../../secret' is no name of a task"):
+        read_board(tmp_path)
 
 
 def test_no_board_and_a_damaged_one_are_sentences(tmp_path: Path) -> None:

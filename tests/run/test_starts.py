@@ -11,6 +11,7 @@ import pytest
 
 from robustcl import api
 from robustcl.composition.lock import digest
+from robustcl.disk import Leases
 from robustcl.errors import UsageError
 from robustcl.run import folder, occupation
 from robustcl.terminal import printable
@@ -161,19 +162,23 @@ def test_damaged_device_options_are_a_sentence(
     assert words in str(caught.value)
 
 
-def test_without_locks_of_the_system_a_living_process_is_respected(
+def test_without_locks_of_the_system_a_living_process_is_respected_and_a_dead_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As on a network disk without locks, where the other may be on any machine: its number says nothing there."""
     monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(occupation, "PATIENCE", 0.3)
+    monkeypatch.setattr(occupation, "BEAT", 0.05)
+    (tmp_path / ".lock").write_text("1 another-machine")
     with occupation.only_one(tmp_path):
         assert (tmp_path / ".lock").read_text().startswith(f"{os.getpid()} ")
+        with Leases(tmp_path) as other:
+            assert not other.take(".lock")
+    with Leases(tmp_path, beat=0.02) as living:
+        assert living.take(".lock")
+        with pytest.raises(UsageError, match="another process"), occupation.only_one(tmp_path):
+            pass
+    (tmp_path / ".lock.lease").write_text("dead another-machine 1 0\n")
     with occupation.only_one(tmp_path):
         pass
-    import socket
-
-    (tmp_path / ".lock").write_text(f"{os.getppid()} {socket.gethostname()}")
-    with pytest.raises(UsageError, match="another process"), occupation.only_one(tmp_path):
-        pass
-    (tmp_path / ".lock").write_text(f"999999999 {socket.gethostname()}")
-    with occupation.only_one(tmp_path):
-        pass
+    assert folder.is_begun(file.name for file in tmp_path.iterdir())

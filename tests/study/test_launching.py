@@ -15,12 +15,13 @@ import pytest
 
 from robustcl.errors import UsageError
 from robustcl.launch.standings import tabulate
-from robustcl.study import api
+from robustcl.study import api, launching
 from robustcl.study.launching import launch
 from robustcl.study.plan.setting import Setting
 from robustcl.study.runs.cards import RUNS
-from robustcl.study.runs.execution import Machine
+from robustcl.study.runs.execution import Machine, is_finished
 from robustcl.study.runs.launched import plan_tasks
+from robustcl.tasks import Event
 from robustcl_plugins.launchers.local import Local
 from tests.shared.tiny_study import compose_smoke, tables, write_study
 
@@ -46,7 +47,8 @@ def test_a_stage_that_runs_share_is_a_task_of_its_own_for_which_they_wait(tmp_pa
     first = plan.tasks[0]
     assert first.command[-4:] == ("--only", "near-seed0", "--until", "pretrain")
     assert first.outcome == tmp_path / "out/runs/near-seed0/stages/pretrain/finished.json"
-    assert plan.cards[1].command == "robustcl study run study.toml --budget smoke --only near-seed0"
+    assert plan.cards[1].command == f"cd {Path.cwd()} && robustcl study run study.toml --budget smoke --only near-seed0"
+    assert {task.devices for task in plan_tasks(made.planned, tmp_path / "out", WORDS, devices=0).tasks} == {0}
     alone = plan_tasks(made.planned[:1], tmp_path / "out", WORDS)
     assert [task.name for task in alone.tasks] == ["near-seed0"], "what nobody shares is trained by its own run"
 
@@ -84,7 +86,7 @@ def test_a_row_that_fails_is_told_and_the_others_go_on(
 ) -> None:
     folder, done = launched
     assert "bad, seed 0: it ended with the exit code 1" in done.stderr
-    assert "alone: robustcl study run study.toml --budget smoke --out" in done.stderr
+    assert f"alone: cd {folder} && robustcl study run --budget=smoke" in done.stderr.replace("study.toml ", "")
     (note,) = [line for line in done.stdout.splitlines() if line.startswith("- bad-seed0 is left out")]
     assert "the term deacl/distil became nan" in note, "the last line that its log has"
     assert [row[:2] for row in tabulate(folder / "out")] == [
@@ -100,7 +102,7 @@ def test_status_tells_it_from_the_folder_alone(launched: tuple[Path, subprocess.
     words = [sys.executable, "-m", "robustcl", "study", "status", str(folder / "out")]
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert told.startswith("4 tasks: 3 done, 1 failed\n")
-    assert "alone: robustcl study run" in told
+    assert f"alone: cd {folder} && robustcl study run" in told
 
 
 def test_a_second_call_does_what_is_left_and_ctrl_c_ends_the_tasks(
@@ -119,8 +121,25 @@ def test_a_second_call_does_what_is_left_and_ctrl_c_ends_the_tasks(
         assert process.wait(120) == 130, said
     assert "stopped, and the tasks with it; the same command goes on" in said
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    running = subprocess.run(["pgrep", "-f", f"--out {folder / 'out'} --only"], capture_output=True, text=True)
+    running = subprocess.run(["pgrep", "-f", f"out={folder / 'out'} --only"], capture_output=True, text=True)
     assert not running.stdout, "a task outlives its launcher"
+
+
+def test_a_page_that_cannot_be_made_yet_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every row has values that were not tried yet, no run of the study counts as finished."""
+    made, said = compose_smoke(tmp_path), list[str]()
+    monkeypatch.setattr(launching, "EVERY", 0.0)
+    page = launching._Page(made, tmp_path / "out", said.append)
+    page.hear(Event(made.planned[0].folder, "done", "slot 1", 1))
+    assert said[0].startswith(f"no page so far: {tmp_path / 'out'}: no run of the study is finished there")
+
+
+def test_a_run_that_was_killed_before_its_lock_begins_again(tmp_path: Path) -> None:
+    made = compose_smoke(tmp_path)
+    folder = tmp_path / "out" / RUNS / made.planned[0].folder
+    folder.mkdir(parents=True)
+    (folder / f".recipe.toml.{'a' * 16}").touch()
+    assert not is_finished(made.planned[0], tmp_path / "out")
 
 
 def test_a_second_launch_of_the_same_study_is_refused(tmp_path: Path) -> None:
@@ -139,6 +158,7 @@ def test_a_second_launch_of_the_same_study_is_refused(tmp_path: Path) -> None:
         (("--only", "near-seed0", "--until", "x"), "has no stage 'x'; it has pretrain, robust"),
         (("--until", "pretrain"), "--until pretrain is of one run: name it with --only"),
         (("--slots", "2", "--so-far"), "--so-far trains nothing that a launcher could launch"),
+        (("--only", "near-seed0", "--dry-run"), "--only runs one run and makes no table: leave --dry-run out"),
         (("--only", "near-seed0", "--slots", "2"), "--only runs one run and makes no table: leave --launcher"),
         (("--launcher", "slrum"), "launcher called 'slrum'"),
         (("--slots", "2", "--device", "cuda:1"), "--device cuda:1: each task is given a device of its own"),

@@ -50,6 +50,21 @@ def test_a_signal_begins_a_task_again_so_often_and_a_lost_machine_always(tmp_pat
     assert agenda.over
 
 
+def test_what_its_machines_die_of_does_not_begin_for_ever(tmp_path: Path) -> None:
+    agenda, states = Agenda([task(tmp_path, "one")]), list[str]()
+    while not agenda.over:
+        agenda.start("one", "node")
+        states += [event.state for event in agenda.finish("one", None)]
+    assert states == ["again"] * 100 + ["failed"]
+
+
+def test_a_task_of_the_same_name_that_does_something_else_is_another(tmp_path: Path) -> None:
+    one, other = (Task("worker-1", ("evaluate", flag), None, tmp_path, tmp_path) for flag in ("--a", "--b"))
+    assert one.key != other.key
+    assert one.key == decode_task(encode_task(one)).key
+    assert one.key.startswith("worker-1-")
+
+
 @pytest.mark.parametrize("code", [1, 2, 3])
 def test_an_error_fails_for_good_and_leaves_out_all_that_waits(tmp_path: Path, code: int) -> None:
     made = [task(tmp_path, "a"), task(tmp_path, "b", "a"), task(tmp_path, "c", "b"), task(tmp_path, "d")]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from robustcl.errors import DiskError
+from robustcl.launch.commands import make_command
 from robustcl.tasks import Task, attend, attendance, command_of
 
 
@@ -66,6 +67,22 @@ def test_who_attends_is_light(tmp_path: Path) -> None:
     code = "import sys, robustcl.tasks; print(sorted(m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
     assert json.loads(command_of(task(tmp_path, ""))[-1])["folder"] == str(tmp_path)
+
+
+def test_modules_of_the_working_folder_are_nobodys(tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('the stranger ran')")
+    for command in (make_command(["--version"]), command_of(task(tmp_path, ""))):
+        done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert "the stranger ran" not in done.stderr
+
+
+def test_a_launcher_s_process_says_in_a_sentence_what_it_cannot_do(tmp_path: Path) -> None:
+    one = Task("t", ("/no/such/program",), tmp_path / "done", tmp_path / "log", tmp_path)
+    with subprocess.Popen(command_of(one), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.wait(30) == 1
+        said = process.stderr.read() if process.stderr else ""
+    assert said.startswith("robustcl: the task t: /no/such/program cannot be used")
+    assert "Traceback" not in said
 
 
 def test_a_program_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:

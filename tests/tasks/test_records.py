@@ -7,6 +7,9 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
+from robustcl.errors import UsageError
 from robustcl.tasks import Record, Task, attend_on_record, read_record
 
 
@@ -18,6 +21,9 @@ def task(folder: Path, code: str) -> Task:
 def test_what_is_written_is_read_and_nothing_else_is(tmp_path: Path) -> None:
     path = tmp_path / "records" / "t.json"
     assert read_record(path) is None
+    with pytest.raises(UsageError, match="records is not seen by the machine"):
+        attend_on_record(task(tmp_path, ""), path, Record("1", "here"))
+    path.parent.mkdir()
     assert attend_on_record(task(tmp_path, "import sys; sys.exit(3)"), path, Record("1", "here")) == 3
     assert read_record(path) == Record("1", "here", 3)
     for text in ("", "[]", "{", json.dumps({"attempt": "1"}), json.dumps({"attempt": "1", "place": "x", "more": 1})):
@@ -31,6 +37,22 @@ def test_a_program_that_is_not_there_is_in_the_record(tmp_path: Path) -> None:
     record = read_record(tmp_path / "t.json")
     assert record is not None
     assert "/no/such/program" in record.why
+
+
+def test_one_that_has_lost_its_lease_ends_and_writes_nothing_more(tmp_path: Path) -> None:
+    """As on a machine that stood still for long: another has taken the task over by now."""
+    path, ready = tmp_path / "t.json", tmp_path / "ready"
+    one = task(tmp_path, f"import time; open({str(ready)!r}, 'w').close(); time.sleep(60)")
+
+    def taken_over() -> bool:
+        if ready.exists() and (lease := tmp_path / "t.lease").read_text().split()[0] != "other":
+            lease.unlink()
+            lease.write_text("other machine 1 0")
+            path.write_text(json.dumps({"attempt": "2", "place": "there"}))
+        return True
+
+    assert attend_on_record(one, path, Record("1", "here"), wanted=taken_over, patience=0.6) == -15
+    assert read_record(path) == Record("2", "there")
 
 
 def test_one_that_nobody_wants_any_more_has_no_code_of_its_own(tmp_path: Path) -> None:

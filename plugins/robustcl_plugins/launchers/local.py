@@ -56,12 +56,12 @@ class Local:
         try:
             while not agenda.over:
                 for task in agenda.ready():
-                    wanted = task.devices if devices else 1
+                    wanted = max(task.devices, 1) if devices else 1
                     if len(free) < wanted:
                         break
                     mine = [free.pop(0) for _ in range(wanted)]
                     running[task.name] = mine, _start(task, mine, slots, devices)
-                    yield agenda.start(task.name, _describe(mine, devices))
+                    yield agenda.start(task.name, _describe(mine, devices if task.devices else 0))
                 time.sleep(_LOOK)
                 for name, (mine, process) in [*running.items()]:
                     if (code := process.poll()) is not None:
@@ -80,7 +80,7 @@ def _start(task: Task, slots: Sequence[int], count: int, devices: int) -> subpro
     environment = {"OMP_NUM_THREADS": str(max(_cores() // count, 1))} | dict(os.environ)
     if devices:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(devices)))).split(",")
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(seen[slot % devices] for slot in slots)
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(seen[slot % devices] for slot in slots if task.devices)
     # Of its own session: Ctrl-C is for the launcher, which then asks its tasks to end.
     return subprocess.Popen(command_of(task), env=environment, stdin=subprocess.PIPE, start_new_session=True)
 

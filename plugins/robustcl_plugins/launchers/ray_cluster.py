@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
+from robustcl.disk import make_folder
 from robustcl.errors import UsageError, words
 from robustcl.options import Count, Positive
 from robustcl.protocols import Need
@@ -88,7 +89,7 @@ class Ray:
         if agenda.over:
             return
         with _session(self):
-            crew = _Crew(self, folder.absolute() / "ray", _accelerated(self.gpus, tasks))
+            crew = _Crew(self, folder.absolute() / "ray", _accelerated(self.gpus, tasks, self.cpus))
             running: dict[str, _Running] = {}
             while not agenda.over:
                 for task in agenda.ready():
@@ -121,7 +122,6 @@ class _Running:
     def over(self) -> bool:
         """Say whether the actor has ended."""
         ray = _ray()
-
         return bool(ray.wait([self.end], timeout=0)[0])
 
     def begin(self, agenda: Agenda, record: Record | None) -> Iterator[Event]:
@@ -137,7 +137,11 @@ class _Running:
         record = self.record
         if record is None:
             yield agenda.start(self.task.name, "Ray")
-            yield from agenda.finish(self.task.name, 1, f"workers of Ray end before it begins: {self._why()}")
+            yield from agenda.finish(
+                self.task.name,
+                1,
+                f"workers of Ray end before it begins: {self._why()}; do all machines see {self.path.parent}?",
+            )
         elif record.code is None:
             yield from agenda.finish(self.task.name, None, f"{record.place} was lost")
         else:
@@ -145,7 +149,6 @@ class _Running:
 
     def _why(self) -> str:
         ray = _ray()
-
         try:
             ray.get(self.end)
         except Exception as error:
@@ -158,18 +161,18 @@ class _Crew:
 
     def __init__(self, options: Ray, folder: Path, gpus: bool) -> None:
         ray = _ray()
-
         self.options, self.folder, self.gpus = options, folder, gpus
         self._kind: Any = ray.remote(TaskActor)
         self._prefix = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
         self.stillborn: dict[str, float] = {}
         names = [name for name in ray.util.list_named_actors() if name.startswith(f"{self._prefix} ")]
+        make_folder(folder)  # a machine that does not see it refuses its tasks
         self._found = {task: attempt for _, attempt, task in (name.split(" ", 2) for name in names)}
 
     def start(self, task: Task) -> _Running:
         """Start a task, or follow the actor that another launcher has started for it."""
-        path = self.folder / f"{task.name}.json"
-        if (attempt := self._found.pop(task.name, None)) is not None:
+        path = self.folder / f"{task.key}.json"
+        if (attempt := self._found.pop(task.key, None)) is not None:
             with contextlib.suppress(ValueError):  # it has just ended
                 actor = _ray().get_actor(self._name(attempt, task), namespace=_NAMESPACE)
                 return _Running(task, path, attempt, actor.follow.remote(), actor)
@@ -193,7 +196,7 @@ class _Crew:
         return now - self.stillborn.setdefault(name, now) < _BEGINS
 
     def _name(self, attempt: str, task: Task) -> str:
-        return f"{self._prefix} {attempt} {task.name}"
+        return f"{self._prefix} {attempt} {task.key}"
 
 
 @contextlib.contextmanager
@@ -201,12 +204,11 @@ def _session(options: Ray) -> Iterator[None]:
     """Connect to the cluster, or make one; signals stay with who had them."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = _ray()
-
     own = not ray.is_initialized()
     if own:
         place: dict[str, Any] = {"address": options.address}
         if options.here:
-            place = {"address": "local", "num_cpus": max(options.slots * options.cpus, os.cpu_count() or 1),
+            place = {"address": "local", "num_cpus": max(max(options.slots, 1) * options.cpus, os.cpu_count() or 1),
                      "include_dashboard": False}  # fmt: skip
         main = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM) if main else None
@@ -224,11 +226,13 @@ def _session(options: Ray) -> Iterator[None]:
             ray.shutdown()
 
 
-def _accelerated(asked: bool | None, tasks: Sequence[Task]) -> bool:
-    """Say whether tasks ask for GPUs; refuse one that wants more than a machine has."""
+def _accelerated(asked: bool | None, tasks: Sequence[Task], cpus: int) -> bool:
+    """Say whether tasks ask for GPUs; refuse one that wants more GPUs, or cores, than a machine has."""
     ray = _ray()
-
-    most = max((int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if (cores := max((int(node.get("CPU", 0)) for node in nodes), default=0)) < cpus:
+        raise UsageError(f"--launcher ray: cpus = {cpus}, and no machine of the cluster has more than {cores} cores")
+    most = max((int(node.get("GPU", 0)) for node in nodes), default=0)
     gpus = most > 0 if asked is None else asked
     for task in tasks:
         if gpus and task.devices > most:

@@ -207,7 +207,7 @@ def _there(run: Planned, folder: Path) -> str:
         UsageError: it holds another run, or something else.
     """
     if not (folder / "recipe.lock.toml").is_file():
-        if not folder.is_dir() or not {file.name for file in folder.iterdir()} <= {"recipe.toml", "run.json"}:
+        if not folder.is_dir() or not folder_of.is_begun(file.name for file in folder.iterdir()):
             folder_of.free(run.composition, folder)  # what is written before the lock is nobody's yet
         return "free"
     if (folder / "results.json").is_file() and _hash_of(folder / "results.json") == run.digest:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from robustcl.composition.lock import deciding, lock
 from robustcl.launch.board import FOLDER, Card
+from robustcl.launch.commands import make_command, show_command
 from robustcl.study.plan.planned import Planned
 from robustcl.study.runs.cards import RUNS, describe_run
 from robustcl.study.runs.execution import is_finished
@@ -27,10 +26,11 @@ class PlannedTasks:
     cards: tuple[Card, ...]
 
 
-def plan_tasks(planned: Sequence[Planned], out: Path, command: Sequence[str]) -> PlannedTasks:
+def plan_tasks(planned: Sequence[Planned], out: Path, command: Sequence[str], devices: int = 1) -> PlannedTasks:
     """Return a task for each run that is not finished, and one for each stage that several of them share.
 
     ``command``: the arguments of ``robustcl`` that run this study, to which ``--only`` and ``--until`` are added.
+    ``devices``: accelerators of a task.
 
     Raises:
         UsageError: a folder of the study holds another run.
@@ -50,25 +50,20 @@ def plan_tasks(planned: Sequence[Planned], out: Path, command: Sequence[str]) ->
             done = stage_files.stage_folder(out / RUNS / owner, stage) / "finished.json"
             if owner == run.folder and not done.is_file():
                 words = [*command, "--only", owner, "--until", stage]
-                whole = describe_run(run, after, _say(words))
+                whole = describe_run(run, after, show_command(words))
                 stages = {one: epochs for one, epochs in whole.stages.items() if one == stage}
                 cards.append(replace(whole, name=name, title=f"{whole.title}: {stage}", stages=stages))
-                tasks.append(_make(name, words, after, done, out))
+                tasks.append(_make(name, words, after, done, out, devices))
             after = (name,) if any(task.name == name for task in tasks) else after
         words = [*command, "--only", run.folder]
-        cards.append(describe_run(run, after, _say(words)))
-        tasks.append(_make(run.folder, words, after, out / FOLDER / f"{run.folder}.done", out))
+        cards.append(describe_run(run, after, show_command(words)))
+        tasks.append(_make(run.folder, words, after, out / FOLDER / f"{run.folder}.done", out, devices))
     return PlannedTasks(tuple(tasks), tuple(cards))
 
 
-def _make(name: str, words: Sequence[str], after: tuple[str, ...], outcome: Path, out: Path) -> Task:
+def _make(name: str, words: Sequence[str], after: tuple[str, ...], outcome: Path, out: Path, devices: int) -> Task:
     log = out.absolute() / FOLDER / f"{name}.log"
-    return Task(name, (sys.executable, "-m", "robustcl", *words), outcome.absolute(), log, Path.cwd(), after)
-
-
-def _say(words: Sequence[str]) -> str:
-    """Return a command as one would type it."""
-    return shlex.join(["robustcl", *words])
+    return Task(name, make_command(words), outcome.absolute(), log, Path.cwd(), after, devices)
 
 
 def _share(going: Sequence[Planned]) -> dict[str, list[tuple[str, str]]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from robustcl.errors import UsageError
-from robustcl.tasks import read_record
+from robustcl.tasks import Task, read_record
 from robustcl.testing import Check, PluginSubject, run
 from robustcl.testing.launchers import LAUNCHER
 from robustcl_plugins.launchers.ray_cluster import Ray
@@ -68,7 +68,7 @@ def test_what_ran_on_a_node_that_dies_begins_elsewhere_and_never_twice_at_once(c
     tasks = [a_task(tmp_path, name, WAIT) for name in ("one", "two", "three", "four")]
     launching = Launching(Ray(**fast(cluster)), tasks, tmp_path)
     wait_until(lambda: all(runs(tmp_path, task.name) for task in tasks), "four tasks run")
-    places = {task.name: _node(tmp_path, task.name) for task in tasks}
+    places = {task.name: _node(tmp_path, task) for task in tasks}
     head = cluster.head_node.node_id[:8]
     lost = next(node for node in cluster.worker_nodes if node.node_id[:8] in places.values())
     gone = [name for name, place in places.items() if place == lost.node_id[:8]]
@@ -84,7 +84,7 @@ def test_what_ran_on_a_node_that_dies_begins_elsewhere_and_never_twice_at_once(c
         assert {event.attempt for event in launching.events} == {1}, "a lost machine costs no attempt"
 
 
-def _node(folder: Path, name: str) -> str:
-    record = read_record(folder / "ray" / f"{name}.json")
+def _node(folder: Path, task: Task) -> str:
+    record = read_record(folder / "ray" / f"{task.key}.json")
     assert record is not None
     return record.place.split()[1]

@@ -17,6 +17,7 @@ from robustcl.testing.launchers import LAUNCHER
 from robustcl_plugins.launchers import slurm_queue
 from robustcl_plugins.launchers.slurm import Slurm
 from robustcl_plugins.launchers.slurm_ledger import Ledger
+from robustcl_plugins.launchers.slurm_sending import Sending
 from tests.plugins.launchers.engines import WAIT, Launching, a_task, runs, wait_until, without
 from tests.shared.slurm_cluster import slurm_cluster, why_not
 
@@ -60,7 +61,8 @@ def test_a_requeued_job_and_a_cancelled_one_and_slots(tmp_path: Path) -> None:
     tasks = [a_task(tmp_path, name, WAIT) for name in ("again", "gone", "third")]
     launching = Launching(Slurm(slots=2, **FAST), tasks, tmp_path)
     wait_until(lambda: runs(tmp_path, "again") == runs(tmp_path, "gone") == 1, "two tasks run")
-    jobs = Ledger(tmp_path / "slurm").jobs
+    sent = Ledger(tmp_path / "slurm").jobs
+    jobs = {task.name: sent[task.key] for task in tasks}
     assert len({job.partition("_")[0] for job in jobs.values()}) == 1, "they are one array"
     assert runs(tmp_path, "third") == 0, "there are two slots"
     subprocess.run(["scontrol", "requeue", jobs["again"]], check=True)
@@ -94,7 +96,8 @@ def test_what_the_cluster_does_not_have_is_a_sentence(options: dict[str, object]
     with pytest.raises(UsageError, match=said):
         list(Slurm(**{**FAST, **options}).launch([a_task(tmp_path, "one", "")], tmp_path))  # type: ignore[arg-type]
     assert not Ledger(tmp_path / "slurm").jobs
-    assert not Ledger(tmp_path / "slurm").unsure
+    assert not Sending(Slurm(), tmp_path / "slurm", False).recover([])
+    assert not Ledger(tmp_path / "slurm").unsure, "the queue has been asked whether it took them all the same"
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
