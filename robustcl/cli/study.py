@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from robustcl.recipe.inherit import summary
 from robustcl.terminal.width import columns, fold
 
 if TYPE_CHECKING:
+    from robustcl.protocols import Launcher
     from robustcl.study.composed import Composed
     from robustcl.study.finished import FinishedStudy
 
@@ -116,81 +118,72 @@ def status(folder: Path, as_json: bool) -> None:
 )
 @timed
 @click.pass_context
-def run(
-    context: click.Context,
-    name: str,
-    dataset: str | None,
-    data_dir: str | None,
-    others: tuple[str, ...],
-    budget: str,
-    seeds: int,
-    overrides: tuple[str, ...],
-    samples: int | None,
-    amount: float | None,
-    models: tuple[str, ...],
-    weights: tuple[str, ...],
-    device: str,
-    precision: str,
-    store: str | None,
-    out: str | None,
-    launcher: str | None,
-    slots: int | None,
-    only: str | None,
-    until: str | None,
-    as_json: bool,
-    so_far: bool,
-    dry_run: bool,
-    timed: bool,
-) -> int:
+def run(context: click.Context, /, name: str, **given: Any) -> int:
     """Run the study NAME, or a study file; the same command goes on where it was cut off.
 
     With --launcher or --slots every run is a task of its own, several at once; without, one process does them one after
     the other. Exit code 1 where a run's loss became infinite or its task failed: its line of the table is empty then.
     """
-    refuse_time(timed, dry_run)
-    refuse_numbered(device, launcher, slots)
-    _check(launcher if launcher is not None else slots, only, until, so_far, as_json, dry_run)
+    launched = given["launcher"] is not None or given["slots"] is not None
+    _check(given, launched)
     from robustcl.cli.runs import ProgressBar
+    from robustcl.launch.choice import choose_launcher
+    from robustcl.study import api
+
+    chosen = choose_launcher(given["launcher"], given["slots"]) if launched else None
+    composed = _compose(name, given)
+    if given["dry_run"]:
+        _show_costs(composed, given)
+        return 0
+    if chosen is not None:
+        return _print(_launch(composed, chosen, context), given)
+    with ProgressBar() as progress:
+        told = {key: given[key] for key in ("device", "precision", "store")}
+        told |= {"watcher": progress.watch, "say": progress.say}
+        if given["only"] is not None:
+            click.echo(f"run     {api.run_one(composed, given['only'], given['until'], given['out'], **told)}")
+            return 0
+        outcome = api.run(composed, given["out"], so_far=given["so_far"], **told)
+    return _print(outcome, given)
+
+
+def _check(given: Mapping[str, Any], launched: bool) -> None:
+    """Refuse flags that contradict each other."""
+    refuse_time(given["timed"], given["dry_run"])
+    refuse_numbered(given["device"], given["launcher"], given["slots"])
+    if given["until"] is not None and given["only"] is None:
+        raise UsageError(f"--until {given['until']} is of one run: name it with --only")
+    others = ("--so-far", given["so_far"]), ("--json", given["as_json"]), ("--dry-run", given["dry_run"])
+    for flag, said in (("--launcher and --slots", launched), *others):
+        if said and given["only"] is not None:
+            raise UsageError(f"--only runs one run and makes no table: leave {flag} out")
+    if launched and given["so_far"]:
+        raise UsageError("--so-far trains nothing that a launcher could launch: leave one of them out")
+
+
+def _compose(name: str, given: Mapping[str, Any]) -> Composed:
     from robustcl.study import api
     from robustcl.study.plan.setting import Setting, parse_models
 
-    given = parse_models(models, weights)
-    setting = Setting(dataset, data_dir, budget, seeds, overrides, others, samples, amount, given)
-    composed = api.compose(name, setting, out=out, device=device, precision=precision)
-    if dry_run:
-        from robustcl.study.runs.costs import tell_costs
-        from robustcl.terminal import printable
-
-        click.echo(fold(composed.explain(), columns()))
-        if composed.planned:
-            click.echo("")
-            costs = tell_costs(composed.planned, device, precision, timed=timed, room=columns())
-            click.echo(fold(printable(costs), columns()))
-        return 0
-    with ProgressBar() as progress:
-        told: dict[str, Any] = {"device": device, "precision": precision, "say": progress.say, "store": store}
-        if only is not None:
-            click.echo(f"run     {api.run_one(composed, only, until, out, watcher=progress.watch, **told)}")
-            return 0
-        if launcher is None and slots is None:
-            outcome = api.run(composed, out, watcher=progress.watch, so_far=so_far, **told)
-    if launcher is not None or slots is not None:
-        outcome = _launch(composed, context)
-    if as_json:
-        whole = {"study": composed.study.name, "out": str(outcome.path), "notes": outcome.notes,
-                 "failed": dict(outcome.failed), "rows": outcome.records(),
-                 "terms": [dataclasses.asdict(one) for one in outcome.row_terms],
-                 "claims": [claim.model_dump(mode="json") for claim in outcome.claims]}  # fmt: skip
-        click.echo(json.dumps(whole))
-    else:
-        click.echo(fold(outcome.markdown(columns()), columns()))
-        click.echo(f"study   {outcome.path / 'study.html'}")
-    return int(bool(outcome.failed) and not so_far)
+    keys = ("dataset", "data_dir", "budget", "seeds", "overrides", "others", "samples", "amount")
+    setting = Setting(**{key: given[key] for key in keys}, models=parse_models(given["models"], given["weights"]))
+    return api.compose(name, setting, out=given["out"], device=given["device"], precision=given["precision"])
 
 
-def _launch(composed: Composed, context: click.Context) -> FinishedStudy:
-    """Have the runs done by the launcher that the flags name, each by the flags of this command."""
-    from robustcl.launch.choice import choose_launcher
+def _show_costs(composed: Composed, given: Mapping[str, Any]) -> None:
+    """Print the runs of a study and what they cost."""
+    from robustcl.study.runs.costs import tell_costs
+    from robustcl.terminal import printable
+
+    click.echo(fold(composed.explain(), columns()))
+    if composed.planned:
+        told = given["device"], given["precision"]
+        costs = tell_costs(composed.planned, *told, timed=given["timed"], room=columns())
+        click.echo(f"\n{fold(printable(costs), columns())}")
+
+
+def _launch(composed: Composed, launcher: Launcher, context: click.Context) -> FinishedStudy:
+    """Have the runs done by a launcher, each by the flags of this command."""
     from robustcl.store import places
     from robustcl.study.api import default_folder
     from robustcl.study.launching import launch
@@ -203,20 +196,21 @@ def _launch(composed: Composed, context: click.Context) -> FinishedStudy:
     words = [*repeat(context, ("launcher", "slots", "out", "store", "as_json")), f"--store={place or places.NONE}"]
     words = ["study", "run", *words, f"--out={folder}"]
     machine = Machine(given["device"], given["precision"], place)
-    chosen = choose_launcher(given["launcher"], given["slots"])
-    return launch(composed, folder, chosen, words, machine, lambda sentence: click.echo(sentence, err=True))
+    return launch(composed, folder, launcher, words, machine, lambda sentence: click.echo(sentence, err=True))
 
 
-def _check(launched: object, only: str | None, until: str | None, so_far: bool, as_json: bool, dry_run: bool) -> None:
-    """Refuse flags that contradict each other."""
-    if until is not None and only is None:
-        raise UsageError(f"--until {until} is of one run: name it with --only")
-    others = ("--launcher and --slots", launched is not None), ("--so-far", so_far), ("--json", as_json)
-    for flag, given in (*others, ("--dry-run", dry_run)):
-        if given and only is not None:
-            raise UsageError(f"--only runs one run and makes no table: leave {flag} out")
-    if launched is not None and so_far:
-        raise UsageError("--so-far trains nothing that a launcher could launch: leave one of them out")
+def _print(outcome: FinishedStudy, given: Mapping[str, Any]) -> int:
+    """Print the tables of a study, or its numbers for tools; return the exit code."""
+    if given["as_json"]:
+        whole = {"study": outcome.study.name, "out": str(outcome.path), "notes": outcome.notes,
+                 "failed": dict(outcome.failed), "rows": outcome.records(),
+                 "terms": [dataclasses.asdict(one) for one in outcome.row_terms],
+                 "claims": [claim.model_dump(mode="json") for claim in outcome.claims]}  # fmt: skip
+        click.echo(json.dumps(whole))
+    else:
+        click.echo(fold(outcome.markdown(columns()), columns()))
+        click.echo(f"study   {outcome.path / 'study.html'}")
+    return int(bool(outcome.failed) and not given["so_far"])
 
 
 def _about(name: str) -> str:
