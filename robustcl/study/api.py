@@ -104,8 +104,8 @@ def run(
     preflight_all(composed.planned, machine, folder)
     if composed.timings is not None:
         composed.timings.keep(folder)
+    found = _models(composed, folder, machine, say)
     with only_one(make_folder(folder)):
-        found = _models(composed, folder, machine, say)
         failed = execute(composed.planned, folder, machine, watcher=watcher, say=say)
     return conclude(composed, folder, failed, found)
 
