@@ -17,7 +17,7 @@ from robustcl.cli.main import robustcl
 from robustcl.disk import say_why
 from robustcl.errors import ProcessLost, RobustclError
 from robustcl.processes import signals
-from robustcl.processes.lost import name_lost
+from robustcl.processes.lost import RANK, name_lost
 from robustcl.terminal import sentence
 
 DEBUG = "ROBUSTCL_DEBUG"
@@ -101,6 +101,8 @@ def _answered() -> int:
         cause = name_lost(error, int(os.environ.get("WORLD_SIZE", "1")))
         if cause is not None:
             _complain(ProcessLost(cause))
+            if cause == RANK:
+                _leave(ProcessLost.exit_code)
             return ProcessLost.exit_code
         if not isinstance(error, RobustclError):
             raise
@@ -111,6 +113,14 @@ def _answered() -> int:
             click.echo(_usage(error), err=True)
         return error.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: threads of the collectives wait for the lost process, and abort an orderly end now and then."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _usage(error: click.ClickException) -> str:
