@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,9 @@ _OF_MODEL = ("weights", "block", "seed", "precision")
 @click.option("--samples", type=click.IntRange(1), help="Judge only the first so many test images.")
 @click.option("--audit-samples", type=click.IntRange(1), help="Audit so many  [default: a quarter, at most 100].")
 @click.option("--no-audit", is_flag=True, help='Leave the audit out: the number then stands as "not audited".')
+@click.option(
+    "--no-witnesses", is_flag=True, help="Keep no adversaries that fool: robustcl verify can then prove nothing."
+)
 @click.option("--shard", help='Judge one share, e.g. "1/4"; robustcl merge joins the shares.')
 @click.option(
     "--worker",
@@ -112,10 +116,12 @@ def command(
         judge_by_workers(find_folder(given, run), words, launcher, slots, as_json, int(given["device"] != "cpu"))
         return
     share = parse_shard(shard) if shard is not None else (0, 1)
-    work = Work(shard=share, deadline=time.monotonic() + parse_time(budget) if budget is not None else None)
+    deadline = time.monotonic() + parse_time(budget) if budget is not None else None
+    work = Work(shard=share, deadline=deadline, witnesses=not given["no_witnesses"])
     with ProgressBar() as progress:
 
         def judge(part: Work) -> Run:
+            part = replace(part, witnesses=work.witnesses)
             return _run(run, given, part, progress) if run is not None else _model(given, part, progress)
 
         finished = judge_together(judge, progress.say) if worker else judge(work)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from robustcl.disk import Appender, Limits, read_lines
 from robustcl.errors import DataError, UsageError
 from robustcl.evaluate.lines import CLEAN, Chain, Outcome, Place, QuestionLine, digest_of, entry_of, written
+from robustcl.evaluate.witnesses import WitnessFile, beside
 
 __all__ = ["CLEAN", "Journal", "Key", "Outcome", "fingerprint", "model_hash"]
 
@@ -64,6 +66,11 @@ class Journal:
         self._torn = False
         if path.exists() or path.is_symlink():
             self.follow()
+
+    @cached_property
+    def witnesses(self) -> WitnessFile:
+        """What fooled, in a file of its own beside this one."""
+        return WitnessFile(beside(self.path))
 
     def known(self, key: Key) -> dict[int, list[Outcome]]:
         """Return what is known of each sample under one question: its outcomes in the order of the members."""

@@ -16,6 +16,8 @@ from robustcl.errors import PluginMisbehaved, UsageError
 from robustcl.evaluate import aim, soundness
 from robustcl.evaluate.classifier import Classifier
 from robustcl.evaluate.journal import CLEAN, Journal, Key, Outcome, fingerprint
+from robustcl.evaluate.witness import find_moves
+from robustcl.evaluate.witnesses import WitnessFile
 from robustcl.evaluate.work import Work
 from robustcl.hooks import GeneratorHooks
 from robustcl.protocols import PerturbationGenerator
@@ -47,10 +49,12 @@ class Judge:
         self._broken: set[int] = set()
         self._flat: set[int] = set()
         self._led: set[int] = set()
+        self._unwritten: set[int] = set()
 
     def judge(
-        self, images: Images, index: Tensor, key: Key, members: Members, journal: Journal, seed: int, work: Work
-    ) -> list[Outcome]:
+        self, images: Images, index: Tensor, key: Key, members: Members, journal: Journal, seed: int, work: Work,
+        witnesses: WitnessFile | None = None,
+    ) -> list[Outcome]:  # fmt: skip
         """Return what became of every sample that is judged by now, in the order of ``index``.
 
         Where the time is limited, only the blocks before the first unfinished one count: in a block that was left
@@ -64,6 +68,7 @@ class Judge:
             journal: what is known already is not computed again.
             seed: written into each outcome.
             work: which blocks, and until when.
+            witnesses: where what fools is kept, as far as it is found here.
         """
         check_item(members, images.item)
         names = [name for name, _ in members]
@@ -74,13 +79,16 @@ class Judge:
                 if work.over and not journal.finished(key, names).keys() >= set(block.tolist()):
                     break
                 done += len(block)
-                if self._block(images, block, key, members, journal, seed):
+                if self._block(images, block, key, members, journal, seed, witnesses):
                     work.told(" ".join(f"{key.attack or CLEAN} {key.route} {key.split}".split()), done, total)
         finished = journal.finished(key, names)
         counted = index if work.deadline is None else torch.cat([index[:0], *blocks])[:done]
         return [finished[int(i)] for i in counted if int(i) in finished]
 
-    def _block(self, images: Images, block: Tensor, key: Key, members: Members, journal: Journal, seed: int) -> bool:
+    def _block(
+        self, images: Images, block: Tensor, key: Key, members: Members, journal: Journal, seed: int,
+        witnesses: WitnessFile | None,
+    ) -> bool:  # fmt: skip
         """Send a block through the members that it has not met; say whether there were any."""
         known, worked = journal.known(key), False
         x: Tensor | None = None
@@ -95,6 +103,12 @@ class Judge:
             adversarial = clean if generator is None else self.perturb(clean, label, rows, key.attack, name, generator)
             prediction = self.classifier.predict(adversarial)
             self._led.update(rows[prediction != label].tolist())
+            if generator is not None and witnesses is not None and len(fooled := (prediction != label).nonzero()[:, 0]):
+                # Before its verdict: who is cut off between the two finds both again.
+                moves = find_moves(self.classifier, self.ball, clean[fooled], label[fooled], adversarial[fooled])
+                pairs = list(zip(rows[fooled].tolist(), moves, strict=True))
+                witnesses.keep(key.spec, name, [(row, move) for row, move in pairs if move is not None])
+                self._unwritten.update(row for row, move in pairs if move is None)
             lines = zip(rows, label, prediction, fingerprint(adversarial), strict=True)
             journal.append(key, [
                 Outcome(int(i), int(y), int(p), bool(p == y), seed, digest, name) for i, y, p, digest in lines
@@ -165,7 +179,8 @@ class Judge:
     def remark(self) -> str | None:
         """Return what should be said of the attacks since this was asked last, if anything should."""
         attacked, broken, flat = len(self._attacked), len(self._broken), len(self._flat - self._led)
-        for told in (self._attacked, self._broken, self._flat, self._led):
+        unwritten = len(self._unwritten)
+        for told in (self._attacked, self._broken, self._flat, self._led, self._unwritten):
             told.clear()
         said = []
         if broken:
@@ -177,6 +192,11 @@ class Judge:
             said.append(
                 f"{flat} of {attacked} attacked samples stand and had no gradient but 0, so that nothing could lead the"
                 " attack: logits saturate, or something in the forward rounds or steps; add the attack square"
+            )
+        if unwritten:
+            said.append(
+                f"{unwritten} of {attacked} attacked samples were fooled, but not by inputs that could be written down "
+                "and confirmed: their verdicts stand, and robustcl verify will call them unproven"
             )
         return "; ".join(said) or None
 

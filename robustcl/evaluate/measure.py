@@ -41,16 +41,18 @@ class Measurement:
     folder: Path | None = None
     remark: Callable[[str], None] | None = None
 
-    def row(self, judge: Judge, images: Images, key: Key, members: Members, samples: int | None) -> dict[str, Any]:
+    def row(
+        self, judge: Judge, images: Images, key: Key, members: Members, samples: int | None, *, proven: bool = False
+    ) -> dict[str, Any]:
         """Return the row of one question: an accuracy over the first ``samples`` images, or over all of them.
 
         ``spec`` in the row is the key's, without the hash of the model, which stands beside it; ``question`` is the
-        digest of both, by which the journal's lines name what they answer.
+        digest of both, by which the journal's lines name what they answer. ``proven``: what fools is kept beside them.
         """
         index = self.index(images, samples)
         if key.attack is None:
             self._warn_of_sorted(images, index)
-        outcomes = self.outcomes(judge, images, key, members, samples)
+        outcomes = self.outcomes(judge, images, key, members, samples, proven=proven)
         spec = json.loads(key.spec)
         model = spec.pop("model")
         found = row(key, outcomes, len(index), spec=spec, model=model, question=key.digest)
@@ -63,12 +65,15 @@ class Measurement:
         )
         return found
 
-    def outcomes(self, judge: Judge, images: Images, key: Key, members: Members, samples: int | None) -> list[Outcome]:
+    def outcomes(
+        self, judge: Judge, images: Images, key: Key, members: Members, samples: int | None, *, proven: bool = False
+    ) -> list[Outcome]:
         """Return what became of each image that is judged by now."""
         hurried = self.work.deadline is not None
         work = replace(self.work, block=min(self.work.block, _HURRIED)) if hurried else self.work
         index = self.index(images, samples)
-        found = judge.judge(images, index, key, members, self.journal, self.seed, work)
+        kept = self.journal.witnesses if proven and self.work.witnesses else None
+        found = judge.judge(images, index, key, members, self.journal, self.seed, work, kept)
         if (remark := judge.remark()) is not None:
             who = " ".join(f"{key.protocol} {key.route} {key.attack or ''}".split())
             (self.remark or self.say)(f"{who}: {remark}")

@@ -28,6 +28,7 @@ class Work:
     attack the very same batches. shard: (i, n), this process takes every n-th block from the i-th on, counted from 0.
     worker: this process takes block after block beside others, of those that nobody has done yet, by leases.
     deadline: of ``time.monotonic``, after which no further block begins. told: hears how far the work is.
+    witnesses: whether what fools is kept where a reported number counts it.
     """
 
     block: int = 250
@@ -35,6 +36,7 @@ class Work:
     worker: bool = False
     deadline: float | None = None
     told: Told = tell_nobody
+    witnesses: bool = True
 
     def blocks(self, index: Tensor) -> Sequence[Tensor]:
         """Return this process's blocks of index (n,)."""

@@ -164,10 +164,14 @@ class Stage(Section):
 
 
 class Settings(Section):
-    """``[run]``: how the run is kept and logged; nothing here changes what is learnt."""
+    """``[run]``: how the run is kept and logged; nothing here changes what is learnt.
+
+    witnesses: whether what fools the judged classifiers is kept; left out, it is.
+    """
 
     checkpoint: str = "1 epoch"
     log_every: int = Field(10, ge=1)
+    witnesses: bool | None = None
 
 
 class Recipe(Section):

@@ -52,7 +52,8 @@ def measure_run(run: Stages, work: Work, folder: Path | None = None) -> Answers:
     """
     found: Answers = {name: [] for name in LISTS}
     folder = folder or run.folder
-    told = replace(work, told=lambda what, done, total: run.watcher(what, done, total, {}))
+    kept = work.witnesses and run.composition.recipe.run.witnesses is not False
+    told = replace(work, told=lambda what, done, total: run.watcher(what, done, total, {}), witnesses=kept)
     together = ranks.world() > 1 and work.whole and work.deadline is None and bool(run.composition.evaluations)
     if together:
         _check_shared(run, folder)

@@ -18,7 +18,7 @@ def measure_rows(subject: Subject, measurement: Measurement) -> Sequence[Entry]:
         for number in range(len(subject.attacks)):
             key = subject.question.attacked(split, number, subject.ball)
             members, first = subject.members(number), subject.asked.first(number)
-            found = measurement.row(subject.judge, images, key, members, first)
+            found = measurement.row(subject.judge, images, key, members, first, proven=split == "test")
             rows.append({**found, **subject.about, "resolved": subject.options(number)})
     return rows
 
