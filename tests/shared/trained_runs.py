@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.shared import counted_study as counted
 from tests.shared import tiny, two_seeds
 
 START = ("run", "tiny.toml", "--device", "cpu", "--out", "run")
@@ -44,6 +45,12 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def main_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The main job as a user starts it: its directory ``run``, and what it printed, in ``said``."""
     yield from _made_once(tmp_path_factory, "job", _start_the_main_job)
+
+
+@pytest.fixture(scope="session")
+def counted_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the study of ``tests/shared/counted_study.py``, done by one process."""
+    yield from _made_once(tmp_path_factory, "counted", counted.run)
 
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Iterator[Path]:

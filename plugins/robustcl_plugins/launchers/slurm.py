@@ -43,6 +43,7 @@ class Slurm:
         save: seconds before its limit at which a job is told to save.
         requeues: how often a job that came to its limit goes back to the queue.
         retries: how often a task that a signal has ended begins again in a new job.
+        patience: seconds without a sign of life after which a task of a lost node begins elsewhere.
         poll: seconds between two questions to the queue.
     """
 
@@ -63,11 +64,13 @@ class Slurm:
         save: Annotated[int, Gt(GRACE)] = 120,
         requeues: Annotated[int, Ge(0)] = 1000,
         retries: Annotated[int, Ge(0)] = 2,
+        patience: Positive = GRACE,
         poll: Positive = 10.0,
     ) -> None:
         self.slots, self.partition, self.account, self.minutes = slots, partition, account, minutes
         self.gpus, self.cpus, self.memory, self.sbatch = gpus, cpus, memory, sbatch
-        self.save, self.requeues, self.retries, self.poll = save, requeues, retries, poll
+        self.save, self.requeues, self.retries = save, requeues, retries
+        self.patience, self.poll = patience, poll
 
     @staticmethod
     def available() -> str | None:

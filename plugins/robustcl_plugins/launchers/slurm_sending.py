@@ -119,7 +119,8 @@ class Sending:
             srun_args=[f"--cpus-per-task={self.options.cpus}"] if self.options.cpus else None,
             additional_parameters=self._parameters(devices),
         )  # fmt: skip
-        works = [TaskJob(encode_task(task), str(self.record_of(task))) for task in tasks]
+        patience = self.options.patience
+        works = [TaskJob(encode_task(task), str(self.record_of(task)), patience) for task in tasks]
         self.ledger.intend(name, [task.key for task in tasks])
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # sbatch's words are in the error

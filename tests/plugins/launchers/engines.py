@@ -14,7 +14,7 @@ import pytest
 
 from robustcl.tasks import Event, Task
 
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 def without(engine: str, reason: str) -> None:
