@@ -5,7 +5,15 @@ from __future__ import annotations
 import sys
 from xml.etree import ElementTree
 
-FILES = ("test_report_browser", "test_registry", "test_ranks", "test_slurm", "test_ray")
+FILES = (
+    "test_report_browser",
+    "test_registry",
+    "test_ranks",
+    "test_slurm",
+    "test_ray",
+    "test_study_on_slurm",
+    "test_study_on_ray",
+)
 """The browser, the plugin registry, two ranks, and clusters: what a machine without them would pass over."""
 
 

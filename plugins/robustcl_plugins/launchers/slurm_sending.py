@@ -36,6 +36,7 @@ class SendingOptions(Protocol):
     sbatch: Mapping[str, str | int | bool] | None
     save: int
     requeues: int
+    patience: float
 
 
 class Sending:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from robustcl.launch.standings import tabulate
 from tests.plugins.launchers.engines import PATIENCE, wait_until
@@ -19,21 +20,25 @@ AGAIN = 2
 
 
 class Disturbed:
-    """The study in a folder, as a command with a launcher."""
+    """The counted study, written into a folder, as a command with a launcher.
 
-    def __init__(self, folder: Path, launcher: str) -> None:
+    What it needs to know stands in the environment from then on, until ``patch`` is undone: a cluster that is started
+    afterwards knows it as well.
+    """
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
-        self._environment = os.environ | counted_study.write(folder)
-        self._command = counted_study.command(folder, "--slots", "2", "--launcher", launcher)
+        for name, value in counted_study.write(folder).items():
+            patch.setenv(name, value)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, launcher: str) -> None:
         """Start the command: it has done what is not done yet."""
+        command = counted_study.command(self.folder, "--slots", "2", "--launcher", launcher)
         with (self.folder / "said").open("ab") as said:
             self._process = subprocess.Popen(
-                self._command, cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=said,
-                stderr=said,
-            )  # fmt: skip
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            )
 
     def kill(self) -> None:
         """Kill the command, and it alone."""

@@ -29,6 +29,7 @@ def cluster() -> Iterator[Any]:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")
         from ray.cluster_utils import Cluster
 
         made = Cluster()
@@ -62,6 +63,18 @@ def test_a_device_that_no_machine_has_and_a_cluster_that_is_not_there(cluster: A
     with pytest.raises(UsageError, match="no Ray cluster answers at nowhere"):
         list(Ray(address="nowhere").launch([task], tmp_path))
     assert runs(tmp_path, "one") == 0
+
+
+def test_without_an_address_it_has_a_cluster_of_its_own_which_ends_with_it(tmp_path: Path) -> None:
+    import ray
+
+    tasks = [a_task(tmp_path, "one", ""), a_task(tmp_path, "two", "sys.exit(3)"), a_task(tmp_path, "three", "", "one")]
+    events = list(Ray(slots=2).launch(tasks, tmp_path))
+    assert {(event.task, event.state) for event in events} == {
+        ("one", "started"), ("one", "done"), ("two", "started"), ("two", "failed"), ("three", "started"),
+        ("three", "done"),
+    }  # fmt: skip
+    assert not ray.is_initialized()
 
 
 def test_what_ran_on_a_node_that_dies_begins_elsewhere_and_never_twice_at_once(cluster: Any, tmp_path: Path) -> None:

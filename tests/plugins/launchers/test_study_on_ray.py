@@ -20,46 +20,45 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Any]:
-    """Three nodes, each a process of its own."""
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disturbed]:
+    """The study, which a cluster has to know of."""
     if importlib.util.find_spec("ray") is None:
         without("ray", "ray is not installed")
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        from ray.cluster_utils import Cluster
-
-        made = Cluster()
-        try:
-            for number in range(3):
-                # The head has no room for tasks: it may not die.
-                made.add_node(num_cpus=min(number, 1), object_store_memory=80_000_000, include_dashboard=False)
-            yield made
-        finally:
-            made.shutdown()
-            signal.signal(signal.SIGTERM, before)
+    made = Disturbed(tmp_path, monkeypatch)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def study(cluster: Any, tmp_path: Path) -> Iterator[Disturbed]:
-    """The study on that cluster."""
-    (tmp_path / "study").mkdir()
-    made = Disturbed(tmp_path / "study", f'{{ use = "ray", address = "{cluster.address}", patience = 3.0 }}')
-    yield made
-    made.close()
+def cluster(study: Disturbed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Three nodes, each a process of its own; the head, which may not die, has no room for tasks."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster()
+    try:
+        for cores in (0, 1, 1):
+            made.add_node(num_cpus=cores, object_store_memory=80_000_000, include_dashboard=False)
+        yield made
+    finally:
+        made.shutdown()
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_it_equals_what_one_process_does_and_nothing_is_trained_twice(
     study: Disturbed, cluster: Any, counted_study: Path
 ) -> None:
-    study.start()
+    launcher = f'{{ use = "ray", address = "{cluster.address}", patience = 3.0 }}'
+    study.start(launcher)
     first, *_ = study.hold("pretrain", 2)
     study.kill()
     os.kill(first, signal.SIGKILL)
     study.let_go("pretrain")
-    study.start()
+    study.start(launcher)
     study.hold("robust", 2)
-    lost = cluster.worker_nodes.copy().pop()
+    lost = next(iter(cluster.worker_nodes - {cluster.head_node}))
     assert lost.node_id[:8] in _nodes(study.folder / "out/tasks/ray")
     cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
     cluster.remove_node(lost, allow_graceful=False)

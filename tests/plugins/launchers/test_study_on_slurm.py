@@ -13,6 +13,8 @@ from tests.plugins.launchers.disturbed import Disturbed, hold_against, lives
 from tests.plugins.launchers.engines import wait_until, without
 from tests.shared.slurm_cluster import slurm_cluster, why_not
 
+LAUNCHER = '{ use = "slurm", poll = 0.3, minutes = 30, patience = 3.0 }'
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Iterator[Disturbed]:
@@ -24,19 +26,19 @@ def study(tmp_path: Path) -> Iterator[Disturbed]:
         (tmp_path / name).mkdir()
     with pytest.MonkeyPatch.context() as patch, slurm_cluster(tmp_path / "slurm") as conf:
         patch.setenv("SLURM_CONF", str(conf))
-        made = Disturbed(tmp_path / "study", '{ use = "slurm", poll = 0.3, minutes = 30, patience = 3.0 }')
+        made = Disturbed(tmp_path / "study", patch)
         yield made
         made.close()
 
 
 def test_it_equals_what_one_process_does_and_nothing_is_trained_twice(study: Disturbed, counted_study: Path) -> None:
-    study.start()
+    study.start(LAUNCHER)
     study.hold("pretrain", 2)
     study.kill()
     first, *_ = _ask("squeue", "-h", "--array", "-t", "R", "-o", "%A").split()
     _ask("scontrol", "requeue", first)
     study.let_go("pretrain")
-    study.start()
+    study.start(LAUNCHER)
     gone = study.hold("robust", 2)
     _ask("scontrol", "update", f"nodename={_ask('sinfo', '-h', '-o', '%n')}", "state=down", "reason=it-died")
     wait_until(lambda: not any(map(lives, gone)), "what ran on a node that is down is gone")
