@@ -1,6 +1,6 @@
 """AutoAttack by two workers beside one process, one thread each: the time that each takes, and equal verdicts.
 
-The model is that of ``autoattack.py``. Every side is the command line as a user gives it, with the start of Python. A
+The model is one of ``autoattack.py``. Every side is the command line as a user gives it, with the start of Python. A
 ratio counts only where both journals are the same to the byte; otherwise it is reported as 0. Needs two idle cores.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from _bar import report
 from _pinned import data, model
 
-NAME, EPS, BAR = "resnet-32", 0.12, 1.8
+NAME, EPS, BAR = "resnet-adversarial", 0.15, 1.8
 
 
 def main(samples: int, block: int) -> int:
