@@ -82,6 +82,12 @@ class Contradiction(RobustclError):
     """Two records of one run say different things, such as results.json and the journal (exit code 1)."""
 
 
+class ProofFailed(RobustclError):
+    """What should prove a number does not: a witness, a model, data, or a file that was changed (exit code 3)."""
+
+    exit_code = 3
+
+
 class PluginMisbehaved(RobustclError):
     """A plugin broke a promise of its kind: shape, ball, range, finiteness, or it left traces."""
 

@@ -39,7 +39,7 @@ def _forget_output() -> None:
 def main() -> NoReturn:
     """Run the command line and leave with its exit code.
 
-    0 done, 1 the run failed, 2 bad usage or recipe, 3 the audit failed, 130 interrupted. A command returns
+    0 done, 1 the run failed, 2 bad usage or recipe, 3 the audit or a proof failed, 130 interrupted. A command returns
     its own code where it is not 0.
     """
     sys.exit(_run())

@@ -21,6 +21,7 @@ COMMANDS = {
     "resume": ("robustcl.cli.resume:command", "Go on with an interrupted run."),
     "evaluate": ("robustcl.cli.evaluate:command", "Judge a trained encoder, or anybody's model."),
     "audit": ("robustcl.cli.audit:command", "Ask whether a robustness number can be trusted."),
+    "verify": ("robustcl.cli.verify:command", "Prove reported accuracies by the witnesses kept beside them."),
     "measure": ("robustcl.cli.measure:command", "Measure the representation of a run, clean and attacked."),
     "transfer": ("robustcl.cli.transfer:command", "Judge each run on the adversaries of the others."),
     "merge": ("robustcl.cli.merge:command", "Join the shares of an evaluation."),

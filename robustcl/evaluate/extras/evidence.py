@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,15 @@ class Evidence:
         outcomes = {index: known[index] for index in counted}
         self._check(row, key, [each[-1] for each in outcomes.values()])
         return outcomes
+
+    def known(self, key: Key) -> Outcomes:
+        """Return what the journal holds under a question."""
+        return self._journal.known(key)
+
+    @property
+    def questions(self) -> Collection[str]:
+        """The digests of all questions that the journal holds."""
+        return self._journal.questions.keys()
 
     def clean(self, split: str) -> dict[int, str]:
         """Return the hash of each unperturbed image of a split, as far as it is known."""
