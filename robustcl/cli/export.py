@@ -1,4 +1,4 @@
-"""``robustcl export RUN --model-info DIR``: a finished run's numbers in RobustBench's shape."""
+"""``robustcl export RUN``: a finished run's numbers in RobustBench's shape, or with all that proves them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from typing import Any
 
 import click
 
+from robustcl.errors import UsageError
+
 
 @click.command(name="export", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--model-info", "folder", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
+    "--model-info", "folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the cards: DIR/DATASET/THREAT_MODEL/ID.json is written.",
 )  # fmt: skip
-@click.option("--id", required=True, help="Name of the model, by custom <Author><Year><FirstWord>.")
+@click.option(
+    "--proof", metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
+    help="New folder of weights, card, results and witnesses, for others to hold against robustcl verify.",
+)  # fmt: skip
+@click.option("--id", help="Name of the model, by custom <Author><Year><FirstWord>.")
 @click.option("--dataset", help="Data set as the leaderboard names it  [default: the run's]")
 @click.option("--protocol", help="Protocol whose numbers are meant, where the run was judged by several.")
 @click.option("--route", help="Batch-norm branch whose numbers are meant.")
@@ -27,8 +33,33 @@ import click
 @click.option("--additional-data/--no-additional-data", default=None, help="Whether more data than the set's was used.")
 @click.option("--footnote", help="A sentence of yours before the one that says how it was measured.")
 @click.option("--force", is_flag=True, help="Replace the card if it exists.")
-def command(run: Path, folder: Path, **facts: Any) -> None:
-    """Write the model card of a finished RUN as RobustBench shapes it; what was not measured stays empty."""
-    from robustcl.robustbench import write_model_info
+def command(run: Path, folder: Path | None, proof: Path | None, **facts: Any) -> int:
+    """Write the model card of a finished RUN as RobustBench shapes it, or a folder that proves its numbers.
 
-    click.echo(f"model info: {write_model_info(run, folder, **facts)}")
+    In a card, what was not measured stays empty. Exit code 3 where the folder of --proof proves too little.
+    """
+    if folder is None and proof is None:
+        raise UsageError("name what is to be written: --model-info DIR, --proof DIR, or both")
+    if (folder is None) != (facts["id"] is None):
+        raise UsageError("--model-info and --id need each other: a card is a file of that name")
+    given = [name for name, value in facts.items() if value not in (None, False)]
+    if folder is None and given:
+        raise UsageError(f"--{given[0].replace('_', '-')} is of --model-info: give that as well, or leave it out")
+    if folder is not None:
+        from robustcl.robustbench import write_model_info
+
+        click.echo(f"model info: {write_model_info(run, folder, **facts)}")
+    return 0 if proof is None else _publish(run, proof)
+
+
+def _publish(run: Path, out: Path) -> int:
+    from robustcl.cli.runs import ProgressBar
+    from robustcl.cli.verify import tell
+    from robustcl.proof.publishing import publish
+    from robustcl.proof.verification import verify
+
+    with ProgressBar() as progress:
+        path = publish(run, out, say=progress.say)
+        found = verify(path, say=progress.say)
+    click.echo(f"proof: {path}")
+    return tell(found)

@@ -13,6 +13,7 @@ from robustcl.errors import ProofFailed
 
 if TYPE_CHECKING:
     from robustcl.proof.rows import ProvenRow
+    from robustcl.proof.verification import Verification
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,6 +39,11 @@ def command(folder: Path, as_json: bool, **given: Any) -> int:
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return 0 if found.holds else ProofFailed.exit_code
+    return tell(found)
+
+
+def tell(found: Verification) -> int:
+    """Print what became of each number; returns the exit code."""
     for row in found.rows:
         _tell(row)
     if found.digest is not None:

@@ -64,19 +64,24 @@ class WitnessFile:
         self._known: set[tuple[str, int, str]] = set()
 
     def keep(self, spec: str, member: str, moves: Iterable[tuple[int, Move]]) -> None:
-        """Write the witnesses of a member under the question of this specification: index of an image -> its move."""
+        """Write what a member found under the question of this specification: index of an image -> its move."""
+        question = digest_of(spec)
+        self.add(spec, [Witness(question, index, member, move.grid, *move.pack()) for index, move in moves])
+
+    def add(self, spec: str, witnesses: Iterable[Witness]) -> None:
+        """Write witnesses of the question of this specification."""
         if not self._opened:
             self._open()
         question, entries = digest_of(spec), list[Mapping[str, Any]]()
         if question not in self._questions:
             entries.append({"question": question, "spec": spec})
-        for index, move in moves:
-            if (question, index, member) in self._known:
+        for each in witnesses:
+            if (question, each.index, each.member) in self._known:
                 continue
-            self._known.add((question, index, member))
-            width, steps = move.pack()
-            text = base64.b64encode(steps).decode()
-            entries.append(dict(zip(_KEYS, (question, index, member, move.grid, width, text), strict=True)))
+            self._known.add((question, each.index, each.member))
+            steps = base64.b64encode(each.steps).decode()
+            values = (question, each.index, each.member, each.grid, each.width, steps)
+            entries.append(dict(zip(_KEYS, values, strict=True)))
         if not entries:
             return
         with Appender(self.path) as file:

@@ -9,7 +9,10 @@ from typing import Any
 
 from robustcl.errors import UsageError
 from robustcl.proof.models import Here, Say, models_of_run, models_of_stranger, run_of
+from robustcl.proof.published import lay_out, models_of_published
+from robustcl.proof.publishing import PROOF
 from robustcl.proof.rows import ProvenRow, check_rows, failing, proven_kinds
+from robustcl.proof.sums import SUMS, check_seal
 from robustcl.report.load import load_held
 
 
@@ -50,6 +53,8 @@ def verify(folder: Path | str, here: Here | None = None, say: Say = lambda sente
         ProofFailed: a part was changed, or belongs to another model or data set.
     """
     folder, here = Path(folder), here or Here()
+    if (folder / PROOF).is_file() or (folder / SUMS).is_file():
+        return _verify_published(folder, here)
     if not (folder / "results.json").is_file():
         raise UsageError(f"{folder} holds no numbers: results.json is missing; name the folder of an evaluation")
     with failing():
@@ -62,3 +67,11 @@ def verify(folder: Path | str, here: Here | None = None, say: Say = lambda sente
     else:
         raise UsageError(f"{folder} names neither a run nor a model of its numbers: name the folder of an evaluation")
     return Verification(check_rows(folder, results, evidence, models))
+
+
+def _verify_published(folder: Path, here: Here) -> Verification:
+    digest = check_seal(folder)
+    with lay_out(folder) as place:
+        with failing():
+            results, evidence, _ = load_held(place)
+        return Verification(check_rows(place, results, evidence, models_of_published(folder, here)), digest)
