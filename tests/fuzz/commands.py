@@ -28,7 +28,7 @@ class Command:
 _PAGE = ("report.html",)
 _WORK = (
     "report.html", ".lock", "results.json", "journal.jsonl", "artifacts", "audits", "stages/evaluate-", "data.json",
-    "checkpoints/evaluate-", "metrics.jsonl", "tensorboard", "stages", "checkpoints",
+    "checkpoints/evaluate-", "metrics.jsonl", "tensorboard", "stages", "checkpoints", "witnesses",
 )  # fmt: skip
 _TOLD = r"(results\.json|journal\.jsonl)$"
 _RECIPE = r"(recipe\.lock\.toml|run\.json)$"
