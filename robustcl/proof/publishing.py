@@ -19,7 +19,7 @@ from robustcl.evaluate.lines import QuestionLine
 from robustcl.evaluate.witnesses import PATTERN, Witness, WitnessFile, read
 from robustcl.nn import weights
 from robustcl.proof.models import Here, Say, differing, run_of, subjects_of_run
-from robustcl.proof.rows import Row, proven_kinds
+from robustcl.proof.rows import Row, proven_kinds, require_witnesses
 from robustcl.proof.sums import seal
 from robustcl.report.load import load_held
 from robustcl.run.evaluation import LISTS
@@ -46,6 +46,7 @@ def publish(folder: Path, out: Path, here: Here | None = None, say: Say = lambda
         raise UsageError(f"{folder} holds numbers of a model from elsewhere: publish it as it is, with the model")
     if not rows:
         raise UsageError(f"{folder} holds no number of test images whose question is told: evaluate the run again")
+    require_witnesses(folder, rows, evidence)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--proof {out} exists and holds something: choose another folder")
     subjects = _judged(rows, subjects_of_run(run, rows, here or Here(), say))

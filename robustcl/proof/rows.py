@@ -97,12 +97,7 @@ def check_rows(
     attacked = [row for row in rows if row.get("attack")]
     if not attacked:
         raise UsageError(f"{folder} holds no number under an attack, of test images, whose question is told")
-    files = sorted(folder.glob(PATTERN))
-    if not files and any(_broken(evidence, row) for row in attacked):
-        raise UsageError(
-            f"{folder} keeps no witnesses: it was judged with --no-witnesses, or by an earlier version; judge it anew, "
-            "without its journal"
-        )
+    files = require_witnesses(folder, attacked, evidence)
     asked: dict[str, QuestionAgain] = {}
     for row in rows:
         key = key_of(row)
@@ -116,6 +111,17 @@ def check_rows(
     for question in asked.values():
         question.settle()
     return [_prove(row, asked[key_of(row).digest], evidence) for row in rows]
+
+
+def require_witnesses(folder: Path, rows: Sequence[Row], evidence: Evidence) -> list[Path]:
+    """Return the files of a folder's witnesses; ``UsageError`` where there are none, and rows that need some."""
+    files = sorted(folder.glob(PATTERN))
+    if not files and any(_broken(evidence, row) for row in rows):
+        raise UsageError(
+            f"{folder} keeps no witnesses: it was judged with --no-witnesses, or by an earlier version; judge it anew, "
+            "without its journal"
+        )
+    return files
 
 
 @contextlib.contextmanager

@@ -57,7 +57,8 @@ def test_none_are_kept_where_none_are_wanted(whole_run: Path, tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("robustcl: run keeps no witnesses")
     with pytest.raises(UsageError, match="keeps no witnesses"):
-        verify(publish(copy, tmp_path / "out"))
+        publish(copy, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_the_flag_and_the_recipe_s_key_say_so(whole_run: Path, tmp_path: Path) -> None:
