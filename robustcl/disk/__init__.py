@@ -5,6 +5,7 @@ from robustcl.disk.folders import check_inside, make_folder, root_of
 from robustcl.disk.leases import Leases
 from robustcl.disk.parsing import parse_json, parse_toml
 from robustcl.disk.reading import Limits, open_file, read_bytes, read_json, read_lines, read_text, read_toml
+from robustcl.disk.tokens import leave_token, sees
 from robustcl.disk.trouble import as_usage, say_why
 from robustcl.disk.writing import replacing, write_atomically
 
@@ -14,6 +15,7 @@ __all__ = [
     "Limits",
     "as_usage",
     "check_inside",
+    "leave_token",
     "make_folder",
     "open_file",
     "parse_json",
@@ -26,5 +28,6 @@ __all__ = [
     "replacing",
     "root_of",
     "say_why",
+    "sees",
     "write_atomically",
 ]

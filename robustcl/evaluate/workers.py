@@ -6,17 +6,16 @@ costs the block that it was at. Who lost a lease and judges on does no harm, for
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from robustcl.disk import Appender, Leases, make_folder, read_text, write_atomically
+from robustcl.disk import Appender, Leases, read_text, write_atomically
 from robustcl.errors import UsageError
 from robustcl.evaluate.journal import CLEAN, Blocks, Journal, Key, Outcome
 from robustcl.evaluate.lines import digest_of
@@ -27,13 +26,14 @@ PATIENCE, BEAT, PAUSE = 60.0, 5.0, 1.0
 ALONE, CONCLUDE = "alone", "conclude"
 """Leases of an evaluation: of what workers do one at a time, and of who makes the results."""
 
-_FOLDER = ".workers"
+FOLDER = ".workers"
+"""Below an evaluation: what its workers leave for each other."""
 _OF_WORKER = "journal.worker-*.jsonl"
 
 
 def leases(folder: Path, *below: str) -> Leases:
     """Return the leases that the workers of an evaluation in ``folder`` take, or those of one of its questions."""
-    return Leases(folder.joinpath(_FOLDER, *below), PATIENCE, BEAT)
+    return Leases(folder.joinpath(FOLDER, *below), PATIENCE, BEAT)
 
 
 class WorkerJournal(Journal):
@@ -53,7 +53,7 @@ class WorkerJournal(Journal):
         place = digest_of(json.dumps(key.place))
         self._others.look(key)
         with leases(self._folder, place) as held:
-            self._agree(self._folder / _FOLDER / place, size)
+            self._agree(self._folder / FOLDER / place, size)
             waiting = list(blocks)
             while waiting:
                 left = []
@@ -191,25 +191,3 @@ def wait_for_turn(held: Leases, name: str) -> bool:
         if not held.holder(name):
             return False
     return True
-
-
-def sees(folder: Path, token: str, patience: float = 10.0) -> bool:
-    """Say whether this process comes to see, within some seconds, what another has left by ``leave``."""
-    end = time.monotonic() + patience
-    while not (folder / _FOLDER / token).is_file():
-        if time.monotonic() >= end:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-@contextlib.contextmanager
-def leave(folder: Path, token: str) -> Iterator[None]:
-    """Leave a token in a folder for others to see, and take it away at the end."""
-    make_folder(folder / _FOLDER)
-    path = folder / _FOLDER / token
-    write_atomically(path, token)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)

@@ -64,11 +64,10 @@ _SAID = {"done": "done", "started": "running", "again": "begins again", "waits":
 
 def _row(folder: Path, standing: TaskStanding, state: dict[str, str]) -> tuple[str, ...]:
     card, event = standing.card, standing.event
-    where = event.place if event is not None else ""
+    where, why = event.place if event is not None else "", ""
     if standing.state == "waits":
         why = ", ".join(name for name in card.after if state.get(name) != "done")
-    else:
-        why = event.why if event is not None else ""
+    why = why or (event.why if event is not None else "")
     if standing.state != "started":
         return (card.title, _SAID.get(standing.state, standing.state), "", "", "", where, why)
     progress = look(folder, standing)

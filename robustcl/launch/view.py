@@ -57,7 +57,7 @@ class TaskView:
         """Show what has become of a task; what was done before is in the table alone."""
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
-        elif event.attempt or event.state == "left out":
+        elif event.attempt or event.state in ("waits", "left out"):
             parts = [stamp(), self.titles.get(event.task, event.task), event.state]
             parts += [f"on {event.place}"] if event.state == "started" else []
             parts += [f"(attempt {event.attempt})"] if event.attempt > 1 else []

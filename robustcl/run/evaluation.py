@@ -13,6 +13,7 @@ import torch
 
 from robustcl import ranks
 from robustcl.composition.plan import EvaluationPlan
+from robustcl.disk import leave_token, sees
 from robustcl.errors import UsageError
 from robustcl.evaluate import shards, workers
 from robustcl.evaluate.extras import EXTRAS
@@ -95,8 +96,9 @@ def _check_shared(run: Stages, folder: Path) -> None:
     """Refuse ranks that do not see what the first one writes: they would wait for each other's blocks."""
     first = ranks.rank() == 0
     token = ranks.from_first(secrets.token_hex(8) if first else None)
-    with workers.leave(folder, token) if first else contextlib.nullcontext():
-        seen = int(ranks.total(torch.tensor(int(workers.sees(folder, token)), device=run.engine.device)))
+    path = folder / workers.FOLDER / token
+    with leave_token(path) if first else contextlib.nullcontext():
+        seen = int(ranks.total(torch.tensor(int(sees(path)), device=run.engine.device)))
     if seen < ranks.world():
         raise UsageError(
             f"{folder} is seen by {seen} of the {ranks.world()} processes alone: put the run on a disk that all nodes "

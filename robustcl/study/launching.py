@@ -50,7 +50,8 @@ def launch(
     page = _Page(composed, folder, say)
     with only_one(make_folder(folder)):  # two that launch the same would each take the other's tasks for failures
         marks = [*(folder / FOLDER).glob("*.done")]  # listed before the runs are looked at: a job may finish meanwhile
-        plan = plan_tasks(composed.planned, folder, command, devices=0 if machine.device == "cpu" else 1)
+        devices = 0 if machine.device == "cpu" else 1
+        plan = plan_tasks(composed.planned, folder, command, devices, machine.place)
         asked = {task.outcome for task in plan.tasks}
         for stale in (mark for mark in marks if mark.absolute() in asked):
             stale.unlink()  # its run is not finished any more, or is asked for more

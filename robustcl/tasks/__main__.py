@@ -1,6 +1,7 @@
 """``python -m robustcl.tasks TASK [RECORD ...]`` attends a task for as long as its standard input stays open.
 
-What a launcher has started on its own machine thus ends with the launcher, however that ends.
+What a launcher has started on its own machine thus ends with the launcher, however that ends. In place of a task,
+``look PATHS ANSWER`` says whether this machine sees what the one of the launcher has left for it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from pathlib import Path
 
 from robustcl.errors import RobustclError
 from robustcl.tasks import Record, attend, attend_on_record, decode_task
+from robustcl.tasks.sight import LOOK, look
 
 
 def _main(text: str, record: str = "", attempt: str = "", place: str = "", patience: str = "60") -> int:
+    if text == LOOK:
+        return look(record, Path(attempt))
     task = decode_task(text)
     closed = threading.Event()
 

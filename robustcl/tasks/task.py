@@ -10,8 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-State = Literal["started", "again", "done", "failed", "left out"]
-"""It began; it was cut off and begins once more; it is done; it cannot be done; what it waits for cannot."""
+State = Literal["waits", "started", "again", "done", "failed", "left out"]
+"""It waits, for what ``why`` says; it began; it was cut off and begins once more; it is done; it cannot be done; what
+it waits for cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFolder:
+    """A folder that every machine has to see as this one does, and what to do where one does not, as a person reads."""
+
+    folder: Path
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,7 @@ class Task:
         folder: where it runs.
         after: names of the tasks that have to be done before it begins.
         devices: accelerators that it computes on, where there are any.
+        shared: what its machine has to see beside the folder of its launcher, such as a store.
     """
 
     name: str
@@ -35,6 +45,7 @@ class Task:
     folder: Path
     after: tuple[str, ...] = ()
     devices: int = 1
+    shared: tuple[SharedFolder, ...] = ()
 
     @property
     def key(self) -> str:
@@ -60,7 +71,9 @@ def decode_task(text: str) -> Task:
     """Return the task that ``encode_task`` wrote."""
     given = json.loads(text)
     paths = {key: Path(given[key]) for key in ("outcome", "log", "folder") if given[key] is not None}
-    return Task(**{**given, **paths, "command": tuple(given["command"]), "after": tuple(given["after"])})
+    shared = tuple(SharedFolder(Path(one["folder"]), one["remedy"]) for one in given["shared"])
+    words = {key: tuple(given[key]) for key in ("command", "after")}
+    return Task(**{**given, **paths, **words, "shared": shared})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +85,7 @@ class Event:
         state: what it has come to.
         place: where it runs or ran, in words: a device, a job, a machine; "" where it did not run.
         attempt: which one this was, counted from 1; 0 where there was none.
-        why: of one that was cut off, failed or was left out.
+        why: of one that waits, was cut off, failed or was left out.
     """
 
     task: str

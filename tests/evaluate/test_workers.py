@@ -143,10 +143,3 @@ def test_blocks_of_another_size_are_refused(tmp_path: Path) -> None:
 def test_a_worker_neither_answers_for_all_nor_shuts_anybody_out() -> None:
     assert [work.whole for work in (Work(), Work(shard=(0, 2)), Work(worker=True))] == [True, False, False]
     assert [work.occupies for work in (Work(), Work(shard=(1, 2)), Work(worker=True))] == [(0, 1), (1, 2), None]
-
-
-def test_a_token_is_seen_where_it_is_left(tmp_path: Path) -> None:
-    with workers.leave(tmp_path, "token"):
-        assert workers.sees(tmp_path, "token", 0.0)
-        assert not workers.sees(tmp_path / "elsewhere", "token", 0.05)
-    assert not workers.sees(tmp_path, "token", 0.0)

@@ -9,6 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def ask(command: Sequence[str]) -> tuple[str, int]:
+    """Run a command to its end on this machine; return the machine's name and the code, 127 where it is not there."""
+    try:
+        code = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode
+    except OSError:
+        code = 127
+    return socket.gethostname(), code
+
+
 class TaskActor:
     """A worker of Ray that holds a task's process by its standard input: when the worker dies, the task may save."""
 

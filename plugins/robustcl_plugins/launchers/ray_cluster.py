@@ -25,6 +25,7 @@ from robustcl.options import Count, Positive
 from robustcl.protocols import Need
 from robustcl.tasks import GRACE, Agenda, Event, Record, Task, command_of, read_record
 from robustcl_plugins.launchers.ray_actor import TaskActor
+from robustcl_plugins.launchers.ray_machines import have_accelerators, look_around
 
 _LOOK = 0.2
 _NAMESPACE = "robustcl"
@@ -82,18 +83,22 @@ class Ray:
         """Start the tasks and follow them; ``folder`` takes what they leave behind.
 
         Raises:
-            UsageError: there is no cluster at that address, or a task needs more GPUs than any of its machines has.
+            UsageError: there is no cluster at that address, a task needs more GPUs than any of its machines has, or a
+                machine does not see a folder.
         """
         agenda = Agenda(tasks, self.retries)
         yield from agenda.known()
         if agenda.over:
             return
         with _session(self):
-            crew = _Crew(self, folder.absolute() / "ray", _accelerated(self.gpus, tasks, self.cpus))
-            running: dict[str, _Running] = {}
+            crew = _Crew(self, folder.absolute() / "ray", have_accelerators(self.gpus, tasks, self.cpus))
+            running, asked = dict[str, _Running](), self.here
             while not agenda.over:
                 for task in agenda.ready():
                     if task.name not in running and (not self.slots or len(running) < self.slots):
+                        if not (asked or crew.has_begun(task)):
+                            look_around(tasks, crew.folder, self.cpus, crew.gpus)
+                            asked = True
                         running[task.name] = crew.start(task)
                 time.sleep(_LOOK)
                 for name, one in [*running.items()]:
@@ -169,6 +174,10 @@ class _Crew:
         make_folder(folder)  # a machine that does not see it refuses its tasks
         self._found = {task: attempt for _, attempt, task in (name.split(" ", 2) for name in names)}
 
+    def has_begun(self, task: Task) -> bool:
+        """Say whether another launcher has started a task that is not followed yet."""
+        return task.key in self._found
+
     def start(self, task: Task) -> _Running:
         """Start a task, or follow the actor that another launcher has started for it."""
         path = self.folder / f"{task.key}.json"
@@ -224,23 +233,6 @@ def _session(options: Ray) -> Iterator[None]:
     finally:
         if own:
             ray.shutdown()
-
-
-def _accelerated(asked: bool | None, tasks: Sequence[Task], cpus: int) -> bool:
-    """Say whether tasks ask for GPUs; refuse one that wants more GPUs, or cores, than a machine has."""
-    ray = _ray()
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if (cores := max((int(node.get("CPU", 0)) for node in nodes), default=0)) < cpus:
-        raise UsageError(f"--launcher ray: cpus = {cpus}, and no machine of the cluster has more than {cores} cores")
-    most = max((int(node.get("GPU", 0)) for node in nodes), default=0)
-    gpus = most > 0 if asked is None else asked
-    for task in tasks:
-        if gpus and task.devices > most:
-            raise UsageError(
-                f"the task {task.name} computes on {task.devices} GPUs, and no machine of the cluster has more than "
-                f"{most}"
-            )
-    return gpus
 
 
 def _ray() -> Any:

@@ -16,8 +16,10 @@ from robustcl.options import Count, Positive
 from robustcl.protocols import Need
 from robustcl.tasks import GRACE, Agenda, Event, Task, read_record
 from robustcl_plugins.launchers import slurm_queue
+from robustcl_plugins.launchers.slurm_probe import Probe
 from robustcl_plugins.launchers.slurm_queue import QueueSilent, Seen
 from robustcl_plugins.launchers.slurm_sending import Sending
+from robustcl_plugins.launchers.slurm_sent import SentTask
 
 _SILENCE = 3600.0
 """Seconds that the controller may be silent, as in a maintenance, before we give up: its jobs stay where they are."""
@@ -45,6 +47,7 @@ class Slurm:
         retries: how often a task that a signal has ended begins again in a new job.
         patience: seconds without a sign of life after which a task of a lost node begins elsewhere.
         poll: seconds between two questions to the queue.
+        wait: seconds for a first job, which looks whether nodes see the folders, before tasks queue up behind it.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -66,11 +69,12 @@ class Slurm:
         retries: Annotated[int, Ge(0)] = 2,
         patience: Positive = GRACE,
         poll: Positive = 10.0,
+        wait: Annotated[float, Ge(0)] = 60.0,
     ) -> None:
         self.slots, self.partition, self.account, self.minutes = slots, partition, account, minutes
         self.gpus, self.cpus, self.memory, self.sbatch = gpus, cpus, memory, sbatch
         self.save, self.requeues, self.retries = save, requeues, retries
-        self.patience, self.poll = patience, poll
+        self.patience, self.poll, self.wait = patience, poll, wait
 
     @staticmethod
     def available() -> str | None:
@@ -90,7 +94,7 @@ class Slurm:
         """Send the tasks and follow them; ``folder`` takes the list of jobs, and what jobs leave behind.
 
         Raises:
-            UsageError: the cluster has no such partition, or sbatch refuses the jobs: why.
+            UsageError: the cluster has no such partition, sbatch refuses the jobs, or a node does not see a folder.
             QueueSilent: the controller has not answered for an hour.
         """
         agenda = Agenda(tasks, self.retries)
@@ -100,10 +104,15 @@ class Slurm:
         gpus = slurm_queue.has_accelerators(self.partition)
         sending = Sending(self, folder.absolute() / "slurm", gpus if self.gpus is None else self.gpus)
         sent = sending.recover([task for task in tasks if not task.is_done])
-        asked, queue = float("-inf"), dict[str, Seen]()
+        probe, asked, queue = Probe(sending, tasks), float("-inf"), dict[str, Seen]()
         while not agenda.over:
-            new = sending.send([task for task in agenda.ready() if task.name not in sent], sent)
+            new = dict[str, SentTask]()
+            if ready := [task for task in agenda.ready() if task.name not in sent]:
+                yield from probe.hold(ready)
+                new = sending.send(ready, sent, probe.job)
+                probe.note(new)
             sent |= new
+            probe.ask()
             time.sleep(min(_LOOK, self.poll))
             fresh = time.monotonic() - asked >= self.poll
             if fresh:

@@ -17,6 +17,8 @@ class Ledger:
         jobs: task -> its job, of all that have not ended.
         limits: array -> how many of its tasks may run at once.
         unsure: names of jobs that were about to be sent when a process died: the queue knows whether they were.
+        probe: the question, the job and the token of a probe that has not answered yet, "" where there is none.
+        seen: questions that a node has answered well.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,6 +27,8 @@ class Ledger:
         self.jobs: dict[str, str] = {}
         self.limits: dict[str, int] = {}
         self.unsure: dict[str, list[str]] = {}
+        self.probe = ("", "", "")
+        self.seen = set[str]()
         self._append()  # it is there for the nodes to be seen
         for line in self.path.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError, KeyError):  # cut off with the machine that wrote it
@@ -50,6 +54,14 @@ class Ledger:
         """Note that the job of a task has ended and was answered for."""
         self._note({"ended": task})
 
+    def ask(self, question: str, job: str, token: str) -> None:
+        """Note the job that was sent to answer whether nodes see what they have to; "" where it has failed to."""
+        self._note({"asked": question, "job": job, "token": token})
+
+    def see(self, question: str) -> None:
+        """Note that a node sees what it was asked for."""
+        self._note({"seen": question})
+
     def _note(self, line: dict[str, object]) -> None:
         self._append(json.dumps(line))
         self._take(line)
@@ -72,3 +84,8 @@ class Ledger:
                 self.limits[array] = limit
             case {"ended": str(task)}:
                 self.jobs.pop(task, None)
+            case {"asked": str(question), "job": str(job), "token": str(token)}:
+                self.probe = question, job, token
+            case {"seen": str(question)}:
+                self.seen.add(question)
+                self.probe = "", "", ""

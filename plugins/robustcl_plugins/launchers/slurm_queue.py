@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,43 @@ def look() -> Mapping[str, Seen]:
     said = _ask("squeue", "-h", "-a", "-r", "-t", "all", "-u", str(os.getuid()), "-o", "%i|%T|%j|%N|%r")
     parts = [line.strip().split("|", 4) for line in said.splitlines()]
     return {job: Seen(state, name, node, reason) for job, state, name, node, reason in parts}
+
+
+def look_at(job: str) -> tuple[str, int, str] | None:
+    """Return a job's state, exit code and node, ``None`` where the queue does not know it (any more).
+
+    Raises:
+        QueueSilent: the controller does not answer.
+    """
+    try:
+        said = _ask("scontrol", "--oneliner", "show", "job", job)
+    except QueueSilent as error:
+        if "Invalid job id" in str(error):
+            return None
+        raise
+    parts = dict(part.split("=", 1) for part in said.split() if "=" in part)
+    code, _, number = parts.get("ExitCode", "0:0").partition(":")
+    node = parts.get("BatchHost") or parts.get("NodeList", "")
+    return parts.get("JobState", ""), int(code) or (128 + int(number) if int(number or 0) else 0), node
+
+
+def submit(command: Sequence[str], parameters: Mapping[str, str | int | bool]) -> str:
+    """Send a job that runs a command on one node, with parameters of sbatch; return its number.
+
+    Raises:
+        UsageError: sbatch refuses it: why.
+    """
+    words = [f"--{key}" if value is True else f"--{key}={value}" for key, value in parameters.items() if value]
+    try:
+        return _ask("sbatch", "--parsable", *words, f"--wrap=exec {shlex.join(command)}").strip().partition(";")[0]
+    except QueueSilent as error:
+        raise refuse(str(error)) from None
+
+
+def refuse(said: str) -> UsageError:
+    """Return the sentence for what sbatch has said as it refused a job."""
+    last = ([line for line in said.splitlines() if line.strip()] or ["no word"])[-1]
+    return UsageError(f"sbatch refuses the jobs: {last.rpartition('sbatch: error: ')[2]}")
 
 
 def cancel(jobs: Sequence[str]) -> None:

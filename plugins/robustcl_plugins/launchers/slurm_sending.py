@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from robustcl.disk import make_folder
-from robustcl.errors import UsageError
 from robustcl.tasks import Task, encode_task, read_record
 from robustcl_plugins.launchers import slurm_queue
 from robustcl_plugins.launchers.slurm_job import TaskJob
@@ -37,6 +36,8 @@ class SendingOptions(Protocol):
     save: int
     requeues: int
     patience: float
+    poll: float
+    wait: float
 
 
 class Sending:
@@ -79,8 +80,11 @@ class Sending:
                     self.ledger.drop(name)
             time.sleep(_LOOK)
 
-    def send(self, tasks: Sequence[Task], sent: Mapping[str, SentTask]) -> dict[str, SentTask]:
-        """Send tasks as arrays, those with equally many devices together, as far as there are slots."""
+    def send(self, tasks: Sequence[Task], sent: Mapping[str, SentTask], after: str = "") -> dict[str, SentTask]:
+        """Send tasks as arrays, those with equally many devices together, as far as there are slots.
+
+        after: a job that has to end well before they begin, "" for none; else they leave the queue.
+        """
         free, new = self._free(sent), dict[str, SentTask]()
         for devices in sorted({task.devices for task in tasks}):
             alike = [task for task in tasks if task.devices == devices]
@@ -88,7 +92,7 @@ class Sending:
                 part, alike = alike[:_LARGEST], alike[_LARGEST:]
                 limit = len(part) if free is None else min(free, len(part))
                 free = None if free is None else free - limit
-                new |= self._send(part, devices, limit)
+                new |= self._send(part, devices, limit, after)
         return new
 
     def _free(self, sent: Mapping[str, SentTask]) -> int | None:
@@ -108,7 +112,7 @@ class Sending:
                 free -= more
         return max(free, 0)
 
-    def _send(self, tasks: Sequence[Task], devices: int, limit: int) -> dict[str, SentTask]:
+    def _send(self, tasks: Sequence[Task], devices: int, limit: int, after: str) -> dict[str, SentTask]:
         import submitit
 
         name = f"robustcl-{time.time_ns():x}"
@@ -118,7 +122,7 @@ class Sending:
             job_name=name, time=self.options.minutes, array_parallelism=limit, wckey=None,
             setup=[f"[ -e {shlex.quote(str(self.ledger.path))} ] || {{ echo {blind} >&2; exit 3; }}"],
             srun_args=[f"--cpus-per-task={self.options.cpus}"] if self.options.cpus else None,
-            additional_parameters=self._parameters(devices),
+            additional_parameters=self.parameters(devices, after),
         )  # fmt: skip
         patience = self.options.patience
         works = [TaskJob(encode_task(task), str(self.record_of(task)), patience) for task in tasks]
@@ -130,18 +134,20 @@ class Sending:
                 ids = [str(job.job_id) for job in jobs]
         except (RuntimeError, OSError) as error:
             # It stays unsure: sbatch may have given up waiting for an answer after the jobs were taken.
-            said = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            raise UsageError(f"sbatch refuses the jobs: {said[-1].removeprefix('sbatch: error: ')}") from None
+            raise slurm_queue.refuse(str(error) or type(error).__name__) from None
         self.ledger.send(name, ids, limit)
         return {task.name: SentTask(task, job) for task, job in zip(tasks, ids, strict=True)}
 
-    def _parameters(self, devices: int) -> dict[str, str | int | bool]:
+    def parameters(self, devices: int, after: str = "") -> dict[str, str | int | bool]:
         """Return the parameters of sbatch that are no default of the cluster."""
         asked: dict[str, str | int | bool] = {
             "partition": self.options.partition, "account": self.options.account, "mem": self.options.memory,
             "cpus-per-task": self.options.cpus, "gpus-per-node": devices if self.gpus else 0,
         }  # fmt: skip
         given = {key.replace("_", "-"): value for key, value in (self.options.sbatch or {}).items()}
+        if after:
+            others = [str(given["dependency"])] if "dependency" in given else []
+            given |= {"dependency": ",".join([f"afterok:{after}", *others]), "kill-on-invalid-dep": "yes"}
         return {key: value for key, value in asked.items() if value} | {
             "requeue": True, "signal": f"USR1@{self.options.save}", **given
         }  # fmt: skip

@@ -14,7 +14,7 @@ from robustcl.launch.commands import make_command, show_command
 from robustcl.study.plan.planned import Planned
 from robustcl.study.runs.cards import RUNS, describe_run
 from robustcl.study.runs.execution import is_finished
-from robustcl.tasks import Task
+from robustcl.tasks import SharedFolder, Task
 from robustcl.train import stage_files
 
 
@@ -26,11 +26,13 @@ class PlannedTasks:
     cards: tuple[Card, ...]
 
 
-def plan_tasks(planned: Sequence[Planned], out: Path, command: Sequence[str], devices: int = 1) -> PlannedTasks:
+def plan_tasks(
+    planned: Sequence[Planned], out: Path, command: Sequence[str], devices: int = 1, store: Path | None = None
+) -> PlannedTasks:
     """Return a task for each run that is not finished, and one for each stage that several of them share.
 
     ``command``: the arguments of ``robustcl`` that run this study, to which ``--only`` and ``--until`` are added.
-    ``devices``: accelerators of a task.
+    ``devices``: accelerators of a task. ``store``: that of finished stages, where one is used.
 
     Raises:
         UsageError: a folder of the study holds another run.
@@ -41,6 +43,7 @@ def plan_tasks(planned: Sequence[Planned], out: Path, command: Sequence[str], de
     }
     going = [run for run in unique if run.folder not in finished]
     shared = _share(going)
+    place = (SharedFolder(store, _REMEDY),) if store is not None else ()
     tasks: list[Task] = []
     cards = [describe_run(run) for run in unique if run.folder in finished]
     for run in going:
@@ -53,17 +56,28 @@ def plan_tasks(planned: Sequence[Planned], out: Path, command: Sequence[str], de
                 whole = describe_run(run, after, show_command(words))
                 stages = {one: epochs for one, epochs in whole.stages.items() if one == stage}
                 cards.append(replace(whole, name=name, title=f"{whole.title}: {stage}", stages=stages))
-                tasks.append(_make(name, words, after, done, out, devices))
+                tasks.append(_make(name, words, after, done, out, devices, place))
             after = (name,) if any(task.name == name for task in tasks) else after
         words = [*command, "--only", run.folder]
         cards.append(describe_run(run, after, show_command(words)))
-        tasks.append(_make(run.folder, words, after, out / FOLDER / f"{run.folder}.done", out, devices))
+        tasks.append(_make(run.folder, words, after, out / FOLDER / f"{run.folder}.done", out, devices, place))
     return PlannedTasks(tuple(tasks), tuple(cards))
 
 
-def _make(name: str, words: Sequence[str], after: tuple[str, ...], outcome: Path, out: Path, devices: int) -> Task:
+_REMEDY = "name a store that all machines share by --store DIR, or --store none"
+
+
+def _make(
+    name: str,
+    words: Sequence[str],
+    after: tuple[str, ...],
+    outcome: Path,
+    out: Path,
+    devices: int,
+    shared: tuple[SharedFolder, ...],
+) -> Task:
     log = out.absolute() / FOLDER / f"{name}.log"
-    return Task(name, make_command(words), outcome.absolute(), log, Path.cwd(), after, devices)
+    return Task(name, make_command(words), outcome.absolute(), log, Path.cwd(), after, devices, shared)
 
 
 def _share(going: Sequence[Planned]) -> dict[str, list[tuple[str, str]]]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from robustcl.errors import UsageError
-from robustcl.tasks import Task, read_record
+from robustcl.tasks import SharedFolder, Task, encode_task, read_record
 from robustcl.testing import Check, PluginSubject, run
 from robustcl.testing.launchers import LAUNCHER
 from robustcl_plugins.launchers.ray_cluster import Ray
@@ -75,6 +79,39 @@ def test_without_an_address_it_has_a_cluster_of_its_own_which_ends_with_it(tmp_p
         ("three", "done"),
     }  # fmt: skip
     assert not ray.is_initialized()
+
+
+def test_folders_that_a_node_does_not_see_are_told_before_a_task_begins(cluster: Any, tmp_path: Path) -> None:
+    hidden, store = tmp_path / "hidden", tmp_path / "store"
+    for folder in (hidden, store):
+        folder.mkdir()
+    for folder, blind in ((hidden, hidden / "ray"), (store, store)):
+        shared = (SharedFolder(store, "name another store"),) if folder == store else ()
+        task = replace(a_task(tmp_path, "one", ""), shared=shared)
+        script = _SCRIPT.format(options=fast(cluster), task=encode_task(task), folder=str(hidden))
+        alone = f'mount --make-rprivate / && mount -t tmpfs none {folder} && exec {sys.executable} -c "$0"'
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", alone, script], capture_output=True, text=True)
+        if "Operation not permitted" in done.stderr:
+            without("ray", "this machine lets nobody hide a folder from its nodes")
+        assert done.returncode == 0, done.stderr
+        said = done.stdout
+        assert f"does not see the folder {blind} of this one: " in said, said + done.stderr
+        assert said.startswith(f"the machine {socket.gethostname()} (node ")
+        assert ("name another store; nothing began" if shared else "put it on a disk that all machines share") in said
+        assert runs(tmp_path, "one") == 0
+        assert not [*store.iterdir(), *hidden.rglob(".seen-*")], "what was left to be seen is taken away"
+
+
+_SCRIPT = """
+from pathlib import Path
+from robustcl.errors import UsageError
+from robustcl.tasks import decode_task
+from robustcl_plugins.launchers.ray_cluster import Ray
+try:
+    print([event.state for event in Ray(**{options!r}).launch([decode_task({task!r})], Path({folder!r}))])
+except UsageError as error:
+    print(error)
+"""
 
 
 def test_what_ran_on_a_node_that_dies_begins_elsewhere_and_never_twice_at_once(cluster: Any, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
-import os
+import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,16 @@ from robustcl_plugins.launchers import slurm_queue
 from robustcl_plugins.launchers.slurm import Slurm
 from robustcl_plugins.launchers.slurm_ledger import Ledger
 from robustcl_plugins.launchers.slurm_sending import Sending
-from tests.plugins.launchers.engines import WAIT, Launching, a_task, runs, wait_until, without
+from tests.plugins.launchers.engines import (
+    WAIT,
+    Launching,
+    a_task,
+    hide,
+    in_a_world_of_its_own,
+    runs,
+    wait_until,
+    without,
+)
 from tests.shared.slurm_cluster import slurm_cluster, why_not
 
 FAST = {"poll": 0.3}
@@ -101,35 +110,69 @@ def test_what_the_cluster_does_not_have_is_a_sentence(options: dict[str, object]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_folder_that_nodes_do_not_see_is_told_at_once(tmp_path: Path) -> None:
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        said = "this machine lets nobody hide a folder from its node"
+@pytest.mark.parametrize("full", [False, True])
+def test_a_folder_that_nodes_do_not_see_is_told_before_anything_is_sent(tmp_path: Path, full: bool) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    go = shared / "go"
+    if full:
+        _fill(go)
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+
+    def launch() -> str:
+        if not hide(hidden):
+            return "this machine lets nobody hide a folder from its node"
+        told = list[str]()
         try:
-            if ctypes.CDLL(None).unshare(_NEW_MOUNTS) == 0 and _hide(tmp_path):
-                events = Slurm(**FAST).launch([a_task(tmp_path, "one", "")], tmp_path)  # type: ignore[arg-type]
-                said = " ".join(f"{event.state} {event.why}" for event in events)
-        finally:
-            os.write(writing, said.encode())
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    with open(reading) as pipe:
-        said = pipe.read()
+            for event in Slurm(**FAST, wait=1.0 if full else 60.0).launch([a_task(hidden, "one", "")], hidden):  # type: ignore[arg-type]
+                told.append(f"{event.state} {event.why}")
+                go.touch()  # the first that is told is that the queue is full
+        except UsageError as error:
+            sent = Ledger(hidden / "slurm").jobs.values()
+            queue = {job: seen.state for job, seen in slurm_queue.look().items()}
+            told.append(f"{error} {len(sent)} {[queue.get(job) for job in sent]}")
+        return "|".join([*told, f"{runs(hidden, 'one')} runs", *(path.name for path in hidden.rglob(".seen-*"))])
+
+    said = in_a_world_of_its_own(launch)
     if "lets nobody" in said:
         without("slurm", said)
-    assert "failed" in said
-    assert f"do all nodes see {tmp_path} and this Python?" in said
-    assert runs(tmp_path, "one") == 0
+    host = socket.gethostname()
+    sentence = (f"the machine {host} does not see the folder {hidden / 'slurm'} of this one: put it on a disk that all "
+                "machines share; nothing began")  # fmt: skip
+    if full:
+        assert re.fullmatch(r"waits behind the job \d+, which looks whether nodes see the folders\|"
+                            + re.escape(sentence) + r" 1 \['CANCELLED'\]\|0 runs", said), said  # fmt: skip
+    else:
+        said = said.partition("|")[2] if said.startswith("waits for the job ") else said
+        assert said == f"{sentence} 0 []|0 runs"
 
 
-_NEW_MOUNTS = 0x00020000
+def test_in_a_full_queue_tasks_wait_behind_the_job_that_looks(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    _fill(go)
+    launching = Launching(Slurm(**FAST, wait=0.5), [a_task(tmp_path, "one", "")], tmp_path)  # type: ignore[arg-type]
+    ledger = tmp_path / "slurm"
+    wait_until(lambda: bool(Ledger(ledger).jobs), "the task is sent")
+    (job,) = Ledger(ledger).jobs.values()
+    wait_until(lambda: "Dependency" in slurm_queue.look()[job].reason, "it waits for the job that looks")
+    go.touch()
+    assert launching.states("one") == ["started", "done"]
+    assert launching.events[0].state == "waits"
+    assert launching.events[0].why.startswith("behind the job ")
+    assert len(Ledger(ledger).seen) == 1
+    assert not [*tmp_path.rglob(".seen-*"), *(ledger / "seen").iterdir()]
+    assert Launching(Slurm(**FAST), [a_task(tmp_path, "two", "")], tmp_path).states("two") == ["started", "done"]
+    assert len([seen for seen in slurm_queue.look().values() if seen.name == "robustcl-probe"
+                and seen.state == "PENDING"]) == 0  # fmt: skip
 
 
-def _hide(folder: Path) -> bool:
-    """Lay a disk of this process alone over a folder."""
-    commands = (["mount", "--make-rprivate", "/"], ["mount", "-t", "tmpfs", "none", str(folder)])
-    return all(subprocess.run(command, capture_output=True).returncode == 0 for command in commands)
+def _fill(go: Path) -> None:
+    """Fill the cluster until a file is there."""
+    wrap = f"while [ ! -e {go} ]; do sleep 0.1; done"
+    words = ["sbatch", "--parsable", "--exclusive", "--output=/dev/null", f"--wrap={wrap}"]
+    job = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+    wait_until(lambda: slurm_queue.look()[job].state == "RUNNING", "the cluster is full")
 
 
 def test_a_job_at_its_limit_saves_and_goes_back_to_the_queue(at_its_limit: tuple[Path, Launching]) -> None:
