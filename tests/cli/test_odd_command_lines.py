@@ -47,7 +47,7 @@ ODD: Sequence[tuple[str, str | tuple[str, ...]]] = (
     ("missing argument 'RUN'", "resume --json"),
     ("there is no run directory --json", "resume -- --json"),
     ("missing argument '[LABEL=]RUN...'", "compare"),
-    ("missing option '--model-info'", "export a"),
+    ("name what is to be written: --model-info DIR", "export a"),
     # --- numbers
     ("'1e3' is not a valid integer", "compose --recipe ncp --seed 1e3"),
     ("'1.5' is not a valid integer", "compose --recipe ncp --seed 1.5"),
