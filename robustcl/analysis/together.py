@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from robustcl.evaluate import workers
@@ -10,7 +11,7 @@ from robustcl.evaluate.work import WHOLE, Work
 from robustcl.run.execution import Run
 
 
-def judge_together(judge: Callable[[Work], Run], say: Callable[[str], None]) -> Run | None:
+def judge_together(judge: Callable[[Work], Run], say: Callable[[str], None], work: Work = WHOLE) -> Run | None:
     """Take part in an evaluation until every block of it is judged, and conclude it unless another worker does.
 
     Any number of processes do the same, on every machine that sees the folder, begun at any time; one that is killed
@@ -19,6 +20,7 @@ def judge_together(judge: Callable[[Work], Run], say: Callable[[str], None]) -> 
     Args:
         judge: the evaluation, given this process's part.
         say: hears who concludes.
+        work: the whole evaluation, as one process alone would do it.
 
     Returns:
         The whole evaluation, ``None`` where another worker has concluded.
@@ -26,7 +28,7 @@ def judge_together(judge: Callable[[Work], Run], say: Callable[[str], None]) -> 
     Raises:
         UsageError: as ``judge``; workers of another model or another block size, or of contradicting outcomes.
     """
-    path = judge(Work(worker=True)).path
+    path = judge(replace(work, worker=True)).path
     with workers.leases(path) as held:
         before = _stamp(path)
         if not held.take(workers.CONCLUDE):
@@ -36,7 +38,7 @@ def judge_together(judge: Callable[[Work], Run], say: Callable[[str], None]) -> 
                     return None
         while not workers.wait_for_turn(held, workers.ALONE):
             pass
-        return judge(WHOLE)
+        return judge(work)
 
 
 def _stamp(folder: Path) -> tuple[int, int] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,15 +115,14 @@ def command(
         judge_by_workers(find_folder(given, run), words, launcher, slots, as_json, int(given["device"] != "cpu"))
         return
     share = parse_shard(shard) if shard is not None else (0, 1)
-    deadline = time.monotonic() + parse_time(budget) if budget is not None else None
-    work = Work(shard=share, deadline=deadline, witnesses=not given["no_witnesses"])
+    end = time.monotonic() + parse_time(budget) if budget is not None else None
+    work = Work(shard=share, deadline=end, witnesses=not given["no_witnesses"])
     with ProgressBar() as progress:
 
         def judge(part: Work) -> Run:
-            part = replace(part, witnesses=work.witnesses)
             return _run(run, given, part, progress) if run is not None else _model(given, part, progress)
 
-        finished = judge_together(judge, progress.say) if worker else judge(work)
+        finished = judge_together(judge, progress.say, work) if worker else judge(work)
     if finished is None:
         return
     if share == (0, 1):

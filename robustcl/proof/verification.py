@@ -53,7 +53,10 @@ def verify(folder: Path | str, here: Here | None = None, say: Say = lambda sente
         ProofFailed: a part was changed, or belongs to another model or data set.
     """
     folder, here = Path(folder), here or Here()
+    if here.weights is not None and here.model is None:
+        raise UsageError("--weights are those of --model: name the model as well")
     if (folder / PROOF).is_file() or (folder / SUMS).is_file():
+        _refuse_model(folder, here)
         return _verify_published(folder, here)
     if not (folder / "results.json").is_file():
         raise UsageError(f"{folder} holds no numbers: results.json is missing; name the folder of an evaluation")
@@ -61,12 +64,18 @@ def verify(folder: Path | str, here: Here | None = None, say: Say = lambda sente
         results, evidence, _ = load_held(folder)
     run = run_of(folder, results)
     if run is not None:
+        _refuse_model(folder, here)
         models = models_of_run(run, proven_kinds(results["rows"]), here, say)
     elif isinstance(results.get("model"), Mapping):
         models = models_of_stranger(folder, results, here, say)
     else:
         raise UsageError(f"{folder} names neither a run nor a model of its numbers: name the folder of an evaluation")
     return Verification(check_rows(folder, results, evidence, models))
+
+
+def _refuse_model(folder: Path, here: Here) -> None:
+    if here.model is not None:
+        raise UsageError(f"{folder} holds numbers of classifiers that it has itself: leave --model and --weights out")
 
 
 def _verify_published(folder: Path, here: Here) -> Verification:

@@ -31,24 +31,17 @@ from robustcl.threat import Ball
 from robustcl.types import Attack
 from robustcl_plugins.generators.pgd import PGD
 from tests.shared.asked import subject
+from tests.shared.pixels import HeldPixels
 
 N = 23
 KEY = Key("as-is", "", "test", "two", json.dumps({"model": "m"}))
 
 
-class Images:
+class Images(HeldPixels):
     """Random images of 12 pixels in four classes."""
 
-    item = (12,)
-    samples = N
-    device = torch.device("cpu")
-
     def __init__(self) -> None:
-        self.x = Rng(3).uniform((N, 12))
-        self.labels = Rng(4).integers(4, (N,))
-
-    def fetch(self, index: Tensor) -> Tensor:
-        return self.x[index]
+        super().__init__(Rng(3).uniform((N, 12)), Rng(4).integers(4, (N,)))
 
 
 class Killed(Exception): ...

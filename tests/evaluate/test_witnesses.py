@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robustcl.errors import DataError
 from robustcl.evaluate.classifier import of_model
@@ -21,25 +21,19 @@ from robustcl.evaluate.work import Work
 from robustcl.rng import Rng
 from robustcl.threat import Ball
 from robustcl_plugins.generators.pgd import PGD
+from tests.shared.pixels import HeldPixels
 
 N = 23
 KEY = Key("as-is", "", "test", "two", json.dumps({"model": "m"}))
 
 
-class Images:
+class Images(HeldPixels):
     """Random 8-bit images of 12 pixels; what the model says of them is their label, but for every fifth."""
 
-    item = (12,)
-    samples = N
-    device = torch.device("cpu")
-
     def __init__(self, judge: Judge) -> None:
-        self.x = (Rng(3).uniform((N, 12)) * 255).round() / 255
-        self.labels = judge.classifier.predict(self.x)
+        x = (Rng(3).uniform((N, 12)) * 255).round() / 255
+        super().__init__(x, judge.classifier.predict(x))
         self.labels[::5] = (self.labels[::5] + 1) % 4
-
-    def fetch(self, index: Tensor) -> Tensor:
-        return self.x[index]
 
 
 def make_judge() -> Judge:

@@ -247,3 +247,15 @@ def test_shares_of_several_processes_prove_together(place: Path) -> None:
         rewrite(place / "judged" / name, lambda entries, kept=kept: [entries[0], *kept])  # type: ignore[misc]
     path.unlink()
     assert verify(place / "judged", here(place)).holds
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (Here(model="models_of_somebody:build"), "has itself: leave --model and --weights out"),
+        (Here(weights=Path("weights.safetensors")), "--weights are those of --model: name the model as well"),
+    ],
+)
+def test_a_model_is_not_named_in_vain(proven_run: Path, given: Here, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        verify(proven_run, given)

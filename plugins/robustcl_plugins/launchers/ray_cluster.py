@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import importlib.util
 import logging
 import os
@@ -25,7 +24,7 @@ from robustcl.options import Count, Positive
 from robustcl.protocols import Need
 from robustcl.tasks import GRACE, Agenda, Event, Record, Task, command_of, read_record
 from robustcl_plugins.launchers.ray_actor import TaskActor
-from robustcl_plugins.launchers.ray_machines import have_accelerators, look_around
+from robustcl_plugins.launchers.ray_machines import have_accelerators, load_ray, look_around
 
 _LOOK = 0.2
 _NAMESPACE = "robustcl"
@@ -126,7 +125,7 @@ class _Running:
 
     def over(self) -> bool:
         """Say whether the actor has ended."""
-        ray = _ray()
+        ray = load_ray()
         return bool(ray.wait([self.end], timeout=0)[0])
 
     def begin(self, agenda: Agenda, record: Record | None) -> Iterator[Event]:
@@ -153,7 +152,7 @@ class _Running:
             yield from agenda.finish(self.task.name, record.code, record.why)
 
     def _why(self) -> str:
-        ray = _ray()
+        ray = load_ray()
         try:
             ray.get(self.end)
         except Exception as error:
@@ -165,7 +164,7 @@ class _Crew:
     """The actors of the tasks of one folder, named after both, so that a second launcher finds them."""
 
     def __init__(self, options: Ray, folder: Path, gpus: bool) -> None:
-        ray = _ray()
+        ray = load_ray()
         self.options, self.folder, self.gpus = options, folder, gpus
         self._kind: Any = ray.remote(TaskActor)
         self._prefix = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
@@ -183,7 +182,7 @@ class _Crew:
         path = self.folder / f"{task.key}.json"
         if (attempt := self._found.pop(task.key, None)) is not None:
             with contextlib.suppress(ValueError):  # it has just ended
-                actor = _ray().get_actor(self._name(attempt, task), namespace=_NAMESPACE)
+                actor = load_ray().get_actor(self._name(attempt, task), namespace=_NAMESPACE)
                 return _Running(task, path, attempt, actor.follow.remote(), actor)
         attempt = f"{time.time_ns():x}"
         options: dict[str, Any] = {"num_gpus": task.devices} if self.gpus else {}
@@ -212,7 +211,7 @@ class _Crew:
 def _session(options: Ray) -> Iterator[None]:
     """Connect to the cluster, or make one; signals stay with who had them."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray = _ray()
+    ray = load_ray()
     own = not ray.is_initialized()
     if own:
         place: dict[str, Any] = {"address": options.address}
@@ -233,8 +232,3 @@ def _session(options: Ray) -> Iterator[None]:
     finally:
         if own:
             ray.shutdown()
-
-
-def _ray() -> Any:
-    """Return the library, which is imported where it is used and may be missing where types are checked."""
-    return importlib.import_module("ray")

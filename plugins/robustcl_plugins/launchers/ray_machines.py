@@ -18,6 +18,11 @@ _PATIENCE, _LATE = 60.0, 30.0
 """Seconds: for the answers, and for which a file that a machine has left may take to be seen here."""
 
 
+def load_ray() -> Any:
+    """Return the library, which is imported where it is used and may be missing where types are checked."""
+    return importlib.import_module("ray")
+
+
 def have_accelerators(asked: bool | None, tasks: Sequence[Task], cpus: int) -> bool:
     """Say whether tasks ask for GPUs, by default where there are some.
 
@@ -47,7 +52,7 @@ def look_around(tasks: Sequence[Task], folder: Path, cpus: int, gpus: bool) -> N
     Raises:
         UsageError: a machine does not see a folder, or cannot run robustcl.
     """
-    ray = _ray()
+    ray = load_ray()
     token = secrets.token_hex(8)
     sights, answers = leave_sights(tasks, folder, token), folder / f"seen-{token}"
     try:
@@ -67,11 +72,11 @@ def look_around(tasks: Sequence[Task], folder: Path, cpus: int, gpus: bool) -> N
 
 
 def _list_nodes() -> list[Mapping[str, Any]]:
-    return [node for node in _ray().nodes() if node["Alive"]]
+    return [node for node in load_ray().nodes() if node["Alive"]]
 
 
 def _judge(question: Any, node: Mapping[str, Any], sights: Sequence[Sight], answers: Path) -> None:
-    ray = _ray()
+    ray = load_ray()
     name, code = str(node["NodeManagerHostname"]), 1
     try:
         name, code = ray.get(question)
@@ -84,8 +89,3 @@ def _judge(question: Any, node: Mapping[str, Any], sights: Sequence[Sight], answ
         raise explain_blind(name, code, sights)
     if not sees(answers / node["NodeID"], _LATE):
         raise explain_unanswered(name, answers.parent)
-
-
-def _ray() -> Any:
-    """Return the library, which is imported where it is used and may be missing where types are checked."""
-    return importlib.import_module("ray")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,10 @@ def test_it_equals_what_one_process_does_and_nothing_is_trained_twice(study: Dis
     wait_until(lambda: not any(map(lives, gone)), "what ran on a node that is down is gone")
     study.let_go("robust")  # slurmd is still there and brings its node back by itself
     study.wait()
-    hold_against(counted_study, study, killed=3)
+    records = (study.folder / "out/tasks/slurm/tasks").glob("*.pretrain-*.json")
+    attempts = [json.loads(record.read_text(encoding="utf-8"))["attempt"] for record in records]
+    assert sorted(attempt.rpartition(".")[2] for attempt in attempts) == ["0", "1"], "one of both was requeued, once"
+    hold_against(counted_study, study, killed={"pretrain": 1, "robust": 2})
 
 
 def _ask(*command: str) -> str:
