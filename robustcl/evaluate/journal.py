@@ -19,8 +19,9 @@ from robustcl.evaluate.witnesses import WitnessFile, beside
 
 __all__ = ["CLEAN", "Journal", "Key", "Outcome", "fingerprint", "model_hash"]
 
-Blocks = Generator[Tensor, None, None]
-"""Yields the indices (R,) of samples that are judged together; it is closed by who is done with it."""
+Blocks = Generator[tuple[Tensor, Sequence[str]], None, None]
+"""Yields the indices (R,) of samples that are judged together, and the members of the attack that they are sent through
+now; it is closed by who is done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,20 @@ class Journal:
 
     def blocks(self, key: Key, members: Sequence[str], blocks: Sequence[Tensor], size: int) -> Blocks:
         """Yield the blocks (R,) of a question, cut at ``size``, in the order in which this process judges them."""
-        yield from blocks
+        for block in blocks:
+            yield block, members
 
     def finished(self, key: Key, members: Sequence[str]) -> dict[int, Outcome]:
         """Return the last outcome of each sample that was fooled, or met all ``members`` of the attack."""
         final = ([CLEAN, *members])[-1]
         last = {index: outcomes[-1] for index, outcomes in self.known(key).items()}
         return {index: outcome for index, outcome in last.items() if not outcome.correct or outcome.member == final}
+
+    def progress(self, key: Key, members: Sequence[str], index: Tensor) -> float:
+        """Return how many of the samples ``index`` (R,) are finished; one that stands counts by the members it met."""
+        known, share = self.known(key), {name: (n + 1) / len(members) for n, name in enumerate(members)}
+        last = [outcomes[-1] for i in index.tolist() if (outcomes := known.get(i))]
+        return sum(1.0 if not each.correct or not members else share.get(each.member, 0.0) for each in last)
 
     def append(self, key: Key, outcomes: Iterable[Outcome]) -> None:
         """Write outcomes and flush them to the disk; those of a member that is known, or of a fooled sample, are not.

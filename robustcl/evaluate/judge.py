@@ -73,14 +73,17 @@ class Judge:
         check_item(members, images.item)
         names = [name for name, _ in members]
         done, blocks = 0, work.blocks(index)
-        total = sum(len(block) for block in blocks)
+        what, share = (
+            " ".join(f"{key.attack or CLEAN} {key.route} {key.split}".split()),
+            torch.cat([*blocks, index[:0]]),
+        )
         with contextlib.closing(journal.blocks(key, names, blocks, work.block)) as taken:
-            for block in taken:
+            for block, met in taken:
                 if work.over and not journal.finished(key, names).keys() >= set(block.tolist()):
                     break
                 done += len(block)
-                if self._block(images, block, key, members, journal, seed, witnesses):
-                    work.told(" ".join(f"{key.attack or CLEAN} {key.route} {key.split}".split()), done, total)
+                if self._block(images, block, key, [m for m in members if m[0] in met], journal, seed, witnesses):
+                    work.told(what, int(journal.progress(key, names, share)), len(share))
         finished = journal.finished(key, names)
         counted = index if work.deadline is None else torch.cat([index[:0], *blocks])[:done]
         return [finished[int(i)] for i in counted if int(i) in finished]

@@ -1,17 +1,21 @@
 """Workers that judge together: each takes the next block by a lease, and keeps a journal of its own beside the whole.
 
-A block is done where somebody's journal holds its outcomes: nothing else is remembered, so that a worker that is killed
-costs the block that it was at. Who lost a lease and judges on does no harm, for a verdict depends on nobody's share.
+A lease is of one member of an attack on one block, for a block of robust images takes a hundred times as long as one of
+fooled ones: who has nothing left to take waits for a piece of a block, never for a whole one. A piece is done where
+somebody's journal holds its outcomes: nothing else is remembered, so that a worker that is killed costs the piece that
+it was at. Who lost a lease and judges on does no harm, for a verdict depends on nobody's share.
 """
 
 from __future__ import annotations
 
 import functools
+import heapq
 import json
 import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -49,42 +53,62 @@ class WorkerJournal(Journal):
         Appender(self.path).close()
 
     def blocks(self, key: Key, members: Sequence[str], blocks: Sequence[Tensor], size: int) -> Blocks:
-        """Yield blocks that nobody has done, each while its lease is ours; end when all of them are done."""
+        """Yield blocks that nobody has done, with the next member that each has to meet, while its lease is ours.
+
+        First come those that have met the fewest, and of these the ones of which most stands, so that what is left for
+        the end is short. Ends when all of them are done.
+        """
         place = digest_of(json.dumps(key.place))
         self._others.look(key)
         with leases(self._folder, place) as held:
             self._agree(self._folder / FOLDER / place, size)
-            waiting = list(blocks)
-            while waiting:
-                left = []
-                for block in waiting:
-                    name = f"{int(block[0])}-{int(block[-1])}"
-                    if self._is_done(key, members, block):
-                        continue
-                    if not held.take(name):
-                        left.append(block)
-                        continue
-                    try:
-                        self._others.look(key)  # whoever held it before may have finished it since
-                        if not self._is_done(key, members, block):
-                            yield block
-                    finally:
-                        held.release(name)
-                if len(left) == len(waiting):
+            waiting = [_Ahead(0, -len(block), number) for number, block in enumerate(blocks)]
+            taken = list[_Ahead]()
+            while waiting or taken:
+                if not waiting:
                     time.sleep(PAUSE)
                     self._others.look(key)
-                waiting = left
+                    waiting, taken = taken, []
+                told = heapq.heappop(waiting)
+                block = blocks[told.number]
+                if (ahead := self._ahead(key, members, block, told.number)) is None:
+                    continue
+                if ahead != told:  # further on than was known here: others may come before it now
+                    heapq.heappush(waiting, ahead)
+                    continue
+                name = f"{int(block[0])}-{int(block[-1])}"
+                if not held.take(name):
+                    taken.append(ahead)
+                    continue
+                try:
+                    self._others.look(key)  # whoever held it before may have gone on with it since
+                    if self._ahead(key, members, block, told.number) == ahead:
+                        self._adopt(key, block)
+                        yield block, members[ahead.met : ahead.met + 1]
+                finally:
+                    held.release(name)
+                waiting = [*waiting, ahead, *taken]
+                heapq.heapify(waiting)
+                taken = []
 
-    def _is_done(self, key: Key, members: Sequence[str], block: Tensor) -> bool:
-        """Say whether all of a block is known; what others know of it is known here from then on."""
+    def _ahead(self, key: Key, members: Sequence[str], block: Tensor, number: int) -> _Ahead | None:
+        """Return what a block has ahead of it, as far as anybody has told; ``None`` where all of it is known.
+
+        What others know of a block that is done is known here from then on.
+        """
         known, final = self.known(key), [CLEAN, *members][-1]
-        for index in block.tolist():
-            if index not in known:
-                found = self._others.outcomes(key, index, ())
-                if not found or (found[-1].correct and found[-1].member != final):
-                    return False
-                known[index] = found
-        return True
+        found = {i: self._others.outcomes(key, i, known.get(i, ())) for i in block.tolist()}
+        standing = [of[-1].member if of else "" for of in found.values() if not of or of[-1].correct]
+        if all(member == final for member in standing):
+            known.update(found)
+            return None
+        met = [members.index(member) + 1 if member in members else 0 for member in standing]
+        return _Ahead(min(met), -met.count(min(met)), number)
+
+    def _adopt(self, key: Key, block: Tensor) -> None:
+        """Write what others know of a block, so that this journal says of each sample all that came before."""
+        known = self.known(key)
+        self.append(key, [line for i in block.tolist() for line in self._others.outcomes(key, i, known.get(i, ()))])
 
     def _agree(self, folder: Path, size: int) -> None:
         """Refuse blocks of another size than those that workers have begun this question with."""
@@ -96,6 +120,14 @@ class WorkerJournal(Journal):
                 f"{self._folder}: workers judge blocks of {begun} images there, and this one would judge {size}: "
                 f"give the same --block, or remove {folder.parent} when no worker is left"
             )
+
+
+class _Ahead(NamedTuple):
+    """What a block has ahead of it: it has met so many members; so many samples stand, below 0; its number."""
+
+    met: int
+    standing: int
+    number: int
 
 
 class WholeJournal(Journal):
@@ -119,7 +151,7 @@ class WholeJournal(Journal):
                 lines = [line for sample in found for line in sample if line.member == name]
                 if lines:
                     self.append(key, lines)
-            yield block
+            yield block, members
 
 
 class Others:

@@ -1,9 +1,9 @@
-"""Workers: who takes which block, what a dead one costs, and what becomes of outcomes that were judged twice."""
+"""Workers: who takes which piece of a block, what a dead one costs, and what becomes of outcomes judged twice."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,15 +44,27 @@ def judge(journal: Journal, block: Tensor, members: tuple[str, ...] = (CLEAN, *M
             journal.append(KEY, [outcome(index, member) for index in standing])
 
 
-def worker(folder: Path) -> tuple[Journal, Iterator[Tensor]]:
+Pieces = Iterator[tuple[Tensor, Sequence[str]]]
+
+
+def said(piece: tuple[Tensor, Sequence[str]]) -> tuple[int, str]:
+    """Return the first sample of a piece, and the members it is sent through."""
+    return int(piece[0][0]), " ".join(piece[1])
+
+
+def do(journal: Journal, piece: tuple[Tensor, Sequence[str]]) -> None:
+    judge(journal, piece[0], (CLEAN, *piece[1]))
+
+
+def worker(folder: Path) -> tuple[Journal, Pieces]:
     journal = shards.journal(folder, (0, 1), worker=True)
     return journal, journal.blocks(KEY, MEMBERS, BLOCKS, 3)
 
 
 def conclude(folder: Path) -> bytes:
     journal = shards.journal(folder, (0, 1))
-    for block in journal.blocks(KEY, MEMBERS, BLOCKS, 3):
-        judge(journal, block)
+    for piece in journal.blocks(KEY, MEMBERS, BLOCKS, 3):
+        do(journal, piece)
     return journal.path.read_bytes()
 
 
@@ -63,18 +75,26 @@ def alone(tmp_path: Path) -> bytes:
     return conclude(tmp_path / "alone")
 
 
-def test_each_block_is_taken_once_and_all_of_them_know_it(tmp_path: Path, alone: bytes) -> None:
+def test_each_piece_is_taken_once_and_all_of_them_know_it(tmp_path: Path, alone: bytes) -> None:
     (one, first), (two, second) = worker(tmp_path), worker(tmp_path)
     taken = [next(first), next(second)]
-    judge(two, taken[1])
+    do(two, taken[1])
     taken.append(next(second))
-    judge(one, taken[0])
-    judge(two, taken[2])
+    do(two, taken[2])
+    taken.append(next(second))
+    do(two, taken[3])
+    taken.append(next(second))
+    do(one, taken[0])
     taken.append(next(first))
-    judge(one, taken[3])
-    assert [block.tolist() for block in taken] == [block.tolist() for block in BLOCKS]
-    assert [*first, *second] == [], "both end when all is done"
-    assert one.finished(KEY, MEMBERS) == two.finished(KEY, MEMBERS)
+    do(two, taken[4])
+    do(one, taken[5])
+    for piece in second:
+        taken.append(piece)
+        do(two, piece)
+    assert [said(piece) for piece in taken[:4]] == [(0, "weak"), (3, "weak"), (6, "weak"), (9, "weak")]
+    assert sorted(said(piece) for piece in taken[4:]) == [(0, "strong"), (3, "strong"), (6, "strong")]
+    assert not list(first), "sample 9 is wrong from the start, and nobody takes its block again"
+    assert one.finished(KEY, MEMBERS) == two.finished(KEY, MEMBERS), "both end when all is done"
     assert sorted(one.finished(KEY, MEMBERS)) == [*range(N)]
     assert conclude(tmp_path) == alone, "as one process has it, in its order"
     assert conclude(tmp_path) == alone, "a second time adds nothing"
@@ -84,18 +104,47 @@ def test_each_block_is_taken_once_and_all_of_them_know_it(tmp_path: Path, alone:
     assert not list((tmp_path / ".workers").rglob("*.lease"))
 
 
-def test_a_dead_worker_costs_its_block_alone(tmp_path: Path, alone: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_which_most_stands_come_first(tmp_path: Path) -> None:
+    journal = shards.journal(tmp_path, (0, 1), worker=True)
+    whole = shards.journal(tmp_path, (0, 1))
+    blocks = torch.split(torch.arange(N), [1, 3, 6])  # of which none, one and two stand
+    for block in blocks:
+        judge(whole, block, (CLEAN, "weak"))
+    taken = []
+    for piece in journal.blocks(KEY, MEMBERS, blocks, 4):
+        taken.append(said(piece))
+        do(journal, piece)
+    assert taken == [(4, "strong"), (1, "strong")], "what is left for the end is short"
+
+
+def test_a_journal_tells_all_that_came_before_what_it_found(tmp_path: Path) -> None:
+    (one, first), (two, second) = worker(tmp_path), worker(tmp_path)
+    for piece in first:
+        do(one, piece)
+        if piece[1] == ["weak"] and int(piece[0][0]) == 9:
+            break
+    for piece in second:
+        do(two, piece)
+    first.close()  # type: ignore[attr-defined]
+    alone = Journal(two.path).known(KEY)
+    assert [each.member for each in alone[2]] == [CLEAN, "weak", "strong"], "the first two by another"
+
+
+def test_a_dead_worker_costs_its_piece_alone(tmp_path: Path, alone: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "BEAT", 1000.0)  # it gives no sign of life from now on
     dead, silent = worker(tmp_path)
-    judge(dead, next(silent))
-    judge(dead, next(silent), (CLEAN, "weak"))
+    do(dead, next(silent))
+    judge(dead, next(silent)[0], (CLEAN,))
     monkeypatch.setattr(workers, "BEAT", 0.02)
     other, blocks = worker(tmp_path)
     taken = []
-    for block in blocks:
-        taken.append(block.tolist())
-        judge(other, block)
-    assert taken == [[6, 7, 8], [9], [3, 4, 5]], "its finished block stands, and the one it was at comes last"
+    for piece in blocks:
+        taken.append(said(piece))
+        do(other, piece)
+    assert taken[:2] == [(6, "weak"), (9, "weak")]
+    assert sorted(taken[2:]) == [(0, "strong"), (3, "strong"), (3, "weak"), (6, "strong")], (
+        "and what it had done stands"
+    )
     assert conclude(tmp_path) == alone
     judge(dead, BLOCKS[1])  # it wakes up, and finishes what is no longer its own
     assert list(silent) == []
@@ -107,9 +156,9 @@ def test_what_one_process_had_judged_is_not_judged_again(tmp_path: Path, alone: 
     judge(whole, BLOCKS[0])
     judge(whole, BLOCKS[1], (CLEAN,))
     journal, blocks = worker(tmp_path)
-    for number, block in enumerate(blocks, 1):
-        assert block.tolist() == BLOCKS[number].tolist()
-        judge(journal, block)
+    for piece in blocks:
+        assert int(piece[0][0]) > 0
+        do(journal, piece)
     assert conclude(tmp_path) == alone
 
 
@@ -129,7 +178,7 @@ def test_another_model_is_refused_by_workers_and_by_who_concludes(tmp_path: Path
         with pytest.raises(UsageError, match=r"journal\.worker-.* is of another model \(m\) than .* \(another\)"):
             next(late.blocks(other, MEMBERS, BLOCKS, 3))
     more = replace(KEY, spec=json.dumps(SPEC | {"attack": {"steps": 9}, "model": "another"}))
-    assert next(shards.journal(tmp_path, (0, 1)).blocks(more, MEMBERS, BLOCKS, 3)).tolist() == [0, 1, 2]
+    assert said(next(shards.journal(tmp_path, (0, 1)).blocks(more, MEMBERS, BLOCKS, 3))) == (0, "weak strong")
 
 
 def test_blocks_of_another_size_are_refused(tmp_path: Path) -> None:
